@@ -1,0 +1,39 @@
+# Every target works on a machine with Python >= 3.11 and make: .venv is made when it is missing.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+STAMP   = $(VENV)/.installed
+SEEDS  ?= 1000
+
+.PHONY: help demo test check format bench clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[devnet,dev]'
+	touch $@
+
+demo: $(STAMP)   ## a whole market on this machine, one job from request to refund
+	$(BIN)/oyster-provider demo
+
+test: $(STAMP)   ## every test, on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: $(STAMP)  ## ruff, formatting, types, the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy cli.py faults.py
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measured figures, side by side; writes bench/results/
+	$(BIN)/python -m bench
+
+clean:           ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

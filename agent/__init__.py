@@ -1,0 +1,1 @@
+"""The agent: closes the difference between what the chain says should be and what AWS says is."""

@@ -1,0 +1,1 @@
+"""Endpoints, head and events, wallet and transactions: everything that talks JSON-RPC."""

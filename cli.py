@@ -1,0 +1,38 @@
+"""`oyster-provider`: composes the command groups and turns a Fault into one line and an exit code.
+
+Nothing heavy is imported here or at the top of `commands/*`: `--help` answers at once, and each
+command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from faults import Fault
+
+app = typer.Typer(
+    name="oyster-provider",
+    help="Serve Marlin Oyster jobs on AWS Nitro enclaves: on time, once, and verified.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps the program a group of commands however many there are."""
+
+
+def main() -> None:
+    """Run the CLI; exit codes: 0 fine, 1 bug, 2 usage, 3 refused, 4 unavailable."""
+    try:
+        app()
+    except Fault as fault:
+        sys.stderr.write(f"error: {fault}\n")
+        sys.exit(fault.exit_code)
+
+
+if __name__ == "__main__":
+    main()

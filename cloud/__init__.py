@@ -1,0 +1,1 @@
+"""AWS: instances, mailbox, catalog, capacity, setup. Knows no chain and no image contents."""

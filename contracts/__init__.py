@@ -1,0 +1,1 @@
+"""The reference contracts of the protocol and their compiled artifacts."""

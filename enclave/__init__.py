@@ -1,0 +1,1 @@
+"""Enclave images and what proves them: retrieval, measurement, attestation; no chain, no AWS."""

@@ -1,0 +1,32 @@
+"""House rules for every test: one marker each, no wall-clock sleep in a unit test."""
+
+from __future__ import annotations
+
+import time
+from typing import NoReturn
+
+import pytest
+
+KINDS = frozenset({"unit", "integration"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kinds = {mark.name for mark in item.iter_markers()} & KINDS
+        if len(kinds) != 1:
+            raise pytest.UsageError(
+                f"{item.nodeid} needs one marker, unit or integration; it has {sorted(kinds)}"
+            )
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep_in_unit_tests(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request.node.get_closest_marker("unit") is None:
+        return
+
+    def refuse(seconds: float) -> NoReturn:
+        pytest.fail(f"a unit test slept {seconds} s on the wall clock; pass a clock in")
+
+    monkeypatch.setattr(time, "sleep", refuse)
