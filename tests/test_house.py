@@ -16,13 +16,13 @@ pytestmark = pytest.mark.unit
 
 def test_constraints__every_declared_dependency__is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    names = {_name(requirement) for requirement in declared}
+    names = {_name(requirement) for group in groups for requirement in group}
     assert names <= pinned
 
 
