@@ -1,0 +1,141 @@
+"""What the cloud says and is asked, as plain values: instances, their identity, launch orders.
+
+These are the types that cross the package's border; boto3's dictionaries do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+InstanceId = NewType("InstanceId", str)
+Region = NewType("Region", str)
+Zone = NewType("Zone", str)
+
+TAG_PREFIX = "oyster:"
+
+
+class InstanceState(StrEnum):
+    """EC2's own words (API reference, InstanceState)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+
+
+# A launch is spent in these; anything else still costs money or will.
+GONE = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose instance this is; written as tags at launch and never changed (rule 6).
+
+    `attempt` counts launches within a generation: 1 for the first, one more for a replacement
+    or for a second instance racing the first.
+    """
+
+    chain_id: int
+    contract: str
+    provider: str
+    job: int
+    generation: int
+    attempt: int
+
+    def tags(self) -> dict[str, str]:
+        """The EC2 tags that hold this identity; addresses are lower case in tags."""
+        return {
+            f"{TAG_PREFIX}chain": str(self.chain_id),
+            f"{TAG_PREFIX}contract": self.contract.lower(),
+            f"{TAG_PREFIX}provider": self.provider.lower(),
+            f"{TAG_PREFIX}job": str(self.job),
+            f"{TAG_PREFIX}generation": str(self.generation),
+            f"{TAG_PREFIX}attempt": str(self.attempt),
+        }
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Identity | None:
+        """The identity in `tags`, or None when they are not (whole) ours."""
+        try:
+            return cls(
+                chain_id=int(tags[f"{TAG_PREFIX}chain"]),
+                contract=tags[f"{TAG_PREFIX}contract"],
+                provider=tags[f"{TAG_PREFIX}provider"],
+                job=int(tags[f"{TAG_PREFIX}job"]),
+                generation=int(tags[f"{TAG_PREFIX}generation"]),
+                attempt=int(tags[f"{TAG_PREFIX}attempt"]),
+            )
+        except (KeyError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOrder:
+    """One instance to launch. Equal orders launch once, however often they are sent.
+
+    `deadline` (unix seconds) orders queued launches: closest first. `first_zone` narrows the
+    zones tried to start with; None leaves the choice to the adapter.
+    """
+
+    identity: Identity
+    region: Region
+    instance_type: str
+    deadline: float
+    first_zone: Zone | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance as EC2 lists it. `healthy` is EC2's status checks: None while initializing."""
+
+    id: InstanceId
+    region: Region
+    zone: Zone
+    instance_type: str
+    state: InstanceState
+    identity: Identity
+    launched_at: float
+    public_ip: str | None = None
+    private_ip: str | None = None
+    healthy: bool | None = None
+    state_reason: str | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it still costs money or may come to."""
+        return self.state not in GONE
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """status.json of one host as the mailbox read it; the document is the host's own words."""
+
+    instance: InstanceId
+    document: Mapping[str, object]
+    written_at: float
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveRoom:
+    """What an enclave can get on an instance type after the parent keeps its share."""
+
+    instance_type: str
+    architecture: str
+    cpu_count: int
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """How many more jobs of one type fit, and what limits it (a word from the field: quota...)."""
+
+    region: Region
+    instance_type: str
+    more: int
+    limited_by: str

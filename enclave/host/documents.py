@@ -1,0 +1,216 @@
+"""desired.json and status.json: the two documents that agent and host exchange.
+
+The agent alone writes desired, the host alone writes status. Both readers refuse what they do
+not understand, so a host that is older than its agent says so instead of guessing.
+Standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA = 1
+MAX_DOCUMENT_BYTES = 64 * 1024
+
+PHASES = ("booted", "fetching", "allocating", "starting", "running", "stopped", "failed")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
+
+
+class DocumentRefused(ValueError):
+    """A document that is not of this schema; the text names the field."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """TCP `listen` on the instance is forwarded to vsock `enclave` in the enclave."""
+
+    listen: int
+    enclave: int
+
+
+@dataclass(frozen=True)
+class Egress:
+    """vsock-proxy: the enclave's vsock `enclave` reaches `host`:`port`, and nothing else."""
+
+    enclave: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What one host should run. `run_id` changes when the enclave must be started anew."""
+
+    run_id: str
+    image_sha256: str
+    image_bytes: int
+    cpu_count: int
+    memory_mib: int
+    debug: bool = False
+    ports: tuple[Port, ...] = ()
+    egress: tuple[Egress, ...] = ()
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` of them is equal to this."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> Desired:
+        """Check every field; raises DocumentRefused."""
+        fields = _fields(data)
+        return cls(
+            run_id=_text(fields, "run_id", _RUN_ID),
+            image_sha256=_text(fields, "image_sha256", _SHA256),
+            image_bytes=_number(fields, "image_bytes", 1, 1 << 40),
+            cpu_count=_number(fields, "cpu_count", 1, 1024),
+            memory_mib=_number(fields, "memory_mib", 64, 1 << 26),
+            debug=_flag(fields, "debug"),
+            ports=tuple(_port(item) for item in _list(fields, "ports", 64)),
+            egress=tuple(_egress(item) for item in _list(fields, "egress", 64)),
+        )
+
+
+@dataclass(frozen=True)
+class Status:
+    """What one host does. Times are unix seconds of the host's clock.
+
+    `phases` maps each phase reached in this run to when it was reached. `pcrs` are as nitro-cli
+    reports them ("PCR0": hex). `heartbeat` moves on a cadence even when nothing else does.
+    """
+
+    phase: str
+    run_id: str | None
+    heartbeat: float
+    program: str
+    instance_id: str
+    phases: Mapping[str, float] = field(default_factory=dict)
+    image_sha256: str | None = None
+    enclave_id: str | None = None
+    enclave_cid: int | None = None
+    pcrs: Mapping[str, str] = field(default_factory=dict)
+    restarts: int = 0
+    last_error: str | None = None
+    disk_free_bytes: int = 0
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` of them is equal to this."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> Status:
+        """Check every field; raises DocumentRefused. The agent reads it as hostile input."""
+        fields = _fields(data)
+        phase = fields.get("phase")
+        if phase not in PHASES:
+            raise DocumentRefused("phase: not one of " + ", ".join(PHASES))
+        return cls(
+            phase=str(phase),
+            run_id=_optional_text(fields, "run_id", 64),
+            heartbeat=_time(fields.get("heartbeat"), "heartbeat"),
+            program=_optional_text(fields, "program", 64) or "",
+            instance_id=_optional_text(fields, "instance_id", 64) or "",
+            phases=_times(fields.get("phases", {})),
+            image_sha256=_optional_text(fields, "image_sha256", 64),
+            enclave_id=_optional_text(fields, "enclave_id", 128),
+            enclave_cid=_optional_number(fields, "enclave_cid"),
+            pcrs=_pcrs(fields.get("pcrs", {})),
+            restarts=_number(fields, "restarts", 0, 1 << 31),
+            last_error=_optional_text(fields, "last_error", 4096),
+            disk_free_bytes=_number(fields, "disk_free_bytes", 0, 1 << 60),
+        )
+
+
+def _fields(data: object) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise DocumentRefused("the document: not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise DocumentRefused(f"schema: {data.get('schema')!r:.40}, this program knows {SCHEMA}")
+    return data
+
+
+def _text(fields: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not pattern.match(value):
+        raise DocumentRefused(f"{name}: {value!r:.80} is not of the form {pattern.pattern}")
+    return value
+
+
+def _optional_text(fields: Mapping[str, Any], name: str, longest: int) -> str | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > longest:
+        raise DocumentRefused(f"{name}: not a text of at most {longest} characters")
+    return value
+
+
+def _number(fields: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise DocumentRefused(f"{name}: {value!r:.40} is not a whole number {least}..{most}")
+    return value
+
+
+def _optional_number(fields: Mapping[str, Any], name: str) -> int | None:
+    return None if fields.get(name) is None else _number(fields, name, 0, 1 << 32)
+
+
+def _flag(fields: Mapping[str, Any], name: str) -> bool:
+    value = fields.get(name, False)
+    if not isinstance(value, bool):
+        raise DocumentRefused(f"{name}: {value!r:.40} is neither true nor false")
+    return value
+
+
+def _list(fields: Mapping[str, Any], name: str, most: int) -> list[Mapping[str, Any]]:
+    value = fields.get(name, [])
+    if not isinstance(value, (list, tuple)) or len(value) > most:
+        raise DocumentRefused(f"{name}: not a list of at most {most}")
+    if not all(isinstance(item, dict) for item in value):
+        raise DocumentRefused(f"{name}: holds something that is not an object")
+    return list(value)
+
+
+def _port(item: Mapping[str, Any]) -> Port:
+    return Port(
+        listen=_number(item, "listen", 1, 65535), enclave=_number(item, "enclave", 1, (1 << 32) - 2)
+    )
+
+
+def _egress(item: Mapping[str, Any]) -> Egress:
+    return Egress(
+        enclave=_number(item, "enclave", 1, (1 << 32) - 2),
+        host=_text(item, "host", _HOST),
+        port=_number(item, "port", 1, 65535),
+    )
+
+
+def _time(value: object, name: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e11:
+        raise DocumentRefused(f"{name}: {value!r:.40} is not unix seconds")
+    return float(value)
+
+
+def _times(value: object) -> dict[str, float]:
+    if not isinstance(value, dict) or not set(value) <= set(PHASES):
+        raise DocumentRefused("phases: not a map from phase to time")
+    return {name: _time(when, "phases") for name, when in value.items()}
+
+
+def _pcrs(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 32:
+        raise DocumentRefused("pcrs: not a map of at most 32 registers")
+    for name, digest in value.items():
+        if not re.match(r"PCR[0-9]{1,2}\Z", str(name)):
+            raise DocumentRefused(f"pcrs: {name!r:.40} is no register")
+        if not isinstance(digest, str) or not re.match(r"[0-9a-f]{96}\Z", digest):
+            raise DocumentRefused(f"pcrs: {name} is not 96 hex digits")
+    return dict(value)
