@@ -1,0 +1,127 @@
+"""What the agent's core asks of the world, as narrow protocols.
+
+The core (watcher, snapshot, lifecycle, actions, policy, deadline) is written against these; the
+service wires the real adapters in, the simulator wires models that misbehave. Every method is
+idempotent or says why not, and fails only with a class of `faults`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
+
+
+class Clock(Protocol):
+    """Unix seconds; the only source of time in the agent."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Cloud(Protocol):
+    """EC2 as the agent needs it; one implementation serves all regions."""
+
+    async def instances(self, region: Region) -> Sequence[Instance]:
+        """Every instance tagged as this provider's in the region, recently terminated ones too.
+
+        One paginated call a region for all jobs. Raises RetryLater.
+        """
+        ...
+
+    async def launch(self, order: LaunchOrder) -> Instance:
+        """RunInstances with a ClientToken derived from the order; the same order launches once.
+
+        Raises TryElsewhere (no zone of the region has room now), RetryLater (throttled, or the
+        reply was lost: send the same order again), Refused (this order can never work).
+        """
+        ...
+
+    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+        """Ask for the end of these; gone and unknown ones are fine. Listing confirms it.
+
+        Addresses that belonged to them are released. Raises RetryLater.
+        """
+        ...
+
+    async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
+        """What an enclave gets on this type. Raises Refused: unknown, or without enclaves."""
+        ...
+
+    async def headroom(self, region: Region, instance_type: str) -> Headroom:
+        """How many more jobs of this type fit now, and what limits it. Raises RetryLater."""
+        ...
+
+
+class Mailbox(Protocol):
+    """The bucket of a region: staged images, desired.json and status.json of each host."""
+
+    async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
+        """The last status of every host; reads again only what changed. Raises RetryLater."""
+        ...
+
+    async def write_desired(
+        self, region: Region, instance: InstanceId, document: Mapping[str, object]
+    ) -> None:
+        """Replace desired.json of one host; the same document again changes nothing."""
+        ...
+
+    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
+        """Have `images/<sha256>` in the region's bucket; returns at once when it is there."""
+        ...
+
+    async def forget(self, region: Region, instance: InstanceId) -> None:
+        """Delete what the mailbox holds of a host that is gone."""
+        ...
+
+    async def unstage(self, region: Region, sha256: str) -> None:
+        """Delete a staged image that no job of the region uses any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A verified, measured image on this machine's disk."""
+
+    url: str
+    cid: str
+    path: Path
+    size_bytes: int
+    sha256: str
+    pcrs: Mapping[int, str]
+    architecture: str
+    min_memory_mib: int
+
+
+class Images(Protocol):
+    """Retrieval and store as the agent needs them."""
+
+    async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
+        """The image, verified and measured; kept while `job` holds it. One download at a time
+        however many ask. Raises Refused (hostile or broken), RetryLater (unavailable)."""
+        ...
+
+    async def release(self, job: int) -> None:
+        """`job` does not need its image any more; it may be evicted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """A document that passed every check against the image's PCRs and the instance id."""
+
+    instance: InstanceId
+    issued_at: float
+    pcrs: Mapping[int, str]
+
+
+class Attester(Protocol):
+    """Asks a running enclave to prove itself, the way an auditor would."""
+
+    async def attest(self, instance: Instance, image: Image, *, now: float) -> Attested:
+        """Fetch and verify. Raises RetryLater (no answer), Refused (an answer that is wrong)."""
+        ...
