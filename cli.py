@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from commands import image
 from faults import Fault
 
 app = typer.Typer(
@@ -18,6 +19,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(image.app, name="image")
 
 
 @app.callback()
