@@ -1,4 +1,4 @@
-"""`oyster-provider image ...`: enclave images, fetched, verified and measured. Thin: parse, call, print."""
+"""`oyster-provider image ...`: enclave images. Thin: parse, call, print."""
 
 from __future__ import annotations
 
