@@ -1,0 +1,254 @@
+"""What a market says, as plain values, and the protocol's arithmetic over them. No I/O, no clock.
+
+The names are the protocol's. Times are unix seconds of the chain, amounts are base units of
+their token. Everything here is a value: equal content compares equal, nothing changes in place.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+from typing import ClassVar, NewType
+
+from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
+
+from agent.market.price import Price
+from faults import UsageFault
+
+__all__ = [
+    "Address",
+    "BlockNumber",
+    "BlockRef",
+    "Ending",
+    "InstanceType",
+    "Job",
+    "JobId",
+    "JobStatus",
+    "Offer",
+    "Params",
+    "Price",
+    "StopReason",
+    "Wei",
+    "accrued",
+    "address",
+    "bootstrap_deadline",
+    "dry_at",
+    "ending",
+    "exit_at",
+    "is_over",
+    "owed",
+]
+
+JobId = NewType("JobId", int)
+BlockNumber = NewType("BlockNumber", int)
+Wei = NewType("Wei", int)  # base units of a token, or of the chain's coin for gas
+Address = NewType("Address", str)  # with its EIP-55 checksum; build with address()
+
+ZERO_ADDRESS = Address("0x0000000000000000000000000000000000000000")
+
+
+def address(text: str) -> Address:
+    """`text` as a checksummed address. Mixed case must carry a right checksum (EIP-55).
+
+    Raises UsageFault: not 20 bytes of hex, or a checksum that does not fit (a typing error).
+    """
+    if not is_hex_address(text):
+        raise UsageFault(f"{text!r} is not an address: 0x and 40 hex digits")
+    digits = text.removeprefix("0x").removeprefix("0X")
+    mixed = digits not in (digits.lower(), digits.upper())
+    if mixed and not is_checksum_address(text):
+        raise UsageFault(f"address {text} has a wrong checksum: a digit or a capital is mistyped")
+    return Address(to_checksum_address(text.lower()))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """One block of one fork. The hash says which: two forks share numbers, never hashes."""
+
+    number: BlockNumber
+    hash: str  # 0x and 64 hex digits, lower case
+    timestamp: int
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.hash[:10]})"
+
+
+class JobStatus(enum.IntEnum):
+    """Stored state; a job that is over but not yet settled still shows an active one."""
+
+    BOOTSTRAPPING = 1
+    RUNNING = 2
+    EXITING = 3
+    STOPPED = 4
+
+
+class StopReason(enum.IntEnum):
+    NONE = 0
+    USER_REQUEST = 1
+    ESCROW_EXHAUSTED = 2
+    PROVIDER_EXIT = 3
+    NO_PROVIDER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The market's parameters, always read from the chain. Durations in seconds."""
+
+    stake_per_job: Wei
+    job_bootstrapping: int
+    job_startup: int
+    job_exit_cool_down: int
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One listing; `offers` shows it even while its provider has too little unlocked stake."""
+
+    provider: Address
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the contract stores it. A time of 0 means: has not happened."""
+
+    id: JobId
+    user: Address
+    provider: Address
+    instance_type: str  # what the user wrote; InstanceType.parse() says whether it means anything
+    max_price: Price
+    price: Price
+    enclave_url: str
+    generation: int
+    status: JobStatus
+    stop_reason: StopReason
+    assigned_at: int
+    started_at: int
+    exit_requested_at: int
+    stopped_at: int
+    escrow: Wei
+    settled_until: int
+    endpoint: str
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.status is JobStatus.STOPPED
+
+    @property
+    def is_started(self) -> bool:
+        """Reported started on the present assignment; True of Exiting jobs that run, too."""
+        return self.started_at != 0
+
+    @property
+    def is_exiting(self) -> bool:
+        return self.status is JobStatus.EXITING
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """When and why a job that nobody touches any more is over."""
+
+    at: int
+    reason: StopReason
+
+
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-[0-9]{1,2}")
+_EC2_TYPE = re.compile(
+    r"[a-z][a-z0-9-]*\.(nano|micro|small|medium|([0-9]{0,3}x)?large|metal[a-z0-9-]*)"
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceType:
+    """The agent's reading of an instance type: `<region>/<ec2 type>`, `us-east-1/c6a.xlarge`."""
+
+    region: str
+    ec2_type: str
+    text: str = field(init=False, compare=False)
+
+    MAX_BYTES: ClassVar[int] = 64  # the contract reverts above
+
+    def __post_init__(self) -> None:
+        if not _REGION.fullmatch(self.region):
+            raise UsageFault(f"{self.region!r} is not an AWS region such as us-east-1")
+        if not _EC2_TYPE.fullmatch(self.ec2_type):
+            raise UsageFault(f"{self.ec2_type!r} is not an EC2 instance type such as c6a.xlarge")
+        object.__setattr__(self, "text", f"{self.region}/{self.ec2_type}")
+
+    @classmethod
+    def parse(cls, text: str) -> InstanceType:
+        """Raises UsageFault unless `text` is `<region>/<ec2 type>` of at most 64 bytes."""
+        region, slash, ec2_type = text.partition("/")
+        if not slash or len(text.encode()) > InstanceType.MAX_BYTES:
+            raise UsageFault(f"{text[:80]!r} is not an instance type: <region>/<ec2 type>")
+        return cls(region, ec2_type)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def owed(price: Price, seconds: int) -> Wei:
+    """Base units owed for `seconds` of service, rounded down (in the user's favour)."""
+    return Wei(price.raw * max(0, seconds) // Price.SCALE)
+
+
+def bootstrap_deadline(job: Job, params: Params) -> int:
+    """The first second in which reportStarted is too late for the present assignment."""
+    return job.assigned_at + params.job_bootstrapping
+
+
+def dry_at(job: Job) -> int | None:
+    """The first second that owes the whole escrow; None while nothing runs it down.
+
+    What was already paid on this assignment is what was owed up to `settled_until`: settlements
+    count whole intervals since `started_at`.
+    """
+    if job.is_stopped or not job.is_started:
+        return None
+    total = job.escrow + _paid(job)
+    return job.started_at + -(-total * Price.SCALE // job.price.raw)
+
+
+def exit_at(job: Job, params: Params) -> int | None:
+    """The second from which a requested exit has passed; None without a request."""
+    if job.exit_requested_at == 0:
+        return None
+    return job.exit_requested_at + params.job_exit_cool_down
+
+
+def ending(job: Job, params: Params) -> Ending | None:
+    """The earliest end already certain; None while only a person could end the job.
+
+    For a stopped job: as it was recorded. In one second dryness wins over exit.
+    """
+    if job.is_stopped:
+        return Ending(job.stopped_at, job.stop_reason)
+    dry, leaves = dry_at(job), exit_at(job, params)
+    if dry is not None and (leaves is None or dry <= leaves):
+        return Ending(dry, StopReason.ESCROW_EXHAUSTED)
+    if leaves is not None:
+        return Ending(leaves, StopReason.PROVIDER_EXIT)
+    return None
+
+
+def is_over(job: Job, params: Params, now: int) -> bool:
+    """Stopped, or will be found stopped by the next transaction that touches it at `now`."""
+    end = ending(job, params)
+    return end is not None and (job.is_stopped or now >= end.at)
+
+
+def accrued(job: Job, params: Params, now: int) -> Wei:
+    """What a settlement at `now` would pay the provider: never more than the escrow."""
+    if job.is_stopped or not job.is_started:
+        return Wei(0)
+    end = ending(job, params)
+    until = now if end is None else min(now, end.at)
+    due = owed(job.price, until - job.started_at) - _paid(job)
+    return Wei(min(job.escrow, max(0, due)))
+
+
+def _paid(job: Job) -> Wei:
+    """What this provider was paid on this assignment so far."""
+    return owed(job.price, job.settled_until - job.started_at) if job.settled_until else Wei(0)
