@@ -1,0 +1,62 @@
+"""Where things are in a region's bucket; the one place that spells a key.
+
+    images/<sha256>                                 staged once per image
+    programs/<sha256>.pyz                           the host program
+    hosts/<role-id>:<instance-id>/desired.json      written by the agent alone
+    hosts/<role-id>:<instance-id>/status.json       written by that host alone
+
+The folder of a host is `hosts/` and the caller identity `aws:userid` that its credentials carry.
+For the role of an EC2 instance AWS sets it to `role-id:ec2-instance-id` (IAM User Guide, "Global
+condition context keys", aws:userid), and a policy may use it in a Resource. So one policy on
+one role, `arn:aws:s3:::<bucket>/hosts/${aws:userid}/status.json`, holds every instance to its own
+folder. The instance id alone cannot be had from a policy variable: with `hosts/<instance-id>/`
+every host could write every other host's status.
+
+The host learns `host_prefix(role_id)` from its user data and appends its own instance id. Without
+s3:ListBucket, S3 answers 403 and not 404 for a key that does not exist (S3 API reference,
+GetObject, "Permissions"): for a host, 403 on desired.json means "not written yet".
+"""
+
+from __future__ import annotations
+
+from cloud.model import InstanceId
+
+IMAGES = "images/"
+PROGRAMS = "programs/"
+HOSTS = "hosts/"
+DESIRED = "desired.json"
+STATUS = "status.json"
+
+
+def image_key(sha256: str) -> str:
+    """The staged image with this digest (64 hex digits)."""
+    return f"{IMAGES}{sha256}"
+
+
+def program_key(sha256: str) -> str:
+    """The host program with this digest."""
+    return f"{PROGRAMS}{sha256}.pyz"
+
+
+def host_prefix(role_id: str) -> str:
+    """What the folders of all hosts of one role begin with; the instance id follows."""
+    return f"{HOSTS}{role_id}:"
+
+
+def desired_key(role_id: str, instance: InstanceId) -> str:
+    """What the host of `instance` should run."""
+    return f"{host_prefix(role_id)}{instance}/{DESIRED}"
+
+
+def status_key(role_id: str, instance: InstanceId) -> str:
+    """What the host of `instance` says it does."""
+    return f"{host_prefix(role_id)}{instance}/{STATUS}"
+
+
+def host_of(key: str) -> tuple[InstanceId, str] | None:
+    """(instance, file name) of a key under `hosts/`, or None when it is no host's."""
+    folder, _, name = key.removeprefix(HOSTS).partition("/")
+    _role, colon, instance = folder.partition(":")
+    if not key.startswith(HOSTS) or not colon or not instance.startswith("i-") or not name:
+        return None
+    return InstanceId(instance), name
