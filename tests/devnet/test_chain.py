@@ -48,8 +48,16 @@ def ask(node: ChainServer, method: str, *params: Any) -> Any:
 
 
 def pay(nonce: int, *, tip: int = 10**9, fee: int = 10**10, to: str = OTHER) -> str:
-    fields: dict[str, Any] = {"chainId": 31337, "nonce": nonce, "maxFeePerGas": fee, "maxPriorityFeePerGas": tip,
-         "gas": 21000, "to": to, "value": 7, "data": b""}  # fmt: skip
+    fields: dict[str, Any] = {
+        "chainId": 31337,
+        "nonce": nonce,
+        "maxFeePerGas": fee,
+        "maxPriorityFeePerGas": tip,
+        "gas": 21000,
+        "to": to,
+        "value": 7,
+        "data": b"",
+    }
     signed = RICH.sign_transaction(fields)
     return signed.raw_transaction.to_0x_hex()
 
