@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format contracts bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -31,6 +31,9 @@ check: $(STAMP)  ## ruff, formatting, types, the arrows between packages
 format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+contracts: $(STAMP) ## compile the Vyper sources to contracts/artifacts/
+	$(BIN)/python -m contracts.compile
 
 bench: $(STAMP)  ## measured figures, side by side; writes bench/results/
 	$(BIN)/python -m bench
