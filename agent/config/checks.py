@@ -1,0 +1,131 @@
+"""Settings that are sound alone and impossible together; each finding names the key to change."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from agent.config.model import Config
+
+Finding = tuple[tuple[str | int, ...], str]
+
+_TYPE = re.compile(r"[a-z]{2}(-[a-z]+)+-\d/[a-z0-9-]+\.[a-z0-9-]+\Z")
+_FORWARD = re.compile(r"(\d{1,5}):(\d{1,9})\Z")
+_EGRESS = re.compile(r"\d{1,9}=[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:(\d{1,5})\Z")
+
+
+def contradictions(config: Config) -> Iterator[Finding]:
+    """Every finding about `config`; none when it can be run with."""
+    for check in (_chain, _wallet, _aws, _offers, _images, _enclave, _status, _deadlines, _gas):
+        yield from check(config)
+
+
+def _chain(config: Config) -> Iterator[Finding]:
+    if not config.chain.rpc_urls:
+        yield ("chain", "rpc_urls"), "names no node; give one here or in rpc_urls_file"
+    if config.chain.ws_url and not config.chain.ws_url.reveal().startswith("ws"):
+        yield ("chain", "ws_url"), "is not a ws:// or wss:// URL"
+    for url in config.chain.rpc_urls:
+        if not url.reveal().startswith("http"):
+            yield ("chain", "rpc_urls"), f"{url} is not an http:// or https:// URL"
+
+
+def _wallet(config: Config) -> Iterator[Finding]:
+    wallet = config.wallet
+    given = [name for name in ("keystore_file", "key_file", "kms_key_id") if getattr(wallet, name)]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        yield ("wallet",), f"needs one of keystore_file, key_file or kms_key_id; it has {found}"
+    if wallet.keystore_file and not wallet.password_file:
+        yield ("wallet", "password_file"), "is missing; keystore_file cannot be opened without it"
+    if wallet.password_file and not wallet.keystore_file:
+        yield ("wallet", "password_file"), "opens keystore_file, which is not set"
+
+
+def _aws(config: Config) -> Iterator[Finding]:
+    if not config.aws.regions:
+        yield ("aws", "regions"), "names no region"
+    if config.aws.ami.startswith("ami-") and len(config.aws.regions) > 1:
+        yield ("aws", "ami"), "an AMI id is of one region, but aws.regions has several; use a name"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,20}", config.aws.bucket_prefix):
+        yield ("aws", "bucket_prefix"), "needs 2-21 lower-case letters, digits and hyphens"
+
+
+def _offers(config: Config) -> Iterator[Finding]:
+    counts = Counter(offer.type for offer in config.offers)
+    for n, offer in enumerate(config.offers):
+        if not _TYPE.match(offer.type):
+            yield ("offers", n, "type"), f"{offer.type!r} is not REGION/TYPE"
+        elif offer.region not in config.aws.regions:
+            yield ("offers", n, "type"), f"{offer.region} is not in aws.regions"
+        if counts[offer.type] > 1:
+            yield ("offers", n, "type"), f"{offer.type} is offered {counts[offer.type]} times"
+
+
+def _images(config: Config) -> Iterator[Finding]:
+    images = config.images
+    if images.max_size_bytes > images.quota_bytes:
+        yield ("images", "quota"), "is less than images.max_size: the largest image would not fit"
+    if not images.gateways and not images.kubo_api:
+        yield ("images", "gateways"), "is empty and there is no kubo_api: images come from nowhere"
+    both = set(config.jobs.allow_images) & set(config.jobs.deny_images)
+    for image in sorted(both):
+        yield ("jobs", "deny_images"), f"{image} is in jobs.allow_images too"
+    for owner in sorted(_lower(config.jobs.allow_owners) & _lower(config.jobs.deny_owners)):
+        yield ("jobs", "deny_owners"), f"{owner} is in jobs.allow_owners too"
+
+
+def _enclave(config: Config) -> Iterator[Finding]:
+    enclave = config.enclave
+    forwards = [_FORWARD.match(port) for port in enclave.ports]
+    for text, match in zip(enclave.ports, forwards, strict=True):
+        if match is None or not 0 < int(match[1]) < 65536:
+            yield ("enclave", "ports"), f"{text!r} is not LISTEN:VSOCK such as '1300:1300'"
+    listens = [int(match[1]) for match in forwards if match]
+    if len(set(listens)) < len(listens):
+        yield ("enclave", "ports"), "listens twice on one port"
+    if 22 in listens:
+        yield ("enclave", "ports"), "22 is the host's own; hosts have no administration port"
+    if enclave.attestation_port not in listens:
+        yield ("enclave", "attestation_port"), f"{enclave.attestation_port} is not in enclave.ports"
+    for text in enclave.egress:
+        if not _EGRESS.match(text):
+            yield ("enclave", "egress"), f"{text!r} is not VSOCK=HOST:PORT"
+    if enclave.debug and not enclave.root_file:
+        yield ("enclave", "debug"), "a debug enclave cannot be attested by AWS's root; unset it"
+
+
+def _status(config: Config) -> Iterator[Finding]:
+    status = config.status
+    if status.listen and not status.expose and not _loopback(status.listen):
+        yield ("status", "listen"), "is not on loopback; bind 127.0.0.1, or set status.expose"
+    if status.public_listen and status.public_listen == status.listen:
+        yield ("status", "public_listen"), "is status.listen; it must be another address"
+
+
+def _deadlines(config: Config) -> Iterator[Finding]:
+    if config.keepalive.heartbeat_seconds > config.keepalive.restart_seconds * 10:
+        yield ("keepalive", "heartbeat"), "is over ten times keepalive.restart; hosts would hang"
+    if config.listing.per_day_wei > config.gas.per_day_wei:
+        yield ("listing", "per_day"), "is more than gas.per_day"
+
+
+def _gas(config: Config) -> Iterator[Finding]:
+    if config.gas.per_job_wei > config.gas.per_day_wei:
+        yield ("gas", "per_job"), "is more than gas.per_day: one job could stop all others"
+    if config.gas.max_fee_wei == 0:
+        yield ("gas", "max_fee"), "is 0: no transaction would ever be mined"
+
+
+def _loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _lower(addresses: tuple[str, ...]) -> set[str]:
+    return {address.lower() for address in addresses}

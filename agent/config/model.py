@@ -1,0 +1,346 @@
+"""Everything that can be configured, with its default and why that is the default.
+
+Frozen values; sections are independent of each other, what must fit together is in `checks`.
+The reference page and the file that `init` writes are made from this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.config import fields as f
+from agent.config.secrets import SecretUrl
+from agent.config.units import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Which market, and through which nodes it is read."""
+
+    chain_id: int = f.integer(
+        0, 1, 2**53, "Every node must report it, or the agent does not start.", required=True
+    )
+    registry: str = f.address("The market's contract.", required=True)
+    rpc_urls: tuple[SecretUrl, ...] = f.urls(
+        "JSON-RPC nodes, best first. Two of different operators: the second confirms what cannot "
+        "be undone. Put URLs that hold a key in rpc_urls_file.",
+        example='["https://node.example", "https://other.example"]',
+    )
+    rpc_urls_file: str = f.file(
+        "",
+        "A secret file with one URL a line, added after rpc_urls.",
+        example='"credential:rpc-urls"',
+    )
+    ws_url: SecretUrl | None = f.url(
+        "newHeads over WebSocket wakes the agent sooner; polling goes on without it.",
+        example='"wss://node.example/ws"',
+    )
+    finality: str = f.finality(
+        "finalized",
+        "From when on a block counts as final: the node's tag, or so many blocks deep. Nothing is "
+        "terminated for a reason that is not final.",
+    )
+    poll_seconds: float = f.duration(
+        "1s", "50ms", "60s", "How often the head is asked for; an assignment waits half of it."
+    )
+    timeout_seconds: float = f.duration(
+        "10s", "100ms", "2m", "A node that takes longer to answer has failed; the next is asked."
+    )
+    max_lag_blocks: int = f.integer(
+        5, 1, 10_000, "A node this far behind the best one is passed over."
+    )
+    log_range_blocks: int = f.integer(
+        2_000, 1, 1_000_000, "Blocks asked for at once; halved when a node says that is too many."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Gas:
+    """What transactions may cost."""
+
+    max_fee_wei: int = f.coin("100gwei", "No transaction bids more a gas; above it, it waits.")
+    per_job_wei: int = f.coin(
+        "0.05eth", "A job whose transactions have cost this sends no more until someone looks."
+    )
+    per_day_wei: int = f.coin("0.5eth", "All transactions of 24 hours; stops a loop that bleeds.")
+    replace_seconds: float = f.duration(
+        "45s", "5s", "30m", "A transaction unmined this long is sent again at a higher fee."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """The provider's key: exactly one of keystore_file, key_file and kms_key_id."""
+
+    keystore_file: str = f.file(
+        "", "An encrypted JSON keystore (geth's format).", example='"credential:keystore"'
+    )
+    password_file: str = f.file(
+        "", "The keystore's password.", example='"credential:keystore-password"'
+    )
+    key_file: str = f.file("", "A raw private key in hex, mode 0600; for tests and devnets.")
+    kms_key_id: str = f.text(
+        "",
+        "An AWS KMS key (ECC_SECG_P256K1): the key never is on this host.",
+        example='"alias/oyster"',
+    )
+    kms_region: str = f.text("", "The KMS key's region; the first of aws.regions when empty.")
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Where instances run. Credentials come from the SDK's own chain, never from here."""
+
+    regions: tuple[str, ...] = f.texts(
+        (), "Regions that are served and swept.", example='["us-east-1"]', required=True
+    )
+    ami: str = f.text(
+        "al2023",
+        "Image of the hosts: al2023 (Amazon's latest, by its public parameter), an ami- id (one "
+        "region), or a name filter such as oyster-host-* (what `cloud bake` makes).",
+    )
+    bucket_prefix: str = f.text(
+        "oyster", "The bucket of a region is PREFIX-ACCOUNT-REGION; `cloud setup` makes it."
+    )
+    subnets: tuple[str, ...] = f.texts(
+        (), "Subnet ids to launch in; empty: every default subnet of the region."
+    )
+    elastic_ip: bool = f.flag(
+        False, "An Elastic IP a job keeps the address over a replacement; few accounts have many."
+    )
+    root_volume_bytes: int = f.size(
+        "16GiB", "8GiB", "1TiB", "Disk of a host: system, image and allocator's files."
+    )
+    endpoint_url: str = f.text("", "Another AWS endpoint, for devnets and tests.")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One instance type on offer; write [[offers]] for each."""
+
+    type: str = f.required_text(
+        "REGION/TYPE as the market knows it.", example='"us-east-1/c6a.xlarge"'
+    )
+    price: Rate = f.price("Payment tokens a period; the contract keeps it a second, rounded up.")
+
+    @property
+    def region(self) -> str:
+        """The AWS region in the type."""
+        return self.type.partition("/")[0]
+
+    @property
+    def instance_type(self) -> str:
+        """The EC2 type in the type."""
+        return self.type.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Whether offers follow what can be delivered."""
+
+    follow_capacity: bool = f.flag(
+        True, "Withdraw a type's listing when no further job of it fits; restore it after a probe."
+    )
+    settle_seconds: float = f.duration(
+        "10m", "30s", "1d", "Room must be gone, or back, this long before the listing changes."
+    )
+    per_day_wei: int = f.coin("0.05eth", "Gas of listing changes in 24 hours.")
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Where enclave images come from and what is accepted."""
+
+    gateways: tuple[str, ...] = f.texts(
+        ("https://trustless-gateway.link", "https://ipfs.io", "https://dweb.link"),
+        "Trustless IPFS gateways, tried together; every byte is verified, so any will do.",
+    )
+    kubo_api: str = f.text("", "Your own IPFS node's API.", example='"http://127.0.0.1:5001"')
+    max_size_bytes: int = f.size(
+        "2GiB", "1MiB", "64GiB", "Larger images are refused; memory of the enclave is 4 x this."
+    )
+    store_dir: str = f.text("", "Folder of verified images; STATE_DIR/images when empty.")
+    quota_bytes: int = f.size(
+        "40GiB", "16MiB", "16TiB", "The store's size; images without a job go, oldest use first."
+    )
+    stall_seconds: float = f.duration(
+        "10s", "100ms", "5m", "A source that sends no verified byte this long is left for another."
+    )
+    allowed_hosts: tuple[str, ...] = f.texts(
+        (), "Hosts from which plain https:// with a digest in the fragment is accepted."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Which jobs are served. A deny list wins over an allow list; an empty one allows all."""
+
+    allow_owners: tuple[str, ...] = f.addresses("Users that are served.")
+    deny_owners: tuple[str, ...] = f.addresses("Users that are not served.")
+    allow_images: tuple[str, ...] = f.texts((), "CIDs, SHA-256 digests or PCR0s that are served.")
+    deny_images: tuple[str, ...] = f.texts((), "CIDs, SHA-256 digests or PCR0s that are not.")
+    min_escrow_seconds: float = f.duration(
+        "10m", "0s", "30d", "Paid time that must be in the escrow, else the launch is not worth it."
+    )
+    on_refusal: str = f.text(
+        "exit",
+        "A job that is not served: exit (RequestToExitJob, the stake comes back after the "
+        "cool-down unless auditors slash first) or leave (nothing is sent; the stake is lost).",
+        choices=("exit", "leave"),
+    )
+    dry_grace_seconds: float = f.duration(
+        "1m", "0s", "1h", "How long a job is served past its dry second, waiting for funds."
+    )
+    resync_seconds: float = f.duration(
+        "5m", "1s", "1h", "Everything is looked at anew this often, events or not."
+    )
+    orphan_grace_seconds: float = f.duration(
+        "10m", "1s", "1d", "An instance of ours without a job is terminated at this age."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How the bootstrapping window is spent: what a stage usually takes, and what is kept back."""
+
+    report_margin_seconds: float = f.duration(
+        "20s", "0s", "10m", "reportStarted is sent this long before the slash point at the latest."
+    )
+    instance_seconds: float = f.duration(
+        "45s", "1s", "15m", "From RunInstances to the host's first report (AL2023: about 26 s)."
+    )
+    image_seconds: float = f.duration(
+        "60s", "1s", "1h", "Image from IPFS to the region's bucket; runs beside the launch."
+    )
+    enclave_seconds: float = f.duration(
+        "30s", "1s", "15m", "From the image in the bucket to an enclave that answers."
+    )
+    race_share: float = f.share(
+        0.5, "A stage past this part of its slack gets a rival: a second instance, another zone."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """When a running job counts as ill, and what is done about it."""
+
+    probe_seconds: float = f.duration(
+        "30s", "100ms", "1h", "How often the attestation endpoint is asked, as an auditor would."
+    )
+    misses: int = f.integer(4, 1, 100, "Missed answers in a row before the enclave is restarted.")
+    heartbeat_seconds: float = f.duration(
+        "2m", "1s", "1h", "A host that has not reported for this long is silent."
+    )
+    restart_seconds: float = f.duration(
+        "3m", "1s", "1h", "A restarted enclave has this long to answer before its host is replaced."
+    )
+    replace_backoff_seconds: float = f.duration(
+        "10m", "1s", "1d", "Least time between replacements of one job; doubles each time."
+    )
+    doubt_share: float = f.share(
+        0.5, "When more than this part of all jobs looks dead at once, the observer is doubted."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Against mass termination after a wrong answer from a node."""
+
+    share: float = f.share(
+        0.3, "Ends of more than this part of all jobs within the window are held for confirmation."
+    )
+    window_seconds: float = f.duration("10m", "1s", "1d", "The time over which ends are counted.")
+    min_jobs: int = f.integer(3, 1, 100_000, "Fewer ends than this are never held.")
+
+
+@dataclass(frozen=True, slots=True)
+class Enclave:
+    """What an enclave gets on its host."""
+
+    ports: tuple[str, ...] = f.texts(
+        ("1300:1300",),
+        "TCP ports open to the world, LISTEN:VSOCK. 1300 is where auditors ask for attestation.",
+    )
+    egress: tuple[str, ...] = f.texts(
+        (),
+        "What enclaves can reach, VSOCK=HOST:PORT; nothing else.",
+        example='["8443=api.example:443"]',
+    )
+    attestation_port: int = f.integer(1300, 1, 65535, "The port that serves the attestation.")
+    attestation_path: str = f.text("/attestation/raw", "The path that serves the document's bytes.")
+    attestation_age_seconds: float = f.duration(
+        "5m", "1s", "3h", "An older document is no proof of life."
+    )
+    debug: bool = f.flag(
+        False, "Console of the enclave readable, PCRs zero: proves nothing. Devnets only."
+    )
+    root_file: str = f.file(
+        "", "Another attestation root than AWS's, PEM; a devnet has its own. Never in earnest."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The HTTP server: health, metrics, jobs and a page. It changes nothing."""
+
+    listen: str = f.listen("127.0.0.1:8470", "The operator's address; empty: no server at all.")
+    public_listen: str = f.listen(
+        "", "A second address for the market's tools alone: /ip, /spec, /bandwidth, /healthz."
+    )
+    expose: bool = f.flag(
+        False, "Allow `listen` beyond loopback: everyone who reaches it sees jobs and earnings."
+    )
+    stall_seconds: float = f.duration(
+        "60s", "1s", "1h", "Without progress of the loop this long, /healthz answers 503."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What is written to standard error."""
+
+    level: str = f.text("info", "The least level.", choices=("debug", "info", "warning", "error"))
+    format: str = f.text(
+        "auto", "auto: colours on a terminal, else key=value.", choices=("auto", "json", "logfmt")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole file."""
+
+    state_dir: str = f.text(
+        "/var/lib/oyster-provider", "Journal and image store. Losing it costs history, not jobs."
+    )
+    chain: Chain = field(default_factory=Chain)
+    gas: Gas = field(default_factory=Gas)
+    wallet: Wallet = field(default_factory=Wallet)
+    aws: Aws = field(default_factory=Aws)
+    offers: tuple[Offer, ...] = ()
+    listing: Listing = field(default_factory=Listing)
+    images: Images = field(default_factory=Images)
+    jobs: Jobs = field(default_factory=Jobs)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    keepalive: Keepalive = field(default_factory=Keepalive)
+    breaker: Breaker = field(default_factory=Breaker)
+    enclave: Enclave = field(default_factory=Enclave)
+    status: Status = field(default_factory=Status)
+    log: Log = field(default_factory=Log)
+    # The file's folder: relative paths and credentials start here. Not a setting.
+    base: Path = field(default=Path(), compare=False)
+
+    @property
+    def state(self) -> Path:
+        """The state directory; relative ones start at the file's folder."""
+        return self.base / Path(self.state_dir).expanduser()
+
+    @property
+    def journal_file(self) -> Path:
+        """The journal's database."""
+        return self.state / "journal.sqlite"
+
+    @property
+    def image_store(self) -> Path:
+        """Where verified images are kept."""
+        return self.base / self.images.store_dir if self.images.store_dir else self.state / "images"

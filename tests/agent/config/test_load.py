@@ -1,0 +1,270 @@
+"""Reading the configuration: what is taken, what is refused and how that is said."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config import Config, ConfigFault, load, parse
+from agent.config.locate import line_of
+from agent.config.model import Offer
+from agent.config.secrets import SecretUrl, check_url, locate, read_secret
+from agent.config.units import (
+    Rate,
+    read_bytes,
+    read_seconds,
+    read_wei,
+    show_bytes,
+    show_seconds,
+    show_wei,
+)
+from faults import Refused, UsageFault
+
+pytestmark = pytest.mark.unit
+
+REGISTRY = "0x" + "ab" * 20
+BASE = f"""\
+state_dir = "state"
+[chain]
+chain_id = 31337
+registry = "{REGISTRY}"
+rpc_urls = ["http://127.0.0.1:8545"]
+[wallet]
+key_file = "key"
+[aws]
+regions = ["us-east-1"]
+[[offers]]
+type = "us-east-1/c6a.xlarge"
+price = "0.17/h"
+"""
+
+
+def test_parse__the_least_file__has_every_default() -> None:
+    config = parse(BASE)
+    assert config.chain.chain_id == 31337
+    assert config.offers == (Offer("us-east-1/c6a.xlarge", Rate(Decimal("0.17"), "h")),)
+    assert config.offers[0].region == "us-east-1"
+    assert config.keepalive == Config().keepalive
+    assert config.chain.poll_seconds == 1
+
+
+def test_parse__units__arrive_in_base_units() -> None:
+    config = parse(BASE + '[images]\nstall = "250ms"\nmax_size = "1GiB"\n[gas]\nmax_fee = "2gwei"')
+    assert (config.images.stall_seconds, config.images.max_size_bytes) == (0.25, 2**30)
+    assert config.gas.max_fee_wei == 2 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (
+            "[chain]\nrpc_url = []",
+            14,
+            "is not a setting; did you mean chain.rpc_urls?",
+        ),
+        ("[imagse]", 13, "imagse: is not a setting; did you mean images?"),
+        (
+            '[images]\n\n# why\nstall = "10"',
+            16,
+            "stall: '10' is not a duration such as '15m'",
+        ),
+        ("[images]\nstall = 10", 14, "images.stall: 10 is not a text in quotes"),
+        ('[images]\nmax_size = "2gb"', 14, "'2gb' is not a size"),
+        ('[images]\nmax_size = "100GiB"', 14, "100GiB is not between"),
+        ('[keepalive]\npoll = "1s"', 14, "did you mean chain.poll?"),
+        ("[jobs]\nallow_owners = [\n  '0x12',\n]", 14, "'0x12' is not an address"),
+        ('[jobs]\non_refusal = "ignore"', 14, "'ignore' is none of exit, leave"),
+        ("[breaker]\nshare = 1.5", 14, "is not between 0 and 1"),
+        ("breaker = 5", 13, "offers.1.breaker: is not a setting"),
+        ('[images]\nmax_size = "2GiB"\nquota = "1GiB"', 15, "is less than images.max_size"),
+        ("[wallet2]\n", 13, "did you mean wallet?"),
+        ('[status]\nlisten = "0.0.0.0:80"', 14, "not on loopback"),
+        ('[[offers]]\ntype = "us-east-1/c6a.xlarge"\nprice = "1/h"', 11, "is offered 2 times"),
+        ('[[offers]]\ntype = "eu-west-1/c6a.xlarge"\nprice = "1/h"', 14, "not in aws.regions"),
+        ('[[offers]]\ntype = "us-east-1/m5.large"\nprice = "0/h"', 15, "must be more than 0"),
+        ('[[offers]]\nprice = "1/h"', 13, "offers.2.type: is missing"),
+        ("[enclave]\ndebug = true", 14, "cannot be attested by AWS's root"),
+        ('[enclave]\nports = ["22:22", "1300:1300"]', 14, "22 is the host's own"),
+        ('[enclave]\nports = ["80:80"]', 13, "1300 is not in enclave.ports"),
+        ("[chain]\nx = 1", None, "Cannot declare"),
+    ],
+)
+def test_parse__something_wrong__is_said_with_its_line(
+    text: str, line: int | None, said: str
+) -> None:
+    whole = BASE + text
+    if text.startswith(("[chain]", "[wallet]")) and line is not None:
+        head, _, rest = BASE.partition("[chain]\n")
+        whole = head + "[chain]\n" + text.removeprefix("[chain]\n") + "\n" + rest
+        line = 3
+    with pytest.raises(ConfigFault) as caught:
+        parse(whole, name="c.toml")
+    message = "; ".join(caught.value.problems)
+    assert said in message
+    assert line is None or f"c.toml:{line}: " in message
+
+
+def test_parse__several_findings__are_all_kept_and_counted() -> None:
+    with pytest.raises(ConfigFault, match=r"and 2 more\)$") as caught:
+        parse(BASE + '[log]\nlevle = "info"\nformat = "xml"\n[gsa]')
+    assert len(caught.value.problems) == 3
+    assert caught.value.exit_code == 2
+
+
+def test_parse__two_keys_or_none__are_refused() -> None:
+    for wallet, said in (
+        ("", "none of them"),
+        ('key_file="a"\nkms_key_id="b"', "key_file and kms"),
+    ):
+        with pytest.raises(ConfigFault, match=said):
+            parse(BASE.replace('key_file = "key"', wallet))
+
+
+def test_environment__overrides__one_value_of_a_section() -> None:
+    environ = {
+        "OYSTER_CHAIN__POLL": "250ms",
+        "OYSTER_STATE_DIR": "/elsewhere",
+        "OYSTER_AWS__REGIONS": "us-east-1, eu-west-1",
+        "OYSTER_LISTING__FOLLOW_CAPACITY": "false",
+        "OYSTER_BREAKER__MIN_JOBS": "7",
+        "OYSTER_TESTDATA": "not a setting, not ours",
+        "HOME": "/root",
+    }
+    config = parse(BASE, environ=environ)
+    assert config.chain.poll_seconds == 0.25
+    assert config.state == Path("/elsewhere")
+    assert config.aws.regions == ("us-east-1", "eu-west-1")
+    assert config.listing.follow_capacity is False
+    assert config.breaker.min_jobs == 7
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("OYSTER_CHAIN__POL", "1s", "OYSTER_CHAIN__POL (environment): is not a setting"),
+        ("OYSTER_CHAIN__POLL", "1", "OYSTER_CHAIN__POLL (environment): '1' is not a duration"),
+        ("OYSTER_CHIAN__POLL", "1s", "did you mean chain?"),
+    ],
+)
+def test_environment__something_wrong__names_the_variable(
+    variable: str, value: str, said: str
+) -> None:
+    with pytest.raises(ConfigFault) as caught:
+        parse(BASE, environ={variable: value})
+    assert said in caught.value.problems[0]
+
+
+def test_load__no_file__says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFault, match="oyster-provider init"):
+        load(tmp_path / "none.toml", {})
+
+
+def test_load__relative_paths__start_at_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(BASE)
+    config = load(None, {"OYSTER_CONFIG": str(tmp_path / "c.toml")})
+    assert config.journal_file == tmp_path / "state" / "journal.sqlite"
+    assert config.image_store == tmp_path / "state" / "images"
+
+
+def test_urls__in_a_secret_file__are_added_and_never_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "urls"
+    secret.write_text("https://user:hunter2@a.example/v3/hunter3?key=hunter4\n\n")
+    secret.chmod(0o600)
+    (tmp_path / "c.toml").write_text(BASE.replace("[wallet]", 'rpc_urls_file = "urls"\n[wallet]'))
+    config = load(tmp_path / "c.toml", {})
+    assert config.chain.rpc_urls[1].reveal().endswith("hunter4")
+    assert str(config.chain.rpc_urls[1]) == "https://a.example/…"
+    assert "hunter" not in repr(config) + str(config.chain)
+
+
+def test_urls__a_broken_one__is_refused_without_repeating_it() -> None:
+    with pytest.raises(ConfigFault) as caught:
+        parse(BASE.replace("http://127", "htp://hunter2@127"))
+    assert "hunter2" not in "".join(caught.value.problems)
+
+
+@given(st.text(max_size=40))
+def test_check_url__any_text__is_a_url_or_a_value_error(text: str) -> None:
+    try:
+        url = check_url(text)
+    except ValueError:
+        return
+    assert isinstance(url, SecretUrl)
+    assert str(url).startswith(("http", "ws"))
+
+
+def test_credentials__are_found_for_the_service_and_for_its_operator(tmp_path: Path) -> None:
+    service, beside = tmp_path / "run", tmp_path / "credentials"
+    for folder in (service, beside):
+        folder.mkdir()
+    environ = {"CREDENTIALS_DIRECTORY": str(service)}
+    with pytest.raises(UsageFault, match="not found as"):
+        locate("credential:password", tmp_path, environ)
+    (beside / "password").write_text("x")
+    assert locate("credential:password", tmp_path, environ) == beside / "password"
+    (service / "oyster_password").write_text("x")
+    assert locate("credential:password", tmp_path, environ) == service / "oyster_password"
+    (service / "password").write_text("x")
+    assert locate("credential:password", tmp_path, environ) == service / "password"
+    for bad in ("credential:../key", "credential:", "credential:.hidden"):
+        with pytest.raises(UsageFault, match="name"):
+            locate(bad, tmp_path, environ)
+
+
+def test_read_secret__open_to_others__is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("hunter2\n")
+    file.chmod(0o600)
+    assert read_secret(file) == "hunter2"
+    file.chmod(0o640)
+    with pytest.raises(Refused, match="chmod 600") as caught:
+        read_secret(file)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(UsageFault, match="No such file"):
+        read_secret(tmp_path / "none")
+
+
+@given(st.integers(1, 10**9))
+def test_units__shown__read_back_the_same(amount: int) -> None:
+    assert read_seconds(show_seconds(amount)) == amount
+    assert read_bytes(show_bytes(amount)) == amount
+    assert read_wei(show_wei(amount * 10**7)) == amount * 10**7
+
+
+@pytest.mark.parametrize(
+    "text", ["", "15", "m", "-1m", "1 0m", "1e3s", "15 minutes", "\u0661m", "9" * 99]
+)
+def test_units__anything_else__is_a_value_error(text: str) -> None:
+    for read in (read_seconds, read_bytes, read_wei):
+        with pytest.raises(ValueError, match="such as"):
+            read(text)
+
+
+@given(
+    st.lists(st.sampled_from(["", "# c", "b = [\n 1,\n 2]", 'c = """\na = 1\n"""', "d = {e = 1}"]))
+)
+def test_line_of__whatever_is_around__finds_the_statement(noise: list[str]) -> None:
+    unique = list(dict.fromkeys(noise))
+    text = "\n".join([*unique, "[t]", "a = [", "1,", "]", ""])
+    tomllib.loads(text)
+    line = line_of(text, ("t", "a"))
+    assert line is not None
+    assert text.splitlines()[line - 1] == "a = ["
+    assert line_of(text, ("t", "nothing")) is None
+
+
+@given(st.binary(max_size=200))
+def test_load__any_bytes__are_refused_in_words(data: bytes) -> None:
+    path = Path(os.devnull).parent / "shm" / f"oyster-config-{os.getpid()}"
+    path.write_bytes(data)
+    try:
+        with pytest.raises(ConfigFault):
+            load(path, {})
+    finally:
+        path.unlink()
