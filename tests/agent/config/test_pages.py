@@ -43,7 +43,8 @@ def test_every_setting__has_a_reason_and_a_default_within_its_bounds() -> None:
             assert setting.reason.endswith("."), field.name
             assert "|" not in setting.reason
             if setting.bounds and not setting.required:
-                assert setting.bounds[0] <= field.default <= setting.bounds[1], field.name
+                default: Any = field.default
+                assert setting.bounds[0] <= default <= setting.bounds[1], field.name
 
 
 def test_template__answered__is_a_valid_file_with_those_answers() -> None:
