@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from agent.market.model import Address, BlockRef, Job, JobId, Params, Price
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
 
 
@@ -21,6 +23,110 @@ class Clock(Protocol):
     def now(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Where one endpoint stands: its newest block and the newest that will not be undone."""
+
+    head: BlockRef
+    final: BlockRef
+
+
+class Witness(Protocol):
+    """A second, independent endpoint: asked before anything irreversible (rule 4)."""
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
+        """The jobs as another endpoint knows them at that very block (same hash).
+
+        Raises RetryLater: it does not answer, lags behind the block, or knows another one.
+        """
+        ...
+
+
+class Market(Protocol):
+    """What the market says, of this provider alone. Unknown ids are left out of answers."""
+
+    async def blocks(self) -> Blocks:
+        """Raises RetryLater: no endpoint answers."""
+        ...
+
+    async def params(self, at: BlockRef) -> Params: ...
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
+        """All at one block, batched. Raises RetryLater."""
+        ...
+
+    async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
+        """Every job that the contract lists for this provider. Raises RetryLater."""
+        ...
+
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        """This provider's listing of one type; None when it is not listed. Raises RetryLater."""
+        ...
+
+    async def unlocked_stake(self, at: BlockRef) -> int:
+        """Total minus locked, in POND base units. Raises RetryLater."""
+        ...
+
+
+class Wakes(Protocol):
+    """What may have changed on the chain; hints only (rule 1)."""
+
+    async def wait(self) -> Sequence[JobId]:
+        """Returns when there is a new head: the jobs that may have changed, often none.
+
+        A reorganisation names the jobs of the blocks it took away too.
+        """
+        ...
+
+
+class Call(StrEnum):
+    """The market's functions that a provider calls, by their ABI names."""
+
+    REPORT_STARTED = "reportStarted"
+    SETTLE = "settle"
+    REQUEST_EXIT = "requestToExitJob"
+    FINALIZE_EXIT = "finalizeExit"
+    REGISTER = "register"
+    DEREGISTER = "deregister"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One transaction to have mined. Equal keys are one transaction, whatever happens between.
+
+    `deadline` (unix seconds) says until when it is of use; it orders what waits.
+    """
+
+    key: str
+    call: Call
+    job: JobId | None = None
+    endpoint: str | None = None
+    instance_type: str | None = None
+    price: Price | None = None
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """The order's transaction is in a block, and succeeded."""
+
+    tx_hash: str
+    block: int
+    fee_wei: int
+
+
+class Transactor(Protocol):
+    """The wallet's one nonce sequence: simulated first, recorded before it is broadcast."""
+
+    async def carry_out(self, order: Order) -> Mined:
+        """Returns when the transaction is mined. The same key again finds it, never doubles it.
+
+        Raises Refused (it would revert, or it reverted: never sent again under this key),
+        RetryLater (fees beyond the cap, budget spent, no endpoint).
+        """
+        ...
 
 
 class Cloud(Protocol):
@@ -37,7 +143,8 @@ class Cloud(Protocol):
         """RunInstances with a ClientToken derived from the order; the same order launches once.
 
         Raises TryElsewhere (no zone of the region has room now), RetryLater (throttled, or the
-        reply was lost: send the same order again), Refused (this order can never work).
+        reply was lost: send the same order again), AttemptSpent (launched once and terminated
+        since), Refused (this order can never work).
         """
         ...
 
@@ -117,6 +224,15 @@ class Attested:
     instance: InstanceId
     issued_at: float
     pcrs: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose agent this is: what every identity tag and every decision is checked against."""
+
+    chain_id: int
+    contract: Address
+    provider: Address
 
 
 class Attester(Protocol):

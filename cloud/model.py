@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
+from faults import Refused
+
 InstanceId = NewType("InstanceId", str)
 Region = NewType("Region", str)
 Zone = NewType("Zone", str)
@@ -72,6 +74,13 @@ class Identity:
             )
         except (KeyError, ValueError):
             return None
+
+
+class AttemptSpent(Refused):
+    """The order's ClientToken belongs to an instance that is gone: take the next attempt.
+
+    EC2 says IdempotentInstanceTerminated since January 2025.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,223 @@
+"""Load: one consistent view of a job, as frozen values that `lifecycle.plan` takes.
+
+What the chain says is read at one block, what AWS says comes from the last listing of the region,
+what this process tried lately comes from its memory, and what a person ordered from the journal.
+Only the first two decide; memory and journal save repetition and can be lost (rule 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from agent.market.model import BlockRef, InstanceType, Job, JobId, Params, bootstrap_deadline
+from agent.ports import Account, Image
+from cloud.model import EnclaveRoom, Instance, InstanceId, Region
+from enclave.host.documents import Status
+from faults import UsageFault
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How the enclave of one instance answered this process. Times are unix seconds.
+
+    `passed_run` is the run whose document passed every check; `failures` counts the answers
+    missed in a row since then.
+    """
+
+    asked_at: float | None = None
+    passed_at: float | None = None
+    passed_run: str | None = None
+    failures: int = 0
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One instance of the job and what is known of it."""
+
+    instance: Instance
+    status: Status | None = None
+    written_at: float | None = None
+    probe: Probe = Probe()
+    desired_run: str | None = None  # the run this process last wrote to its desired.json
+    unhealthy_since: float | None = None  # since when EC2's status checks fail
+
+    @property
+    def live(self) -> bool:
+        return self.instance.live
+
+    @property
+    def generation(self) -> int:
+        return self.instance.identity.generation
+
+    @property
+    def attempt(self) -> int:
+        return self.instance.identity.attempt
+
+    @property
+    def run(self) -> str | None:
+        """The run it is at: the newest known of what was asked for and what it says itself."""
+        return self.desired_run or (self.status.run_id if self.status else None)
+
+    @property
+    def attested(self) -> bool:
+        """Whether the present run proved itself to this process."""
+        return self.probe.passed_run is not None and self.probe.passed_run == self.run
+
+
+class ImagePhase(StrEnum):
+    UNKNOWN = "unknown"
+    FETCHING = "fetching"
+    READY = "ready"
+    FAILED = "failed"  # unavailable: try again at retry_at
+    REFUSED = "refused"  # hostile or broken: never again
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """How far this job's image is. `staged` are the regions whose bucket has it."""
+
+    phase: ImagePhase = ImagePhase.UNKNOWN
+    since: float = 0.0
+    image: Image | None = None
+    reason: str = ""
+    retry_at: float = 0.0
+    staged: frozenset[Region] = frozenset()
+    staging: bool = False
+
+
+class LaunchPhase(StrEnum):
+    ASKED = "asked"  # the intent is recorded; what came of it is not known
+    LAUNCHED = "launched"
+    NOWHERE = "nowhere"  # no zone had room
+    LATER = "later"  # throttled or the reply was lost: the same order again
+    SPENT = "spent"  # the attempt's token belongs to an instance that is gone
+    REFUSED = "refused"  # this order can never work
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchView:
+    """The last launch of a job that is remembered."""
+
+    generation: int
+    attempt: int
+    phase: LaunchPhase
+    at: float
+    reason: str = ""
+    retry_at: float = 0.0
+    instance: InstanceId | None = None
+
+
+class TxPhase(StrEnum):
+    SENT = "sent"
+    MINED = "mined"
+    LATER = "later"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class TxView:
+    """What became of one transaction of this job, by its key."""
+
+    phase: TxPhase
+    at: float
+    block: int = 0
+    reason: str = ""
+    retry_at: float = 0.0
+
+
+class WitnessPhase(StrEnum):
+    ABSENT = "absent"  # no second endpoint is configured
+    SILENT = "silent"  # it did not answer, or is not asked yet
+    SPOKE = "spoke"
+
+
+@dataclass(frozen=True, slots=True)
+class FinalView:
+    """The job at the finalized block, read only when something irreversible depends on it."""
+
+    block: BlockRef
+    job: Job | None
+    witness: WitnessPhase = WitnessPhase.SILENT
+    witnessed: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the journal and the operator add. Without it the decisions are the same, but for
+    what only a person can order: exits, confirmed terminations."""
+
+    exit_ordered: bool = False
+    confirmed_at: float | None = None  # the operator confirmed terminations asked for before
+    attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
+    held_since: float | None = None  # the breaker holds its termination
+    vetted: int | None = None  # generation that the policy accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """When this process last saw the region: a missing thing counts only if it was looked for."""
+
+    listed_at: float | None = None
+    reports_at: float | None = None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """Everything one decision may use. `head` is None when the head block has no such job."""
+
+    id: JobId
+    account: Account
+    params: Params
+    head_block: BlockRef
+    head: Job | None
+    final: FinalView | None = None
+    hosts: tuple[Host, ...] = ()
+    observed: Observed = Observed()
+    image: ImageView = ImageView()
+    launch: LaunchView | None = None
+    transactions: Mapping[str, TxView] = field(default_factory=dict)
+    room: EnclaveRoom | None = None
+    room_refused: str = ""
+    facts: Facts = Facts()
+    doubt: bool = False  # a large part of all jobs looks dead: the observer may be
+
+    @cached_property
+    def ours(self) -> bool:
+        """Whether the head says that this provider has to serve it."""
+        job = self.head
+        return job is not None and job.provider == self.account.provider and not job.is_stopped
+
+    @cached_property
+    def instance_type(self) -> InstanceType | None:
+        """None: the user wrote something that is no `<region>/<ec2 type>`."""
+        return parse_instance_type(self.head.instance_type) if self.head else None
+
+    @cached_property
+    def deadline(self) -> int:
+        """The second from which reportStarted is too late; 0 without a job."""
+        return bootstrap_deadline(self.head, self.params) if self.head else 0
+
+    @cached_property
+    def live(self) -> tuple[Host, ...]:
+        """Live hosts of the present generation, first attempt first."""
+        return tuple(h for h in self.hosts if h.live and self._present(h))
+
+    @cached_property
+    def strays(self) -> tuple[Host, ...]:
+        """Live hosts of another generation than the head's."""
+        return tuple(h for h in self.hosts if h.live and not self._present(h))
+
+    def _present(self, host: Host) -> bool:
+        return self.head is None or host.generation == self.head.generation
+
+
+def parse_instance_type(text: str) -> InstanceType | None:
+    """None for a text that is not of the agent's convention."""
+    try:
+        return InstanceType.parse(text)
+    except UsageFault:
+        return None
