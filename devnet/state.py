@@ -1,0 +1,81 @@
+"""devnet.json: what a running devnet consists of and how to reach it.
+
+Written once everything is up, removed on the way down: a file that is there means a devnet that
+is (or was killed; `status` tells). The keys in it are worthless test keys, made anew each time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from faults import UsageFault
+
+FILE = "devnet.json"
+DEFAULT_DIRECTORY = Path(".devnet")
+
+
+@dataclass(frozen=True)
+class Person:
+    """An account of the devnet; its private key lies in `key_file` (0600)."""
+
+    name: str
+    address: str
+    key_file: str
+
+
+@dataclass(frozen=True)
+class Devnet:
+    """Addresses of everything. URLs are loopback; durations in seconds."""
+
+    pid: int
+    rpc_url: str
+    chain_id: int
+    registry: str
+    pond: str
+    payment_token: str
+    block: int
+    aws_endpoint: str
+    aws_control: str
+    ipfs_gateway: str
+    regions: tuple[str, ...]
+    attestation_root: str
+    people: Mapping[str, Person]
+    config_files: Mapping[str, str]
+    children: Mapping[str, int] = field(default_factory=dict)
+
+    def person(self, name: str) -> Person:
+        """Raises UsageFault for a name nobody has."""
+        if name not in self.people:
+            raise UsageFault(f"devnet: no account {name!r}; there are {', '.join(self.people)}")
+        return self.people[name]
+
+
+def write(directory: Path, devnet: Devnet) -> Path:
+    """Write devnet.json, whole or not at all."""
+    path = directory / FILE
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(devnet), indent=2) + "\n")
+    part.chmod(0o600)
+    part.replace(path)
+    return path
+
+
+def read(directory: Path) -> Devnet:
+    """The devnet of `directory`. Raises UsageFault: none is up there."""
+    path = directory / FILE
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageFault(
+            f"no devnet in {directory}: start one with 'oyster-provider devnet up --detach', "
+            "or name its folder with --dir"
+        ) from None
+    people = {name: Person(**person) for name, person in data.pop("people").items()}
+    return Devnet(people=people, regions=tuple(data.pop("regions")), **data)
+
+
+def remove(directory: Path) -> None:
+    (directory / FILE).unlink(missing_ok=True)
