@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from commands import image
+from commands import contracts, image
 from faults import Fault
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 
+app.add_typer(contracts.app, name="contracts")
 app.add_typer(image.app, name="image")
 
 

@@ -1,0 +1,106 @@
+"""`oyster-provider contracts ...`: the reference contracts. Thin: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from faults import UsageFault
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from eth_typing import ChecksumAddress
+
+    from contracts.deploy import Deployment
+
+app = typer.Typer(no_args_is_help=True, help="Deploy the reference contracts of the market.")
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps `contracts` a group of commands however many there are."""
+
+
+@app.command()
+def deploy(
+    rpc_url: Annotated[str, typer.Option(help="HTTP JSON-RPC endpoint of the chain.")],
+    key_file: Annotated[Path, typer.Option(help="Raw private key in hex, mode 0600; it pays.")],
+    stake_per_job: Annotated[int, typer.Option(min=1, help="POND base units locked per job.")],
+    job_bootstrapping: Annotated[int, typer.Option(min=1, help="Seconds to bring a job up.")],
+    job_startup: Annotated[int, typer.Option(min=1, help="Seconds until a job can be faulted.")],
+    job_exit_cooldown: Annotated[int, typer.Option(min=0, help="Seconds of notice for an exit.")],
+    auditor: Annotated[list[str], typer.Option(help="Who may report faults; repeat it.")],
+    quorum: Annotated[int, typer.Option(min=1, help="Auditors whose reports slash.")],
+    pond: Annotated[str | None, typer.Option(help="POND; a mintable test token if absent.")] = None,
+    payment_token: Annotated[
+        str | None, typer.Option(help="What jobs are paid in; a mintable test token if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Deploy a market and print where it is."""
+    from web3 import HTTPProvider, Web3
+
+    from contracts import deploy as deployment
+
+    done = deployment.deploy(
+        Web3(HTTPProvider(rpc_url)),
+        _account(key_file),
+        deployment.Params(stake_per_job, job_bootstrapping, job_startup, job_exit_cooldown, quorum),
+        [_address(each, "--auditor") for each in auditor],
+        pond=_address(pond, "--pond") if pond else None,
+        payment_token=_address(payment_token, "--payment-token") if payment_token else None,
+    )
+    _print(done, as_json=as_json)
+
+
+def _account(path: Path) -> LocalAccount:
+    """The account of a raw key file that nobody but its owner can read."""
+    from eth_account import Account
+
+    try:
+        with path.open(encoding="ascii") as file:
+            _check_private(path, file.fileno())
+            text = file.read().strip()
+        account: LocalAccount = Account.from_key(bytes.fromhex(text.removeprefix("0x")))
+    except OSError as error:
+        raise UsageFault(f"the key file {path} can't be read: {error.strerror}") from error
+    except ValueError:
+        # Not chained: the cause's text may hold parts of the key.
+        raise UsageFault(f"the key file {path} holds no private key of 64 hex digits") from None
+    return account
+
+
+def _check_private(path: Path, descriptor: int) -> None:
+    import os
+    import stat
+
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode != 0o600:
+        raise UsageFault(f"the key file {path} has mode {mode:04o}; run chmod 600 on it")
+
+
+def _address(text: str, option: str) -> ChecksumAddress:
+    from eth_utils.address import is_address, to_checksum_address
+
+    if not is_address(text):
+        raise UsageFault(f"{option} {text} is no address (0x and 40 hex digits)")
+    return to_checksum_address(text)
+
+
+def _print(done: Deployment, *, as_json: bool) -> None:
+    import json
+
+    values = {
+        "chainId": done.chain_id,
+        "registry": done.registry,
+        "pond": done.pond,
+        "paymentToken": done.payment_token,
+        "block": done.block,
+    }
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        typer.echo(f"{name:<13}{value}")

@@ -1,0 +1,148 @@
+"""Deploys a market: the registry, and mintable test tokens where none is named.
+
+Speaks plain JSON-RPC through web3, signs here, and needs nothing of the node but that it takes
+raw transactions. What goes wrong leaves as a fault; an RPC URL never stands in its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
+
+from eth_abi.abi import decode
+from requests.exceptions import RequestException
+from web3 import Web3
+from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception
+from web3.types import Wei
+
+import contracts
+from faults import Refused, RetryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eth_account.signers.local import LocalAccount
+    from eth_typing import ChecksumAddress
+    from web3.contract.contract import ContractConstructor
+    from web3.types import TxParams, TxReceipt
+
+# The estimate is of the state as it is now; a tenth more covers what may change until inclusion.
+GAS_MARGIN = 1.1
+# The selector of Error(string), which `assert condition, "reason"` reverts with.
+ERROR_STRING = "0x08c379a0"
+POND = ("Test POND", "tPOND", 18)
+PAYMENT_TOKEN = ("Test USD", "tUSD", 6)
+
+
+@dataclass(frozen=True)
+class Params:
+    """The parameters of the protocol, in the constructor's order."""
+
+    stake_per_job: int
+    """POND base units locked for a job."""
+    job_bootstrapping: int
+    """Seconds from assignment within which an instance must be up."""
+    job_startup: int
+    """Seconds from assignment after which a started job may be reported."""
+    job_exit_cool_down: int
+    """Seconds a provider serves on after it asked to exit."""
+    quorum: int
+    """Auditors whose reports slash an assignment."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where a market is; `block` is the registry's first one."""
+
+    chain_id: int
+    registry: ChecksumAddress
+    pond: ChecksumAddress
+    payment_token: ChecksumAddress
+    block: int
+
+
+def deploy(
+    w3: Web3,
+    account: LocalAccount,
+    params: Params,
+    auditors: Sequence[ChecksumAddress],
+    *,
+    pond: ChecksumAddress | None = None,
+    payment_token: ChecksumAddress | None = None,
+    timeout_seconds: float = 120,
+) -> Deployment:
+    """Send up to three deployments, each after the last is in a block.
+
+    Raises Refused when the chain says no (the constructor's reason, no funds) and RetryLater when
+    the node does not answer or a transaction is in no block after `timeout_seconds`; what was
+    deployed before a RetryLater stays, unused.
+    """
+    sender = _Sender(w3, account, timeout_seconds)
+    try:
+        pond = pond or sender.create(contracts.TEST_TOKEN, *POND)[0]
+        payment_token = payment_token or sender.create(contracts.TEST_TOKEN, *PAYMENT_TOKEN)[0]
+        terms = (pond, payment_token, astuple(params), list(auditors))
+        registry, block = sender.create(contracts.REGISTRY, *terms)
+        return Deployment(w3.eth.chain_id, registry, pond, payment_token, block)
+    except ContractLogicError as error:
+        raise Refused(f"the registry can't be deployed so: {_reason(error)}") from error
+    except TimeExhausted as error:
+        raise RetryLater(
+            f"a deployment was in no block after {timeout_seconds:.0f} s; see what became of the "
+            f"transactions of {account.address} before you deploy again"
+        ) from error
+    except Web3Exception as error:
+        raise Refused(f"the node refused: {error}") from error
+    except RequestException as error:
+        raise RetryLater(f"the node does not answer ({type(error).__name__})") from error
+
+
+def _reason(error: ContractLogicError) -> str:
+    """The contract's own words: some nodes put them in the message, all in the data."""
+    data = str(error.data or "")
+    if not data.startswith(ERROR_STRING):
+        return str(error.message)
+    (reason,) = decode(["string"], bytes.fromhex(data.removeprefix(ERROR_STRING)))
+    return str(reason)
+
+
+@dataclass(frozen=True)
+class _Sender:
+    w3: Web3
+    account: LocalAccount
+    timeout_seconds: float
+
+    def create(self, name: str, *args: object) -> tuple[ChecksumAddress, int]:
+        """The address of a new contract and the block that it is in."""
+        artifact: dict[str, Any] = {
+            "abi": contracts.abi(name),
+            "bytecode": contracts.bytecode(name),
+        }
+        receipt = self._send(self.w3.eth.contract(**artifact).constructor(*args))
+        address = receipt["contractAddress"]
+        if receipt["status"] != 1 or address is None:
+            raise Refused(f"the deployment of {name} failed in block {receipt['blockNumber']}")
+        return address, receipt["blockNumber"]
+
+    def _send(self, call: ContractConstructor) -> TxReceipt:
+        eth = self.w3.eth
+        sender = self.account.address
+        gas = int(call.estimate_gas({"from": sender}) * GAS_MARGIN)
+        transaction: TxParams = {
+            "from": sender,
+            "chainId": eth.chain_id,
+            "nonce": eth.get_transaction_count(sender, "pending"),
+            "gas": gas,
+            **self._fees(),
+        }
+        signed = self.account.sign_transaction(call.build_transaction(transaction))
+        digest = eth.send_raw_transaction(signed.raw_transaction)
+        return eth.wait_for_transaction_receipt(digest, timeout=self.timeout_seconds)
+
+    def _fees(self) -> TxParams:
+        """Twice the base fee lasts through six full blocks; chains before EIP-1559 have none."""
+        base = self.w3.eth.get_block("latest").get("baseFeePerGas")
+        if base is None:
+            return {"gasPrice": self.w3.eth.gas_price}
+        tip = self.w3.eth.max_priority_fee
+        return {"maxFeePerGas": Wei(2 * base + tip), "maxPriorityFeePerGas": tip}

@@ -1,0 +1,146 @@
+"""`contracts deploy` against a node over HTTP, and its refusals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web3 import HTTPProvider, Web3
+
+import cli
+import contracts
+from devnet.chain import ChainServer
+
+pytestmark = pytest.mark.integration
+
+KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # public: account 0
+POOR_KEY = "0x" + "11" * 32
+AUDITORS = ("0x70997970C51812dc3A010C7d01b50e0d17dc79C8", "0x" + "ab" * 20)
+TERMS = (
+    "--stake-per-job=1000", "--job-bootstrapping=300", "--job-startup=400",
+    "--job-exit-cooldown=120", *(f"--auditor={each}" for each in AUDITORS),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[ChainServer]:
+    with ChainServer() as server:
+        yield server
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_text(KEY + "\n")
+    path.chmod(0o600)
+    return path
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Run:
+    """Runs the program in this process: starting one that imports web3 takes more than a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, url: str, key: Path, *options: str) -> Done:
+        command = ["oyster-provider", "contracts", "deploy", f"--rpc-url={url}"]
+        command += [f"--key-file={key}", *TERMS, *options]
+        self.monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out = self.capsys.readouterr()
+        return Done(int(end.value.code or 0), out.out, out.err)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(monkeypatch, capsys)
+
+
+def read(node: ChainServer, address: str, function: str) -> Any:
+    eth = Web3(HTTPProvider(node.url)).eth
+    registry = eth.contract(
+        address=Web3.to_checksum_address(address), abi=contracts.abi(contracts.REGISTRY)
+    )
+    return registry.get_function_by_name(function)().call()
+
+
+def test_deploy__no_tokens_named__deploys_three_contracts(
+    run: Run, node: ChainServer, key_file: Path
+) -> None:
+    done = run(node.url, key_file, "--quorum=2", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert set(found) == {"chainId", "registry", "pond", "paymentToken", "block"}
+    assert found["chainId"] == 31337
+    assert tuple(read(node, found["registry"], "params")) == (1000, 300, 400, 120, 2)
+    assert read(node, found["registry"], "pond") == found["pond"]
+    assert read(node, found["registry"], "paymentToken") == found["paymentToken"]
+
+    # The same tokens again, for people to read.
+    tokens = (f"--pond={found['pond']}", f"--payment-token={found['paymentToken']}")
+    again = run(node.url, key_file, "--quorum=1", *tokens)
+    assert again.returncode == 0
+    lines = dict(line.split() for line in again.stdout.splitlines())
+    assert lines["pond"] == found["pond"]
+    assert lines["registry"] != found["registry"]
+
+
+def test_deploy__quorum_above_auditors__is_refused_with_the_contract_s_reason(
+    run: Run, node: ChainServer, key_file: Path
+) -> None:
+    done = run(node.url, key_file, "--quorum=3")
+    assert done.returncode == 3
+    assert "quorum above auditors" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_deploy__no_funds__is_refused(run: Run, node: ChainServer, key_file: Path) -> None:
+    key_file.write_text(POOR_KEY)
+    done = run(node.url, key_file, "--quorum=2")
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_deploy__node_away__exits_4_and_keeps_the_url_to_itself(run: Run, key_file: Path) -> None:
+    done = run("http://127.0.0.1:1/secret-key", key_file, "--quorum=2")
+    assert done.returncode == 4
+    assert "secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o700])
+def test_deploy__key_file_not_private__is_a_usage_fault(
+    run: Run, key_file: Path, mode: int
+) -> None:
+    key_file.chmod(mode)
+    done = run("http://127.0.0.1:1", key_file, "--quorum=2")
+    assert done.returncode == 2
+    assert "chmod 600" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "0x12", KEY[:-2] + "zz", "00" * 32])
+def test_deploy__no_key_in_the_file__is_a_usage_fault_without_its_text(
+    run: Run, key_file: Path, text: str
+) -> None:
+    key_file.write_text(text)
+    done = run("http://127.0.0.1:1", key_file, "--quorum=2")
+    assert done.returncode == 2
+    assert "no private key" in done.stderr
+    assert not text or text not in done.stderr
+
+
+def test_deploy__auditor_no_address__is_a_usage_fault(run: Run, key_file: Path) -> None:
+    done = run("http://127.0.0.1:1", key_file, "--quorum=2", "--auditor=me")
+    assert (done.returncode, "--auditor me" in done.stderr) == (2, True)
