@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from commands import contracts, image
+from commands import attestation, contracts, image
 from faults import Fault
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 
 
 app.add_typer(contracts.app, name="contracts")
+app.add_typer(attestation.app, name="attestation")
 app.add_typer(image.app, name="image")
 
 

@@ -105,6 +105,11 @@ class Header:
     crc32: int
 
     @property
+    def is_eif(self) -> bool:
+        """Whether it begins as an image does; if not, no field means anything."""
+        return self.magic == MAGIC
+
+    @property
     def architecture(self) -> str:
         """In EC2's words."""
         return "arm64" if self.flags & FLAG_ARM64 else "x86_64"
@@ -162,7 +167,7 @@ def unpack_header(raw: bytes) -> Header:
 
 def header_faults(header: Header, size_bytes: int | None = None) -> Iterator[Broken]:
     """What the header says wrong, and against the file's size where that is known."""
-    if header.magic != MAGIC:
+    if not header.is_eif:
         yield Broken("header.magic", f"it begins with {header.magic.hex()} instead of 2e656966")
         return
     if header.version not in VERSIONS:
