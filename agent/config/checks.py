@@ -18,7 +18,7 @@ _EGRESS = re.compile(r"\d{1,9}=[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:(\d{1,5})
 
 def contradictions(config: Config) -> Iterator[Finding]:
     """Every finding about `config`; none when it can be run with."""
-    for check in (_chain, _wallet, _aws, _offers, _images, _enclave, _status, _deadlines, _gas):
+    for check in (_chain, _wallet, _aws, _offers, _images, _enclave, _status, _keepalive, _gas):
         yield from check(config)
 
 
@@ -105,14 +105,17 @@ def _status(config: Config) -> Iterator[Finding]:
         yield ("status", "public_listen"), "is status.listen; it must be another address"
 
 
-def _deadlines(config: Config) -> Iterator[Finding]:
-    if config.keepalive.heartbeat_seconds > config.keepalive.restart_seconds * 10:
-        yield ("keepalive", "heartbeat"), "is over ten times keepalive.restart; hosts would hang"
-    if config.listing.per_day_wei > config.gas.per_day_wei:
-        yield ("listing", "per_day"), "is more than gas.per_day"
+def _keepalive(config: Config) -> Iterator[Finding]:
+    keepalive = config.keepalive
+    if keepalive.max_backoff_seconds < keepalive.replace_backoff_seconds:
+        yield ("keepalive", "max_backoff"), "is less than keepalive.replace_backoff"
+    if keepalive.retry_seconds > keepalive.probe_seconds:
+        yield ("keepalive", "retry"), "is more than keepalive.probe: a miss would slow the asking"
 
 
 def _gas(config: Config) -> Iterator[Finding]:
+    if config.listing.per_day_wei > config.gas.per_day_wei:
+        yield ("listing", "per_day"), "is more than gas.per_day"
     if config.gas.per_job_wei > config.gas.per_day_wei:
         yield ("gas", "per_job"), "is more than gas.per_day: one job could stop all others"
     if config.gas.max_fee_wei == 0:

@@ -223,6 +223,11 @@ def integer(default: int, low: int, high: int, reason: str, *, required: bool = 
     return _field(default, Setting(INTEGER, reason, bounds=(low, high), required=required))
 
 
+def number(default: float, low: float, high: float, reason: str) -> float:
+    """A number from `low` to `high`."""
+    return _field(default, Setting(NUMBER, reason, bounds=(low, high)))
+
+
 def share(default: float, reason: str) -> float:
     """A part of one, 0 to 1."""
     return _field(default, Setting(NUMBER, reason, bounds=(0, 1)))

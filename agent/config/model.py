@@ -202,22 +202,24 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How the bootstrapping window is spent: what a stage usually takes, and what is kept back."""
+    """How long the stages of bootstrapping usually take; what is seen corrects these."""
 
-    report_margin_seconds: float = f.duration(
-        "20s", "0s", "10m", "reportStarted is sent this long before the slash point at the latest."
+    launch_seconds: float = f.duration(
+        "20s", "100ms", "15m", "RunInstances to running (published: 17.8 s for AL2023)."
     )
-    instance_seconds: float = f.duration(
-        "45s", "1s", "15m", "From RunInstances to the host's first report (AL2023: about 26 s)."
+    boot_seconds: float = f.duration(
+        "15s", "100ms", "15m", "Running to the host program's first report."
     )
     image_seconds: float = f.duration(
-        "60s", "1s", "1h", "Image from IPFS to the region's bucket; runs beside the launch."
+        "30s", "100ms", "1h", "Image from IPFS to the region's bucket; runs beside the launch."
     )
     enclave_seconds: float = f.duration(
-        "30s", "1s", "15m", "From the image in the bucket to an enclave that answers."
+        "15s", "100ms", "15m", "From the host's orders to an enclave that runs."
     )
-    race_share: float = f.share(
-        0.5, "A stage past this part of its slack gets a rival: a second instance, another zone."
+    attest_seconds: float = f.duration("3s", "100ms", "5m", "Document fetched and verified.")
+    report_seconds: float = f.duration("15s", "100ms", "10m", "reportStarted sent to mined.")
+    patience: float = f.number(
+        3.0, 1.0, 100.0, "After so many usual lengths a stage is late, and another way is tried."
     )
 
 
@@ -226,20 +228,36 @@ class Keepalive:
     """When a running job counts as ill, and what is done about it."""
 
     probe_seconds: float = f.duration(
-        "30s", "100ms", "1h", "How often the attestation endpoint is asked, as an auditor would."
+        "5m", "100ms", "1h", "How often the attestation endpoint is asked, as an auditor would."
     )
-    misses: int = f.integer(4, 1, 100, "Missed answers in a row before the enclave is restarted.")
+    retry_seconds: float = f.duration(
+        "20s", "100ms", "10m", "After a missed answer it is asked again this soon."
+    )
+    misses: int = f.integer(
+        4, 1, 100, "Missed answers in a row before the enclave is restarted; one is nothing."
+    )
     heartbeat_seconds: float = f.duration(
-        "2m", "1s", "1h", "A host that has not reported for this long is silent."
+        "3m", "1s", "1h", "A host that has not reported for this long is silent."
+    )
+    start_seconds: float = f.duration(
+        "10m", "1s", "1h", "A replacement has this long to come up before the next."
     )
     restart_seconds: float = f.duration(
         "3m", "1s", "1h", "A restarted enclave has this long to answer before its host is replaced."
     )
+    stable_seconds: float = f.duration(
+        "1h", "1s", "7d", "An enclave that ran this long earns its host another restart."
+    )
     replace_backoff_seconds: float = f.duration(
         "10m", "1s", "1d", "Least time between replacements of one job; doubles each time."
     )
+    max_backoff_seconds: float = f.duration("6h", "1s", "7d", "The most it doubles to.")
     doubt_share: float = f.share(
-        0.5, "When more than this part of all jobs looks dead at once, the observer is doubted."
+        0.5, "When more than this part of all jobs looks ill at once, the observer is doubted."
+    )
+    doubt_jobs: int = f.integer(3, 1, 100_000, "Fewer ill jobs than this never raise the doubt.")
+    doubt_seconds: float = f.duration(
+        "5m", "1s", "1h", "How long the observer is doubted before it is believed."
     )
 
 

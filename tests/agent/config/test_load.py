@@ -92,6 +92,7 @@ def test_parse__units__arrive_in_base_units() -> None:
         ("[enclave]\ndebug = true", 14, "cannot be attested by AWS's root"),
         ('[enclave]\nports = ["22:22", "1300:1300"]', 14, "22 is the host's own"),
         ('[enclave]\nports = ["80:80"]', 13, "1300 is not in enclave.ports"),
+        ('[keepalive]\nprobe = "1s"', 13, "is more than keepalive.probe"),
         ("[chain]\nx = 1", None, "Cannot declare"),
     ],
 )

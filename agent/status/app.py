@@ -1,0 +1,173 @@
+"""The two ASGI applications: the operator's, with everything, and the market's, with its paths.
+
+Both answer GET alone. The operator's refuses Host names it was not given, so that a web page in the
+operator's browser cannot read it by rebinding its own name to loopback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.ports import Clock
+from agent.status import market
+from agent.status.metrics import Metrics
+from agent.status.source import JobRow, StatusSource, View
+
+_PAGE = Path(__file__).parent / "page"
+_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+class Status:
+    """The handlers over one source; `stall_seconds` is how long the loop may be silent."""
+
+    def __init__(
+        self, source: StatusSource, metrics: Metrics, clock: Clock, stall_seconds: float
+    ) -> None:
+        self._source = source
+        self._metrics = metrics
+        self._clock = clock
+        self._stall_seconds = stall_seconds
+
+    def operator(self, hosts: Sequence[str] | None) -> Starlette:
+        """Everything. `hosts`: the names it is called by, None for any."""
+        routes = [
+            *self._shared(),
+            Route("/readyz", self._ready),
+            Route("/metrics", self._scrape),
+            Route("/jobs", self._jobs),
+            *(Route(path, _file(name)) for path, name in _FILES.items()),
+        ]
+        return _application(routes, hosts)
+
+    def public(self) -> Starlette:
+        """The market's paths and nothing of the operator's."""
+        return _application(self._shared(), None)
+
+    def _shared(self) -> list[Route]:
+        return [
+            Route("/healthz", self._health),
+            Route("/ip", self._ip),
+            Route("/spec", self._spec),
+            Route("/bandwidth", self._bandwidth),
+        ]
+
+    async def _health(self, request: Request) -> Response:
+        age = self._clock.now() - self._source.progress_at()
+        if age > self._stall_seconds:
+            return PlainTextResponse(f"no progress for {age:.0f} s\n", 503)
+        return PlainTextResponse("ok\n")
+
+    async def _ready(self, request: Request) -> Response:
+        problems = self._source.view().problems
+        return PlainTextResponse("\n".join(problems or ("ok",)) + "\n", 503 if problems else 200)
+
+    async def _scrape(self, request: Request) -> Response:
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _jobs(self, request: Request) -> Response:
+        age_limit = self._stall_seconds
+        return JSONResponse(as_json(self._source.view(), self._clock.now(), age_limit))
+
+    async def _ip(self, request: Request) -> Response:
+        query = request.query_params
+        found = market.ip_of(self._source.view(), query.get("id"), query.get("region"))
+        if found is None:
+            return PlainTextResponse("BAD_REQUEST", 400)
+        return JSONResponse({"ip": found})
+
+    async def _spec(self, request: Request) -> Response:
+        return JSONResponse(market.spec(self._source.view()))
+
+    async def _bandwidth(self, request: Request) -> Response:
+        return JSONResponse(market.bandwidth(self._source.view()))
+
+
+def as_json(view: View, now: float, stall_seconds: float) -> dict[str, Any]:
+    """The view for programs and the page; amounts as texts, since they exceed 2^53."""
+    data = dataclasses.asdict(view)
+    data["jobs"] = [_job_json(job) for job in view.jobs]
+    data["types"] = [{**dataclasses.asdict(row), "price": str(row.price)} for row in view.types]
+    data["money"] = {
+        key: str(value) if isinstance(value, int) and "decimals" not in key else value
+        for key, value in dataclasses.asdict(view.money).items()
+    }
+    return {"now": now, "stalled": now - view.progress_at > stall_seconds, **data}
+
+
+def _job_json(job: JobRow) -> dict[str, Any]:
+    data = dataclasses.asdict(job)
+    return {**data, **{key: str(data[key]) for key in ("price", "earned", "escrow")}}
+
+
+def _file(name: str) -> Any:
+    async def send(request: Request) -> Response:
+        return FileResponse(_PAGE / name)
+
+    return send
+
+
+def _application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlette:
+    middleware = [Middleware(_Guard, hosts=None if hosts is None else frozenset(hosts))]
+    return Starlette(routes=routes, middleware=middleware)
+
+
+class _Guard:
+    """Adds the headers to every answer and refuses foreign Host names."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_RAW_HEADERS]
+            await send(message)
+
+        if scope["type"] == "http" and not self._is_known(scope):
+            await PlainTextResponse("unknown host\n", 421)(scope, receive, with_headers)
+            return
+        await self._app(scope, receive, with_headers)
+
+    def _is_known(self, scope: Scope) -> bool:
+        if self._hosts is None:
+            return True
+        name = host_name(dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
+        return name in self._hosts or _is_loopback(name)
+
+
+_RAW_HEADERS = [(key.encode(), value.encode()) for key, value in _HEADERS.items()]
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, without its port and brackets, in lower case."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

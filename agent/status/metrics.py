@@ -1,0 +1,229 @@
+"""What Prometheus is told. A registry of our own; every label set is there from the start.
+
+Two kinds: `Metrics` is handed to whoever does things and counts what happened; `ViewCollector`
+turns the present view into gauges when it is scraped, so that they cannot go stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from agent.ports import Clock
+from agent.status.source import JobState, StatusSource, View
+
+STAGES = ("launch", "boot", "image", "enclave", "attest", "report")
+ENDS = ("user_request", "escrow_exhausted", "provider_exit", "no_provider", "reassigned")
+TRANSACTIONS = (
+    "report_started",
+    "request_exit",
+    "finalize_exit",
+    "settle",
+    "register",
+    "stake",
+    "other",
+)
+TX_RESULTS = ("mined", "reverted", "replaced", "refused")
+AWS_CALLS = ("run", "describe", "terminate", "address", "store", "other")
+AWS_RESULTS = ("ok", "throttled", "no_capacity", "failed")
+REFUSALS = ("type", "owner", "image", "price", "escrow", "url", "size", "other")
+REPAIRS = ("enclave_restart", "host_replace", "race")
+
+# From a stage that is done at once to the 180 s nitro-cli waits, and the slow image beyond.
+_STAGE_BUCKETS = (0.5, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
+
+
+class Metrics:
+    """Counters and histograms of one agent; names that are not listed above become "other"."""
+
+    def __init__(self, regions: Iterable[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self._stages = self._histogram("stage_seconds", "How long a stage took", "stage", STAGES)
+        self._ends = self._counter("jobs_ended", "Jobs that ended, by reason", reason=ENDS)
+        self._slashed = self._counter("jobs_slashed", "Jobs lost to auditors' reports")
+        self._refused = self._counter("jobs_refused", "Jobs not served, by rule", rule=REFUSALS)
+        self._repairs = self._counter("repairs", "Enclaves and hosts set right", kind=REPAIRS)
+        self._transactions = self._counter(
+            "transactions",
+            "Transactions, by what for and result",
+            kind=TRANSACTIONS,
+            result=TX_RESULTS,
+        )
+        self._gas = self._counter("gas_wei", "Coin spent on gas, wei")
+        self._aws = self._counter(
+            "aws_calls", "Calls to AWS", region=tuple(regions), call=AWS_CALLS, result=AWS_RESULTS
+        )
+        self._passes = self._counter("passes", "Passes of the loop that finished")
+        self._pass_seconds = Histogram(
+            "oyster_pass_seconds", "How long a pass of the loop took", registry=self.registry
+        )
+
+    def stage(self, name: str, seconds: float) -> None:
+        """A stage of a job's bootstrapping ended well after `seconds`."""
+        if name in STAGES:
+            self._stages.labels(name).observe(seconds)
+
+    def job_ended(self, reason: str) -> None:
+        """A job of ours is over; `reason` is the protocol's stop reason in snake case."""
+        self._ends.labels(reason if reason in ENDS else "no_provider").inc()
+
+    def job_slashed(self) -> None:
+        """StakePerJob was lost."""
+        self._slashed.inc()
+
+    def job_refused(self, rule: str) -> None:
+        """The policy said no."""
+        self._refused.labels(_known(rule, REFUSALS)).inc()
+
+    def repair(self, kind: str) -> None:
+        """An enclave was restarted, a host replaced, or a rival instance launched."""
+        if kind in REPAIRS:
+            self._repairs.labels(kind).inc()
+
+    def transaction(self, kind: str, result: str, *, gas_wei: int = 0) -> None:
+        """A transaction came to its end."""
+        self._transactions.labels(
+            _known(kind, TRANSACTIONS), result if result in TX_RESULTS else "refused"
+        ).inc()
+        self._gas.inc(gas_wei)
+
+    def aws_call(self, region: str, call: str, result: str) -> None:
+        """A request to AWS was answered."""
+        self._aws.labels(
+            region, _known(call, AWS_CALLS), result if result in AWS_RESULTS else "failed"
+        ).inc()
+
+    def finished_pass(self, seconds: float) -> None:
+        """The loop went round once."""
+        self._passes.inc()
+        self._pass_seconds.observe(seconds)
+
+    def watch(self, source: StatusSource, clock: Clock) -> None:
+        """Show the present view as gauges at every scrape."""
+        self.registry.register(ViewCollector(source, clock))
+
+    def _counter(self, name: str, text: str, **labels: tuple[str, ...]) -> Counter:
+        counter = Counter(f"oyster_{name}", text, tuple(labels), registry=self.registry)
+        for values in _products(tuple(labels.values())) if labels else ():
+            counter.labels(*values)
+        return counter
+
+    def _histogram(self, name: str, text: str, label: str, values: tuple[str, ...]) -> Histogram:
+        histogram = Histogram(
+            f"oyster_{name}", text, (label,), registry=self.registry, buckets=_STAGE_BUCKETS
+        )
+        for value in values:
+            histogram.labels(value)
+        return histogram
+
+
+class ViewCollector(Collector):
+    """The view as gauges, made anew for every scrape."""
+
+    def __init__(self, source: StatusSource, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """All gauges of the present view."""
+        view, now = self._source.view(), self._clock.now()
+        yield from _agent(view, now)
+        yield from _jobs(view, now)
+        yield from _types(view)
+        yield from _chain(view, now)
+        yield from _money(view)
+
+    def describe(self) -> Iterable[Metric]:
+        """Empty: names are checked at the first scrape, not while the agent is still starting."""
+        return ()
+
+
+def _agent(view: View, now: float) -> Iterator[Metric]:
+    build = {
+        "version": view.version, "chain_id": str(view.chain_id), "registry": view.registry,
+        "provider": view.provider,
+    }  # fmt: skip
+    yield InfoMetricFamily("oyster_build", "Program, market and provider", build)
+    yield _gauge("progress_age_seconds", "Since the loop last finished", now - view.progress_at)
+    yield _gauge("uptime_seconds", "Since the agent started", now - view.started_at)
+    yield _gauge("ready", "1 when nothing keeps the agent from serving", float(not view.problems))
+    yield _gauge("breaker_held", "Terminations held for a confirmation", view.held)
+
+
+def _jobs(view: View, now: float) -> Iterator[Metric]:
+    jobs = _labelled("jobs", "Jobs, by state", "state")
+    for state in JobState:
+        jobs.add_metric([state], sum(job.state is state for job in view.jobs))
+    yield jobs
+    left = [job.deadline - now for job in view.jobs if _to_report(job.state) and job.deadline]
+    yield _gauge(
+        "nearest_deadline_seconds",
+        "Time left to the nearest slash point; +Inf when nothing is bootstrapping",
+        min(left, default=float("inf")),
+    )
+
+
+def _types(view: View) -> Iterator[Metric]:
+    more = _labelled("capacity_jobs", "How many more jobs of the type fit", "type", "limited_by")
+    listed = _labelled("offer_listed", "1 while the type is listed on the market", "type")
+    for row in view.types:
+        more.add_metric([row.instance_type, row.limited_by], row.more)
+        listed.add_metric([row.instance_type], float(row.listed))
+    yield from (more, listed)
+
+
+def _chain(view: View, now: float) -> Iterator[Metric]:
+    chain = view.chain
+    yield _gauge("chain_head_block", "The head that decisions are made at", chain.head)
+    yield _gauge("chain_final_block", "The last block that counts as final", chain.final)
+    age = now - chain.head_at if chain.head_at else float("inf")
+    yield _gauge("chain_head_age_seconds", "Age of the head block", age)
+    healthy = _labelled("endpoint_healthy", "1 while the RPC node is used", "endpoint")
+    lag = _labelled("endpoint_lag_blocks", "Blocks behind the best node", "endpoint")
+    for row in chain.endpoints:
+        healthy.add_metric([row.name], float(row.healthy))
+        lag.add_metric([row.name], row.lag_blocks)
+    yield from (healthy, lag)
+
+
+def _money(view: View) -> Iterator[Metric]:
+    money = view.money
+    unit, stake = 10**money.decimals, 10**money.stake_decimals
+    yield _gauge("earned_tokens", "Earned since the journal began", money.earned_total / unit)
+    yield _gauge(
+        "earning_tokens_per_hour", "What all running jobs earn", money.rate * 3600 / 1e12 / unit
+    )
+    yield _gauge("stake_total", "Stake on the market, whole POND", money.stake_total / stake)
+    yield _gauge("stake_locked", "Stake locked for jobs, whole POND", money.stake_locked / stake)
+    yield _gauge("coin_balance", "The provider's coin for gas, whole", money.coin_balance / 1e18)
+    yield _gauge("gas_day", "Coin spent on gas in 24 hours, whole", money.gas_day / 1e18)
+    yield _gauge("gas_day_budget", "The day's gas budget, whole coin", money.gas_day_budget / 1e18)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"oyster_{name}", text, value)
+
+
+def _labelled(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"oyster_{name}", text, labels=labels)
+
+
+def _to_report(state: JobState) -> bool:
+    return state is JobState.BOOTSTRAPPING
+
+
+def _known(name: str, names: tuple[str, ...]) -> str:
+    return name if name in names else "other"
+
+
+def _products(lists: tuple[tuple[str, ...], ...]) -> Iterator[tuple[str, ...]]:
+    if not lists:
+        yield ()
+        return
+    for head in lists[0]:
+        for rest in _products(lists[1:]):
+            yield (head, *rest)

@@ -1,0 +1,110 @@
+"""Serves the applications on their addresses, inside the agent's own event loop.
+
+Sockets are bound before anything else starts, so that a taken address is said at once and in
+words. Stopping takes two seconds at most, whoever is still connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from agent.config.model import Status as StatusSettings
+from agent.ports import Clock
+from agent.status.app import Status, host_name
+from agent.status.metrics import Metrics
+from agent.status.source import StatusSource
+from faults import UsageFault
+
+_CLOSE_SECONDS = 2
+# Of one address: far above what a browser, a Prometheus and an auditor need together.
+_MAX_CONNECTIONS = 128
+
+
+class StatusServer:
+    """`async with StatusServer(...)`: it answers from entry to exit. `addresses` are the real ones.
+
+    Raises UsageFault at entry when an address cannot be listened on.
+    """
+
+    def __init__(
+        self, settings: StatusSettings, source: StatusSource, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._status = Status(source, metrics, clock, settings.stall_seconds)
+        self._servers: list[tuple[_Quiet, asyncio.Task[None]]] = []
+        self.addresses: dict[str, str] = {}
+
+    async def __aenter__(self) -> StatusServer:
+        sockets = {name: _listen(address) for name, address in self._addresses()}
+        for name, bound in sockets.items():
+            host, port = bound.getsockname()[:2]
+            self.addresses[name] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            server = _Quiet(_config(self._application(name)))
+            task = asyncio.create_task(server.serve([bound]), name=f"status-{name}")
+            self._servers.append((server, task))
+        while not all(server.started or task.done() for server, task in self._servers):
+            await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for server, _task in self._servers:
+            server.should_exit = True
+        await asyncio.gather(*(task for _server, task in self._servers))
+
+    def _addresses(self) -> Iterator[tuple[str, str]]:
+        if self._settings.listen:
+            yield "operator", self._settings.listen
+        if self._settings.public_listen:
+            yield "public", self._settings.public_listen
+
+    def _application(self, name: str) -> Starlette:
+        if name == "public":
+            return self._status.public()
+        own = host_name(self._settings.listen)
+        return self._status.operator(None if self._settings.expose else (own,))
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves the process's signals to the agent."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=_CLOSE_SECONDS,
+    )
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, int(port)))
+        bound.listen(_MAX_CONNECTIONS)
+        bound.setblocking(False)
+    except OSError as error:
+        bound.close()
+        raise UsageFault(
+            f"cannot listen on {address}: {error.strerror}; change it in [status]"
+        ) from error
+    return bound

@@ -1,0 +1,150 @@
+"""What the status server is told: one frozen view of the agent, made by the agent's core.
+
+Money is in base units of its token; times are unix seconds; durations seconds. Nothing here may
+hold a secret: endpoints come as their redacted names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class JobState(StrEnum):
+    """What a job is to its provider; the `state` label of the jobs metric."""
+
+    BOOTSTRAPPING = "bootstrapping"  # assigned, not yet reported started
+    RUNNING = "running"
+    EXITING = "exiting"  # RequestToExitJob is on the chain, the cool-down is served
+    ENDING = "ending"  # over on the chain, instances not yet confirmed gone
+    REFUSED = "refused"  # not served; the journal has the reason
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One stage of a job's way. `ended_at` None: it is going on."""
+
+    name: str
+    started_at: float
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One job as people look at it. `deadline` is the next second that matters, `deadline_is` why.
+
+    `earned` is what is due to the provider by now, settled or not; `escrow` what is left for the
+    user. `usual_seconds` is how long the present stage usually takes, 0 when unknown.
+    """
+
+    id: int
+    generation: int
+    instance_type: str
+    state: JobState
+    stage: str
+    since: float
+    price: int
+    earned: int = 0
+    escrow: int = 0
+    deadline: float | None = None
+    deadline_is: str = ""
+    usual_seconds: float = 0.0
+    instance: str = ""
+    zone: str = ""
+    public_ip: str = ""
+    attempt: int = 1
+    image: str = ""
+    note: str = ""
+    stages: tuple[StageRow, ...] = ()
+
+    @property
+    def region(self) -> str:
+        """The AWS region in the type."""
+        return self.instance_type.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRow:
+    """One type on offer: whether it is listed, and how many more jobs of it fit."""
+
+    instance_type: str
+    price: int
+    listed: bool
+    more: int
+    limited_by: str
+    vcpus: int = 0
+    memory_mib: int = 0
+    architecture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """One RPC node, by its redacted name."""
+
+    name: str
+    healthy: bool
+    lag_blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRow:
+    """Where the chain is, as the best node says."""
+
+    head: int = 0
+    head_at: float = 0.0
+    final: int = 0
+    endpoints: tuple[EndpointRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyRow:
+    """Earnings in the payment token, stake in POND, gas in the coin (all base units).
+
+    `rate` is what all running jobs earn together, in price units (base units x 10^12 a second).
+    """
+
+    symbol: str = "USDC"
+    decimals: int = 6
+    earned_today: int = 0
+    earned_total: int = 0
+    rate: int = 0
+    stake_total: int = 0
+    stake_locked: int = 0
+    stake_symbol: str = "POND"
+    stake_decimals: int = 18
+    coin_balance: int = 0
+    gas_day: int = 0
+    gas_day_budget: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The agent at one moment. `problems` keep it from being ready, each a sentence."""
+
+    provider: str
+    registry: str
+    chain_id: int
+    version: str
+    started_at: float
+    progress_at: float
+    problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    jobs: tuple[JobRow, ...] = ()
+    types: tuple[TypeRow, ...] = ()
+    chain: ChainRow = field(default_factory=ChainRow)
+    money: MoneyRow = field(default_factory=MoneyRow)
+    regions: tuple[str, ...] = ()
+    held: int = 0  # terminations that the breaker holds
+
+
+class StatusSource(Protocol):
+    """Implemented by the agent's core; both methods answer from memory, at once."""
+
+    def progress_at(self) -> float:
+        """When the loop last finished a pass, unix seconds."""
+        ...
+
+    def view(self) -> View:
+        """The agent now."""
+        ...

@@ -1,0 +1,205 @@
+"""The routes, through the real applications."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.status.app import Status, host_name
+from agent.status.metrics import REFUSALS, STAGES, Metrics
+from agent.status.source import JobState
+
+pytestmark = pytest.mark.unit
+
+
+class Caller:
+    """Calls an application without a socket."""
+
+    def __init__(self, app: Any, base: str = "http://127.0.0.1") -> None:
+        self._app = app
+        self._base = base
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        return self.request("GET", path, headers)
+
+    def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url=self._base) as client:
+                return await client.request(method, path, headers=headers)
+
+        return asyncio.run(call())
+
+
+OPERATOR = ("/healthz", "/readyz", "/metrics", "/jobs", "/", "/page.css", "/page.js")
+MARKET = ("/ip?id=97&region=us-east-1", "/spec", "/bandwidth", "/healthz")
+
+
+@pytest.fixture
+def metrics(source: Any, clock: Any) -> Metrics:
+    made = Metrics(regions=("us-east-1",))
+    made.watch(source, clock)
+    return made
+
+
+@pytest.fixture
+def operator(source: Any, clock: Any, metrics: Metrics) -> Caller:
+    return Caller(Status(source, metrics, clock, stall_seconds=60).operator(("127.0.0.1",)))
+
+
+@pytest.fixture
+def public(source: Any, clock: Any, metrics: Metrics) -> Caller:
+    app = Status(source, metrics, clock, stall_seconds=60).public()
+    return Caller(app, "http://provider.example")
+
+
+def test_healthz__the_loop_stands_still__is_503(operator: Caller, clock: Any) -> None:
+    assert operator.get("/healthz").status_code == 200
+    clock.at += 59
+    assert operator.get("/healthz").status_code == 200
+    clock.at += 1
+    answer = operator.get("/healthz")
+    assert (answer.status_code, answer.text) == (503, "no progress for 61 s\n")
+    assert operator.get("/jobs").json()["stalled"] is True
+
+
+def test_readyz__something_is_missing__says_what(operator: Caller, source: Any) -> None:
+    assert operator.get("/readyz").text == "ok\n"
+    source.change(problems=("no RPC node answers", "stake is less than StakePerJob"))
+    answer = operator.get("/readyz")
+    assert (answer.status_code, len(answer.text.splitlines())) == (503, 2)
+
+
+@pytest.mark.parametrize("path", [*OPERATOR, *MARKET])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_every_route__anything_but_get__is_405(operator: Caller, path: str, method: str) -> None:
+    assert operator.request(method, path).status_code == 405
+
+
+def test_public_address__operators_paths__are_not_there(public: Caller) -> None:
+    for path in OPERATOR[1:]:
+        assert public.get(path).status_code == 404, path
+    for path in MARKET:
+        assert public.get(path).status_code == 200, path
+
+
+def test_operator_address__foreign_host_name__is_refused(operator: Caller) -> None:
+    for host, status in (("evil.example", 421), ("localhost:80", 200), ("[::1]:9", 200), ("", 421)):
+        assert operator.get("/jobs", headers={"host": host}).status_code == status, host
+    assert host_name("[FE80::1]:80") == "fe80::1"
+
+
+def test_every_answer__carries_the_headers(operator: Caller) -> None:
+    for path in (*OPERATOR, "/nowhere"):
+        headers = operator.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["id=97&region=us-east-1", f"id=0x{97:064x}&region=us-east-1"],
+)
+def test_ip__a_job_that_runs__is_answered(public: Caller, query: str) -> None:
+    assert public.get(f"/ip?{query}").json() == {"ip": "198.51.100.7"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "id=97", "region=us-east-1", "id=97&region=eu-west-1", "id=1&region=us-east-1",
+     "id=0x&region=us-east-1", "id=-97&region=us-east-1", "id=79&region=us-east-1",
+     f"id={'9' * 5000}&region=us-east-1", "id=%D9%A3&region=us-east-1",
+     "id=97%00&region=us-east-1"],
+)  # fmt: skip
+def test_ip__anything_else__is_400_in_the_markets_words(public: Caller, query: str) -> None:
+    answer = public.get(f"/ip?{query}")
+    assert (answer.status_code, answer.text) == (400, "BAD_REQUEST")
+
+
+def test_spec__types_on_offer__are_in_the_markets_shape(public: Caller) -> None:
+    answer = public.get("/spec").json()
+    assert answer["allowed_regions"] == ["eu-west-1", "us-east-1"]
+    cards = {entry["region"]: entry["rate_cards"] for entry in answer["min_rates"]}
+    assert cards["us-east-1"][0] == {
+        "instance": "c6a.xlarge", "min_rate": hex(47_222_222_222_222), "cpu": 4, "memory": 8,
+        "arch": "amd64",
+    }  # fmt: skip
+    assert [card["arch"] for card in cards["eu-west-1"]] == ["arm64"]
+    rates = public.get("/bandwidth").json()["rates"]
+    assert [rate["region_code"] for rate in rates] == ["eu-west-1", "us-east-1"]
+
+
+def test_jobs__amounts_beyond_javascript__are_texts(operator: Caller, source: Any) -> None:
+    source.change(jobs=(dataclasses.replace(source.shown.jobs[0], escrow=2**128),))
+    data = json.loads(operator.get("/jobs").text)
+    assert data["jobs"][0]["escrow"] == str(2**128)
+    assert data["money"]["stake_total"] == str(5000 * 10**18)
+    assert data["money"]["decimals"] == 6
+    assert {job["state"] for job in data["jobs"]} == {"running"}
+
+
+def test_metrics__nothing_happened_yet__has_every_label_set(operator: Caller) -> None:
+    families = _families(operator)
+    stages = {sample.labels["stage"] for sample in families["oyster_stage_seconds"].samples}
+    assert stages == set(STAGES)
+    rules = {sample.labels["rule"] for sample in families["oyster_jobs_refused"].samples}
+    assert rules == set(REFUSALS)
+    states = {sample.labels["state"]: sample.value for sample in families["oyster_jobs"].samples}
+    assert states == {state: float(state is not JobState.REFUSED) for state in JobState}
+    assert len(families["oyster_aws_calls"].samples) == 6 * 4
+
+
+def test_metrics__gauges__follow_the_view(operator: Caller, source: Any, clock: Any) -> None:
+    assert _value(operator, "oyster_nearest_deadline_seconds") == 71
+    clock.at += 10
+    assert _value(operator, "oyster_nearest_deadline_seconds") == 61
+    assert _value(operator, "oyster_progress_age_seconds") == 11
+    source.change(jobs=())
+    assert _value(operator, "oyster_nearest_deadline_seconds") == float("inf")
+    assert _value(operator, "oyster_earning_tokens_per_hour") == pytest.approx(0.51)
+
+
+def test_metrics__what_happened__is_counted(operator: Caller, metrics: Metrics) -> None:
+    metrics.stage("boot", 17.0)
+    metrics.stage("unheard-of", 1.0)
+    metrics.job_refused("unheard-of")
+    metrics.transaction("report_started", "mined", gas_wei=21_000)
+    metrics.aws_call("us-east-1", "run", "throttled")
+    metrics.finished_pass(0.2)
+    families = _families(operator)
+    values = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert values["oyster_stage_seconds_count", "boot"] == 1
+    assert values["oyster_jobs_refused_total", "other"] == 1
+    assert values["oyster_transactions_total", "mined", "report_started"] == 1
+    assert values["oyster_gas_wei_total",] == 21_000
+    assert values["oyster_aws_calls_total", "run", "throttled", "us-east-1"] == 1
+    assert values["oyster_passes_total",] == 1
+
+
+def test_metrics__two_agents_in_one_process__do_not_meet() -> None:
+    one, two = Metrics(), Metrics()
+    one.job_slashed()
+    assert two.registry.get_sample_value("oyster_jobs_slashed_total") == 0
+
+
+def _families(client: Caller) -> dict[str, Any]:
+    text = client.get("/metrics").text
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def _value(client: Caller, name: str) -> float:
+    (sample,) = _families(client)[name].samples
+    assert isinstance(sample.value, float)
+    return sample.value
