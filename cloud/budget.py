@@ -1,0 +1,140 @@
+"""A token bucket for each region and call, with a queue: who is closest to a deadline goes first.
+
+EC2 throttles by token buckets per account, region and call. Staying inside them here, where it is
+known which job is urgent, beats having AWS refuse whoever comes. When AWS refuses all the same
+(something else in the account shares the bucket) the rate is halved, and grows back by and by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from cloud.model import Region
+
+
+class Clock(Protocol):
+    """Unix seconds; the same shape as the agent's."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`burst` calls at once, `per_second` after that."""
+
+    burst: float
+    per_second: float
+
+
+# EC2 developer guide, "Request throttling for the Amazon EC2 API": RunInstances 5 and 2 a second;
+# other mutating calls 50 and 5; describing calls 100 and 20, of which half is left to others.
+LIMITS: Mapping[str, Limit] = {
+    "RunInstances": Limit(5, 2),
+    "Describe": Limit(50, 10),
+    "Change": Limit(50, 5),
+}
+SLOWEST = 1 / 8  # of the usual rate, however often AWS refuses
+RECOVERY = 1.1  # a turn that was not refused lets the rate grow by a tenth
+
+
+class Bucket:
+    """Tokens of one call in one region. Pure: the time is passed in."""
+
+    def __init__(self, limit: Limit, now: float) -> None:
+        self._limit = limit
+        self._tokens = limit.burst
+        self._factor = 1.0
+        self._at = now
+
+    def wait(self, now: float) -> float:
+        """Seconds until a token is there; 0 when one is."""
+        self._refill(now)
+        return max(0.0, (1 - self._tokens) / (self._limit.per_second * self._factor))
+
+    def take(self, now: float) -> None:
+        """Spend a token."""
+        self._refill(now)
+        self._tokens -= 1
+        self._factor = min(1.0, self._factor * RECOVERY)
+
+    def refused(self, now: float) -> None:
+        """AWS refused: what we thought was left is not, and it refills more slowly than thought."""
+        self._refill(now)
+        self._tokens = min(self._tokens, 0.0)
+        self._factor = max(SLOWEST, self._factor / 2)
+
+    def _refill(self, now: float) -> None:
+        grown = max(0.0, now - self._at) * self._limit.per_second * self._factor
+        # Half a microtoken of slack: a sleep of exactly wait() must end with a token.
+        self._tokens = min(self._limit.burst, self._tokens + grown + 5e-7)
+        self._at = max(now, self._at)
+
+
+class Queue:
+    """Waiters before one bucket, served by deadline, then by arrival."""
+
+    def __init__(self, limit: Limit, clock: Clock) -> None:
+        self._clock = clock
+        self._bucket = Bucket(limit, clock.now())
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._arrivals = itertools.count()
+        self._serving: asyncio.Task[None] | None = None
+
+    async def turn(self, deadline: float) -> None:
+        """Return when it is this caller's turn."""
+        if not self._waiting and self._bucket.wait(self._clock.now()) == 0:
+            self._bucket.take(self._clock.now())
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (deadline, next(self._arrivals), mine))
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._serve())
+        await mine
+
+    def refused(self) -> None:
+        """AWS throttled the last call."""
+        self._bucket.refused(self._clock.now())
+
+    async def _serve(self) -> None:
+        while self._waiting:
+            if pause := self._bucket.wait(self._clock.now()):
+                await self._clock.sleep(pause)
+                continue
+            _deadline, _arrival, first = heapq.heappop(self._waiting)
+            if not first.done():  # done: its caller gave up waiting
+                self._bucket.take(self._clock.now())
+                first.set_result(None)
+
+
+class Budget:
+    """One queue for each region and kind of call."""
+
+    def __init__(self, clock: Clock, limits: Mapping[str, Limit] = LIMITS) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._queues: dict[tuple[Region, str], Queue] = {}
+
+    async def turn(self, region: Region, call: str, deadline: float) -> None:
+        """Wait for this caller's turn to make `call` (EC2's own name) in `region`."""
+        await self._queue(region, call).turn(deadline)
+
+    def refused(self, region: Region, call: str) -> None:
+        """AWS throttled `call` in `region`."""
+        self._queue(region, call).refused()
+
+    def _queue(self, region: Region, call: str) -> Queue:
+        key = (region, call)
+        if key not in self._queues:
+            self._queues[key] = Queue(self._limit(call), self._clock)
+        return self._queues[key]
+
+    def _limit(self, call: str) -> Limit:
+        kind = "Describe" if call.startswith(("Describe", "Get")) else "Change"
+        return self._limits.get(call, self._limits[kind])

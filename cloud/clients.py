@@ -1,0 +1,154 @@
+"""boto3 clients, made once a region, and the one way to call them from asyncio.
+
+boto3 blocks, so calls run on a small pool of threads of their own (the loop's default pool has
+six threads on two cores, which uploads would fill). Credentials come by the SDK's own chain;
+AWS_ENDPOINT_URL and its like are honoured, with path-style S3 keys, since a local endpoint has no
+wildcard DNS.
+
+EC2 and its like get one try: the SDK's retries would spend the launch budget without asking who
+is urgent. `Calls.ask` tries again instead, through the budget, and only after a throttle, which is
+a definite "not done". S3 is retried by the SDK: every call made to it is idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import boto3
+from botocore.config import Config
+
+from cloud.budget import Budget, Clock
+from cloud.errors import Throttled, translated
+from cloud.model import Region
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.client import EC2Client
+    from types_boto3_iam.client import IAMClient
+    from types_boto3_s3.client import S3Client
+    from types_boto3_service_quotas.client import ServiceQuotasClient
+    from types_boto3_ssm.client import SSMClient
+    from types_boto3_sts.client import STSClient
+
+T = TypeVar("T")
+Service = Literal["ec2", "s3", "iam", "sts", "ssm", "service-quotas"]
+
+THREADS = 16
+THROTTLED_TRIES = 6  # through the budget, which slows down by half at each
+# A connection that takes longer is down; RunInstances answers within a few seconds.
+CONNECT_SECONDS, EC2_READ_SECONDS, S3_READ_SECONDS = 5, 20, 60
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+
+
+class Clients:
+    """The clients of one set of credentials. Thread-safe; `close` ends the threads."""
+
+    def __init__(self, session: boto3.Session | None = None, threads: int = THREADS) -> None:
+        self._session = session
+        self._made: dict[tuple[str, Region], Any] = {}
+        self._lock = threading.Lock()  # making a client is not thread-safe, using one is
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aws")
+
+    def ec2(self, region: Region) -> EC2Client:
+        client: EC2Client = self._client("ec2", region)
+        return client
+
+    def s3(self, region: Region) -> S3Client:
+        client: S3Client = self._client("s3", region)
+        return client
+
+    def iam(self, region: Region) -> IAMClient:
+        client: IAMClient = self._client("iam", region)
+        return client
+
+    def sts(self, region: Region) -> STSClient:
+        client: STSClient = self._client("sts", region)
+        return client
+
+    def ssm(self, region: Region) -> SSMClient:
+        client: SSMClient = self._client("ssm", region)
+        return client
+
+    def quotas(self, region: Region) -> ServiceQuotasClient:
+        client: ServiceQuotasClient = self._client("service-quotas", region)
+        return client
+
+    async def run(self, doing: str, call: Callable[[], T]) -> T:
+        """`call()` on a thread; what botocore raises leaves as a fault that begins with `doing`."""
+
+        def work() -> T:
+            with translated(doing):
+                return call()
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for client in self._made.values():
+            client.close()
+
+    def _client(self, service: Service, region: Region) -> Any:
+        with self._lock:
+            if (service, region) not in self._made:
+                self._made[service, region] = self._make(service, region)
+            return self._made[service, region]
+
+    def _make(self, service: Service, region: Region) -> Any:
+        if self._session is None:
+            self._session = boto3.Session()
+        with translated(f"making a client for {service} in {region}"):
+            # boto3-stubs knows one overload a service; the methods above give the types back.
+            make: Any = self._session.client
+            return make(service, region_name=region, config=self._config(service))
+
+    def _config(self, service: Service) -> Config:
+        s3 = service == "s3"
+        local = any(os.environ.get(name) for name in ENDPOINT_VARIABLES)
+        return Config(
+            retries={"total_max_attempts": 4 if s3 else 1, "mode": "standard"},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=S3_READ_SECONDS if s3 else EC2_READ_SECONDS,
+            max_pool_connections=self._threads,
+            user_agent_extra="oyster-provider",
+            s3={"addressing_style": "path"} if local else None,
+        )
+
+
+class Calls:
+    """Clients behind the request budget; counts what was sent, by region and call."""
+
+    def __init__(self, clients: Clients, clock: Clock, budget: Budget | None = None) -> None:
+        self.clients = clients
+        self.clock = clock
+        self.budget = budget or Budget(clock)
+        self.sent: Counter[tuple[Region, str]] = Counter()
+
+    async def ask(
+        self,
+        region: Region,
+        name: str,
+        doing: str,
+        call: Callable[[], T],
+        deadline: float = float("inf"),
+    ) -> T:
+        """`call()`, which is EC2's `name`, when it is its turn; throttled calls wait again.
+
+        Raises the fault of what AWS answers; Throttled after THROTTLED_TRIES.
+        """
+        for attempt in range(1, THROTTLED_TRIES + 1):
+            await self.budget.turn(region, name, deadline)
+            self.sent[region, name] += 1
+            try:
+                return await self.clients.run(doing, call)
+            except Throttled:
+                self.budget.refused(region, name)
+                if attempt == THROTTLED_TRIES:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")

@@ -1,0 +1,228 @@
+"""The bucket of each region: desired.json and status.json of hosts, images, the host program.
+
+The agent alone writes desired.json, a host alone writes status.json; here they are opaque JSON.
+S3 is strongly consistent for reads and lists (S3 user guide, "data consistency model"), and the
+ETag of a small object encrypted with SSE-S3 is the MD5 of its bytes ("Checking object integrity"):
+so one list call shows what changed, and whether a document that should be there is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from cloud import layout
+from cloud.clients import Clients
+from cloud.errors import Missing, NotSetUp
+from cloud.model import HostReport, InstanceId, Region
+from cloud.staging import Staging
+from faults import Refused
+
+if TYPE_CHECKING:
+    from types_boto3_s3.type_defs import ObjectTypeDef
+
+T = TypeVar("T")
+
+DOCUMENT_LIMIT = 64 * 1024  # bytes; a host is not trusted with our memory
+# Lifecycle rules (cloud.setup) expire hosts/ and images/ after 30 days. What is still wanted is
+# written again well before that.
+REFRESH_SECONDS = 7 * 86400
+PARALLEL_READS = 8
+
+Now = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the mailbox of every region is: the account, the role's id, the bucket's name."""
+
+    account: str
+    role_id: str
+    bucket: Callable[[Region], str]
+
+
+Find = Callable[[], Awaitable[Address]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    etag: str
+    written_at: float
+
+
+class Mailbox:
+    """One for all regions. `find` resolves the address when it is first needed."""
+
+    def __init__(self, clients: Clients, find: Find, now: Now) -> None:
+        self._clients = clients
+        self._find = find
+        self._now = now
+        self._staging = Staging(clients, now, REFRESH_SECONDS)
+        self._reports: dict[Region, dict[InstanceId, HostReport]] = {}
+        self._desired: dict[tuple[Region, InstanceId], _Seen] = {}
+        self._reading = asyncio.Semaphore(PARALLEL_READS)
+
+    async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
+        """The last status of every host; reads again only what changed. Raises RetryLater."""
+        listed = await self._list(region)
+        self._note_desired(region, listed)
+        before = self._reports.get(region, {})
+        changed = {
+            instance: found
+            for instance, found in _named(listed, layout.STATUS).items()
+            if instance not in before or before[instance].etag != found["ETag"]
+        }
+        read = await asyncio.gather(
+            *(self._read(region, instance, found) for instance, found in changed.items())
+        )
+        kept = {i: r for i, r in before.items() if i in _named(listed, layout.STATUS)}
+        self._reports[region] = kept | {report.instance: report for report in read if report}
+        return dict(self._reports[region])
+
+    async def write_desired(
+        self, region: Region, instance: InstanceId, document: Mapping[str, object]
+    ) -> None:
+        """Replace desired.json of one host; the same document again changes nothing.
+
+        Sends nothing when the last list call showed this very document, younger than a week.
+        """
+        body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        if len(body) > DOCUMENT_LIMIT:
+            raise Refused(f"desired.json of {instance} has {len(body)} bytes; {DOCUMENT_LIMIT} fit")
+        etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+        seen = self._desired.get((region, instance))
+        if seen and seen.etag == etag and seen.written_at > self._now() - REFRESH_SECONDS:
+            return
+        address = await self._find()
+        key = layout.desired_key(address.role_id, instance)
+        await self._put(address, region, key, body)
+        self._desired[region, instance] = _Seen(etag, self._now())
+
+    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
+        """Have `images/<sha256>` in the region's bucket; returns at once when it is there.
+
+        Raises Refused when the file is not of this size and digest, RetryLater.
+        """
+        address = await self._find()
+        await self._staging.stage(
+            region, address.bucket(region), address.account, image, sha256, size_bytes
+        )
+
+    async def unstage(self, region: Region, sha256: str) -> None:
+        """Delete a staged image that no job of the region uses any more."""
+        await self._delete(region, [layout.image_key(sha256)])
+
+    async def forget(self, region: Region, instance: InstanceId) -> None:
+        """Delete what the mailbox holds of a host that is gone."""
+        role = (await self._find()).role_id
+        keys = [layout.desired_key(role, instance), layout.status_key(role, instance)]
+        await self._delete(region, keys)
+        self._desired.pop((region, instance), None)
+        self._reports.get(region, {}).pop(instance, None)
+
+    async def publish_program(self, region: Region, program: bytes) -> str:
+        """Have the host program in the region's bucket; returns its SHA-256 in hex."""
+        address = await self._find()
+        digest = hashlib.sha256(program).hexdigest()
+        await self._put(address, region, layout.program_key(digest), program)
+        return digest
+
+    async def _list(self, region: Region) -> list[ObjectTypeDef]:
+        address = await self._find()
+        pages = self._clients.s3(region).get_paginator("list_objects_v2")
+        return await self._run(
+            f"listing the mailbox of {region}",
+            lambda: [
+                found
+                for page in pages.paginate(
+                    Bucket=address.bucket(region),
+                    Prefix=layout.host_prefix(address.role_id),
+                    ExpectedBucketOwner=address.account,
+                )
+                for found in page.get("Contents", [])
+            ],
+        )
+
+    async def _read(
+        self, region: Region, instance: InstanceId, found: ObjectTypeDef
+    ) -> HostReport | None:
+        """A report, whatever the host wrote; None when it was deleted since it was listed."""
+        address = await self._find()
+
+        def get() -> bytes:
+            answer = self._clients.s3(region).get_object(
+                Bucket=address.bucket(region),
+                Key=layout.status_key(address.role_id, instance),
+                ExpectedBucketOwner=address.account,
+            )
+            with answer["Body"] as body:
+                return body.read(DOCUMENT_LIMIT + 1)
+
+        async with self._reading:
+            try:
+                text = await self._clients.run(f"reading the status of {instance}", get)
+            except Missing:
+                return None
+        # The listed ETag, not the read one: should the host write in between, it is read again.
+        return HostReport(instance, parsed(text), found["LastModified"].timestamp(), found["ETag"])
+
+    async def _put(self, address: Address, region: Region, key: str, body: bytes) -> None:
+        s3 = self._clients.s3(region)
+        await self._run(
+            f"writing {key} in {region}",
+            lambda: s3.put_object(
+                Bucket=address.bucket(region),
+                Key=key,
+                Body=body,
+                ServerSideEncryption="AES256",
+                ExpectedBucketOwner=address.account,
+            ),
+        )
+
+    async def _delete(self, region: Region, keys: list[str]) -> None:
+        address = await self._find()
+        s3 = self._clients.s3(region)
+        await self._run(
+            f"deleting {keys[0]} in {region}",
+            lambda: [
+                s3.delete_object(
+                    Bucket=address.bucket(region), Key=key, ExpectedBucketOwner=address.account
+                )
+                for key in keys
+            ],
+        )
+
+    async def _run(self, doing: str, call: Callable[[], T]) -> T:
+        try:
+            return await self._clients.run(doing, call)
+        except Missing as fault:
+            raise NotSetUp(f"{fault}; run `cloud setup`") from fault
+
+    def _note_desired(self, region: Region, listed: list[ObjectTypeDef]) -> None:
+        for key in [key for key in self._desired if key[0] == region]:
+            del self._desired[key]
+        for instance, found in _named(listed, layout.DESIRED).items():
+            seen = _Seen(found["ETag"], found["LastModified"].timestamp())
+            self._desired[region, instance] = seen
+
+
+def parsed(text: bytes) -> Mapping[str, object]:
+    """A host's JSON object; {} for anything else, which no reader of the schema accepts."""
+    if len(text) > DOCUMENT_LIMIT:
+        return {}
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _named(listed: list[ObjectTypeDef], name: str) -> dict[InstanceId, ObjectTypeDef]:
+    """The listed objects called `name`, by the host they belong to."""
+    hosts = ((layout.host_of(found["Key"]), found) for found in listed)
+    return {host[0]: found for host, found in hosts if host is not None and host[1] == name}

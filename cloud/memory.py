@@ -1,0 +1,97 @@
+"""Which zone and image an order was sent to, on disk before it is sent.
+
+A ClientToken makes the same call launch once, but only the same call: EC2 keeps tokens apart by
+zone (EC2 developer guide, "RunInstances idempotency"). A process that loses a reply, restarts and
+picks another zone, because a sold-out zone has room again or a newer AMI came out, would launch a
+second instance; listing first does not rule it out, since a new instance may not be listed yet.
+So the choice is written down before the call, one small file an order, and is taken again until
+AWS has refused it definitely. A lost directory costs only that: what was launched twice is found
+by its tags, and `duplicates` decides which one stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cloud.model import LaunchOrder, Zone
+
+KEEP_SECONDS = 14 * 86400  # AWS does not say how long it keeps a token; an order lives for minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where and from what image an instance is launched; with the order it makes the token."""
+
+    zone: Zone
+    subnet: str
+    ami: str
+    root_device: str
+
+
+class LaunchMemory:
+    """One file an order in `directory`; small synchronous writes, each durable on return."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def recall(self, order: LaunchOrder) -> Spot | None:
+        """Where the order was sent last, unless that was refused definitely."""
+        try:
+            return Spot(**json.loads(self._file(order).read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def note(self, order: LaunchOrder, spot: Spot) -> None:
+        """The order is about to be sent to `spot`."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        target = self._file(order)
+        fresh = target.with_suffix(".new")
+        with fresh.open("w") as file:
+            json.dump(asdict(spot), file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(target)
+        self._sync_directory()
+
+    def refused(self, order: LaunchOrder) -> None:
+        """AWS refused the order where it was sent: nothing runs there."""
+        self._file(order).unlink(missing_ok=True)
+
+    def prune(self, now: float) -> int:
+        """Drop what is older than KEEP_SECONDS; returns how many."""
+        old = [f for f in self._files() if f.stat().st_mtime < now - KEEP_SECONDS]
+        for file in old:
+            file.unlink(missing_ok=True)
+        return len(old)
+
+    def _files(self) -> list[Path]:
+        return list(self._directory.glob("*.json")) if self._directory.is_dir() else []
+
+    def _file(self, order: LaunchOrder) -> Path:
+        return self._directory / f"{order_key(order)}.json"
+
+    def _sync_directory(self) -> None:
+        handle = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def order_key(order: LaunchOrder) -> str:
+    """Tells orders apart; the deadline and the preferred zone do not make another order."""
+    tags = sorted(order.identity.tags().items())
+    return _digest(json.dumps([tags, order.region, order.instance_type]))
+
+
+def client_token(order: LaunchOrder, spot: Spot) -> str:
+    """The ClientToken of this order at this spot: 64 hex digits, all that EC2 allows."""
+    return _digest(f"{order_key(order)}:{spot.ami}:{spot.subnet}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
