@@ -48,8 +48,9 @@ ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 class Clients:
     """The clients of one set of credentials. Thread-safe; `close` ends the threads."""
 
-    def __init__(self, session: boto3.Session | None = None, threads: int = THREADS) -> None:
-        self._session = session
+    def __init__(self, endpoint_url: str | None = None, threads: int = THREADS) -> None:
+        self._session: boto3.Session | None = None
+        self._endpoint_url = endpoint_url or None
         self._made: dict[tuple[str, Region], Any] = {}
         self._lock = threading.Lock()  # making a client is not thread-safe, using one is
         self._threads = threads
@@ -106,11 +107,16 @@ class Clients:
         with translated(f"making a client for {service} in {region}"):
             # boto3-stubs knows one overload a service; the methods above give the types back.
             make: Any = self._session.client
-            return make(service, region_name=region, config=self._config(service))
+            return make(
+                service,
+                region_name=region,
+                endpoint_url=self._endpoint_url,
+                config=self._config(service),
+            )
 
     def _config(self, service: Service) -> Config:
         s3 = service == "s3"
-        local = any(os.environ.get(name) for name in ENDPOINT_VARIABLES)
+        local = self._endpoint_url or any(os.environ.get(name) for name in ENDPOINT_VARIABLES)
         return Config(
             retries={"total_max_attempts": 4 if s3 else 1, "mode": "standard"},
             connect_timeout=CONNECT_SECONDS,

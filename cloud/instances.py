@@ -12,7 +12,7 @@ What keeps a launch from happening twice, in this order:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -39,7 +39,7 @@ from cloud.model import (
     Zone,
 )
 from cloud.places import Places, Subnet, zone_order
-from cloud.settings import Settings
+from cloud.settings import Home, Settings
 from cloud.soldout import SoldOut
 from faults import Refused
 
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
         TagSpecificationTypeDef,
     )
 
-UserData = Callable[[LaunchOrder], bytes]
+UserData = Callable[[LaunchOrder, Home], bytes]
+FindHome = Callable[[Region], Awaitable[Home]]
 
 LOST_REPLY_TRIES = 3
 PAGE = 1000  # the most DescribeInstances gives, and the most TerminateInstances takes
@@ -60,7 +61,10 @@ TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
 
 
 class Instances:
-    """Launch, list and terminate in every region. `user_data` renders what an order boots with."""
+    """Launch, list and terminate in every region.
+
+    `user_data` renders what an order boots with: the same bytes for the same order and home.
+    """
 
     def __init__(
         self,
@@ -68,12 +72,14 @@ class Instances:
         settings: Settings,
         places: Places,
         catalog: Catalog,
+        find_home: FindHome,
         user_data: UserData,
     ) -> None:
         self._calls = calls
         self._settings = settings
         self._places = places
         self._catalog = catalog
+        self._find_home = find_home
         self._user_data = user_data
         self._memory = LaunchMemory(settings.state_dir / "launches")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -209,7 +215,7 @@ class Instances:
         self._memory.refused(order)
 
     async def _request(self, order: LaunchOrder, spot: Spot) -> RunInstancesRequestTypeDef:
-        user_data = self._user_data(order)
+        user_data = self._user_data(order, await self._find_home(order.region))
         if len(user_data) > USER_DATA_LIMIT:
             raise Refused(f"user data has {len(user_data)} bytes, EC2 takes {USER_DATA_LIMIT}")
         return {

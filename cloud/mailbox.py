@@ -20,6 +20,7 @@ from cloud import layout
 from cloud.clients import Clients
 from cloud.errors import Missing, NotSetUp
 from cloud.model import HostReport, InstanceId, Region
+from cloud.settings import Account
 from cloud.staging import Staging
 from faults import Refused
 
@@ -37,16 +38,7 @@ PARALLEL_READS = 8
 Now = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the mailbox of every region is: the account, the role's id, the bucket's name."""
-
-    account: str
-    role_id: str
-    bucket: Callable[[Region], str]
-
-
-Find = Callable[[], Awaitable[Address]]
+Find = Callable[[], Awaitable[Account]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ class _Seen:
 
 
 class Mailbox:
-    """One for all regions. `find` resolves the address when it is first needed."""
+    """One for all regions. `find` answers with the account when it is first needed."""
 
     def __init__(self, clients: Clients, find: Find, now: Now) -> None:
         self._clients = clients
@@ -98,9 +90,9 @@ class Mailbox:
         seen = self._desired.get((region, instance))
         if seen and seen.etag == etag and seen.written_at > self._now() - REFRESH_SECONDS:
             return
-        address = await self._find()
-        key = layout.desired_key(address.role_id, instance)
-        await self._put(address, region, key, body)
+        account = await self._find()
+        key = layout.desired_key(account.role_id, instance)
+        await self._put(account, region, key, body)
         self._desired[region, instance] = _Seen(etag, self._now())
 
     async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
@@ -108,9 +100,9 @@ class Mailbox:
 
         Raises Refused when the file is not of this size and digest, RetryLater.
         """
-        address = await self._find()
+        account = await self._find()
         await self._staging.stage(
-            region, address.bucket(region), address.account, image, sha256, size_bytes
+            region, account.bucket(region), account.id, image, sha256, size_bytes
         )
 
     async def unstage(self, region: Region, sha256: str) -> None:
@@ -127,22 +119,22 @@ class Mailbox:
 
     async def publish_program(self, region: Region, program: bytes) -> str:
         """Have the host program in the region's bucket; returns its SHA-256 in hex."""
-        address = await self._find()
+        account = await self._find()
         digest = hashlib.sha256(program).hexdigest()
-        await self._put(address, region, layout.program_key(digest), program)
+        await self._put(account, region, layout.program_key(digest), program)
         return digest
 
     async def _list(self, region: Region) -> list[ObjectTypeDef]:
-        address = await self._find()
+        account = await self._find()
         pages = self._clients.s3(region).get_paginator("list_objects_v2")
         return await self._run(
             f"listing the mailbox of {region}",
             lambda: [
                 found
                 for page in pages.paginate(
-                    Bucket=address.bucket(region),
-                    Prefix=layout.host_prefix(address.role_id),
-                    ExpectedBucketOwner=address.account,
+                    Bucket=account.bucket(region),
+                    Prefix=layout.host_prefix(account.role_id),
+                    ExpectedBucketOwner=account.id,
                 )
                 for found in page.get("Contents", [])
             ],
@@ -152,13 +144,13 @@ class Mailbox:
         self, region: Region, instance: InstanceId, found: ObjectTypeDef
     ) -> HostReport | None:
         """A report, whatever the host wrote; None when it was deleted since it was listed."""
-        address = await self._find()
+        account = await self._find()
 
         def get() -> bytes:
             answer = self._clients.s3(region).get_object(
-                Bucket=address.bucket(region),
-                Key=layout.status_key(address.role_id, instance),
-                ExpectedBucketOwner=address.account,
+                Bucket=account.bucket(region),
+                Key=layout.status_key(account.role_id, instance),
+                ExpectedBucketOwner=account.id,
             )
             with answer["Body"] as body:
                 return body.read(DOCUMENT_LIMIT + 1)
@@ -171,27 +163,27 @@ class Mailbox:
         # The listed ETag, not the read one: should the host write in between, it is read again.
         return HostReport(instance, parsed(text), found["LastModified"].timestamp(), found["ETag"])
 
-    async def _put(self, address: Address, region: Region, key: str, body: bytes) -> None:
+    async def _put(self, account: Account, region: Region, key: str, body: bytes) -> None:
         s3 = self._clients.s3(region)
         await self._run(
             f"writing {key} in {region}",
             lambda: s3.put_object(
-                Bucket=address.bucket(region),
+                Bucket=account.bucket(region),
                 Key=key,
                 Body=body,
                 ServerSideEncryption="AES256",
-                ExpectedBucketOwner=address.account,
+                ExpectedBucketOwner=account.id,
             ),
         )
 
     async def _delete(self, region: Region, keys: list[str]) -> None:
-        address = await self._find()
+        account = await self._find()
         s3 = self._clients.s3(region)
         await self._run(
             f"deleting {keys[0]} in {region}",
             lambda: [
                 s3.delete_object(
-                    Bucket=address.bucket(region), Key=key, ExpectedBucketOwner=address.account
+                    Bucket=account.bucket(region), Key=key, ExpectedBucketOwner=account.id
                 )
                 for key in keys
             ],

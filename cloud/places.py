@@ -91,7 +91,7 @@ class Places:
         self._cache.drop()
 
     async def _subnets(self, region: Region) -> tuple[Subnet, ...]:
-        ids = self._settings.subnets.get(region)
+        ids = self._settings.subnets
         filters: list[FilterTypeDef] = [{"Name": "state", "Values": ["available"]}]
         if ids:
             filters.append({"Name": "subnet-id", "Values": list(ids)})
@@ -126,7 +126,9 @@ class Places:
         return answer["SecurityGroups"][0]["GroupId"]
 
     async def _ami(self, region: Region, architecture: str) -> Ami:
-        wanted = self._settings.ami or AL2023.format(architecture=architecture)
+        wanted = self._settings.ami
+        if wanted == "al2023":
+            wanted = AL2023.format(architecture=architecture)
         if wanted.startswith("/"):
             wanted = await self._parameter(region, wanted)
         images = await self._images(region, architecture, wanted)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from cloud.layout import host_prefix
 from cloud.model import TAG_PREFIX, Identity, Region
 
 
@@ -30,42 +29,64 @@ class Owner:
         """Whether an instance of this identity is this owner's."""
         return self.tags().items() <= identity.tags().items()
 
-    @property
-    def short(self) -> str:
-        """Ten hex digits that tell owners apart in names of limited length."""
-        words = f"{self.chain_id}:{self.contract.lower()}:{self.provider.lower()}"
-        return hashlib.sha256(words.encode()).hexdigest()[:10]
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything configured about AWS.
 
-    `service_ports` are the only ports open to the world. `ami` is an id (`ami-…`), a public SSM
+    `prefix` begins the name of all that `cloud setup` makes; agents with one prefix share it.
+    `service_ports` are the only ports open to the world. `ami` is "al2023", an id (`ami-…`), an SSM
     parameter (`/aws/…`) or a name filter among this account's and Amazon's images (the newest
-    wins); None is Amazon Linux 2023. `subnets` narrows a region to these ids; without them all
-    default subnets of the default VPC serve. `state_dir` keeps what should survive a restart.
+    wins). `subnets` are the ones to use, of all regions; without any in a region its default
+    subnets serve. `state_dir` keeps what should survive a restart.
     """
 
     owner: Owner
     regions: tuple[Region, ...]
     state_dir: Path
+    prefix: str = "oyster"
     service_ports: tuple[int, ...] = (1300,)
-    ami: str | None = None
-    subnets: Mapping[Region, tuple[str, ...]] = field(default_factory=dict)
+    ami: str = "al2023"
+    subnets: tuple[str, ...] = ()
     elastic_ips: bool = False
     root_volume_gib: int = 16
 
     @property
     def role(self) -> str:
         """The instances' role, and the name of its instance profile."""
-        return f"oyster-host-{self.owner.short}"
+        return f"{self.prefix}-host"
 
     @property
     def security_group(self) -> str:
         """The group that opens the service ports, by name, in each region."""
-        return f"oyster-{self.owner.short}"
+        return f"{self.prefix}-host"
 
     def bucket(self, account: str, region: Region) -> str:
-        """The region's bucket; at most 51 of the 63 characters S3 allows."""
-        return f"oyster-{self.owner.short}-{account}-{region}"
+        """The region's bucket; a prefix of 21 characters leaves room in the 63 S3 allows."""
+        return f"{self.prefix}-{account}-{region}"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a host finds its mailbox; `host_prefix` + instance id + "/" is its folder."""
+
+    region: Region
+    bucket: str
+    host_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What only AWS knows: the account's number, and the id of the hosts' role."""
+
+    id: str
+    role_id: str
+    settings: Settings
+
+    def bucket(self, region: Region) -> str:
+        """The region's bucket."""
+        return self.settings.bucket(self.id, region)
+
+    def home(self, region: Region) -> Home:
+        """The mailbox of the region's hosts."""
+        return Home(region, self.bucket(region), host_prefix(self.role_id))

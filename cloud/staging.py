@@ -19,7 +19,7 @@ from cloud import layout
 from cloud.clients import Clients
 from cloud.errors import Missing, NotSetUp
 from cloud.model import Region
-from faults import Refused
+from faults import Fault, Refused
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -108,9 +108,14 @@ class Staging:
                     lambda: _send(target, image, upload, part, there.get(part.number)),
                 )
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(send(part)) for part in _cut(size_bytes)]
-        return [task.result() for task in tasks]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(send(part)) for part in _cut(size_bytes)]
+        except* Fault as faults:
+            failed = faults.exceptions
+        else:
+            return [task.result() for task in tasks]
+        raise failed[0]
 
 
 def check(image: Path, sha256: str, size_bytes: int) -> None:

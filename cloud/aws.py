@@ -1,0 +1,151 @@
+"""All of AWS that the agent needs, put together: one object for all regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cloud.addresses import Addresses
+from cloud.budget import Clock
+from cloud.capacity import Capacity
+from cloud.catalog import Catalog
+from cloud.clients import Calls, Clients
+from cloud.errors import Missing, NotSetUp
+from cloud.instances import Instances, UserData
+from cloud.mailbox import Mailbox
+from cloud.model import (
+    EnclaveRoom,
+    Headroom,
+    Instance,
+    InstanceId,
+    InstanceState,
+    LaunchOrder,
+    Region,
+)
+from cloud.places import Cache, Places
+from cloud.settings import Account, Home, Settings
+
+# EC2's status checks run every minute (EC2 user guide, "Status checks").
+HEALTH_KEEP_SECONDS = 60
+_FOREVER = float("inf")
+
+
+class Aws:
+    """EC2 and the mailbox for the agent; makes no call before the first question.
+
+    `user_data` gives the bytes an order boots with, told where the host's mailbox is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        user_data: UserData,
+        clock: Clock,
+        endpoint_url: str | None = None,
+    ) -> None:
+        self._clients = Clients(endpoint_url)
+        self._settings = settings
+        self.calls = Calls(self._clients, clock)
+        self._places = Places(self.calls, settings)
+        self._catalog = Catalog(self.calls, settings.state_dir / "types")
+        self._instances = Instances(
+            self.calls, settings, self._places, self._catalog, self.home, user_data
+        )
+        self._addresses = Addresses(self.calls, settings)
+        self._capacity = Capacity(
+            self.calls, settings, self._places, self._catalog, self._instances.sold_out
+        )
+        self._health = Cache(clock.now, HEALTH_KEEP_SECONDS)
+        self._once = Cache(clock.now, _FOREVER)
+        self.mailbox = Mailbox(self._clients, self.account, clock.now)
+
+    async def account(self) -> Account:
+        """The account's number and the role's id. Raises NotSetUp, NotAllowed, RetryLater."""
+        return await self._once.get("account", self._account)
+
+    async def home(self, region: Region) -> Home:
+        """Where the hosts of the region find their mailbox."""
+        return (await self.account()).home(region)
+
+    async def instances(self, region: Region) -> Sequence[Instance]:
+        """Every instance tagged as this provider's, recently terminated ones too.
+
+        Two calls at most: the listing, and the status checks once a minute. With Elastic IPs this
+        is also where addresses follow their instances: `public_ip` is None until the job's address
+        is associated. Raises RetryLater.
+        """
+        listed = await self._with_health(region, await self._instances.listing(region))
+        if self._settings.elastic_ips:
+            return await self._addresses.follow(region, listed)
+        return listed
+
+    async def launch(self, order: LaunchOrder) -> Instance:
+        """Launch once, in the first zone with room; see `Instances.launch` for what it raises."""
+        instance = await self._instances.launch(order)
+        await self._capacity.launched(order.region, order.instance_type)
+        return instance
+
+    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+        """Ask for the end of these; gone and unknown ones are fine. Listing confirms it, and gives
+        their addresses back once the job has had no instance for a while."""
+        await self._instances.terminate(region, instances)
+
+    async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
+        """What an enclave gets on this type. Raises Refused: unknown, or without enclaves."""
+        return await self._catalog.room(region, instance_type)
+
+    async def headroom(self, region: Region, instance_type: str) -> Headroom:
+        """How many more jobs of this type fit now, and what limits it. Raises RetryLater."""
+        return await self._capacity.headroom(region, instance_type)
+
+    def close(self) -> None:
+        """End the threads and the connections."""
+        self._clients.close()
+
+    async def _account(self) -> Account:
+        region = self._settings.regions[0]  # STS and IAM answer the same everywhere
+        role = self._settings.role
+        who = await self._clients.run(
+            "asking whose AWS credentials these are",
+            lambda: self._clients.sts(region).get_caller_identity(),
+        )
+        try:
+            found = await self._clients.run(
+                f"looking for role {role}",
+                lambda: self._clients.iam(region).get_role(RoleName=role),
+            )
+        except Missing as fault:
+            raise NotSetUp(f"{fault}; run `cloud setup`") from fault
+        return Account(who["Account"], found["Role"]["RoleId"], self._settings)
+
+    async def _with_health(self, region: Region, listed: Sequence[Instance]) -> Sequence[Instance]:
+        if not any(one.state == InstanceState.RUNNING for one in listed):
+            return listed
+        health = await self._health.get(region, lambda: self._status_checks(region))
+        return [replace(one, healthy=health.get(one.id)) for one in listed]
+
+    async def _status_checks(self, region: Region) -> dict[InstanceId, bool | None]:
+        pages = self._clients.ec2(region).get_paginator("describe_instance_status")
+        found = await self.calls.ask(
+            region,
+            "DescribeInstanceStatus",
+            f"reading status checks in {region}",
+            lambda: [
+                status
+                for page in pages.paginate(PaginationConfig={"PageSize": 1000})
+                for status in page["InstanceStatuses"]
+            ],
+        )
+        return {
+            InstanceId(status["InstanceId"]): _healthy(
+                status["SystemStatus"]["Status"], status["InstanceStatus"]["Status"]
+            )
+            for status in found
+        }
+
+
+def _healthy(*checks: str) -> bool | None:
+    """False when a check is impaired, None while one is undecided."""
+    if "impaired" in checks:
+        return False
+    return True if set(checks) == {"ok"} else None

@@ -1,0 +1,161 @@
+"""How many more jobs of a type a region takes now, and what limits it.
+
+Quotas change on request, use changes with every launch: quotas are kept for an hour, use for half
+a minute, with this process's own launches counted on top at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloud.catalog import Catalog, TypeFacts
+from cloud.clients import Calls
+from cloud.errors import Missing
+from cloud.model import Headroom, Region
+from cloud.places import Cache, Places
+from cloud.settings import Settings
+from cloud.soldout import SoldOut
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import InstanceTypeDef
+
+QUOTA_KEEP_SECONDS = 3600
+USE_KEEP_SECONDS = 30
+
+VCPUS = "L-1216C47A"  # Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances, in vCPUs
+ADDRESSES = "L-0263D0A3"  # EC2-VPC Elastic IPs
+# The letters before the first digit of a type; `inf`, `trn`, `dl`, `hpc`, `mac` are no Standard.
+STANDARD = frozenset({"a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"})
+UNLIMITED = 1_000_000  # stands for "nothing known limits it"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One thing that runs out: a word for people, and how many more jobs it takes."""
+
+    word: str
+    more: int
+
+
+def tightest(region: Region, instance_type: str, limits: Iterable[Limit]) -> Headroom:
+    """The headroom under all of these limits; the first of the tightest is named."""
+    least = min(limits, key=lambda limit: limit.more, default=Limit("nothing known", UNLIMITED))
+    return Headroom(region, instance_type, max(0, least.more), least.word)
+
+
+def is_standard(instance_type: str) -> bool:
+    """Whether the Standard vCPU quota counts this type (EC2 user guide, "On-Demand quotas")."""
+    letters = re.match(r"[a-z]+", instance_type)
+    return letters is not None and letters[0] in STANDARD
+
+
+class Capacity:
+    """Quotas, use, free addresses and sold-out zones of every region."""
+
+    def __init__(
+        self, calls: Calls, settings: Settings, places: Places, catalog: Catalog, sold_out: SoldOut
+    ) -> None:
+        self._calls = calls
+        self._settings = settings
+        self._places = places
+        self._catalog = catalog
+        self._sold_out = sold_out
+        self._quotas = Cache(calls.clock.now, QUOTA_KEEP_SECONDS)
+        self._use = Cache(calls.clock.now, USE_KEEP_SECONDS)
+        self._launched: Counter[Region] = Counter()  # vCPUs since the use was read
+
+    async def headroom(self, region: Region, instance_type: str) -> Headroom:
+        """How many more jobs of this type fit now. Raises RetryLater, Refused (no such type)."""
+        facts = await self._catalog.facts(region, instance_type)
+        limits = [
+            await self._zones(region, instance_type),
+            await self._vcpus(region, facts),
+            await self._addresses(region),
+        ]
+        return tightest(region, instance_type, [limit for limit in limits if limit])
+
+    async def launched(self, region: Region, instance_type: str) -> None:
+        """This process has launched one more; counted until the use is read again."""
+        self._launched[region] += (await self._catalog.facts(region, instance_type)).vcpus
+
+    async def _zones(self, region: Region, instance_type: str) -> Limit:
+        offered = await self._catalog.zones(region, instance_type)
+        subnets = [s for s in await self._places.subnets(region) if s.zone in offered]
+        if not subnets:
+            return Limit(f"no subnet in a zone with {instance_type}", 0)
+        left = [s for s in subnets if not self._sold_out.is_(instance_type, s.zone)]
+        if not left:
+            return Limit("zones sold out", 0)
+        return Limit("free addresses in subnets", sum(s.free_addresses for s in left))
+
+    async def _vcpus(self, region: Region, facts: TypeFacts) -> Limit | None:
+        quota = await self._quota(region, VCPUS)
+        if quota is None or not is_standard(facts.instance_type):
+            return None
+        used = await self._use.get(region, lambda: self._used(region)) + self._launched[region]
+        return Limit(f"vCPU quota {VCPUS}", int(quota - used) // facts.vcpus)
+
+    async def _addresses(self, region: Region) -> Limit | None:
+        if not self._settings.elastic_ips:
+            return None
+        quota = await self._quota(region, ADDRESSES)
+        if quota is None:
+            return None
+        ec2 = self._calls.clients.ec2(region)
+        answer = await self._calls.ask(
+            region,
+            "DescribeAddresses",
+            f"counting addresses in {region}",
+            ec2.describe_addresses,
+        )
+        return Limit(f"Elastic IP quota {ADDRESSES}", int(quota) - len(answer["Addresses"]))
+
+    async def _quota(self, region: Region, code: str) -> float | None:
+        return await self._quotas.get((region, code), lambda: self._asked(region, code))
+
+    async def _asked(self, region: Region, code: str) -> float | None:
+        """The quota of the account; None when AWS knows no such quota in this region."""
+        quotas = self._calls.clients.quotas(region)
+        try:
+            answer = await self._calls.ask(
+                region,
+                "GetServiceQuota",
+                f"reading quota {code} in {region}",
+                lambda: quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code),
+            )
+        except Missing:
+            return None
+        return answer["Quota"]["Value"]
+
+    async def _used(self, region: Region) -> int:
+        """vCPUs of all Standard on-demand instances in the account, whoever launched them."""
+        pages = self._calls.clients.ec2(region).get_paginator("describe_instances")
+        running: Mapping[str, list[str]] = {"instance-state-name": ["pending", "running"]}
+        found = await self._calls.ask(
+            region,
+            "DescribeInstances",
+            f"counting vCPUs in use in {region}",
+            lambda: [
+                instance
+                for page in pages.paginate(
+                    Filters=[{"Name": name, "Values": values} for name, values in running.items()],
+                    PaginationConfig={"PageSize": 1000},
+                )
+                for reservation in page["Reservations"]
+                for instance in reservation["Instances"]
+            ],
+        )
+        self._launched[region] = 0
+        return sum([await self._vcpus_of(region, one) for one in found])
+
+    async def _vcpus_of(self, region: Region, found: InstanceTypeDef) -> int:
+        if not is_standard(found["InstanceType"]) or found.get("InstanceLifecycle"):
+            return 0  # another quota, or spot
+        cpus = found.get("CpuOptions")
+        if cpus and "CoreCount" in cpus:
+            return cpus["CoreCount"] * cpus.get("ThreadsPerCore", 1)
+        return (await self._catalog.facts(region, found["InstanceType"])).vcpus

@@ -1,0 +1,163 @@
+"""A region of moto's AWS as `cloud setup` leaves it, a clock that only tests move, and faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from cloud.aws import Aws
+from cloud.model import Identity, LaunchOrder, Region
+from cloud.settings import Home, Owner, Settings
+
+REGION = Region("us-east-1")
+OWNER = Owner(chain_id=31337, contract="0xC0FFEE", provider="0xP0")
+
+
+@dataclass
+class FakeClock:
+    """Time that passes only in `sleep` and when a test says so."""
+
+    time: float = 1_800_000_000.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+        await asyncio.sleep(0)
+
+
+Hook = Callable[[dict[str, Any]], None]
+
+
+class Faults:
+    """Breaks calls of one Aws on demand, through botocore's own event hooks.
+
+    `before` runs before the call is sent: what it raises means that nothing was done.
+    `after` runs on the reply of a call that was done: what it raises means a lost reply.
+    """
+
+    def __init__(self, aws: Aws) -> None:
+        self.aws = aws
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+        self._before: dict[str, list[Hook]] = {}
+        self._after: dict[str, list[Hook]] = {}
+
+    def watch(self, service: str, region: Region = REGION) -> None:
+        client = self.aws._clients._client(service, region)  # type: ignore[arg-type]  # a Service
+        client.meta.events.register("provide-client-params", self._on_params)
+        client.meta.events.register("after-call", self._on_reply)
+
+    def before(self, call: str, *hooks: Hook) -> None:
+        self._before.setdefault(call, []).extend(hooks)
+
+    def after(self, call: str, *hooks: Hook) -> None:
+        self._after.setdefault(call, []).extend(hooks)
+
+    def calls(self, name: str) -> list[dict[str, Any]]:
+        return [params for call, params in self.seen if call == name]
+
+    def _on_params(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        self.seen.append((model.name, dict(params)))
+        if hooks := self._before.get(model.name):
+            hooks.pop(0)(params)
+
+    def _on_reply(self, model: Any, **_: Any) -> None:
+        if hooks := self._after.get(model.name):
+            hooks.pop(0)({})
+
+
+def answer(code: str, status: int = 400) -> Hook:
+    """AWS answers this code."""
+
+    def raise_it(_params: dict[str, Any]) -> None:
+        raise ClientError(
+            {
+                "Error": {"Code": code, "Message": "said the test"},
+                "ResponseMetadata": {  # type: ignore[typeddict-item]  # the rest is not read
+                    "HTTPStatusCode": status
+                },
+            },
+            "Call",
+        )
+
+    return raise_it
+
+
+def fine(_params: dict[str, Any]) -> None:
+    """Nothing happens."""
+
+
+def order(job: int = 7, *, attempt: int = 1, deadline: float = 0.0, **changes: Any) -> LaunchOrder:
+    identity = Identity(OWNER.chain_id, OWNER.contract, OWNER.provider, job, 1, attempt)
+    base: dict[str, Any] = {"region": REGION, "instance_type": "c6a.xlarge", "first_zone": None}
+    return LaunchOrder(identity=identity, deadline=deadline, **(base | changes))
+
+
+def user_data(order: LaunchOrder, home: Home) -> bytes:
+    return f"#!/bin/sh\n# {home.bucket} {home.host_prefix}\n".encode()
+
+
+def settings(state_dir: Path, **changes: Any) -> Settings:
+    return Settings(owner=OWNER, regions=(REGION,), state_dir=state_dir, **changes)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def region(moto: None) -> None:
+    """What setup makes, made by hand so that these tests do not lean on it."""
+    iam = boto3.client("iam", region_name=REGION)
+    iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName="oyster-host")
+    boto3.client("s3", region_name=REGION).create_bucket(Bucket=f"oyster-123456789012-{REGION}")
+    ec2 = boto3.client("ec2", region_name=REGION)
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    ec2.create_security_group(GroupName="oyster-host", Description="hosts", VpcId=vpc)
+
+
+@pytest.fixture
+def make_aws(region: None, tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Aws]]:
+    made: list[Aws] = []
+
+    def make(**changes: Any) -> Aws:
+        made.append(Aws(settings(tmp_path / "state", **changes), user_data, clock))
+        return made[-1]
+
+    yield make
+    for aws in made:
+        aws.close()
+
+
+@pytest.fixture
+def aws(make_aws: Callable[..., Aws]) -> Aws:
+    return make_aws()
+
+
+@pytest.fixture
+def faults(aws: Aws) -> Faults:
+    found = Faults(aws)
+    found.watch("ec2")
+    return found

@@ -1,0 +1,245 @@
+"""Instances on moto: what is launched, launched once, listed, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import boto3
+import pytest
+
+from cloud.aws import Aws
+from cloud.errors import AttemptSpent, NoCapacity, NotSetUp, OutcomeUnknown, QuotaReached, Throttled
+from cloud.model import InstanceId, InstanceState, Zone
+from faults import Refused
+from tests.cloud.conftest import REGION, FakeClock, Faults, answer, fine, order
+
+pytestmark = pytest.mark.unit
+
+
+async def test_launch__fresh_order__is_hardened_and_tagged(aws: Aws, faults: Faults) -> None:
+    instance = await aws.launch(order())
+    sent = faults.calls("RunInstances")[0]
+    assert sent["EnclaveOptions"] == {"Enabled": True}
+    assert sent["MetadataOptions"]["HttpTokens"] == "required"
+    assert sent["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    assert sent["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
+    assert sent["BlockDeviceMappings"][0]["DeviceName"] == "/dev/xvda"
+    assert "KeyName" not in sent
+    assert len(sent["ClientToken"]) <= 64
+    assert sent["ClientToken"].isascii()
+    kinds = {spec["ResourceType"] for spec in sent["TagSpecifications"]}
+    assert {"instance", "volume"} <= kinds
+    assert instance.identity == order().identity.from_tags(order().identity.tags())
+    assert instance.public_ip
+
+
+async def test_launch__user_data__arrives_as_it_was_rendered(aws: Aws) -> None:
+    instance = await aws.launch(order())
+    ec2 = boto3.client("ec2", region_name=REGION)
+    kept = ec2.describe_instance_attribute(InstanceId=instance.id, Attribute="userData")
+    import base64
+
+    text = base64.b64decode(kept["UserData"]["Value"])
+    assert text.startswith(b"#!/bin/sh\n# oyster-123456789012-us-east-1 hosts/AROA")
+
+
+async def test_launch__user_data_too_long__is_refused(
+    make_aws: Callable[..., Aws], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = make_aws()
+    monkeypatch.setattr(aws._instances, "_user_data", lambda *_: b"x" * 16385)
+    with pytest.raises(Refused, match="16385"):
+        await aws.launch(order())
+
+
+async def test_launch__lost_reply__same_call_again(aws: Aws, faults: Faults) -> None:
+    faults.after("RunInstances", answer("InternalError", 500), answer("Unavailable", 503))
+    await aws.launch(order())
+    calls = faults.calls("RunInstances")
+    assert len(calls) == 3
+    assert calls[0] == calls[1] == calls[2]
+
+
+async def test_launch__reply_lost_and_restarted__same_zone_and_token_though_others_opened(
+    make_aws: Callable[..., Aws], clock: FakeClock
+) -> None:
+    first = make_aws()
+    faults = Faults(first)
+    faults.watch("ec2")
+    faults.before("RunInstances", answer("InsufficientInstanceCapacity"))
+    lost = [fine, *[answer("InternalError", 500)] * 3]
+    faults.before("RunInstances", *lost[1:])
+    with pytest.raises(OutcomeUnknown):
+        await first.launch(order())
+    clock.time += 3600  # the first zone is not remembered as sold out any more
+    second = make_aws()
+    again = Faults(second)
+    again.watch("ec2")
+    await second.launch(order())
+    assert again.calls("RunInstances")[0] == faults.calls("RunInstances")[-1]
+
+
+async def test_launch__zone_without_capacity__next_zone_and_remembered(
+    aws: Aws, faults: Faults, clock: FakeClock
+) -> None:
+    faults.before("RunInstances", answer("InsufficientInstanceCapacity"))
+    instance = await aws.launch(order())
+    zones = [_subnet(call) for call in faults.calls("RunInstances")]
+    assert len(set(zones)) == 2
+    await aws.launch(order(attempt=6))  # would start in the same zone: five subnets
+    assert zones[0] not in [_subnet(call) for call in faults.calls("RunInstances")[2:]]
+    clock.time += 181
+    await aws.launch(order(attempt=16, first_zone=instance.zone))
+    assert _subnet(faults.calls("RunInstances")[-1]) == zones[1]
+
+
+async def test_launch__no_zone_has_capacity__says_so(aws: Aws, faults: Faults) -> None:
+    faults.before("RunInstances", *[answer("InsufficientInstanceCapacity")] * 6)
+    with pytest.raises(NoCapacity):
+        await aws.launch(order())
+    assert len({_subnet(call) for call in faults.calls("RunInstances")}) == 5
+    with pytest.raises(NoCapacity, match="no zone left"):
+        await aws.launch(order(8))
+
+
+async def test_launch__vcpu_quota__other_zones_are_not_tried(aws: Aws, faults: Faults) -> None:
+    faults.before("RunInstances", answer("VcpuLimitExceeded"))
+    with pytest.raises(QuotaReached):
+        await aws.launch(order())
+    assert len(faults.calls("RunInstances")) == 1
+
+
+async def test_launch__token_spent__attempt_spent(aws: Aws, faults: Faults) -> None:
+    faults.before("RunInstances", answer("IdempotentInstanceTerminated"))
+    with pytest.raises(AttemptSpent):
+        await aws.launch(order())
+
+
+async def test_launch__parameters_changed_since__finds_what_was_launched(
+    aws: Aws, faults: Faults
+) -> None:
+    first = await aws.launch(order())
+    faults.before("RunInstances", answer("IdempotentParameterMismatch"))
+    assert (await aws.launch(order())).id == first.id
+
+
+async def test_launch__throttled__goes_on_more_slowly(
+    aws: Aws, faults: Faults, clock: FakeClock
+) -> None:
+    faults.before("RunInstances", *[answer("RequestLimitExceeded")] * 2)
+    await aws.launch(order())
+    assert clock.slept == sorted(clock.slept)
+    assert len(clock.slept) == 2
+
+
+async def test_launch__throttled_for_ever__gives_back_and_keeps_the_zone(
+    aws: Aws, faults: Faults
+) -> None:
+    faults.before("RunInstances", *[answer("RequestLimitExceeded")] * 6)
+    with pytest.raises(Throttled):
+        await aws.launch(order())
+    await aws.launch(order())
+    assert len({call["ClientToken"] for call in faults.calls("RunInstances")}) == 1
+
+
+async def test_launch__group_gone__asks_for_setup_and_recovers(aws: Aws, faults: Faults) -> None:
+    faults.before("RunInstances", answer("InvalidGroup.NotFound"))
+    with pytest.raises(NotSetUp):
+        await aws.launch(order())
+    await aws.launch(order())
+
+
+async def test_launch__same_order_at_once__one_call_after_the_other(
+    aws: Aws, faults: Faults
+) -> None:
+    await asyncio.gather(*(aws.launch(order()) for _ in range(3)))
+    assert len({call["ClientToken"] for call in faults.calls("RunInstances")}) == 1
+
+
+async def test_launch__many_orders__closest_deadline_first(aws: Aws, faults: Faults) -> None:
+    await aws.launch(order(1))
+    faults.seen.clear()
+    jobs = range(2, 14)
+    await asyncio.gather(*(aws.launch(order(job, deadline=1000.0 - job)) for job in jobs))
+    sent = [_job(call) for call in faults.calls("RunInstances")]
+    queued = sent[4:]  # the burst of the bucket goes first come, first served
+    assert sorted(queued, reverse=True) == queued
+
+
+async def test_launch__preferred_zone__comes_first(aws: Aws) -> None:
+    for letter in "abcd":
+        zone = Zone(f"us-east-1{letter}")
+        assert (await aws.launch(order(ord(letter), first_zone=zone))).zone == zone
+
+
+async def test_launch__baked_image_by_name__newest_of_ours_is_used(
+    make_aws: Callable[..., Aws],
+) -> None:
+    ec2 = boto3.client("ec2", region_name=REGION)
+    source = await make_aws().launch(order(1))
+    image = ec2.create_image(InstanceId=source.id, Name="oyster-host-2")["ImageId"]
+    aws = make_aws(ami="oyster-host-*")
+    faults = Faults(aws)
+    faults.watch("ec2")
+    await aws.launch(order(2))
+    assert faults.calls("RunInstances")[0]["ImageId"] == image
+
+
+async def test_launch__image_missing__asks_the_operator(make_aws: Callable[..., Aws]) -> None:
+    with pytest.raises(NotSetUp, match="ami"):
+        await make_aws(ami="no-such-*").launch(order())
+
+
+async def test_listing__many_jobs__one_paginated_call_without_strangers(
+    aws: Aws, faults: Faults
+) -> None:
+    for job in (1, 2, 3):
+        await aws.launch(order(job))
+    ec2 = boto3.client("ec2", region_name=REGION)
+    ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
+    faults.seen.clear()
+    found = await aws.instances(REGION)
+    assert sorted(one.identity.job for one in found) == [1, 2, 3]
+    assert len(faults.calls("DescribeInstances")) == 1
+    assert all(one.healthy for one in found)
+
+
+async def test_terminate__with_unknown_ids__ends_the_known(aws: Aws) -> None:
+    known = [await aws.launch(order(job)) for job in (1, 2)]
+    strangers = [InstanceId("i-0123456789abcdef0"), InstanceId("i-0123456789abcdef1")]
+    await aws.terminate(REGION, [strangers[0], known[0].id, strangers[1], known[1].id])
+    states = {one.id: one.state for one in await aws.instances(REGION)}
+    assert set(states.values()) == {InstanceState.TERMINATED}
+    await aws.terminate(REGION, [one.id for one in known])
+
+
+async def test_terminate__more_than_a_thousand__in_chunks(aws: Aws, faults: Faults) -> None:
+    faults.before("TerminateInstances", *[answer("RequestLimitExceeded")])
+    sizes: list[int] = []
+
+    async def ask(_r: object, _n: str, _d: str, call: Callable[[], object]) -> None:
+        sizes.append(len(call.__closure__[1].cell_contents))  # type: ignore[index]
+
+    aws._instances._calls.ask = ask  # type: ignore[assignment]
+    await aws.terminate(REGION, [InstanceId(f"i-{n:017x}") for n in range(2001)])
+    assert sizes == [1000, 1000, 1]
+
+
+async def test_terminate__one_protected__ends_the_others_and_says_so(aws: Aws) -> None:
+    known = [await aws.launch(order(job)) for job in (1, 2, 3)]
+    ec2 = boto3.client("ec2", region_name=REGION)
+    ec2.modify_instance_attribute(InstanceId=known[1].id, DisableApiTermination={"Value": True})
+    with pytest.raises(Refused):
+        await aws.terminate(REGION, [one.id for one in known])
+    states = {one.identity.job: one.live for one in await aws.instances(REGION)}
+    assert states == {1: False, 2: True, 3: False}
+
+
+def _subnet(call: dict[str, list[dict[str, str]]]) -> str:
+    return call["NetworkInterfaces"][0]["SubnetId"]
+
+
+def _job(call: dict[str, list[dict[str, list[dict[str, str]]]]]) -> int:
+    tags = {tag["Key"]: tag["Value"] for tag in call["TagSpecifications"][0]["Tags"]}
+    return int(tags["oyster:job"])
