@@ -1,0 +1,297 @@
+"""HTTP for content that users name: where it may connect to, and when it gives up.
+
+Built on httpcore (what httpx itself runs on) because its network backend is the one place where an
+address can be checked between resolving and connecting, so that no second look-up can differ.
+A Guard says when to give up; every wait on the network asks it. No proxies, cookies or caches.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+
+from enclave.urls import BadUrl, https_host
+from faults import RetryLater, TryElsewhere
+
+CONNECT_SECONDS: Final = 10.0
+READ_BYTES: Final = 256 << 10  # h11 asks for 64 KiB; larger reads cost less a byte
+_LOOK_UP_SECONDS: Final = 0.5  # how often a wait looks whether it was cancelled
+_MAX_REDIRECTS: Final = 5
+_MAX_CONNECTIONS: Final = 8
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+Resolve = Callable[[str, int], Sequence[str]]
+
+
+class Unreachable(TryElsewhere):
+    """No answer from this source: refused, broken off, or an address that is not asked."""
+
+
+class Stalled(TryElsewhere):
+    """The source sent nothing of use for too long."""
+
+
+class OutOfTime(RetryLater):
+    """The deadline of the whole fetch is over."""
+
+
+class Cancelled(RetryLater):
+    """Whoever asked does not want it any more."""
+
+
+class Guard:
+    """When to give up: `deadline` for the whole, `stall_seconds` since the last progress.
+
+    `clock` is monotonic, in seconds. Safe to ask and to cancel from other threads.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        deadline: float,
+        stall_seconds: float,
+        parent: Guard | None = None,
+    ) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._stall_seconds = stall_seconds
+        self._parent = parent
+        self._last = clock()
+        self._stop = threading.Event()
+
+    def fork(self) -> Guard:
+        """A guard with a stall clock and a cancel of its own, under the same deadline."""
+        return Guard(self._clock, self._deadline, self._stall_seconds, self)
+
+    def progress(self) -> None:
+        self._last = self._clock()
+
+    def cancel(self) -> None:
+        self._stop.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._stop.is_set() or (self._parent is not None and self._parent.cancelled)
+
+    def remaining(self) -> float:
+        """Seconds, over 0, that a wait may still last. Raises Cancelled, OutOfTime, Stalled."""
+        now = self._clock()
+        if self.cancelled:
+            raise Cancelled("the fetch was cancelled")
+        if now >= self._deadline:
+            raise OutOfTime("the time for fetching the image is over; allow more, or try again")
+        stalled = self._last + self._stall_seconds - now
+        if stalled <= 0:
+            raise Stalled(f"no verified bytes for {self._stall_seconds:g} s")
+        return min(stalled, self._deadline - now)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not beyond the deadline; a cancel ends it."""
+        self._last = self._clock() + seconds
+        self._stop.wait(min(seconds, self.remaining()))
+        self.remaining()
+
+
+class HttpSession:
+    """GET requests to one source within one fetch; connections are kept between requests.
+
+    `trusted`: scheme://host:port that the operator configured, asked wherever it is and even
+    without TLS; all else must be https at public addresses. `hosts`: if given, the only names.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        trusted: str | None = None,
+        hosts: frozenset[str] | None = None,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.guard = guard
+        self._trusted = origin(trusted) if trusted else None
+        self._hosts = hosts
+        backend = _Backend(guard, self._trusted, resolve or _resolve)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=tls, max_connections=_MAX_CONNECTIONS, network_backend=backend
+        )
+
+    @contextmanager
+    def get(self, url: str, headers: dict[str, str]) -> Iterator[httpcore.Response]:
+        """The answer to a GET, redirects followed and re-checked; the body is not read yet.
+
+        Raises Unreachable, Stalled, OutOfTime, Cancelled.
+        """
+        try:
+            with self._answer(url, {"Accept-Encoding": "identity", **headers}) as response:
+                yield response
+        except (httpcore.NetworkError, httpcore.TimeoutException) as fault:
+            raise Unreachable(f"the connection broke: {fault!r}") from None
+        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as fault:
+            raise Unreachable(f"the answer is no HTTP: {fault}") from None
+
+    @contextmanager
+    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpcore.Response]:
+        for _ in range(_MAX_REDIRECTS + 1):
+            self._check(url)
+            with self._pool.stream("GET", url, headers=list(headers.items())) as response:
+                if response.status not in _REDIRECTS:
+                    yield response
+                    return
+                url = urljoin(url, header(response, "location"))
+        raise Unreachable(f"more than {_MAX_REDIRECTS} redirects")
+
+    def _check(self, url: str) -> None:
+        try:
+            if self._trusted and origin(url) == self._trusted:
+                return
+            host = https_host(url)
+        except BadUrl as fault:
+            raise Unreachable(f"sent to a place that is not asked: {fault}") from None
+        if self._hosts is not None and host not in self._hosts:
+            raise Unreachable(f"sent to {host}, a host that the operator does not allow")
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def header(response: httpcore.Response, name: str) -> str:
+    """The first value of a header, empty when it is not there."""
+    wanted = name.lower().encode()
+    values = (value for key, value in response.headers if key.lower() == wanted)
+    return next(values, b"").decode("latin-1")
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """(scheme, host, port) of an http or https URL. Raises BadUrl."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as fault:
+        raise BadUrl(f"{url!r} is not a URL: {fault}") from None
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    if default is None or not parts.hostname or "@" in parts.netloc:
+        raise BadUrl(f"{url!r} is not an http:// or https:// URL of a host")
+    return parts.scheme, parts.hostname, port or default
+
+
+def is_public(address: str) -> bool:
+    """May a name that users choose lead to this address? Only if the whole internet sees it."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Resolves once, checks every address, connects to what was checked."""
+
+    def __init__(
+        self, guard: Guard, trusted: tuple[str, str, int] | None, resolve: Resolve
+    ) -> None:
+        self._guard = guard
+        self._trusted = trusted[1:] if trusted else None
+        self._resolve = resolve
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        reasons = [f"{host} has no address"]
+        for address in self._addresses(host, port):
+            wait = min(CONNECT_SECONDS, self._guard.remaining())
+            try:
+                made = socket.create_connection((address, port), wait)
+            except OSError as fault:
+                reasons.append(f"{host} does not take connections: {fault}")
+                continue
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return _Stream(made, self._guard)
+        raise Unreachable(reasons[-1])
+
+    def _addresses(self, host: str, port: int) -> Sequence[str]:
+        try:
+            addresses = self._resolve(host, port)
+        except OSError as fault:
+            raise Unreachable(f"{host} does not resolve: {fault}") from None
+        if self._trusted != (host, port):
+            for address in addresses:
+                if not is_public(address):
+                    raise Unreachable(f"{host} leads to {address}, which is not a public address")
+        return addresses
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket whose every wait asks the guard."""
+
+    def __init__(self, made: socket.socket, guard: Guard) -> None:
+        self._socket = made
+        self._guard = guard
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        size = max(max_bytes, READ_BYTES)
+        while True:
+            self._arm()
+            try:
+                return self._socket.recv(size)
+            except TimeoutError:
+                continue
+            except OSError as fault:
+                raise Unreachable(f"the connection broke: {fault}") from None
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        while buffer:
+            self._arm()
+            try:
+                buffer = buffer[self._socket.send(buffer) :]
+            except TimeoutError:
+                continue
+            except OSError as fault:
+                raise Unreachable(f"the connection broke: {fault}") from None
+
+    def _arm(self) -> None:
+        self._socket.settimeout(min(self._guard.remaining(), _LOOK_UP_SECONDS))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            self._socket.settimeout(min(CONNECT_SECONDS, self._guard.remaining()))
+            wrapped = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
+        except OSError as fault:
+            self.close()
+            raise Unreachable(f"no TLS with {server_hostname}: {fault}") from None
+        return _Stream(wrapped, self._guard)
+
+    def get_extra_info(self, info: str) -> object:
+        if info == "ssl_object" and isinstance(self._socket, ssl.SSLSocket):
+            return self._socket
+        return self._socket if info == "socket" else None
+
+
+def _resolve(host: str, port: int) -> Sequence[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
