@@ -36,3 +36,37 @@ def inspect(
     if not report["launchable"]:
         rules = ", ".join(sorted({wrong["rule"] for wrong in report["wrong"]}))
         raise Refused(f"{file} may not be launched ({rules}): build it again")
+
+
+@app.command()
+def fetch(
+    url: Annotated[str, typer.Argument(help="ipfs://CID[/path], a CID, or its https:// URL.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the image is written.")],
+    gateway: Annotated[
+        list[str] | None, typer.Option(help="A trustless gateway; give several to try more.")
+    ] = None,
+    kubo: Annotated[
+        str | None, typer.Option(help="Your own node's RPC, e.g. /ip4/127.0.0.1/tcp/5001.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A host that plain https:// with a digest may name.")
+    ] = None,
+    max_mib: Annotated[int, typer.Option(min=1, help="The largest image that is taken.")] = 4096,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds in all.")] = 900,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Fetch an image, every byte verified, and measure it; exit 3 if it is no enclave image."""
+    from commands.image_fetch import fetch, fetch_lines, fetch_report
+    from enclave.fetch import FetchLimits
+
+    image = fetch(
+        url,
+        output,
+        gateways=gateway or (),
+        node=kubo,
+        allowed_hosts=allow_host or (),
+        limits=FetchLimits(max_bytes=max_mib << 20, max_seconds=timeout),
+    )
+    typer.echo(
+        json.dumps(fetch_report(image), indent=2) if as_json else "\n".join(fetch_lines(image))
+    )

@@ -24,7 +24,7 @@ class Intake:
     def __init__(self, root: Cid, max_blocks: int, emit: Emit) -> None:
         self.root = root
         self.walk = FileWalk(root, max_blocks=max_blocks)
-        self._emit = emit
+        self.emit = emit
         self._early: dict[Cid, bytes] = {}
         self._early_bytes = 0
 
@@ -41,7 +41,7 @@ class Intake:
         next_block: bytes | None = block
         while next_block is not None:
             for piece in self.walk.accept(next_block):
-                self._emit(piece)
+                self.emit(piece)
             next_block = self._unkeep(self.walk.wanted)
         return True
 

@@ -78,6 +78,13 @@ class Guard:
     def cancel(self) -> None:
         self._stop.set()
 
+    def now(self) -> float:
+        return self._clock()
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self._deadline - self._clock())
+
     @property
     def cancelled(self) -> bool:
         return self._stop.is_set() or (self._parent is not None and self._parent.cancelled)

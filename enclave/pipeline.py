@@ -39,10 +39,13 @@ class Measurer(Protocol[M_co]):
 
 
 class Pipeline(Generic[M_co]):
-    """Takes the pieces of one file and leaves it at `part`, flushed to the disk, and measured."""
+    """Takes the pieces of one file and leaves it at `part`, flushed to the disk, and measured.
+
+    `part` exists already, with its disk space taken.
+    """
 
     def __init__(self, part: Path, measurer: Measurer[M_co]) -> None:
-        self._fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(part, os.O_RDWR | os.O_CLOEXEC)
         self._measurer = measurer
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0

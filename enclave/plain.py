@@ -23,6 +23,9 @@ from faults import Refused, TryElsewhere
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
+Take = Callable[[bytes], None]
+
+
 class WrongDigest(Refused):
     """The host's file is not the one that the URL's digest names."""
 
@@ -46,12 +49,14 @@ class PlainFetch:
         self._resolve = resolve
         self._hash = hashlib.new("sha384" if url.cid.hash_code == SHA2_384 else "sha256")
         self._position = 0
-        self._size: int | None = None
+        self._size = 0
+        self._emit: Take | None = None
 
-    def run(self, begin: Callable[[int], None], emit: Callable[[bytes], None]) -> None:
-        """Every byte to `emit`, after `begin` with the size. Raises WrongDigest, Unreachable...
+    def run(self, begin: Callable[[int], Take]) -> None:
+        """`begin` is told the size and says what takes the bytes, in order.
 
-        What was emitted is the file that the digest names only once this has returned.
+        They are the file that the digest names only once this has returned. Raises WrongDigest,
+        Unreachable, Stalled, OutOfTime.
         """
         Retrying(
             retry=retry_if_exception_type(TryElsewhere),
@@ -59,30 +64,29 @@ class PlainFetch:
             wait=wait_exponential_jitter(initial=0.5, max=10.0, jitter=0.5),
             sleep=self._guard.sleep,
             reraise=True,
-        )(self._attempt, begin, emit)
+        )(self._attempt, begin)
         if self._hash.digest() != self._url.cid.digest:
             raise WrongDigest(f"{self._url.url} is not the file that the digest in the URL names")
 
-    def _attempt(self, begin: Callable[[int], None], emit: Callable[[bytes], None]) -> None:
+    def _attempt(self, begin: Callable[[int], Take]) -> None:
         session = HttpSession(self._guard.fork(), hosts=self._hosts, resolve=self._resolve)
         with closing(session), session.get(self._url.url, self._range()) as response:
             start, size = _extent(response)
             if start > self._position:
                 raise Unreachable("the host sends another part of the file than was asked")
-            if self._size is None:
-                self._size = size
-                begin(size)
+            if self._emit is None:
+                self._size, self._emit = size, begin(size)
             if size != self._size:
                 raise WrongDigest(f"{self._url.url} changed its size while it was fetched")
             for data in _after(response.iter_stream(), self._position - start):
                 session.guard.progress()
-                self._take(data, emit)
+                self._take(data, self._emit)
         if self._position != self._size:
             raise Unreachable(f"the file ended after {self._position} of {self._size} bytes")
 
-    def _take(self, data: bytes, emit: Callable[[bytes], None]) -> None:
+    def _take(self, data: bytes, emit: Take) -> None:
         self._position += len(data)
-        if self._size is not None and self._position > self._size:
+        if self._position > self._size:
             raise Unreachable("the host sends more than it said")
         self._hash.update(data)
         emit(data)

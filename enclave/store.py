@@ -8,11 +8,12 @@ without it the image does not exist. A download is `CID.part` under an exclusive
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -48,7 +49,8 @@ class ImageStore:
     def __init__(self, root: Path, *, quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
         self._images, self._locks, self._pins = root / "images", root / "locks", root / "pins"
-        for folder in (self._images, self._locks, self._pins):
+        self._names = root / "names"
+        for folder in (self._images, self._locks, self._pins, self._names):
             folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, cid: Cid) -> Path:
@@ -89,15 +91,51 @@ class ImageStore:
     @contextmanager
     def lock(self, cid: Cid) -> Iterator[None]:
         """The right to download this image, exclusive between processes. Raises Busy, at once."""
-        with (self._locks / str(cid.canonical)).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(f"another process is fetching {cid}; wait for it") from None
+        with self._exclusive(str(cid.canonical)):
             try:
                 yield
             finally:
                 self.part(cid).unlink(missing_ok=True)
+
+    def claim(self, holder: str, cid: Cid) -> StoredImage | None:
+        """Pin, and the image if it is there: from then on it stays. Raises Busy."""
+        with self._exclusive(str(cid.canonical)):
+            self.pin(holder, cid)
+            return self.get(cid)
+
+    def reserve(self, cid: Cid, size_bytes: int, min_free_disk_bytes: int) -> Path:
+        """A `part` of this size, its disk space taken; the caller holds the lock.
+
+        Evicts what no job uses. Raises Refused, RetryLater when there is no room.
+        """
+        part = self.part(cid)
+        with (self._locks / ".room").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # held for moments only
+            self._make_room(size_bytes, min_free_disk_bytes)
+            allocate(part, size_bytes)
+        return part
+
+    def recall(self, name: str) -> str | None:
+        """The CID that a path was found to lead to; content never changes, so it still does."""
+        try:
+            return self._name(name).read_text()
+        except FileNotFoundError:
+            return None
+
+    def remember(self, name: str, cid: Cid) -> None:
+        _write_whole(self._name(name), str(cid))
+
+    def _name(self, name: str) -> Path:
+        return self._names / hashlib.sha256(name.encode()).hexdigest()
+
+    @contextmanager
+    def _exclusive(self, name: str) -> Iterator[None]:
+        with (self._locks / name).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(f"another process is fetching {name}; wait for it") from None
+            yield
 
     def pin(self, holder: str, cid: Cid) -> None:
         """`holder` (a job, say) uses this image from now on: it is not evicted."""
@@ -117,53 +155,42 @@ class ImageStore:
                 continue
         return found
 
-    def make_room(self, size_bytes: int, min_free_disk_bytes: int) -> None:
-        """Evict until an image of this size fits both the quota and the disk.
+    def sweep(self) -> None:
+        """Delete what a crash left: parts nobody writes, images without measurements."""
+        for left in (*self._images.glob("*.part"), *self._images.glob("*.eif")):
+            if _leftover(left):
+                with suppress(Busy), self._exclusive(left.stem):
+                    if _leftover(left):
+                        left.unlink(missing_ok=True)
 
-        Raises Refused if it never fits, RetryLater if it does not while jobs use the others.
-        """
+    def _make_room(self, size_bytes: int, min_free_disk_bytes: int) -> None:
         if size_bytes > self._quota_bytes:
             raise Refused(
                 f"the image has {size_bytes} bytes, the whole store {self._quota_bytes}"
                 "; raise the quota to serve it"
             )
-        held = set(self.pins().values())
-        images = self.images()
-        used = sum(image.size_bytes for image in images)
-        for image in images:
-            if self._fits(used + size_bytes, size_bytes, min_free_disk_bytes):
+        for image in self.images():
+            if self._fits(size_bytes, min_free_disk_bytes):
                 return
-            if image.cid not in held:
-                self._evict(image)
-                used -= image.size_bytes
-        if not self._fits(used + size_bytes, size_bytes, min_free_disk_bytes):
+            self._evict(image)
+        if not self._fits(size_bytes, min_free_disk_bytes):
             raise RetryLater(
                 f"no room for {size_bytes} bytes: jobs use the other images, or the disk is full"
             )
 
-    def sweep(self) -> None:
-        """Delete what a crash left: parts nobody writes, images without measurements."""
-        for left in (*self._images.glob("*.part"), *self._images.glob("*.eif")):
-            if left.suffix == ".part" or not left.with_suffix(".json").exists():
-                self._sweep_one(left)
-
-    def _sweep_one(self, left: Path) -> None:
-        with (self._locks / left.stem).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            if left.suffix == ".part" or not left.with_suffix(".json").exists():
-                left.unlink(missing_ok=True)
-
-    def _fits(self, total: int, size_bytes: int, min_free_disk_bytes: int) -> bool:
+    def _fits(self, size_bytes: int, min_free_disk_bytes: int) -> bool:
+        held = (*self._images.glob("*.eif"), *self._images.glob("*.part"))
+        used = sum(_size(file) for file in held)
         free = shutil.disk_usage(self._images).free
-        return total <= self._quota_bytes and free - size_bytes >= min_free_disk_bytes
+        return used + size_bytes <= self._quota_bytes and free - size_bytes >= min_free_disk_bytes
 
     def _evict(self, image: StoredImage) -> None:
-        image.path.with_suffix(".json").unlink(missing_ok=True)
-        _flush(self._images)
-        image.path.unlink(missing_ok=True)
+        """Unless somebody uses it or is just claiming it."""
+        with suppress(Busy), self._exclusive(image.cid):
+            if image.cid not in self.pins().values():
+                image.path.with_suffix(".json").unlink(missing_ok=True)
+                _flush(self._images)
+                image.path.unlink(missing_ok=True)
 
     def _read(self, sidecar: Path) -> StoredImage | None:
         """None for what is missing, damaged, or of another size than it says."""
@@ -177,6 +204,31 @@ class ImageStore:
             return StoredImage(**{**record, "path": path, "pcrs": pcrs, "sources": sources})
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+
+def allocate(part: Path, size_bytes: int) -> None:
+    """A file with its disk space taken, so that a full disk is met before the first byte.
+
+    Raises RetryLater.
+    """
+    try:
+        with part.open("wb") as file:
+            if size_bytes:
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+    except OSError as fault:
+        part.unlink(missing_ok=True)
+        raise RetryLater(f"no disk space for an image of {size_bytes} bytes: {fault}") from None
+
+
+def _leftover(file: Path) -> bool:
+    return file.suffix == ".part" or not file.with_suffix(".json").exists()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _used_at(sidecar: Path) -> int:

@@ -45,6 +45,11 @@ class IpfsUrl:
     path: tuple[str, ...] = ()
     hint: str | None = None
 
+    @property
+    def canonical(self) -> IpfsUrl:
+        """The same for every URL of the same content."""
+        return IpfsUrl(self.cid.canonical, self.path)
+
     def __str__(self) -> str:
         return "/".join([f"ipfs://{self.cid}", *self.path])
 
