@@ -28,9 +28,12 @@ _AWS_ROOT_FILE = "aws_nitro_root_g1.pem"
 
 # A critical extension that is not understood makes a certificate unusable (RFC 5280, 4.2).
 _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
-# `cryptography` parses keys, names, dates and extensions only when asked, and then raises these.
-_LATE = (ValueError, TypeError, OverflowError, LookupError, UnsupportedAlgorithm)
-_LATE_EXTENSIONS = (x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+# What `cryptography` raises for a certificate that is none, some of it only when a key, a name, a
+# date or an extension is asked for.
+UNREADABLE = (
+    ValueError, TypeError, OverflowError, LookupError, UnsupportedAlgorithm, x509.InvalidVersion,
+    x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+)  # fmt: skip
 
 
 class ChainRefused(Refused):
@@ -55,7 +58,7 @@ def load_root(pem: bytes) -> x509.Certificate:
     """The one certificate in `pem`, to be trusted as a root; raises UsageFault."""
     try:
         (root,) = x509.load_pem_x509_certificates(pem)
-    except _LATE as error:
+    except UNREADABLE as error:
         raise UsageFault("the root must be a PEM file with exactly one certificate") from error
     return root
 
@@ -75,7 +78,7 @@ def verify_chain(
     try:
         chain = [x509.load_der_x509_certificate(der) for der in (*bundle, leaf)]
         return _verified(chain, root, at)
-    except (*_LATE, *_LATE_EXTENSIONS) as error:
+    except UNREADABLE as error:
         text = f"a certificate cannot be read ({error!s:.120})"
         raise ChainRefused("certificate", text) from error
 
@@ -147,7 +150,7 @@ def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> No
     except InvalidSignature as error:
         text = f"{_name(certificate)} was not signed by {_name(issuer)}"
         raise ChainRefused("issuer", text) from error
-    except _LATE as error:
+    except UNREADABLE as error:
         text = f"{_name(certificate)} does not name {_name(issuer)} as its issuer"
         raise ChainRefused("issuer", text) from error
 

@@ -21,12 +21,12 @@ from typing import NoReturn
 
 import cbor2
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from enclave import cose
 from enclave.cbor import CborRefused, Value, decode
+from enclave.certificates import UNREADABLE
 from enclave.eif import Broken, ImageRefused
 
 _FIELDS = {"signing_certificate", "signature"}
@@ -34,10 +34,6 @@ _FIELDS = {"signing_certificate", "signature"}
 _PEM = re.compile(
     rb"-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----"
 )
-
-
-# `cryptography` reads keys, names and dates only when asked: these are what it then raises.
-_LATE = (ValueError, TypeError, OverflowError, LookupError, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ def _certificate(pem: bytes) -> tuple[bytes, ec.EllipticCurvePublicKey, Signer]:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             _refuse("signature.certificate", "the certificate's key is not an elliptic curve's")
         return der, key, _signer(certificate, key.curve.name, der)
-    except _LATE as error:
+    except UNREADABLE as error:
         _refuse("signature.certificate", f"the certificate cannot be read: {error}"[:200])
 
 

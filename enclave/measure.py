@@ -99,20 +99,18 @@ class StreamingMeasurer:
 
     def __init__(self, *, size_bytes: int | None = None) -> None:
         self._hashes = Hashes(sha256=True)
-        self._walk = Walk(self._refuse, self._hashes, size_bytes)
-        self._refused: ImageRefused | None = None
+        self._refusal = _Refusal()
+        self._walk = Walk(self._refusal, self._hashes, size_bytes)
 
     def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes. A view of anything but `bytes` is copied, as it may change."""
-        if self._refused:
-            raise self._refused
+        self._refusal.again()
         stable = data if isinstance(data, bytes) or type(data.obj) is bytes else bytes(data)
         self._walk.feed(memoryview(stable).cast("B"))
 
     def finish(self) -> Measured:
         """The measurements of the whole image; raises ImageRefused."""
-        if self._refused:
-            raise self._refused
+        self._refusal.again()
         walk = self._walk
         walk.end()
         if walk.header is None:
@@ -131,10 +129,6 @@ class StreamingMeasurer:
         """Let the threads go. Calling it at any time, and twice, is fine."""
         self._hashes.abandon()
 
-    def _refuse(self, broken: Broken) -> NoReturn:
-        self._refused = ImageRefused(broken)
-        raise self._refused
-
     def __enter__(self) -> StreamingMeasurer:
         return self
 
@@ -143,6 +137,22 @@ class StreamingMeasurer:
 
     def __del__(self) -> None:
         self.close()
+
+
+class _Refusal:
+    """Refuses at the first broken rule, and from then on. Apart, so that a measurer that nobody
+    holds any more is in no cycle of references and ends its threads at once."""
+
+    def __init__(self) -> None:
+        self._error: ImageRefused | None = None
+
+    def __call__(self, broken: Broken) -> NoReturn:
+        self._error = ImageRefused(broken)
+        raise self._error
+
+    def again(self) -> None:
+        if self._error:
+            raise self._error
 
 
 def measure_file(path: Path) -> Measured:
