@@ -32,6 +32,7 @@ class Probe:
     passed_run: str | None = None
     failures: int = 0
     refused: str | None = None
+    restarted_at: float | None = None  # when this process last asked for a new run
 
 
 @dataclass(frozen=True, slots=True)

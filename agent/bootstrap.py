@@ -1,0 +1,322 @@
+"""From the assignment to reportStarted: what to start, what to race, what to give up, and when.
+
+Everything is computed from the stored deadline `assigned_at + JobBootstrapping`, so a restart
+grants no extra time. What cannot finish is not bought; what was bought is used to the last second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.deadline import HOST_STAGES, Budget, Stage
+from agent.ending import EndingRules, may_send, next_key, request_exit
+from agent.keepalive import run_id
+from agent.market.model import Job
+from agent.plan import (
+    Attest,
+    Draft,
+    FetchImage,
+    Launch,
+    Level,
+    ReportStarted,
+    StageImage,
+    Terminate,
+    WriteDesired,
+)
+from agent.policy import PolicyRules, Refusal, vet, vet_image
+from agent.ports import Call, Image, Order
+from agent.snapshot import Host, ImagePhase, JobView, LaunchPhase
+from cloud.model import Identity, InstanceState, LaunchOrder, Region, Zone
+from enclave.host.documents import Desired, Egress, Port
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveRules:
+    """What an enclave gets beside its image; `public_port` is where auditors ask."""
+
+    ports: tuple[Port, ...] = (Port(1300, 1300),)
+    egress: tuple[Egress, ...] = ()
+    debug: bool = False
+    public_port: int = 1300
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapRules:
+    """`leave_refused`: a job that is not served is left by RequestToExitJob, else left alone."""
+
+    budget: Budget = Budget()
+    leave_refused: bool = True
+    max_live: int = 2  # the first instance and one racing it
+    max_attempts: int = 6  # of one generation, before the start
+    image_first_seconds: float = 0.0  # wait so long for the image before buying, if it still fits
+    attest_retry_seconds: float = 2.0
+    visible_seconds: float = 120.0  # EC2 may not list a new instance for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What `bootstrap` and `running` share."""
+
+    bootstrap: BootstrapRules
+    enclave: EnclaveRules
+    policy: PolicyRules
+    ending: EndingRules
+
+
+def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
+    """Ours and not reported started: bring it up, or say why not."""
+    refusals = _refusals(view, rules)
+    if refusals:
+        _refuse(view, refusals, now, draft, rules)
+        return
+    if now >= view.deadline:
+        _missed(view, now, draft, rules)
+        return
+    draft.look_at(view.deadline)
+    _buy(view, job, now, draft, rules)
+    fetch_image(view, job, float(view.deadline), now, draft)
+    prepare_hosts(view, view.live, now, draft, rules)
+    _prove_and_report(view, now, draft, rules)
+
+
+def _refusals(view: JobView, rules: Rules) -> Sequence[Refusal]:
+    """The job is vetted once, before anything is bought for it; the image when it is known."""
+    image = view.image
+    if image.phase is ImagePhase.REFUSED:
+        return (Refusal("image", image.reason),)
+    if view.launch and view.launch.phase is LaunchPhase.REFUSED and not view.live:
+        return (Refusal("launch", view.launch.reason),)
+    found = vet_image(image.image, view, rules.policy) if image.image else ()
+    accepted = bool(view.live) or view.facts.vetted == (view.head.generation if view.head else 0)
+    return found if accepted else (*vet(view, rules.policy), *found)
+
+
+def _refuse(
+    view: JobView, refusals: Sequence[Refusal], now: float, draft: Draft, rules: Rules
+) -> None:
+    """Not served: nothing is left running for it, and the job is left if that is wanted."""
+    draft.stage = "refused"
+    for refusal in refusals:
+        draft.note("job.refused", f"{refusal.rule}: {refusal.text}", Level.WARNING)
+    give_back(view, view.live, f"not served: {refusals[0].text}", draft)
+    if rules.bootstrap.leave_refused:
+        request_exit(view, now, draft, rules.ending)
+
+
+def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
+    """The slash point passed: reportStarted would revert, so nothing more is spent."""
+    draft.stage = "missed"
+    text = f"not started by {view.deadline}: its stake can be slashed"
+    draft.note("job.missed", text, Level.ERROR)
+    if rules.bootstrap.leave_refused:
+        request_exit(view, now, draft, rules.ending)
+
+
+def give_back(view: JobView, hosts: Sequence[Host], reason: str, draft: Draft) -> None:
+    """Terminate instances that are this agent's own to give up: nobody was promised them."""
+    for host in hosts:
+        instances = (host.instance.id,)
+        draft.do(Terminate(view.id, host.instance.region, instances, reason))
+
+
+def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
+    """One instance, and one more racing it when the first is late; nothing that cannot finish."""
+    if _waits_for_image(view, job, now, draft, rules):
+        return
+    live, budget = view.live, rules.bootstrap.budget
+    if live and not _late(view, live, now, draft, rules):
+        return
+    if len(live) >= rules.bootstrap.max_live:
+        return
+    ready = view.image.phase is ImagePhase.READY
+    if not budget.fits(now, view.deadline, image_ready=ready, host=HOST_STAGES):
+        if not live:
+            left = int(view.deadline - now)
+            draft.note("job.cannot_finish", f"{left} s are left: buying nothing", Level.ERROR)
+        return
+    launch(view, job, now, draft, rules, deadline=float(view.deadline))
+
+
+def _waits_for_image(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> bool:
+    """Limits before the purchase where time allows (rule 7)."""
+    until = job.assigned_at + rules.bootstrap.image_first_seconds
+    if view.image.phase is ImagePhase.READY or view.live or now >= until:
+        return False
+    budget = rules.bootstrap.budget
+    room = view.deadline - until
+    if room < 2 * budget.usual(*HOST_STAGES, Stage.ENCLAVE, Stage.ATTEST, Stage.REPORT):
+        return False
+    draft.look_at(until)
+    return True
+
+
+def _late(view: JobView, live: Sequence[Host], now: float, draft: Draft, rules: Rules) -> bool:
+    """Whether every instance that is coming up has eaten its share of the budget."""
+    times = [_late_at(view, host, rules) for host in live]
+    draft.look_at(*(when for when in times if when > now))
+    if all(now >= when for when in times):
+        draft.note("job.late", "no instance is up yet: racing another", Level.WARNING)
+        return True
+    return False
+
+
+def _late_at(view: JobView, host: Host, rules: Rules) -> float:
+    budget, launched = rules.bootstrap.budget, host.instance.launched_at
+    if host.instance.state not in (InstanceState.PENDING, InstanceState.RUNNING):
+        return 0.0
+    if host.status is None:
+        return budget.late_at(launched, view.deadline, *HOST_STAGES)
+    if host.status.phase == "failed":
+        return 0.0
+    if view.image.phase is not ImagePhase.READY:
+        return float(view.deadline)  # another instance brings no image sooner
+    begun = max(host.status.phases.get("booted", launched), view.image.since)
+    return budget.late_at(begun, view.deadline, Stage.ENCLAVE, Stage.ATTEST)
+
+
+def launch(
+    view: JobView, job: Job, now: float, draft: Draft, rules: Rules, *, deadline: float
+) -> None:
+    """The launch that is to be made now, if one is: the same order while its end is unknown."""
+    known = view.launch if view.launch and view.launch.generation == job.generation else None
+    if known is not None and known.retry_at > now:
+        draft.look_at(known.retry_at)
+        return
+    attempt = next_attempt(view, job, now, rules.bootstrap)
+    if attempt is None:
+        draft.look_at(now + rules.bootstrap.attest_retry_seconds)
+        return
+    if attempt > rules.bootstrap.max_attempts and not job.is_started:
+        draft.note("job.attempts_spent", f"{attempt - 1} launches failed", Level.ERROR)
+        return
+    order = _order(view, job, attempt, deadline)
+    if order is not None:
+        draft.do(Launch(view.id, order, race=bool(view.live)))
+
+
+def next_attempt(view: JobView, job: Job, now: float, rules: BootstrapRules) -> int | None:
+    """The attempt to launch: from tags and, where it is known better, from what was tried.
+
+    None while a launched instance may only not be listed yet.
+    """
+    ours = [host for host in view.hosts if host.generation == job.generation]
+    listed = max((host.attempt for host in ours), default=0)
+    known = view.launch
+    if known is None or known.generation != job.generation or known.attempt <= listed:
+        return max(listed, view.facts.attempts.get(job.generation, 0)) + 1
+    if known.phase is LaunchPhase.LAUNCHED:
+        return None if now < known.at + rules.visible_seconds else known.attempt + 1
+    return known.attempt + 1 if known.phase is LaunchPhase.SPENT else known.attempt
+
+
+def _order(view: JobView, job: Job, attempt: int, deadline: float) -> LaunchOrder | None:
+    kind = view.instance_type
+    if kind is None:
+        return None
+    account = view.account
+    identity = Identity(
+        chain_id=account.chain_id,
+        contract=account.contract.lower(),
+        provider=account.provider.lower(),
+        job=job.id,
+        generation=job.generation,
+        attempt=attempt,
+    )
+    return LaunchOrder(identity, Region(kind.region), kind.ec2_type, deadline, None)
+
+
+def fetch_image(view: JobView, job: Job, deadline: float, now: float, draft: Draft) -> None:
+    """Have the image, from the network or from disk; again when it was unavailable."""
+    image = view.image
+    if image.phase is ImagePhase.UNKNOWN or (
+        image.phase is ImagePhase.FAILED and now >= image.retry_at
+    ):
+        draft.do(FetchImage(view.id, job.enclave_url, deadline))
+    elif image.phase is ImagePhase.FAILED:
+        draft.note("image.unavailable", image.reason, Level.WARNING)
+        draft.look_at(image.retry_at)
+
+
+def prepare_hosts(
+    view: JobView, hosts: Sequence[Host], now: float, draft: Draft, rules: Rules
+) -> None:
+    """The image in their region's bucket, then their orders; both can precede their boot."""
+    image = view.image.image
+    if image is None or view.room is None:
+        return
+    regions = {host.instance.region for host in hosts}
+    if view.instance_type is not None and hosts == view.live and view.head is not None:
+        regions.add(Region(view.instance_type.region))
+    for region in sorted(regions - view.image.staged):
+        if not view.image.staging:
+            draft.do(StageImage(view.id, region, image))
+    for host in hosts:
+        if host.instance.region in view.image.staged:
+            _give_orders(view, host, image, draft, rules)
+
+
+def _give_orders(view: JobView, host: Host, image: Image, draft: Draft, rules: Rules) -> None:
+    """desired.json, unless the host runs by it already."""
+    if host.run is not None or (host.status is None and view.observed.reports_at is None):
+        return
+    run = run_id(host.generation, host.attempt, 0)
+    draft.do(write_desired(view, host, image, run, rules.enclave))
+
+
+def write_desired(
+    view: JobView, host: Host, image: Image, run: str, rules: EnclaveRules
+) -> WriteDesired:
+    """The orders for one host: all the room its type gives an enclave."""
+    room = view.room
+    assert room is not None
+    desired = Desired(
+        run_id=run,
+        image_sha256=image.sha256,
+        image_bytes=image.size_bytes,
+        cpu_count=room.cpu_count,
+        memory_mib=room.memory_mib,
+        debug=rules.debug,
+        ports=rules.ports,
+        egress=rules.egress,
+    )
+    return WriteDesired(view.id, host.instance.region, host.instance.id, desired)
+
+
+def _prove_and_report(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
+    """The first enclave that proves itself is reported; nothing is, that did not."""
+    proven = [host for host in view.live if host.attested and host.instance.public_ip]
+    if proven:
+        _report(view, proven[0], now, draft, rules)
+        return
+    for host in view.live:
+        attest_when_due(view, host, now, rules.bootstrap.attest_retry_seconds, draft)
+
+
+def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: Draft) -> None:
+    """Ask an enclave that its host says is running, at most once in `every` seconds."""
+    image, status = view.image.image, host.status
+    if image is None or status is None or status.phase != "running" or host.run is None:
+        return
+    if status.run_id != host.run or host.instance.public_ip is None:
+        return
+    due = 0.0 if host.probe.asked_at is None else host.probe.asked_at + every
+    if now >= due:
+        draft.do(Attest(view.id, host.instance, image, host.run))
+    else:
+        draft.look_at(due)
+
+
+def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -> None:
+    draft.stage = "reporting"
+    key = next_key(view, Call.REPORT_STARTED.value, now, rules.ending)
+    if key is None or not may_send(view, key, now, draft):
+        return
+    order = Order(
+        key=key,
+        call=Call.REPORT_STARTED,
+        job=view.id,
+        endpoint=f"{host.instance.public_ip}:{rules.enclave.public_port}",
+        deadline=float(view.deadline),
+    )
+    draft.do(ReportStarted(view.id, order))

@@ -1,0 +1,225 @@
+"""How a job ends: what is final, what is recorded on the chain, what is taken down, in that order.
+
+A job is over when the chain says so, or when nothing but a transaction is missing for the chain
+to say so (the escrow ran dry, the cool-down passed). Its instances go only when that is final
+and a second endpoint, where there is one, sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from agent.market.model import Address, Ending, Job, StopReason, bootstrap_deadline, ending, is_over
+from agent.plan import (
+    Draft,
+    FinalizeExit,
+    Finish,
+    ForgetHost,
+    Level,
+    ReleaseImage,
+    RequestExit,
+    Settle,
+    Terminate,
+)
+from agent.ports import Call, Order
+from agent.snapshot import FinalView, Host, JobView, TxPhase, TxView, WitnessPhase
+
+
+@dataclass(frozen=True, slots=True)
+class EndingRules:
+    """Seconds. `settle_every_seconds` 0: earnings are only collected at the end."""
+
+    # An assignment seen at the head is in the final block at this age, or was undone.
+    clock_skew_seconds: float = 30.0
+    dry_grace_seconds: float = 60.0  # served past its end for longer than this: say so loudly
+    witness_patience_seconds: float = 1800.0  # a second endpoint silent this long is no reason
+    settle_every_seconds: float = 86_400.0
+    look_again_seconds: float = 5.0
+    max_sends: int = 5  # a transaction that was mined without effect is tried so often
+    refused_retry_seconds: float = 30.0  # a refusal may be the node's lag: simulate anew then
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Whether an instance may go for good: `reason` when it may, else what is waited for."""
+
+    reason: str = ""
+    waiting: str = ""
+    confirmed: bool = False
+
+
+def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> Final:
+    """Whether it is final that this host serves nothing any more (rule 4)."""
+    final = view.final
+    if final is None:
+        return Final(waiting="the finalized block is not read yet")
+    reason = _reason(final.job, final, view, host, rules)
+    if not reason:
+        return Final(waiting=f"block {final.block.number} does not make it final yet")
+    if view.facts.confirmed_at is not None or view.facts.exit_ordered:
+        return Final(reason, confirmed=True)
+    if final.witness is WitnessPhase.ABSENT:
+        return Final(reason)
+    if final.witness is WitnessPhase.SPOKE:
+        same = _reason(final.witnessed, final, view, host, rules)
+        return Final(reason, confirmed=True) if same else Final(waiting="a second endpoint differs")
+    if now - _end_time(view, now) > rules.witness_patience_seconds:
+        return Final(reason)
+    return Final(waiting="the second endpoint has not confirmed it")
+
+
+def _reason(
+    job: Job | None, final: FinalView, view: JobView, host: Host, rules: EndingRules
+) -> str:
+    """Why `job`, as of the finalized block, needs `host` no more; empty: it may yet need it."""
+    settled = final.block.timestamp >= host.instance.launched_at + rules.clock_skew_seconds
+    if job is None:
+        return "no such job" if settled else ""
+    if job.generation > host.generation:
+        return f"generation {job.generation} took its place"
+    if job.generation < host.generation or job.provider != view.account.provider:
+        return f"assigned to {_short(job.provider)}" if settled else ""
+    if is_over(job, view.params, final.block.timestamp):
+        return _why_over(ending(job, view.params))
+    missed = not job.is_started and final.block.timestamp >= bootstrap_deadline(job, view.params)
+    return "not started in time" if missed else ""
+
+
+def _short(address: Address) -> str:
+    return f"{address[:10]}…"
+
+
+def _why_over(end: Ending | None) -> str:
+    words = {
+        StopReason.USER_REQUEST: "stopped by its user",
+        StopReason.ESCROW_EXHAUSTED: "the escrow ran dry",
+        StopReason.PROVIDER_EXIT: "the cool-down of the exit passed",
+        StopReason.NO_PROVIDER: "stopped without a provider",
+    }
+    return words.get(end.reason, "stopped") if end else "stopped"
+
+
+def _end_time(view: JobView, now: float) -> float:
+    """Since when the job has been over, as the head tells; now when it can't."""
+    if view.head is None:
+        return now
+    if view.head.provider != view.account.provider:
+        return float(view.head.assigned_at)
+    end = ending(view.head, view.params)
+    return float(end.at) if end is not None else float(view.deadline)
+
+
+def take_down(
+    view: JobView, hosts: Iterable[Host], now: float, draft: Draft, rules: EndingRules
+) -> None:
+    """Terminate those of `hosts` for which it is final; look again soon for the others."""
+    ready: list[tuple[Host, Final]] = []
+    for host in hosts:
+        final = final_reason(view, host, now, rules)
+        draft.needs_final = True
+        if final.reason:
+            ready.append((host, final))
+        else:
+            loud = now > _end_time(view, now) + rules.dry_grace_seconds
+            level = Level.WARNING if loud else Level.INFO
+            draft.note("job.end_not_final", final.waiting, level)
+        draft.look_at(now + rules.look_again_seconds)
+    for (region, reason), group in groupby(
+        ready, lambda one: (one[0].instance.region, one[1].reason)
+    ):
+        found = list(group)
+        draft.do(
+            Terminate(
+                job=view.id,
+                region=region,
+                instances=tuple(host.instance.id for host, _ in found),
+                reason=reason,
+                by_chain=True,
+                confirmed=all(final.confirmed for _, final in found),
+            )
+        )
+
+
+def clean_up(view: JobView, draft: Draft, outcome: str) -> None:
+    """Nothing of the job lives any more: forget its hosts, release its image, say that it ended."""
+    for host in view.hosts:
+        draft.do(ForgetHost(view.id, host.instance.region, host.instance.id))
+    draft.do(ReleaseImage(view.id), Finish(view.id, outcome))
+
+
+def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: EndingRules) -> None:
+    """The job is over but the chain does not show it: settle or finalize, whoever caused it."""
+    exit_passed = end.reason is StopReason.PROVIDER_EXIT
+    kind, call = (FinalizeExit, Call.FINALIZE_EXIT) if exit_passed else (Settle, Call.SETTLE)
+    # In the second of the end itself the newest block may still be before it: wait for one.
+    if view.head_block.timestamp < end.at and now < end.at + rules.look_again_seconds:
+        draft.look_at(end.at + rules.look_again_seconds)
+        return
+    key = next_key(view, f"{call.value}:{end.at}", now, rules)
+    draft.look_at(now + rules.look_again_seconds)
+    if key is not None and may_send(view, key, now, draft):
+        draft.do(kind(view.id, Order(key=key, call=call, job=view.id)))
+
+
+def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
+    """Leave the job: RequestToExitJob, once; what follows comes from what the chain says then."""
+    if view.head is None or view.head.exit_requested_at:
+        return
+    key = next_key(view, Call.REQUEST_EXIT.value, now, rules)
+    if key is not None and may_send(view, key, now, draft):
+        draft.do(RequestExit(view.id, Order(key=key, call=Call.REQUEST_EXIT, job=view.id)))
+    draft.look_at(now + rules.look_again_seconds)
+
+
+def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
+    """Settle a long job now and then, so that what was earned does not stay in the escrow."""
+    job = view.head
+    if job is None or not job.is_started or rules.settle_every_seconds <= 0:
+        return
+    period = int(rules.settle_every_seconds)
+    due = (job.settled_until or job.started_at) + period
+    if now < due:
+        draft.look_at(due)
+        return
+    key = next_key(view, f"{Call.SETTLE.value}:after:{job.settled_until}", now, rules)
+    if key is not None and may_send(view, key, now, draft):
+        draft.do(Settle(view.id, Order(key=key, call=Call.SETTLE, job=view.id)))
+    draft.look_at(now + rules.look_again_seconds)
+
+
+def next_key(view: JobView, what: str, now: float, rules: EndingRules) -> str | None:
+    """The key to send `what` under: a new one when the last changed nothing.
+
+    None while the last is mined in a block that the head does not show yet, and after
+    `max_sends`: a reorganisation takes a transaction back once or twice, not for ever.
+    """
+    generation = view.head.generation if view.head else 0
+    for number in range(rules.max_sends):
+        key = f"{view.id}:{generation}:{what}:{number}"
+        known = view.transactions.get(key)
+        if known is None or not _spent(known, now, rules):
+            return key
+        if known.phase is TxPhase.MINED and known.block > view.head_block.number:
+            return None
+    return None
+
+
+def _spent(known: TxView, now: float, rules: EndingRules) -> bool:
+    if known.phase is TxPhase.REFUSED:
+        return now >= known.at + rules.refused_retry_seconds
+    return known.phase is TxPhase.MINED
+
+
+def may_send(view: JobView, key: str, now: float, draft: Draft) -> bool:
+    """Whether the transaction may be asked for now; says why not, and when to look again."""
+    known = view.transactions.get(key)
+    if known is None:
+        return True
+    if known.phase is TxPhase.LATER:
+        draft.look_at(known.retry_at)
+        return now >= known.retry_at
+    if known.phase is TxPhase.REFUSED:
+        draft.note("tx.refused", f"{key}: {known.reason}", Level.ERROR)
+    return False

@@ -1,0 +1,191 @@
+"""A started job: asked on a cadence, restarted on its host, moved to a new one, never doubled.
+
+A replacement keeps the generation and takes the next attempt. The old instance goes when the new
+one has proven itself, so that a mistaken verdict costs money and not the user's enclave; only
+where there is no room for both, the dead one goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.bootstrap import (
+    Rules,
+    attest_when_due,
+    fetch_image,
+    give_back,
+    launch,
+    prepare_hosts,
+    write_desired,
+)
+from agent.deadline import HOST_STAGES, Stage
+from agent.ending import collect
+from agent.keepalive import (
+    HealthRules,
+    Judgement,
+    Verdict,
+    backoff_until,
+    heartbeat_stale,
+    judge,
+    next_probe_at,
+    restarts,
+    run_id,
+)
+from agent.market.model import Job, ending
+from agent.plan import Draft, Level
+from agent.snapshot import Host, JobView, LaunchPhase
+
+IMAGE_SECONDS = 3600.0  # a running job's image is only asked for its PCRs: no deadline presses
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One host of the job and the verdict on it."""
+
+    host: Host
+    judgement: Judgement
+
+
+def plan_running(
+    view: JobView, job: Job, now: float, draft: Draft, rules: Rules, health: HealthRules
+) -> None:
+    """Started: keep it answering until it is over."""
+    end = ending(job, view.params)
+    draft.look_at(float(end.at) if end is not None else None)
+    fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
+    collect(view, now, draft, rules.ending)
+    if not view.live:
+        _replace(view, job, now, draft, rules, health, "no instance is left")
+        return
+    judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
+    prepare_hosts(view, [one.host for one in judged], now, draft, rules)
+    _drop_spares(view, judged, draft)
+    for one in judged:
+        _care(view, job, one, now, draft, rules, health)
+    _mend(view, job, judged, now, draft, rules, health)
+
+
+def _drop_spares(view: JobView, judged: Sequence[Judged], draft: Draft) -> None:
+    """Once one of several proves itself, the others go: the losers of a race, the replaced."""
+    proven = [one.host for one in judged if one.host.attested and one.host.probe.failures == 0]
+    if not proven or len(judged) < 2:
+        return
+    keep = min(proven, key=lambda host: (host.attempt, host.instance.launched_at, host.instance.id))
+    spares = [one.host for one in judged if one.host is not keep]
+    give_back(view, spares, f"attempt {keep.attempt} serves", draft)
+
+
+def _care(
+    view: JobView,
+    job: Job,
+    one: Judged,
+    now: float,
+    draft: Draft,
+    rules: Rules,
+    health: HealthRules,
+) -> None:
+    """Ask when it is due; a silent heartbeat brings the next question forward."""
+    host = one.host
+    due = next_probe_at(host, health)
+    if heartbeat_stale(host, view.observed, health) and host.probe.failures == 0:
+        due = min(due, (host.probe.asked_at or 0.0) + health.retry_seconds)
+    elif view.observed.reports_at is not None:
+        draft.look_at((host.written_at or now) + health.heartbeat_seconds + 1.0)
+    if now >= due:
+        attest_when_due(view, host, now, 0.0, draft)
+        draft.look_at(now + health.retry_seconds)
+    else:
+        draft.look_at(due)
+    if one.judgement.verdict is not Verdict.WELL:
+        draft.note("job.ill", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
+
+
+def _mend(
+    view: JobView,
+    job: Job,
+    judged: Sequence[Judged],
+    now: float,
+    draft: Draft,
+    rules: Rules,
+    health: HealthRules,
+) -> None:
+    """Restart in place, else replace; nothing while another instance may be well."""
+    dead = [one for one in judged if one.judgement.verdict in _DEAD]
+    if not dead:
+        return
+    draft.stage = "ill"
+    if view.doubt and all(one.judgement.doubtful for one in dead):
+        draft.note("job.doubted", "much looks dead at once: doubting this observer", Level.WARNING)
+        draft.look_at(now + health.retry_seconds)
+        return
+    if len(dead) < len(judged):
+        return
+    for one in dead:
+        if one.judgement.verdict is Verdict.ENCLAVE_DEAD:
+            _restart(view, one, now, draft, rules, health)
+    if all(one.judgement.verdict is Verdict.HOST_DEAD for one in dead):
+        _make_way(view, [one.host for one in dead], draft)
+        _replace(view, job, now, draft, rules, health, dead[0].judgement.why)
+
+
+_DEAD = frozenset({Verdict.ENCLAVE_DEAD, Verdict.HOST_DEAD})
+
+
+def _restart(
+    view: JobView, one: Judged, now: float, draft: Draft, rules: Rules, health: HealthRules
+) -> None:
+    """The same host, another run: the host program starts the enclave anew."""
+    host, image = one.host, view.image.image
+    if image is None or view.room is None or host.instance.region not in view.image.staged:
+        draft.look_at(now + health.retry_seconds)
+        return
+    run = run_id(host.generation, host.attempt, restarts(host.run) + 1)
+    draft.note("enclave.restarted", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
+    draft.do(write_desired(view, host, image, run, rules.enclave))
+    draft.look_at(now + health.restart_seconds)
+
+
+def _make_way(view: JobView, dead: Sequence[Host], draft: Draft) -> None:
+    """No room for a second instance: the dead one goes before its replacement comes."""
+    if view.launch is not None and view.launch.phase is LaunchPhase.NOWHERE:
+        give_back(view, dead, "dead, and no room for its replacement beside it", draft)
+
+
+def _replace(
+    view: JobView,
+    job: Job,
+    now: float,
+    draft: Draft,
+    rules: Rules,
+    health: HealthRules,
+    why: str,
+) -> None:
+    """Another instance, not before the back-off allows and not for a job that ends sooner."""
+    draft.stage = "replacing"
+    if len(view.live) >= rules.bootstrap.max_live:
+        give_back(view, view.live[:1], f"dead: {why}", draft)
+        return
+    allowed = backoff_until(_launches(view, job), health)
+    if now < allowed:
+        draft.note("job.backoff", f"{why}: the next instance in {allowed - now:.0f} s")
+        draft.look_at(allowed)
+        return
+    budget = rules.bootstrap.budget
+    end = ending(job, view.params)
+    needed = budget.usual(*HOST_STAGES, Stage.ENCLAVE)
+    if end is not None and now + needed >= end.at:
+        draft.note("job.ends_first", f"{why}: it ends before a new instance could serve")
+        return
+    draft.note("job.replaced", why, Level.WARNING)
+    launch(view, job, now, draft, rules, deadline=now + needed)
+
+
+def _launches(view: JobView, job: Job) -> list[float]:
+    """When this generation's instances were launched, the last one from memory if unlisted."""
+    times = [h.instance.launched_at for h in view.hosts if h.generation == job.generation]
+    known = view.launch
+    if known is not None and known.generation == job.generation and known.instance is not None:
+        listed = any(host.instance.id == known.instance for host in view.hosts)
+        times += [] if listed else [known.at]
+    return times
