@@ -7,7 +7,7 @@ grants no extra time. What cannot finish is not bought; what was bought is used 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.deadline import HOST_STAGES, Budget, Stage
 from agent.ending import EndingRules, may_send, next_key, request_exit
@@ -27,7 +27,7 @@ from agent.plan import (
 from agent.policy import PolicyRules, Refusal, vet, vet_image
 from agent.ports import Call, Image, Order
 from agent.snapshot import Host, ImagePhase, JobView, LaunchPhase
-from cloud.model import Identity, InstanceState, LaunchOrder, Region, Zone
+from cloud.model import Identity, InstanceState, LaunchOrder, Region
 from enclave.host.documents import Desired, Egress, Port
 
 
@@ -45,7 +45,7 @@ class EnclaveRules:
 class BootstrapRules:
     """`leave_refused`: a job that is not served is left by RequestToExitJob, else left alone."""
 
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     leave_refused: bool = True
     max_live: int = 2  # the first instance and one racing it
     max_attempts: int = 6  # of one generation, before the start

@@ -118,7 +118,6 @@ def take_down(
     ready: list[tuple[Host, Final]] = []
     for host in hosts:
         final = final_reason(view, host, now, rules)
-        draft.needs_final = True
         if final.reason:
             ready.append((host, final))
         else:

@@ -25,6 +25,7 @@ class HealthRules:
     retry_seconds: float = 20.0  # after a missed answer; N of these pass before a restart
     misses: int = 4
     heartbeat_seconds: float = 180.0
+    start_seconds: float = 600.0  # what a replacement has to come up in
     restart_seconds: float = 180.0  # what a restarted enclave has to answer in
     stable_seconds: float = 3600.0  # a run this long earns the host another restart
     replace_backoff_seconds: float = 600.0  # doubles with each replacement
@@ -61,11 +62,24 @@ def judge(host: Host, observed: Observed, now: float, rules: HealthRules) -> Jud
         return Judgement(Verdict.HOST_DEAD, f"EC2 says {host.instance.state}", doubtful=False)
     if host.status is not None and host.status.phase == "failed":
         return _failed(host, now, rules)
+    if host.status is None or host.status.phase != "running":
+        return _coming(host, observed, rules)
     if host.probe.failures == 0:
         return Judgement(Verdict.WELL, "")
     if host.probe.failures < rules.misses:
         return Judgement(Verdict.ILL, f"{host.probe.failures} answers missed in a row")
     return _silent(host, observed, now, rules)
+
+
+def _coming(host: Host, observed: Observed, rules: HealthRules) -> Judgement:
+    """Nothing runs on it yet, or nothing any more; how long was that so when it was last seen?"""
+    since = max(host.instance.launched_at, host.probe.restarted_at or 0.0)
+    if host.status is not None:
+        since = max(since, host.status.phases.get(host.status.phase, 0.0))
+    if observed.reports_at is None or observed.reports_at - since < rules.start_seconds:
+        return Judgement(Verdict.COMING, "its enclave is not up yet")
+    phase = host.status.phase if host.status else "not booted"
+    return Judgement(Verdict.HOST_DEAD, f"{phase} for {rules.start_seconds:.0f} s and more")
 
 
 def _failed(host: Host, now: float, rules: HealthRules) -> Judgement:

@@ -6,7 +6,6 @@ carried out, and the crash matrix of the tests is made from that table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -164,8 +163,7 @@ class Note:
 class Plan:
     """The actions of one decision. `next_look_at` (unix seconds) is when time alone changes it.
 
-    `stage` is one word for people. `needs_final` asks for the finalized block's view, and
-    `ill` tells the keep-alive's doubt that this job looks dead just now.
+    `stage` is one word for people; `deadline` is the slash point while there is one.
     """
 
     stage: str
@@ -173,7 +171,6 @@ class Plan:
     next_look_at: float | None = None
     notes: tuple[Note, ...] = ()
     deadline: float | None = None
-    needs_final: bool = False
 
 
 @dataclass(slots=True)
@@ -185,7 +182,6 @@ class Draft:
     actions: list[Action] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     looks: list[float] = field(default_factory=list)
-    needs_final: bool = False
 
     def do(self, *actions: Action) -> None:
         self.actions.extend(actions)
@@ -197,9 +193,6 @@ class Draft:
     def note(self, name: str, text: str = "", level: Level = Level.INFO) -> None:
         self.notes.append(Note(name, text, level))
 
-    def add(self, others: Iterable[Action]) -> None:
-        self.actions.extend(others)
-
     def done(self) -> Plan:
         return Plan(
             stage=self.stage,
@@ -207,5 +200,4 @@ class Draft:
             next_look_at=min(self.looks, default=None),
             notes=tuple(self.notes),
             deadline=self.deadline,
-            needs_final=self.needs_final,
         )

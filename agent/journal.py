@@ -1,0 +1,291 @@
+"""What happened when: timelines of jobs, launches, orders of the operator. Append-only.
+
+The journal is for people, and saves the agent repetition. No decision needs it but what only a
+person can order (exits, confirmed terminations): chain and tags say the rest, so losing the file
+loses history. SQLite in WAL mode: the CLI reads, and writes orders, while the agent runs.
+
+Records are buffered, and committed together: once a turn of the event loop for all who wait on
+`durable`. A disk that is full makes the journal `degraded`, never the agent dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from agent.market.model import JobId
+from agent.snapshot import LaunchPhase
+from faults import MustStop
+
+log = structlog.get_logger()
+
+MAX_WAITING = 100_000  # records kept while the disk refuses them; the oldest go first
+BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
+_CHUNK = 500  # ids in one query: below SQLite's limit of variables
+
+metadata = sa.MetaData()
+timeline = sa.Table(
+    "timeline",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float),
+    sa.Column("job", sa.Integer),
+    sa.Column("generation", sa.Integer),
+    sa.Column("name", sa.Text),
+    sa.Column("level", sa.Integer),
+    sa.Column("text", sa.Text),
+    sa.Column("fields", sa.JSON),
+)
+launches = sa.Table(
+    "launches",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float),
+    sa.Column("job", sa.Integer),
+    sa.Column("generation", sa.Integer),
+    sa.Column("attempt", sa.Integer),
+    sa.Column("region", sa.Text),
+    sa.Column("instance_type", sa.Text),
+    sa.Column("phase", sa.Text),
+    sa.Column("instance", sa.Text),
+    sa.Column("reason", sa.Text),
+)
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float),
+    sa.Column("kind", sa.Text),
+    sa.Column("job", sa.Integer),
+    sa.Column("by", sa.Text),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a timeline; `job` None is the agent's own."""
+
+    at: float
+    name: str
+    job: JobId | None = None
+    generation: int | None = None
+    level: int = 20
+    text: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRecord:
+    """One thing known of one launch: the intent, later what came of it."""
+
+    at: float
+    job: JobId
+    generation: int
+    attempt: int
+    region: str
+    instance_type: str
+    phase: LaunchPhase
+    instance: str | None = None
+    reason: str = ""
+
+
+class OrderKind:
+    """What a person can order; the agent carries it through, whatever happens to it meanwhile."""
+
+    EXIT = "exit"
+    EXIT_ALL = "exit-all"
+    CANCEL_EXIT_ALL = "cancel-exit-all"
+    CONFIRM_TERMINATIONS = "confirm-terminations"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """An order of the operator; `job` None concerns all."""
+
+    id: int
+    at: float
+    kind: str
+    job: JobId | None
+    by: str
+
+
+def open_engine(path: Path) -> sa.Engine:
+    """An engine on the journal's file, its schema current. Raises MustStop when it can't be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{path}")
+    sa.event.listen(engine, "connect", _prepare)
+    try:
+        migrate(engine)
+    except DatabaseError as broken:
+        engine.dispose()
+        raise MustStop(f"the journal {path} can't be opened: {broken.orig}; move it away") from None
+    return engine
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema to the newest version, in one transaction."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "journal_migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    """WAL, so that readers and the agent do not wait for each other. NORMAL syncs at checkpoints:
+    what a power cut takes back, chain and tags still know."""
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={BUSY_MILLISECONDS}",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+class Journal:
+    """The agent's writer; `Reader` below is for everybody else."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.degraded = ""  # why nothing can be written; empty: all is well
+        self._waiting: list[tuple[sa.Table, dict[str, Any]]] = []
+        self._turn: asyncio.Future[None] | None = None
+
+    def event(self, event: Event) -> None:
+        """Note a line of a timeline; committed with the next flush."""
+        self._add(timeline, {**_plain(event), "fields": dict(event.fields)})
+
+    def launch(self, record: LaunchRecord) -> None:
+        """Note what is known of a launch; await `durable` before the call it announces."""
+        self._add(launches, {**_plain(record), "phase": record.phase.value})
+
+    def _add(self, table: sa.Table, row: dict[str, Any]) -> None:
+        self._waiting.append((table, row))
+        if len(self._waiting) > MAX_WAITING:
+            del self._waiting[: MAX_WAITING // 10]
+
+    async def durable(self) -> None:
+        """Returns when what was noted is committed (or the journal is degraded).
+
+        Everyone who asks in one turn of the loop shares one commit.
+        """
+        if self._turn is None:
+            loop = asyncio.get_running_loop()
+            self._turn = loop.create_future()
+            loop.call_soon(self._end_turn)
+        await asyncio.shield(self._turn)
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        self.flush()
+        if turn is not None and not turn.done():
+            turn.set_result(None)
+
+    def flush(self) -> bool:
+        """Commit what was noted. False, and `degraded` says why, when the disk refuses."""
+        if not self._waiting:
+            return True
+        try:
+            with self.engine.begin() as connection:
+                for table, rows in _grouped(self._waiting):
+                    connection.execute(sa.insert(table), rows)
+        except OperationalError as broken:
+            if not self.degraded:
+                log.error("journal.degraded", error=str(broken.orig))
+            self.degraded = str(broken.orig)
+            return False
+        self._waiting.clear()
+        self.degraded = ""
+        return True
+
+    def close(self) -> None:
+        self.flush()
+        self.engine.dispose()
+
+
+class Reader:
+    """Reads of the journal, and the operator's orders; from any process."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    def timeline(self, job: JobId | None, limit: int = 1000) -> list[Event]:
+        """The newest `limit` lines of one job (None: the agent's own), oldest first."""
+        query = (
+            sa.select(timeline)
+            .where(timeline.c.job.is_(None) if job is None else timeline.c.job == job)
+            .order_by(timeline.c.id.desc())
+            .limit(limit)
+        )
+        with self._rows(query) as rows:
+            return [_event(row) for row in rows][::-1]
+
+    def jobs(self, limit: int = 1000) -> list[JobId]:
+        """Every job there is a line about, newest first."""
+        query = (
+            sa.select(timeline.c.job, sa.func.max(timeline.c.id).label("last"))
+            .where(timeline.c.job.is_not(None))
+            .group_by(timeline.c.job)
+            .order_by(sa.desc("last"))
+            .limit(limit)
+        )
+        with self._rows(query) as rows:
+            return [JobId(row["job"]) for row in rows]
+
+    def launches(self, jobs: Sequence[JobId]) -> dict[JobId, list[LaunchRecord]]:
+        """What is known of the launches of these jobs, oldest first."""
+        found: dict[JobId, list[LaunchRecord]] = {}
+        for start in range(0, len(jobs), _CHUNK):
+            chosen = launches.c.job.in_(jobs[start : start + _CHUNK])
+            with self._rows(sa.select(launches).where(chosen).order_by(launches.c.id)) as rows:
+                for row in rows:
+                    found.setdefault(JobId(row["job"]), []).append(_launch(row))
+        return found
+
+    def orders(self, after: int = 0) -> list[OrderRecord]:
+        """Orders with an id above `after`, oldest first."""
+        query = sa.select(orders).where(orders.c.id > after).order_by(orders.c.id)
+        with self._rows(query) as rows:
+            return [OrderRecord(**row) for row in rows]
+
+    def order(self, at: float, kind: str, job: JobId | None, by: str) -> None:
+        """Write an order; the agent takes it up within a second, or when it starts."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(orders), {"at": at, "kind": kind, "job": job, "by": by})
+
+    @contextmanager
+    def _rows(self, query: sa.Select[Any]) -> Iterator[Sequence[Mapping[str, Any]]]:
+        with self.engine.connect() as connection:
+            yield [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _plain(record: Event | LaunchRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _grouped(
+    waiting: Sequence[tuple[sa.Table, dict[str, Any]]],
+) -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
+    tables = dict.fromkeys(table for table, _ in waiting)
+    for table in tables:
+        yield table, [row for owner, row in waiting if owner is table]
+
+
+def _event(row: Mapping[str, Any]) -> Event:
+    return Event(**{name: row[name] for name in Event.__dataclass_fields__})
+
+
+def _launch(row: Mapping[str, Any]) -> LaunchRecord:
+    fields = {name: row[name] for name in LaunchRecord.__dataclass_fields__}
+    return LaunchRecord(**{**fields, "phase": LaunchPhase(row["phase"])})
