@@ -229,11 +229,11 @@ def _order(view: JobView, job: Job, attempt: int, deadline: float) -> LaunchOrde
 def fetch_image(view: JobView, job: Job, deadline: float, now: float, draft: Draft) -> None:
     """Have the image, from the network or from disk; again when it was unavailable."""
     image = view.image
-    if image.phase is ImagePhase.UNKNOWN or (
-        image.phase is ImagePhase.FAILED and now >= image.retry_at
-    ):
+    failed = image.phase is ImagePhase.FAILED
+    missing = image.phase in (ImagePhase.UNKNOWN, ImagePhase.RELEASED)
+    if missing or (failed and now >= image.retry_at):
         draft.do(FetchImage(view.id, job.enclave_url, deadline))
-    elif image.phase is ImagePhase.FAILED:
+    elif failed:
         draft.note("image.unavailable", image.reason, Level.WARNING)
         draft.look_at(image.retry_at)
 

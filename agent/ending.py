@@ -24,7 +24,7 @@ from agent.plan import (
     Terminate,
 )
 from agent.ports import Call, Order
-from agent.snapshot import FinalView, Host, JobView, TxPhase, TxView, WitnessPhase
+from agent.snapshot import FinalView, Host, ImagePhase, JobView, TxPhase, TxView, WitnessPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +142,16 @@ def take_down(
 
 
 def clean_up(view: JobView, draft: Draft, outcome: str) -> None:
-    """Nothing of the job lives any more: forget its hosts, release its image, say that it ended."""
-    for host in view.hosts:
-        draft.do(ForgetHost(view.id, host.instance.region, host.instance.id))
-    draft.do(ReleaseImage(view.id), Finish(view.id, outcome))
+    """Nothing of the job lives any more: forget its hosts, release its image, say that it ended.
+
+    One after the other, over several decisions: each step is seen to be done before the next.
+    """
+    if view.hosts:
+        draft.do(*(ForgetHost(view.id, h.instance.region, h.instance.id) for h in view.hosts))
+    elif view.image.phase is not ImagePhase.RELEASED:
+        draft.do(ReleaseImage(view.id))
+    else:
+        draft.do(Finish(view.id, outcome))
 
 
 def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: EndingRules) -> None:

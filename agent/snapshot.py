@@ -75,6 +75,7 @@ class ImagePhase(StrEnum):
     READY = "ready"
     FAILED = "failed"  # unavailable: try again at retry_at
     REFUSED = "refused"  # hostile or broken: never again
+    RELEASED = "released"  # the job ended, and nothing of it is held
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,6 @@ class Facts:
     exit_ordered: bool = False
     confirmed_at: float | None = None  # the operator confirmed terminations asked for before
     attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
-    held_since: float | None = None  # the breaker holds its termination
     vetted: int | None = None  # generation that the policy accepted
 
 

@@ -1,0 +1,228 @@
+"""What AWS says of all jobs at once: one list call a region, one look into its mailbox (rule 8).
+
+Merges what EC2 lists with what was just launched and may not be listed yet, and says which jobs
+look different since the last time. An instance that vanishes from the listing without having been
+seen to end is believed to be there for a while: empty answers have killed fleets before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from agent.market.model import JobId
+from agent.ports import Account, Clock, Cloud, Mailbox
+from agent.snapshot import Host, Observed, Probe
+from cloud.model import HostReport, Identity, Instance, InstanceId, InstanceState, Region
+from enclave.host.documents import DocumentRefused, Status
+from faults import RetryLater
+
+log = structlog.get_logger()
+
+VISIBLE_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class Record:
+    """One instance as this process knows it; the instance says whose it is."""
+
+    instance: Instance
+    seen_at: float
+    status: Status | None = None
+    written_at: float | None = None
+    etag: str = ""
+    probe: Probe = field(default_factory=Probe)
+    desired_run: str | None = None
+    unhealthy_since: float | None = None
+
+    def host(self) -> Host:
+        return Host(
+            instance=self.instance,
+            status=self.status,
+            written_at=self.written_at,
+            probe=self.probe,
+            desired_run=self.desired_run,
+            unhealthy_since=self.unhealthy_since,
+        )
+
+
+class Fleet:
+    """Every instance of this account's jobs, in all regions."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        mailbox: Mailbox,
+        clock: Clock,
+        account: Account,
+        *,
+        visible_seconds: float = VISIBLE_SECONDS,
+    ) -> None:
+        self._cloud = cloud
+        self._mailbox = mailbox
+        self._clock = clock
+        self._account = account
+        self._visible_seconds = visible_seconds
+        self._by_job: dict[JobId, dict[InstanceId, Record]] = {}
+        self._by_id: dict[InstanceId, Record] = {}
+        self._observed: dict[Region, Observed] = {}
+        self._strangers: dict[InstanceId, tuple[Region, float]] = {}
+        self._done: set[InstanceId] = set()  # ended and forgotten; EC2 lists them for an hour
+
+    def hosts(self, job: JobId) -> tuple[Host, ...]:
+        """The job's instances, by generation, attempt and age; ended ones while EC2 lists them."""
+        records = self._by_job.get(job, {}).values()
+        return tuple(sorted((record.host() for record in records), key=_order))
+
+    def record(self, instance: InstanceId) -> Record | None:
+        return self._by_id.get(instance)
+
+    def observed(self, regions: Iterable[Region]) -> Observed:
+        """When all of `regions` were last seen: the oldest look counts."""
+        looks = [self._observed.get(region, Observed()) for region in regions]
+        return Observed(
+            _oldest([look.listed_at for look in looks]),
+            _oldest([look.reports_at for look in looks]),
+        )
+
+    def jobs(self) -> set[JobId]:
+        """Every job with an instance, live or just ended."""
+        return set(self._by_job)
+
+    def live_jobs(self) -> int:
+        """How many jobs have a live instance: what a mass is measured against."""
+        return sum(any(r.instance.live for r in held.values()) for held in self._by_job.values())
+
+    def records(self) -> Iterable[Record]:
+        return self._by_id.values()
+
+    def strangers(self) -> Mapping[InstanceId, tuple[Region, float]]:
+        """Hosts with a mailbox but no instance, and since when they have been seen so."""
+        return self._strangers
+
+    def add(self, instance: Instance) -> None:
+        """An instance that was just launched: known before it is listed."""
+        self._put(instance, self._clock.now())
+
+    def forget(self, instance: InstanceId) -> None:
+        """Drop an instance whose end is confirmed and whose traces are removed."""
+        record = self._by_id.pop(instance, None)
+        self._strangers.pop(instance, None)
+        self._done.add(instance)
+        if record is not None:
+            job = JobId(record.instance.identity.job)
+            self._by_job.get(job, {}).pop(instance, None)
+            if not self._by_job.get(job):
+                self._by_job.pop(job, None)
+
+    async def list_region(self, region: Region) -> set[JobId]:
+        """Look at the region's instances; the jobs that look different. Raises RetryLater."""
+        asked_at = self._clock.now()
+        listed = [one for one in await self._cloud.instances(region) if self._ours(one.identity)]
+        changed = {job for one in listed if (job := self._put(one, asked_at)) is not None}
+        changed |= self._vanished(region, {one.id for one in listed}, asked_at)
+        old = self._observed.get(region, Observed())
+        self._observed[region] = replace(old, listed_at=asked_at)
+        return changed
+
+    def _ours(self, identity: Identity) -> bool:
+        account = self._account
+        return (
+            identity.chain_id == account.chain_id
+            and identity.contract.lower() == account.contract.lower()
+            and identity.provider.lower() == account.provider.lower()
+        )
+
+    def _put(self, instance: Instance, now: float) -> JobId | None:
+        """Take in what is known of an instance; the job, if that is news."""
+        record = self._by_id.get(instance.id)
+        job = JobId(instance.identity.job)
+        if instance.id in self._done and not instance.live:
+            return None
+        if record is None:
+            record = Record(instance, now)
+            self._by_id[instance.id] = record
+            self._by_job.setdefault(job, {})[instance.id] = record
+            self._strangers.pop(instance.id, None)
+            return job
+        news = record.instance != instance
+        if instance.healthy is not False:
+            record.unhealthy_since = None
+        elif record.unhealthy_since is None:
+            record.unhealthy_since = now
+        record.instance, record.seen_at = instance, now
+        return job if news else None
+
+    def _vanished(self, region: Region, listed: set[InstanceId], now: float) -> set[JobId]:
+        changed: set[JobId] = set()
+        for record in [r for r in self._by_id.values() if r.instance.region == region]:
+            if record.instance.id in listed or now - record.seen_at < self._visible_seconds:
+                continue
+            changed.add(JobId(record.instance.identity.job))
+            if record.instance.live:
+                log.warning("instance.vanished", instance=record.instance.id, region=region)
+                gone = InstanceState.TERMINATED
+                record.instance = replace(record.instance, state=gone, state_reason="not listed")
+                record.seen_at = now
+            else:
+                self.forget(record.instance.id)
+        return changed
+
+    async def read_reports(self, region: Region) -> set[JobId]:
+        """Look into the region's mailbox; the jobs whose host says something new.
+
+        A heartbeat alone is no news: its age is looked at when the job is. Raises RetryLater.
+        """
+        asked_at = self._clock.now()
+        reports = await self._mailbox.reports(region)
+        changed: set[JobId] = set()
+        for report in reports.values():
+            record = self._by_id.get(report.instance)
+            if record is None and report.instance not in self._done:
+                self._strangers.setdefault(report.instance, (region, asked_at))
+            elif record is not None and self._take_report(record, report):
+                changed.add(JobId(record.instance.identity.job))
+        old = self._observed.get(region, Observed())
+        self._observed[region] = replace(old, reports_at=asked_at)
+        return changed
+
+    def _take_report(self, record: Record, report: HostReport) -> bool:
+        if report.etag == record.etag and report.written_at == record.written_at:
+            return False
+        try:
+            status = Status.from_json(report.document)
+        except DocumentRefused as refused:
+            if report.etag != record.etag:
+                log.warning("host.status_refused", instance=report.instance, error=str(refused))
+            record.etag = report.etag
+            return False
+        before = record.status
+        record.status, record.etag = status, report.etag
+        record.written_at = report.written_at
+        return before is None or _telling(before) != _telling(status)
+
+    async def look(self, region: Region) -> set[JobId]:
+        """Both looks; what one can't see now is seen the next time."""
+        changed: set[JobId] = set()
+        for look in (self.list_region, self.read_reports):
+            try:
+                changed |= await look(region)
+            except RetryLater as later:
+                log.warning("fleet.unseen", region=region, error=str(later))
+        return changed
+
+
+def _order(host: Host) -> tuple[int, int, float, str]:
+    return (host.generation, host.attempt, host.instance.launched_at, host.instance.id)
+
+
+def _telling(status: Status) -> tuple[object, ...]:
+    """What of a status can change a decision."""
+    return (status.phase, status.run_id, status.restarts, status.image_sha256, status.last_error)
+
+
+def _oldest(times: list[float | None]) -> float | None:
+    known = [when for when in times if when is not None]
+    return min(known) if known and len(known) == len(times) else None
