@@ -1,0 +1,417 @@
+"""The loop: wake, load, decide, apply; and what keeps it turning until it is told to stop.
+
+Four small tasks feed one agenda: new heads, looks at the fleet, the operator's orders, resyncs.
+The main loop takes what is due, loads it at one block, plans each job, asks the breaker, and
+starts the effects, closest deadline first. Effects run as tasks of their own; when one ends, its
+job is looked at again. Stopping cancels tasks and touches no instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from agent import breaker, keepalive
+from agent.actions import EFFECTS, World, carry_out, task_key
+from agent.breaker import BreakerRules, BreakerState
+from agent.exit import Drain
+from agent.journal import Event, OrderKind, OrderRecord, Reader
+from agent.keepalive import Answers, Doubt
+from agent.lifecycle import LifecycleRules, plan
+from agent.loader import Loader, Sources
+from agent.market.model import JobId
+from agent.memory import JobMemory
+from agent.offering import Offering
+from agent.plan import Action, Finish, Launch, Plan, Terminate
+from agent.ports import Wakes
+from agent.restore import restore
+from agent.snapshot import JobView
+from agent.sweep import sweep_mailboxes
+from agent.watcher import Agenda
+from cloud.model import Region
+from faults import Fault, MustStop, RetryLater, TryElsewhere
+
+log = structlog.get_logger()
+
+BUG_SECONDS = 30.0  # a job whose effect broke in a way nobody foresaw waits this long
+CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRules:
+    """The loop's own cadences, seconds."""
+
+    resync_seconds: float = 300.0
+    busy_look_seconds: float = 2.0  # at a region in which something is coming up or going down
+    calm_look_seconds: float = 20.0
+    orders_seconds: float = 1.0
+    sweep_seconds: float = 300.0
+    orphan_grace_seconds: float = 600.0
+    least_tick_seconds: float = 0.02  # gathers what wakes together into one read of the chain
+    due_tick_seconds: float = 1.0  # times that come up are gathered over this
+    heartbeat_seconds: float = 5.0
+
+
+@dataclass(slots=True)
+class Rules:
+    """Everything that SIGHUP replaces."""
+
+    lifecycle: LifecycleRules = field(default_factory=LifecycleRules)
+    breaker: BreakerRules = field(default_factory=BreakerRules)
+    service: ServiceRules = field(default_factory=ServiceRules)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What health and the watchdog are tied to."""
+
+    finished_at: float = 0.0  # a turn of the main loop that ended well
+    turns: int = 0
+    turn_seconds: float = 0.0
+    chain_error: str = ""
+    resynced_at: float | None = None
+
+
+class Agent:
+    """One provider's agent over its ports. `run` returns when `stop` was called."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        world: World,
+        wakes: Wakes,
+        reader: Reader,
+        offering: Offering,
+        rules: Rules,
+        on_turn: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.sources = sources
+        self.world = world
+        self.loader = Loader(sources)
+        self.agenda = Agenda()
+        self.rules = rules
+        self.offering = offering
+        self.progress = Progress()
+        self.held: tuple[Terminate, ...] = ()
+        self.doubt = Doubt()
+        self._on_turn = on_turn
+        self._wakes = wakes
+        self._reader = reader
+        self._breaker = BreakerState()
+        self._drain = Drain()
+        self._tasks: dict[tuple[object, ...], asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        self._fatal: MustStop | None = None
+
+    @property
+    def clock_now(self) -> float:
+        return self.world.clock.now()
+
+    @property
+    def drained(self) -> bool:
+        """Whether `exit --all` has come so far that every job is left."""
+        return self._drain.leaving
+
+    def stop(self) -> None:
+        """End within seconds; running enclaves are not touched."""
+        self._stopping.set()
+        self.agenda.woken.set()
+
+    def reload(self, rules: Rules) -> None:
+        """Take new rules; jobs that run are not vetted again."""
+        self.rules = rules
+        self.agenda.wake(self.world.memory.jobs)
+
+    async def run(self) -> None:
+        """Until `stop`. Raises MustStop when going on would do harm."""
+        restore(self.world, self._reader)
+        feeders = [
+            asyncio.create_task(feed, name=name)
+            for name, feed in (
+                ("heads", self._follow_heads()),
+                ("orders", self._follow_orders()),
+                ("resync", self._resync_for_ever()),
+                ("offers", self._tend_offers()),
+                ("sweep", self._sweep_for_ever()),
+                *((f"look:{region}", self._look_for_ever(region)) for region in self._regions),
+            )
+        ]
+        for feeder in feeders:
+            feeder.add_done_callback(self._feeder_ended)
+        try:
+            await self._turn_for_ever()
+        finally:
+            await self._end_tasks([*feeders, *self._tasks.values()])
+            self.world.journal.flush()
+        if self._fatal is not None:
+            raise self._fatal
+
+    @property
+    def _regions(self) -> tuple[Region, ...]:
+        return self.sources.regions
+
+    async def _end_tasks(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _feeder_ended(self, task: asyncio.Task[None]) -> None:
+        """A feeder never ends by itself: what breaks it is a bug or a MustStop, and stops us."""
+        if task.cancelled():
+            return
+        broken = task.exception()
+        text = f"the agent's {task.get_name()} loop broke: {broken!r}"
+        self._fatal = broken if isinstance(broken, MustStop) else MustStop(text)
+        log.error("service.broken", loop=task.get_name(), error=repr(broken), exc_info=broken)
+        self.stop()
+
+    # The feeders.
+
+    async def _follow_heads(self) -> None:
+        while True:
+            self.agenda.wake(await self._wakes.wait())
+
+    async def _follow_orders(self) -> None:
+        while True:
+            for order in self._reader.orders(self.world.memory.orders.last_id):
+                self._take_order(order)
+            await self.world.clock.sleep(self.rules.service.orders_seconds)
+
+    def _take_order(self, order: OrderRecord) -> None:
+        orders = self.world.memory.orders
+        orders.last_id = order.id
+        if order.kind == OrderKind.EXIT and order.job is not None:
+            orders.exits.add(order.job)
+        elif order.kind == OrderKind.EXIT_ALL:
+            orders.exit_all_at = order.at
+        elif order.kind == OrderKind.CANCEL_EXIT_ALL:
+            orders.exit_all_at = None
+        elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
+            self._confirm(order)
+        self._drain.ordered = orders.exit_all_at is not None
+        self.agenda.wake(self.world.memory.jobs)
+
+    def _confirm(self, order: OrderRecord) -> None:
+        """Terminations that are held now, or will be found held for an end before the order."""
+        orders = self.world.memory.orders
+        jobs = [order.job] if order.job is not None else list(self._breaker.held)
+        orders.confirmed_jobs.update(dict.fromkeys(jobs, order.at))
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            try:
+                await self.resync()
+                pause = self.rules.service.resync_seconds
+            except (RetryLater, TryElsewhere) as later:
+                log.warning("service.resync_later", error=str(later))
+                pause = CHAIN_SECONDS
+            await self.world.clock.sleep(pause)
+
+    async def resync(self) -> None:
+        """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
+        fleet, market = self.world.fleet, self.sources.market
+        await asyncio.gather(*(fleet.look(region) for region in self._regions))
+        blocks = await market.blocks()
+        listed = await market.active_jobs(blocks.head)
+        self.agenda.wake({*listed, *fleet.jobs(), *self.world.memory.jobs})
+        self.progress.resynced_at = self.clock_now
+
+    async def _look_for_ever(self, region: Region) -> None:
+        while True:
+            rules = self.rules.service
+            busy = self._busy(region)
+            await self.world.clock.sleep(
+                rules.busy_look_seconds if busy else rules.calm_look_seconds
+            )
+            self.agenda.wake(await self.world.fleet.look(region))
+
+    def _busy(self, region: Region) -> bool:
+        """Whether anything in the region is on its way up or down."""
+        return any(
+            job.stage not in ("running", "exiting", "refused", "missed")
+            for job in self.world.memory.jobs.values()
+            if _region_of(job) in (region, None)
+        )
+
+    async def _tend_offers(self) -> None:
+        while True:
+            await self.world.clock.sleep(
+                self.offering.rules.probe_seconds if self.progress.turns else 1
+            )
+            try:
+                await self.offering.tend(draining=self._drain.ordered)
+            except (RetryLater, TryElsewhere) as later:
+                log.warning("offers.later", error=str(later))
+            self._drain.listed = self.offering.listed
+            if self._drain.ordered:
+                self.agenda.wake(self.world.memory.jobs)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await self.world.clock.sleep(self.rules.service.sweep_seconds)
+            grace = self.rules.service.orphan_grace_seconds
+            await sweep_mailboxes(self.world.fleet, self.world.mailbox, self.world.clock, grace)
+
+    # The main loop.
+
+    async def _turn_for_ever(self) -> None:
+        while not self._stopping.is_set():
+            await self._wait()
+            if self._stopping.is_set():
+                return
+            begun = self.clock_now
+            ids = self.agenda.take(begun)
+            if ids:
+                await self._turn_over(ids)
+            self.progress.finished_at = self.clock_now
+            self.progress.turn_seconds = self.clock_now - begun
+            self.progress.turns += 1
+            self._on_turn(self.progress)
+
+    async def _wait(self) -> None:
+        """Until something wakes us, a time comes, or a heartbeat of the loop is due."""
+        rules, now = self.rules.service, self.clock_now
+        due = self.agenda.next_time()
+        pause = rules.heartbeat_seconds
+        if due is not None:
+            pause = min(pause, max(due - now, 0.0))
+        if not self.agenda.woken.is_set():
+            await self._sleep_unless_woken(max(pause, rules.least_tick_seconds))
+        if self.agenda.woken.is_set() and not self._stopping.is_set():
+            await self.world.clock.sleep(rules.least_tick_seconds)
+
+    async def _sleep_unless_woken(self, seconds: float) -> None:
+        woken = asyncio.create_task(self.agenda.woken.wait())
+        slept = asyncio.create_task(self.world.clock.sleep(seconds))
+        try:
+            await asyncio.wait({woken, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+            slept.cancel()
+
+    async def _turn_over(self, ids: Sequence[JobId]) -> None:
+        """One turn: all of `ids` loaded at one block, decided, and acted on."""
+        now = self.clock_now
+        self.doubt = keepalive.reconsider(
+            self.doubt, self._answers(now), now, self.rules.lifecycle.health
+        )
+        doubting = self.doubt.holds(now, self.rules.lifecycle.health)
+        try:
+            views = await self.loader.load(ids, drained=self.drained, doubt=doubting)
+        except (RetryLater, TryElsewhere) as later:
+            self._chain_is_down(ids, later)
+            return
+        self.progress.chain_error = ""
+        self.apply([(view, plan(view, self.clock_now, self.rules.lifecycle)) for view in views])
+        await self.world.journal.durable()
+
+    def _chain_is_down(self, ids: Sequence[JobId], fault: Fault) -> None:
+        if self.progress.chain_error != str(fault):
+            log.error("chain.unreadable", error=str(fault))
+        self.progress.chain_error = str(fault)
+        for job in ids:
+            self.agenda.put_off(job, self.clock_now + CHAIN_SECONDS)
+
+    def _answers(self, now: float) -> Answers:
+        """How the enclaves asked lately answered: the doubt's evidence."""
+        since = now - self.rules.lifecycle.health.doubt_window_seconds
+        probes = [record.probe for record in self.world.fleet.records() if record.instance.live]
+        asked = [p for p in probes if p.asked_at is not None and p.asked_at >= since]
+        return Answers(len(asked), sum(p.failures > 0 and p.passed_at is not None for p in asked))
+
+    def apply(self, decided: Sequence[tuple[JobView, Plan]]) -> None:
+        """Remember and tell what was decided, then start its effects, closest deadline first."""
+        for view, decision in decided:
+            self._remember(view, decision)
+        allowed = self._ask_breaker(decided)
+        for _view, decision in sorted(decided, key=_urgency):
+            for action in decision.actions:
+                if not isinstance(action, Terminate) or action in allowed:
+                    self._start(action)
+
+    def _remember(self, view: JobView, decision: Plan) -> None:
+        known = self.world.memory.job(view.id)
+        self._tell_assignment(known, view)
+        known.view, known.stage, known.deadline = view, decision.stage, decision.deadline
+        known.next_look_at = decision.next_look_at
+        if view.head is not None and any(isinstance(a, Launch) for a in decision.actions):
+            known.vetted = view.head.generation
+        for note in known.news(decision.notes):
+            self.world.say(view.id, note.name, note.text, int(note.level))
+        self.agenda.put_off(view.id, decision.next_look_at)
+
+    def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
+        job, before = view.head, known.head
+        if job is None or not view.ours or (before and before.generation == job.generation):
+            return
+        self.world.say(
+            view.id,
+            "job.assigned",
+            instance_type=job.instance_type,
+            url=job.enclave_url,
+            assigned_at=job.assigned_at,
+            deadline=view.deadline,
+        )
+
+    def _ask_breaker(self, decided: Sequence[tuple[JobView, Plan]]) -> frozenset[Terminate]:
+        wanted = [a for _, p in decided for a in p.actions if isinstance(a, Terminate)]
+        looked = frozenset(view.id for view, _ in decided)
+        served = self.world.fleet.live_jobs() if wanted else 0
+        asked = breaker.Asked(looked, wanted, served)
+        ruling = breaker.judge(asked, self._breaker, self.clock_now, self.rules.breaker)
+        fresh = ruling.state.held - self._breaker.held
+        self._breaker = ruling.state
+        self.held = ruling.held
+        for action in ruling.held:
+            if action.job in fresh:
+                self.world.say(action.job, "breaker.held", action.reason, 40)
+        return frozenset(ruling.allowed)
+
+    @property
+    def held_jobs(self) -> frozenset[JobId]:
+        """Jobs whose termination waits for a second endpoint or the operator."""
+        return self._breaker.held
+
+    def _start(self, action: Action) -> None:
+        """Carry the action out as a task, unless it is already in flight."""
+        key = task_key(action)
+        if key in self._tasks:
+            return
+        task = asyncio.create_task(carry_out(self.world, action), name=EFFECTS[type(action)].name)
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._ended(key, action, done))
+
+    def _ended(self, key: tuple[object, ...], action: Action, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(key, None)
+        if task.cancelled():
+            return
+        broken = task.exception()
+        if isinstance(broken, MustStop):
+            self._fatal = broken
+            self.stop()
+        elif broken is not None:
+            self._bug(action, broken)
+        elif isinstance(action, Finish):
+            self.agenda.drop(action.job)
+        else:
+            self.agenda.wake([action.job])
+
+    def _bug(self, action: Action, broken: BaseException) -> None:
+        """Nobody foresaw it: say it with its trace, let the job wait, keep the others going."""
+        log.error("effect.bug", job=action.job, effect=type(action).__name__, exc_info=broken)
+        event = Event(self.clock_now, "effect.bug", action.job, level=40, text=repr(broken))
+        self.world.journal.event(event)
+        self.agenda.put_off(action.job, self.clock_now + BUG_SECONDS)
+
+
+def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, int]:
+    deadline = pair[1].deadline
+    return (deadline if deadline is not None else float("inf"), pair[0].id)
+
+
+def _region_of(job: JobMemory) -> Region | None:
+    kind = job.view.instance_type if job.view else None
+    return Region(kind.region) if kind else None
