@@ -181,6 +181,8 @@ class Host:
             self._fetch(self._desired)
         due = self._seen is None or now - self._seen.at >= self._config.cadence.watch
         if self._machine.idle and (plan.step is not None or due):
+            if isinstance(plan.step, machine.Allocate):  # beside fetching: in no phase's name
+                self._remember(replace(self._run, phases={**self._run.phases, "allocating": now}))
             self._look(plan.step)
         self._errors["ports"] = self._forward(plan, now)
 
