@@ -10,7 +10,8 @@ import sys
 
 import typer
 
-from commands import attestation, contracts, image
+from commands import attestation, contracts, devnet, image
+from commands.demo import demo
 from faults import Fault
 
 app = typer.Typer(
@@ -24,6 +25,8 @@ app = typer.Typer(
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(attestation.app, name="attestation")
 app.add_typer(image.app, name="image")
+app.add_typer(devnet.app, name="devnet")
+app.command()(demo)
 
 
 @app.callback()

@@ -232,8 +232,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chain-id", type=int, default=31337)
     parser.add_argument("--block-time", type=float, default=0.0, help="seconds; 0: mine at once")
     parser.add_argument("--finality-blocks", type=int, default=2)
+    parser.add_argument("--behind", type=float, default=0.0, help="seconds its clock starts late")
     args = parser.parse_args(argv)
-    evm = Evm(automine=not args.block_time, chain_id=args.chain_id)
+    evm = Evm(automine=not args.block_time, chain_id=args.chain_id, skew=-args.behind)
     server = ChainServer(evm=evm, port=args.port, finality_blocks=args.finality_blocks)
     with server, contextlib.suppress(KeyboardInterrupt):
         sys.stdout.write(json.dumps({"url": server.url, "chainId": args.chain_id}) + "\n")

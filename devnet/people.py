@@ -73,7 +73,7 @@ class Market:
 
     def _contract(self, name: str, address: str) -> Contract:
         where = Web3.to_checksum_address(address)
-        return self.w3.eth.contract(address=where, abi=contracts.abi(name))
+        return self.w3.eth.contract(address=where, abi=contracts.abi(name), decode_tuples=True)
 
     def job(self, job_id: int) -> dict[str, Any]:
         """The job's stored fields by name."""

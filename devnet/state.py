@@ -36,7 +36,7 @@ class Devnet:
     registry: str
     pond: str
     payment_token: str
-    block: int
+    block: int  # the first block of the registry
     aws_endpoint: str
     aws_control: str
     ipfs_gateway: str

@@ -1,0 +1,272 @@
+"""`oyster-provider devnet ...`: a whole local market, and the user's and auditors' side of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from devnet.people import Actions
+    from devnet.state import Devnet
+    from devnet.up import Options
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A whole market on this machine: chain, IPFS, AWS, simulated Nitro. Test money only.",
+)
+image_app = typer.Typer(no_args_is_help=True, help="Enclave images for the devnet.")
+ipfs_app = typer.Typer(no_args_is_help=True, help="The devnet's IPFS gateway.")
+job_app = typer.Typer(no_args_is_help=True, help="What users and auditors do with jobs.")
+app.add_typer(image_app, name="image")
+app.add_typer(ipfs_app, name="ipfs")
+app.add_typer(job_app, name="job")
+
+Dir = Annotated[Path, typer.Option("--dir", help="The devnet's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+JobArgument = Annotated[int, typer.Argument(min=1, help="The job's id.")]
+DEFAULT_DIR = Path(".devnet")
+
+
+@app.command(
+    epilog="Example: oyster-provider devnet up --detach && eval $(oyster-provider devnet env)"
+)
+def up(
+    directory: Dir = DEFAULT_DIR,
+    detach: Annotated[bool, typer.Option(help="Leave it running in the background.")] = False,
+    chain: Annotated[str, typer.Option(help="py-evm, or anvil where it is installed.")] = "py-evm",
+    bootstrapping: Annotated[int, typer.Option(min=5, help="JobBootstrapping, seconds.")] = 120,
+    cooldown: Annotated[int, typer.Option(min=1, help="JobExitCoolDown, seconds.")] = 60,
+    boot_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of EC2's real boot times; 1 is real.")
+    ] = 0.1,
+    as_json: AsJson = False,
+) -> None:
+    """Start a devnet: contracts deployed, everyone funded, nothing beyond loopback."""
+    from devnet import detached
+    from devnet.up import Options
+
+    options = Options(
+        directory=directory,
+        chain=chain,
+        job_bootstrapping=bootstrapping,
+        job_startup=bootstrapping,
+        job_exit_cool_down=cooldown,
+        boot_share=boot_share,
+    )
+    if not detach:
+        return _foreground(options, as_json)
+    arguments = ["devnet", "up", "--dir", str(directory), "--chain", chain]
+    arguments += ["--bootstrapping", str(bootstrapping), "--cooldown", str(cooldown)]
+    arguments += ["--boot-share", str(boot_share)]
+    return _show(detached.start(directory.resolve(), arguments), as_json)
+
+
+def _foreground(options: Options, as_json: bool) -> None:
+    import signal
+
+    from devnet.up import running
+
+    wanted = {signal.SIGINT, signal.SIGTERM}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the block the same way
+    try:
+        with running(options) as devnet:
+            _show(devnet.devnet, as_json)
+            signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+            signal.sigwait(wanted)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@app.command()
+def status(directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
+    """What is up and where; exit code 4 when a part of it died."""
+    from devnet import detached, state
+    from faults import RetryLater
+
+    devnet = state.read(directory)
+    dead = [name for name, pid in devnet.children.items() if not detached.alive(pid)]
+    if not detached.alive(devnet.pid):
+        dead.insert(0, "supervisor")
+    _show(devnet, as_json)
+    if dead:
+        raise RetryLater(
+            f"the devnet in {directory} is broken, dead: {', '.join(dead)}; "
+            "run 'oyster-provider devnet down' and 'up' again"
+        )
+
+
+@app.command()
+def down(directory: Dir = DEFAULT_DIR) -> None:
+    """End the devnet of a folder; logs stay in FOLDER/logs."""
+    from devnet import detached
+
+    detached.stop(directory)
+    typer.echo(f"down: {directory}")
+
+
+@app.command()
+def env(directory: Dir = DEFAULT_DIR) -> None:
+    """Shell lines that make every other command work against it: eval $(... devnet env)."""
+    import shlex
+
+    from devnet import state
+    from devnet.up import environment
+
+    for name, value in environment(state.read(directory)).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@image_app.command("build", epilog="Example: oyster-provider devnet image build ./app -o app.eif")
+def image_build(
+    folder: Annotated[Path, typer.Argument(help="The folder whose files go into the image.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The image file to write.")],
+    cmdline: Annotated[str, typer.Option(help="Kernel command line; the usual one if empty.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """An enclave image from a folder, with a stand-in for the kernel."""
+    from devnet.image import CMDLINE, build_image
+    from enclave.measure import measure_file
+
+    output.write_bytes(build_image(folder, cmdline=cmdline or CMDLINE))
+    pcrs = {str(number): pcr for number, pcr in measure_file(output).pcrs.items()}
+    if as_json:
+        typer.echo(json.dumps({"file": str(output), "pcrs": pcrs}))
+    else:
+        typer.echo(f"wrote {output}")
+        for number, pcr in pcrs.items():
+            typer.echo(f"  PCR{number} {pcr}")
+
+
+@ipfs_app.command("add", epilog="Example: oyster-provider devnet ipfs add app.eif")
+def ipfs_add(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file to add.")],
+    directory: Dir = DEFAULT_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Put a file on the devnet's gateway; prints its CID."""
+    from devnet import state
+    from devnet.ipfs_node import add
+
+    state.read(directory)  # a clear word when there is no devnet
+    cid = add(directory / "ipfs", file)
+    typer.echo(json.dumps({"cid": cid, "url": f"ipfs://{cid}"}) if as_json else cid)
+
+
+@job_app.command(
+    "request", epilog="Example: devnet job request us-east-1/c6a.xlarge ipfs://bafy..."
+)
+def job_request(
+    instance_type: Annotated[str, typer.Argument(help="REGION/TYPE, as providers list it.")],
+    url: Annotated[str, typer.Argument(help="The enclave image: ipfs://CID.")],
+    max_price: Annotated[str, typer.Option(help="The most you pay, for example 1.5/h.")] = "10/h",
+    deposit: Annotated[str, typer.Option(help="Test dollars for the escrow.")] = "10",
+    directory: Dir = DEFAULT_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Request a job as the devnet's user."""
+    from agent.market.price import Price
+
+    devnet, actions = _open(directory)
+    price = Price.parse(max_price, decimals=6)
+    job_id = actions.request_job(
+        devnet.person("user"), instance_type, price.raw, url, _dollars(deposit)
+    )
+    _show_job(actions, job_id, as_json)
+
+
+@job_app.command("stop")
+def job_stop(job_id: JobArgument, directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
+    """RequestToStopJob as the devnet's user."""
+    devnet, actions = _open(directory)
+    actions.stop_job(devnet.person("user"), job_id)
+    _show_job(actions, job_id, as_json)
+
+
+@job_app.command("fund")
+def job_fund(
+    job_id: JobArgument,
+    amount: Annotated[str, typer.Argument(help="Test dollars.")],
+    directory: Dir = DEFAULT_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Add to a job's escrow as the devnet's user."""
+    devnet, actions = _open(directory)
+    actions.fund_job(devnet.person("user"), job_id, _dollars(amount))
+    _show_job(actions, job_id, as_json)
+
+
+@job_app.command("fault")
+def job_fault(
+    job_id: JobArgument,
+    votes: Annotated[int, typer.Option(min=1, max=2, help="How many auditors report it.")] = 2,
+    directory: Dir = DEFAULT_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Report a fault as the devnet's auditors; at quorum the provider is slashed."""
+    devnet, actions = _open(directory)
+    for number in range(1, votes + 1):
+        actions.report_fault(devnet.person(f"auditor-{number}"), job_id)
+    _show_job(actions, job_id, as_json)
+
+
+@job_app.command("show")
+def job_show(job_id: JobArgument, directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
+    """The job as the contract stores it."""
+    _, actions = _open(directory)
+    _show_job(actions, job_id, as_json)
+
+
+def _open(directory: Path) -> tuple[Devnet, Actions]:
+    from devnet import state
+    from devnet.people import Actions, Market, connect
+
+    devnet = state.read(directory)
+    return devnet, Actions(Market(connect(devnet.rpc_url), devnet))
+
+
+def _dollars(text: str) -> int:
+    from decimal import Decimal, InvalidOperation
+
+    from faults import UsageFault
+
+    try:
+        amount = Decimal(text) * 10**6
+    except InvalidOperation:
+        raise UsageFault(f"{text!r} is no amount; write it as 2.50") from None
+    if amount != amount.to_integral_value() or amount <= 0:
+        raise UsageFault(f"{text} is not more than 0 with at most six decimals")
+    return int(amount)
+
+
+def _show_job(actions: Actions, job_id: int, as_json: bool) -> None:
+    fields = {"id": job_id, **actions.market.job(job_id)}
+    _print(fields, as_json, title=f"job {job_id}")
+
+
+def _show(devnet: Devnet, as_json: bool) -> None:
+    fields: dict[str, Any] = {
+        "pid": devnet.pid,
+        "rpc": devnet.rpc_url,
+        "chainId": devnet.chain_id,
+        "registry": devnet.registry,
+        "pond": devnet.pond,
+        "paymentToken": devnet.payment_token,
+        "aws": devnet.aws_endpoint,
+        "ipfs": devnet.ipfs_gateway,
+        "config": devnet.config_files.get("provider", ""),
+        **{f"account {name}": person.address for name, person in devnet.people.items()},
+    }
+    _print(fields, as_json, title="devnet (simulated: EC2's hardware and the Nitro card)")
+
+
+def _print(fields: dict[str, Any], as_json: bool, *, title: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(fields, default=str))
+        return
+    width = max(map(len, fields))
+    typer.echo(title)
+    for name, value in fields.items():
+        typer.echo(f"  {name:<{width}}  {value}")

@@ -1,0 +1,256 @@
+"""Bring a whole market up, in one folder, and down again without a trace.
+
+    chain  py-evm or anvil, a block a second          aws    moto behind the honest EC2, and the
+    ipfs   a trustless gateway over FOLDER/ipfs              processes of the instances
+
+The chain starts in the past and mines at once while the market is set up, then catches up with
+the wall clock and mines a block a second: set-up takes seconds and no timestamp runs ahead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from devnet import state
+from devnet.people import Actions, Market, account_of, connect, new_person
+from devnet.processes import Child, Children
+from devnet.state import Devnet, Person
+from faults import UsageFault
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+CHAIN_ID = 31337
+REGION = "us-east-1"
+PEOPLE = ("faucet", "provider", "rival", "user", "auditor-1", "auditor-2")
+BEHIND_SECONDS = 600  # more blocks than the set-up mines, and more than it lasts
+COINS = 100 * 10**18
+POND = 10**18
+USD = 10**6
+
+# A demo has a minute, a person at the keyboard has more; both pass Options of their own.
+BOOTSTRAPPING_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a devnet should be. Durations in seconds, of the protocol and of the wall alike."""
+
+    directory: Path
+    chain: str = "py-evm"
+    block_seconds: float = 1.0
+    stake_per_job: int = 100 * POND
+    job_bootstrapping: int = BOOTSTRAPPING_SECONDS
+    job_startup: int = BOOTSTRAPPING_SECONDS
+    job_exit_cool_down: int = 60
+    quorum: int = 2
+    boot_share: float = 0.1  # of EC2's published boot times; 1 is as slow as the real one
+    regions: tuple[str, ...] = (REGION,)
+    config_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A devnet that is up: what it is, and its children (for those who crash them)."""
+
+    devnet: Devnet
+    children: Children
+
+
+@contextlib.contextmanager
+def running(options: Options) -> Iterator[Running]:
+    """Everything up inside the block, nothing left after it but the folder with its logs."""
+    directory = _prepare(options.directory)
+    with Children(directory / "logs") as children:
+        parts = _start_parts(options, directory, children)
+        devnet = _open_market(options, directory, parts)
+        state.write(directory, devnet)
+        try:
+            yield Running(devnet, children)
+        finally:
+            state.remove(directory)
+
+
+def _prepare(directory: Path) -> Path:
+    directory = directory.resolve()
+    if (directory / state.FILE).exists():
+        raise UsageFault(
+            f"{directory} has a devnet already: 'oyster-provider devnet down', or another --dir"
+        )
+    for part in ("keys", "ipfs", "aws", "provider"):
+        shutil.rmtree(directory / part, ignore_errors=True)
+        (directory / part).mkdir(parents=True, mode=0o700)
+    return directory
+
+
+def _start_parts(options: Options, directory: Path, children: Children) -> Mapping[str, Child]:
+    arguments = {
+        "chain": _chain_arguments(options),
+        "ipfs": ["-m", "devnet.ipfs_node", "--directory", str(directory / "ipfs")],
+        "aws": [
+            *("-m", "devnet.aws", "--directory", str(directory / "aws")),
+            *("--speed", str(options.boot_share)),
+        ],
+    }
+    with ThreadPoolExecutor(len(arguments)) as pool:  # importing them is what takes the time
+        started = {
+            name: pool.submit(children.start, name, args) for name, args in arguments.items()
+        }
+        return {name: future.result() for name, future in started.items()}
+
+
+def _chain_arguments(options: Options) -> list[str]:
+    module = {"py-evm": "devnet.chain", "anvil": "devnet.anvil"}.get(options.chain)
+    if module is None:
+        raise UsageFault(f"--chain {options.chain}: there are py-evm and anvil")
+    return [
+        *("-m", module, "--chain-id", str(CHAIN_ID)),
+        *("--block-time", str(options.block_seconds), "--behind", str(BEHIND_SECONDS)),
+    ]
+
+
+def _open_market(options: Options, directory: Path, parts: Mapping[str, Child]) -> Devnet:
+    """Contracts deployed, everyone funded, the clock caught up, configuration written."""
+    people = {name: new_person(name, directory / "keys") for name in PEOPLE}
+    rpc_url = str(parts["chain"].hello["url"])
+    w3 = connect(rpc_url)
+    _rpc(w3, "evm_setAutomine", True)
+    _give_coins(w3, people)
+    deployed = _deploy(w3, options, people)
+    aws = parts["aws"].hello
+    devnet = Devnet(
+        pid=os.getpid(),
+        rpc_url=rpc_url,
+        chain_id=deployed.chain_id,
+        registry=deployed.registry,
+        pond=deployed.pond,
+        payment_token=deployed.payment_token,
+        block=deployed.block,
+        aws_endpoint=str(aws["endpoint"]),
+        aws_control=str(aws["control"]),
+        ipfs_gateway=str(parts["ipfs"].hello["url"]),
+        regions=options.regions,
+        attestation_root=str(aws["attestation_root"]),
+        people=people,
+        config_files={},
+        children={name: child.pid for name, child in parts.items()},
+    )
+    _give_tokens(Actions(Market(w3, devnet)), people)
+    _rpc(w3, "evm_setAutomine", False)
+    if options.chain == "anvil":  # there, this ends mining by the clock too
+        _rpc(w3, "evm_setIntervalMining", math.ceil(options.block_seconds))
+    _rpc(w3, "evm_increaseTime", BEHIND_SECONDS)
+    _rpc(w3, "evm_mine")  # the head has the wall's time from the first moment
+    config = _write_config(options, directory, devnet)
+    return replace(devnet, config_files={"provider": str(config)})
+
+
+def _rpc(w3: Web3, method: str, *params: Any) -> Any:
+    from web3.types import RPCEndpoint
+
+    return w3.manager.request_blocking(RPCEndpoint(method), list(params))
+
+
+def _give_coins(w3: Web3, people: Mapping[str, Person]) -> None:
+    """From the node's own first account, which every test chain funds at birth."""
+    from eth_account import Account
+
+    from devnet.evm import HD_PATH, MNEMONIC
+
+    Account.enable_unaudited_hdwallet_features()
+    rich = Account.from_mnemonic(MNEMONIC, account_path=f"{HD_PATH}/0")
+    for nonce, person in enumerate(
+        people.values(), start=w3.eth.get_transaction_count(rich.address)
+    ):
+        transaction = {
+            "to": person.address,
+            "value": COINS,
+            "nonce": nonce,
+            "gas": 21_000,
+            "maxFeePerGas": 100 * 10**9,
+            "maxPriorityFeePerGas": 10**9,
+            "chainId": CHAIN_ID,
+        }
+        w3.eth.send_raw_transaction(rich.sign_transaction(transaction).raw_transaction)
+
+
+def _deploy(w3: Web3, options: Options, people: Mapping[str, Person]) -> Any:
+    from web3 import Web3
+
+    from contracts.deploy import Params, deploy
+
+    terms = Params(
+        options.stake_per_job,
+        options.job_bootstrapping,
+        options.job_startup,
+        options.job_exit_cool_down,
+        options.quorum,
+    )
+    auditors = [people[name].address for name in PEOPLE if name.startswith("auditor")]
+    return deploy(
+        w3, account_of(people["faucet"]), terms, [Web3.to_checksum_address(a) for a in auditors]
+    )
+
+
+def _give_tokens(actions: Actions, people: Mapping[str, Person]) -> None:
+    faucet = people["faucet"]
+    for name in ("provider", "rival"):
+        actions.mint(faucet, people[name], pond=10_000 * POND)
+    actions.mint(faucet, people["user"], money=1_000_000 * USD)
+    for name in ("rival", "user"):  # the provider's own tools ask for their allowance themselves
+        actions.allow(people[name])
+
+
+def _write_config(options: Options, directory: Path, devnet: Devnet) -> Path:
+    """An ordinary configuration file, as `init` writes it, with the devnet's answers."""
+    from agent.config.template import render, write
+
+    answers: dict[str, dict[str, Any]] = {
+        "": {"state_dir": str(directory / "provider")},
+        "chain": {
+            "chain_id": devnet.chain_id,
+            "registry": devnet.registry,
+            "rpc_urls": [devnet.rpc_url],
+            "finality": "2",
+            "poll": "250ms",
+        },
+        "wallet": {"key_file": devnet.person("provider").key_file},
+        "aws": {"regions": list(options.regions), "endpoint_url": devnet.aws_endpoint},
+        "images": {"gateways": [devnet.ipfs_gateway]},
+        "enclave": {"root_file": devnet.attestation_root, "ports": ["1300:1300", "8080:8080"]},
+        "status": {"listen": f"127.0.0.1:{free_port()}"},
+    }
+    for section, values in options.config_overrides.items():
+        answers[section] = {**answers.get(section, {}), **values}
+    path = directory / "provider.toml"
+    path.unlink(missing_ok=True)
+    write(path, render(answers))
+    return path
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(devnet: Devnet) -> dict[str, str]:
+    """What makes every other command work against this devnet."""
+    return {
+        "AWS_ACCESS_KEY_ID": "devnet",
+        "AWS_SECRET_ACCESS_KEY": "devnet",
+        "AWS_DEFAULT_REGION": devnet.regions[0],
+        "AWS_ENDPOINT_URL": devnet.aws_endpoint,
+        "OYSTER_CONFIG": devnet.config_files["provider"],
+    }
