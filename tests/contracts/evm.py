@@ -126,8 +126,7 @@ class _EventShape:
 class Interface:
     """The ABI of one contract, made ready once."""
 
-    def __init__(self, name: str) -> None:
-        entries = contracts.abi(name)
+    def __init__(self, entries: Sequence[dict[str, Any]]) -> None:
         self.functions = {e["name"]: _Function(e) for e in entries if e["type"] == "function"}
         events = [_EventShape(e) for e in entries if e["type"] == "event"]
         self.events = {int.from_bytes(event.topic, "big"): event for event in events}
@@ -139,7 +138,7 @@ class Interface:
 @cache
 def interface(name: str) -> Interface:
     """The interface of a contract by its name."""
-    return Interface(name)
+    return Interface(contracts.abi(name))
 
 
 @dataclass
@@ -173,13 +172,17 @@ class Evm:
         return Evm(now=self.now, root=self.root, database=self.database)
 
     def deploy(self, name: str, *args: Any) -> Contract:
-        """A new contract from its artifact, by an account of its own."""
-        init = bytes.fromhex(contracts.bytecode(name).removeprefix("0x"))
-        init += encode(interface(name).constructor, args)
-        address = keccak(init + b"%d" % self.deployed)[-20:]
+        """A new contract from its artifact."""
+        code = bytes.fromhex(contracts.bytecode(name).removeprefix("0x"))
+        shape = interface(name)
+        return Contract(self, self.create(code + encode(shape.constructor, args)), shape)
+
+    def create(self, code: bytes) -> str:
+        """Run initcode; the address of the contract that it makes."""
+        address = keccak(code + b"%d" % self.deployed)[-20:]
         self.deployed += 1
-        self._apply(b"\x01" * 20, CREATE_CONTRACT_ADDRESS, init, create=address)
-        return Contract(self, to_checksum_address(address), interface(name))
+        self._apply(b"\x01" * 20, CREATE_CONTRACT_ADDRESS, code, create=address)
+        return to_checksum_address(address)
 
     def call(self, sender: str, to: str, data: bytes, *, static: bool = False) -> bytes:
         """Run one message as a transaction; sets `gas_used` and `logs`."""

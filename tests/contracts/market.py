@@ -26,6 +26,11 @@ PROVIDERS = tuple(account(100 + i) for i in range(8))
 USERS = tuple(account(10 + i) for i in range(3))
 
 
+def crowd_of(count: int) -> list[str]:
+    """Accounts of a crowd that may list, beside the providers with names."""
+    return [account(1000 + number) for number in range(count)]
+
+
 @cache
 def _ground(terms: Terms, crowd: int) -> tuple[Contract, Contract, Contract]:
     """POND, payment token and registry, with everybody rich and everything approved."""
@@ -35,7 +40,7 @@ def _ground(terms: Terms, crowd: int) -> tuple[Contract, Contract, Contract]:
     registry = evm.deploy(
         contracts.REGISTRY, pond.address, money.address, astuple(terms), list(AUDITORS)
     )
-    for person in (*PROVIDERS, *USERS, *map(account, range(1000, 1000 + crowd))):
+    for person in (*PROVIDERS, *USERS, *crowd_of(crowd)):
         for token in (pond, money):
             token.send(person, "mint", person, MONEY)
             token.send(person, "approve", registry.address, 2**256 - 1)
@@ -49,6 +54,7 @@ class Market:
     def __init__(self, terms: Terms = TERMS, crowd: int = 0) -> None:
         ground = _ground(terms, crowd)
         self.terms = terms
+        self.crowd = crowd_of(crowd)
         self.evm = ground[0].evm.fork()
         self.pond, self.money, self.registry = (each.on(self.evm) for each in ground)
 
