@@ -44,7 +44,7 @@ from agent.snapshot import (
     TxPhase,
     TxView,
 )
-from cloud.model import AttemptSpent, InstanceId, Region
+from cloud.model import AttemptSpent, InstanceId, InstanceState, Region
 from faults import Fault, Refused, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
@@ -369,6 +369,12 @@ async def _terminate(world: World, action: Terminate, outside: Outside) -> None:
     except (RetryLater, TryElsewhere, Refused) as fault:
         world.say(action.job, "instance.not_terminated", str(fault), 30, instances=names)
         await world.clock.sleep(_after(fault))
+        return
+    # Until the next listing, which may know better and then has it terminated again.
+    for name in action.instances:
+        record = world.fleet.record(name)
+        if record is not None:
+            record.instance = replace(record.instance, state=InstanceState.SHUTTING_DOWN)
 
 
 @effect("forget-host", ForgetHost)

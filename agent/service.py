@@ -115,6 +115,10 @@ class Agent:
         """Whether `exit --all` has come so far that every job is left."""
         return self._drain.leaving
 
+    def tasks(self) -> Sequence[asyncio.Task[None]]:
+        """The effects that are in flight."""
+        return tuple(self._tasks.values())
+
     def stop(self) -> None:
         """End within seconds; running enclaves are not touched."""
         self._stopping.set()

@@ -1,0 +1,318 @@
+"""EC2, the hosts on it and their mailbox, as functions of time: nothing runs while nobody looks.
+
+ClientTokens are honoured, boots take what was published, terminated instances stay listed for a
+while, zones sell out, replies get lost; hosts hang and enclaves die when they are told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.ports import Attested, Clock, Image
+from cloud.model import (
+    AttemptSpent,
+    EnclaveRoom,
+    Headroom,
+    HostReport,
+    Identity,
+    Instance,
+    InstanceId,
+    InstanceState,
+    LaunchOrder,
+    Region,
+    Zone,
+)
+from devnet.simulation.faults import Weather
+from enclave.host.documents import Desired, Status
+from faults import Refused, RetryLater, TryElsewhere
+
+NEVER = float("inf")
+HEARTBEAT_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Lengths:
+    """Seconds; cold starts as published for AL2023 on six instance types."""
+
+    running: float = 17.8
+    boot: float = 8.0
+    fetch: float = 3.0
+    enclave: float = 5.0
+    shutdown: float = 6.0
+    listed: float = 3600.0  # how long a terminated instance stays in the listing
+    visible: float = 0.0  # until a new one is in it
+
+
+@dataclass(slots=True)
+class Machine:
+    """One instance and the host program on it."""
+
+    id: InstanceId
+    order: LaunchOrder
+    zone: Zone
+    ip: str
+    launched_at: float
+    lengths: Lengths
+    ends_at: float = NEVER
+    hangs_at: float = NEVER  # the host does nothing more; EC2 calls it fine
+    enclave_dies_at: float = NEVER  # this run answers no more
+    never_boots: bool = False
+    desired: Desired | None = None
+    desired_at: float = NEVER
+
+    def state(self, now: float) -> InstanceState:
+        if now >= self.ends_at + self.lengths.shutdown:
+            return InstanceState.TERMINATED
+        if now >= self.ends_at:
+            return InstanceState.SHUTTING_DOWN
+        running = now >= self.launched_at + self.lengths.running
+        return InstanceState.RUNNING if running else InstanceState.PENDING
+
+    def instance(self, now: float) -> Instance:
+        up = now >= self.launched_at + self.lengths.running
+        return Instance(
+            id=self.id,
+            region=self.order.region,
+            zone=self.zone,
+            instance_type=self.order.instance_type,
+            state=self.state(now),
+            identity=self.order.identity,
+            launched_at=self.launched_at,
+            public_ip=self.ip if up else None,
+            healthy=True if now >= self.booted_at else None,
+        )
+
+    @property
+    def booted_at(self) -> float:
+        if self.never_boots:
+            return NEVER
+        return self.launched_at + self.lengths.running + self.lengths.boot
+
+    @property
+    def running_at(self) -> float:
+        """When the enclave of the present run is up."""
+        begun = max(self.booted_at, self.desired_at)
+        return begun + self.lengths.fetch + self.lengths.enclave
+
+    def status(self, now: float) -> Status | None:
+        """The host's last word by `now`."""
+        now = min(now, self.hangs_at, self.ends_at)
+        if now < self.booted_at:
+            return None
+        phases = {"booted": self.booted_at}
+        begun = max(self.booted_at, self.desired_at)
+        steps = {"fetching": begun, "starting": begun + self.lengths.fetch}
+        steps["running"] = self.running_at
+        phases |= {name: at for name, at in steps.items() if at <= now}
+        return Status(
+            phase=list(phases)[-1],
+            run_id=self.desired.run_id if self.desired and now >= self.desired_at else None,
+            heartbeat=self.heartbeat_at(now),
+            program="simulated",
+            instance_id=self.id,
+            phases=phases,
+            image_sha256=self.desired.image_sha256 if self.desired else None,
+        )
+
+    def heartbeat_at(self, now: float) -> float:
+        beats = (now - self.booted_at) // HEARTBEAT_SECONDS
+        return float(self.booted_at + beats * HEARTBEAT_SECONDS)
+
+    def answers(self, now: float) -> bool:
+        alive = self.running_at <= now < min(self.hangs_at, self.enclave_dies_at, self.ends_at)
+        return alive and self.desired is not None
+
+
+@dataclass
+class SimCloud:
+    """`Cloud`, `Mailbox` and `Attester` over the same machines."""
+
+    clock: Clock
+    weather: Weather
+    lengths: Lengths = field(default_factory=Lengths)
+    zones: dict[str, int] = field(default_factory=lambda: {"a": 10**6, "b": 10**6})
+    capacity: int = 10**6
+    machines: dict[InstanceId, Machine] = field(default_factory=dict)
+    tokens: dict[Identity, InstanceId] = field(default_factory=dict)
+    bucket: set[tuple[Region, str]] = field(default_factory=set)
+    mail: set[InstanceId] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+    done: Callable[[str], None] = lambda text: None
+    on_launch: Callable[[Machine], None] = lambda machine: None
+
+    # Cloud.
+
+    async def instances(self, region: Region) -> Sequence[Instance]:
+        await self.weather.before("cloud.list")
+        now = self.clock.now()
+        return [m.instance(now) for m in self.machines.values() if self._listed(m, region, now)]
+
+    def _listed(self, machine: Machine, region: Region, now: float) -> bool:
+        young = now < machine.launched_at + self.lengths.visible
+        old = now >= machine.ends_at + self.lengths.listed
+        return machine.order.region == region and not young and not old
+
+    async def launch(self, order: LaunchOrder) -> Instance:
+        await self.weather.before("cloud.launch")
+        known = self.tokens.get(order.identity)
+        if known is not None:
+            return await self._same(self.machines[known])
+        zone = self._zone(order)
+        number = len(self.machines) + 1
+        machine = Machine(
+            id=InstanceId(f"i-{number:017x}"),
+            order=order,
+            zone=Zone(f"{order.region}{zone}"),
+            ip=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+            launched_at=self.clock.now(),
+            lengths=self.lengths,
+        )
+        self.machines[machine.id] = machine
+        self.tokens[order.identity] = machine.id
+        self.on_launch(machine)
+        self.done(f"launch job={order.identity.job} attempt={order.identity.attempt}")
+        await self.weather.after("cloud.launch")
+        return machine.instance(self.clock.now())
+
+    async def _same(self, machine: Machine) -> Instance:
+        if self.clock.now() >= machine.ends_at:
+            raise AttemptSpent("IdempotentInstanceTerminated")
+        await self.weather.after("cloud.launch")
+        return machine.instance(self.clock.now())
+
+    def _zone(self, order: LaunchOrder) -> str:
+        if self.live() >= self.capacity:
+            raise TryElsewhere("VcpuLimitExceeded")
+        busy = [m.zone[-1] for m in self.machines.values() if m.ends_at == NEVER]
+        for zone, room in sorted(self.zones.items(), key=lambda item: busy.count(item[0])):
+            if busy.count(zone) < room:
+                return zone
+        raise TryElsewhere("InsufficientInstanceCapacity in every zone")
+
+    def live(self) -> int:
+        return sum(machine.ends_at == NEVER for machine in self.machines.values())
+
+    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+        await self.weather.before("cloud.terminate")
+        for name in instances:
+            machine = self.machines[name]
+            if machine.ends_at == NEVER:
+                machine.ends_at = self.clock.now()
+                self.done(f"terminate job={machine.order.identity.job} {name[-2:]}")
+        await self.weather.after("cloud.terminate")
+
+    async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
+        await self.weather.before("cloud.room")
+        if instance_type.startswith("t3."):
+            raise Refused(f"{instance_type} has no enclaves")
+        return EnclaveRoom(instance_type, "x86_64", 2, 6144)
+
+    async def headroom(self, region: Region, instance_type: str) -> Headroom:
+        await self.weather.before("cloud.headroom")
+        return Headroom(Region(region), instance_type, self.capacity - self.live(), "quota")
+
+    # Mailbox.
+
+    async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
+        await self.weather.before("mailbox.reports")
+        now = self.clock.now()
+        found: dict[InstanceId, HostReport] = {}
+        for machine in self.machines.values():
+            if machine.order.region != region or machine.id not in self.mail:
+                continue
+            report = self._report(machine, now)
+            if report is not None:
+                found[machine.id] = report
+        return found
+
+    def _report(self, machine: Machine, now: float) -> HostReport | None:
+        status = machine.status(now)
+        if status is None:
+            return None
+        document: dict[str, Any] = status.to_json()
+        written = max(status.heartbeat, *status.phases.values())
+        etag = f"{status.phase}:{status.run_id}:{written}"
+        return HostReport(machine.id, document, written, etag)
+
+    async def write_desired(
+        self, region: Region, instance: InstanceId, document: Mapping[str, object]
+    ) -> None:
+        await self.weather.before("mailbox.write")
+        machine, desired = self.machines[instance], Desired.from_json(dict(document))
+        self.mail.add(instance)
+        if machine.desired is None or machine.desired.run_id != desired.run_id:
+            machine.desired, machine.desired_at = desired, self.clock.now()
+            machine.enclave_dies_at = NEVER
+            job = machine.order.identity.job
+            self.done(f"order job={job} run={desired.run_id}")
+        await self.weather.after("mailbox.write")
+
+    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
+        await self.weather.before("mailbox.stage")
+        self.bucket.add((region, sha256))
+        await self.weather.after("mailbox.stage")
+
+    async def forget(self, region: Region, instance: InstanceId) -> None:
+        await self.weather.before("mailbox.forget")
+        self.mail.discard(instance)
+
+    async def unstage(self, region: Region, sha256: str) -> None:
+        await self.weather.before("mailbox.unstage")
+        self.bucket.discard((region, sha256))
+
+    # Attester.
+
+    async def attest(self, instance: Instance, image: Image, *, now: float) -> Attested:
+        await self.weather.before("attest")
+        machine = self.machines[instance.id]
+        if not machine.answers(self.clock.now()):
+            raise RetryLater(f"{machine.ip} does not answer")
+        if machine.desired is None or machine.desired.image_sha256 != image.sha256:
+            raise Refused("the PCRs are of another image")
+        return Attested(instance.id, now, image.pcrs)
+
+
+@dataclass
+class SimImages:
+    """`Images`: every URL has an image, but for those that are named hostile."""
+
+    clock: Clock
+    weather: Weather
+    seconds: float = 10.0
+    hostile: set[str] = field(default_factory=set)
+    held: dict[int, str] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
+    done: Callable[[str], None] = lambda text: None
+
+    async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
+        await self.weather.before("images.fetch")
+        if url not in self.stored:
+            await self.clock.sleep(self.seconds)
+        if url in self.hostile:
+            raise Refused("section 1 overlaps the header")
+        self.stored.add(url)
+        self.held[job] = url
+        await self.weather.after("images.fetch")
+        digest = f"{abs(hash_of(url)):064x}"
+        return Image(
+            url=url,
+            cid=url.removeprefix("ipfs://"),
+            path=Path("/images") / digest,
+            size_bytes=1 << 20,
+            sha256=digest,
+            pcrs={0: digest[:48] * 2},
+            architecture="x86_64",
+            min_memory_mib=256,
+        )
+
+    async def release(self, job: int) -> None:
+        await self.weather.before("images.release")
+        self.held.pop(job, None)
+
+
+def hash_of(text: str) -> int:
+    """The same number for the same text in every process."""
+    return int.from_bytes(text.encode()[-24:].rjust(24, b"."), "big")

@@ -1,0 +1,179 @@
+"""One simulated market with one agent in it, driven by a script of (second, what happens)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from agent.actions import Hook, World
+from agent.deadline import Learner
+from agent.fleet import Fleet
+from agent.journal import Journal, Reader, metadata
+from agent.loader import Sources
+from agent.market.model import JobId, Price
+from agent.memory import Memory
+from agent.offering import Offering
+from agent.offers import OfferRules
+from agent.policy import PolicyRules
+from agent.ports import Account
+from agent.service import Agent, Rules
+from cloud.model import Region
+from devnet.simulation import loop
+from devnet.simulation.cloud import SimCloud, SimImages
+from devnet.simulation.faults import Weather
+from devnet.simulation.market import REGISTRY, US, SimMarket, SimWitness
+
+HOME = Region("us-east-1")
+TYPE = "us-east-1/c6a.xlarge"
+PRICES = {TYPE: Price(10**12)}
+
+Step = tuple[float, Callable[["Simulation"], None]]
+
+
+class MortalJournal(Journal):
+    """A journal whose process can be killed: what was not committed by then never is."""
+
+    dead = False
+
+    def flush(self) -> bool:
+        return False if self.dead else super().flush()
+
+
+def default_rules() -> Rules:
+    rules = Rules()
+    lifecycle = rules.lifecycle
+    rules.lifecycle = type(lifecycle)(
+        policy=PolicyRules(prices=PRICES),
+        bootstrap=lifecycle.bootstrap,
+        enclave=lifecycle.enclave,
+        health=lifecycle.health,
+        ending=lifecycle.ending,
+    )
+    return rules
+
+
+@dataclass
+class Simulation:
+    """`run` plays a script and returns what was done, as (second, text)."""
+
+    seed: int = 0
+    rules: Rules = field(default_factory=default_rules)
+    offer_rules: OfferRules = field(default_factory=OfferRules)
+    with_witness: bool = False
+    hook: Hook = lambda when, name: None
+    setup: Callable[[Simulation], None] = lambda simulation: None
+    done: list[tuple[float, str]] = field(default_factory=list)
+
+    def run(self, script: Sequence[Step], until: float) -> list[tuple[float, str]]:
+        """Play `script` in virtual time until second `until`."""
+        return loop.run(self._run(script, until))
+
+    async def _run(self, script: Sequence[Step], until: float) -> list[tuple[float, str]]:
+        self._build()
+        self.setup(self)
+        miner = asyncio.create_task(self.market.mine_for_ever())
+        self.start()
+        for second, happens in sorted(script, key=lambda step: step[0]):
+            await self._until(second)
+            happens(self)
+        await self._until(until)
+        self.kill()
+        miner.cancel()
+        return self.done
+
+    async def _until(self, second: float) -> None:
+        left = loop.START + second - self.clock.now()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    def _build(self) -> None:
+        self.clock = loop.VirtualClock(asyncio.get_running_loop())
+        self.weather = Weather(self.clock, random.Random(self.seed))  # noqa: S311 - repeatable
+        self.market = SimMarket(self.clock, self.weather, done=self._note)
+        self.market.offers.update(PRICES)
+        self.cloud = SimCloud(self.clock, self.weather, done=self._note)
+        self.images = SimImages(self.clock, self.weather, done=self._note)
+        self.witness = SimWitness(self.market, self.weather) if self.with_witness else None
+        self.engine = new_engine()
+
+    def _note(self, text: str) -> None:
+        self.done.append((round(self.clock.now() - loop.START, 1), text))
+
+    # The agent's process.
+
+    def start(self, *, lose_journal: bool = False) -> None:
+        """A new process: nothing in memory, the journal as it was left, or lost."""
+        if lose_journal:
+            self.engine = new_engine()
+        self.journal = MortalJournal(self.engine)
+        memory = Memory()
+        account = Account(1, REGISTRY, US)
+        fleet = Fleet(self.cloud, self.cloud, self.clock, account)
+        world = World(
+            cloud=self.cloud,
+            mailbox=self.cloud,
+            images=self.images,
+            attester=self.cloud,
+            transactor=self.market,
+            clock=self.clock,
+            journal=self.journal,
+            memory=memory,
+            fleet=fleet,
+            learner=Learner(),
+            hook=self.hook,
+        )
+        sources = Sources(
+            account, self.market, self.witness, self.cloud, fleet, memory, self.clock, (HOME,)
+        )
+        offering = Offering(
+            self.market,
+            self.cloud,
+            self.market,
+            self.clock,
+            self.journal,
+            self.rules.lifecycle.policy.prices,
+            self.offer_rules,
+        )
+        self.agent = Agent(sources, world, self.market, Reader(self.engine), offering, self.rules)
+        self.process = asyncio.create_task(self.agent.run(), name="agent")
+
+    def kill(self) -> None:
+        """kill -9: nothing more is written, nothing more is called."""
+        self.journal.dead = True
+        self.process.cancel()
+        for task in self.agent.tasks():
+            task.cancel()
+
+    def restart_in(self, seconds: float, *, lose_journal: bool = False) -> None:
+        """Kill now, start again later."""
+        self.kill()
+        asyncio.get_running_loop().call_later(
+            seconds, lambda: self.start(lose_journal=lose_journal)
+        )
+
+    def order(self, kind: str, job: int | None = None) -> None:
+        """What the operator's CLI writes into the journal."""
+        Reader(self.engine).order(
+            self.clock.now(), kind, None if job is None else JobId(job), "test"
+        )
+
+    def events(self, job: int) -> list[str]:
+        """The names on a job's timeline."""
+        self.journal.flush()
+        return [event.name for event in Reader(self.engine).timeline(JobId(job))]
+
+    def left_in_aws(self) -> list[str]:
+        """What the job's end should have removed."""
+        live = [m.id for m in self.cloud.machines.values() if m.ends_at == float("inf")]
+        return [*live, *sorted(self.cloud.mail), *(sha for _, sha in sorted(self.cloud.bucket))]
+
+
+def new_engine() -> sa.Engine:
+    """A journal in memory, its schema made at once."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    metadata.create_all(engine)
+    return engine
