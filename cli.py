@@ -10,8 +10,9 @@ import sys
 
 import typer
 
-from commands import attestation, contracts, devnet, image
+from commands import attestation, contracts, devnet, image, service
 from commands.demo import demo
+from commands.init import init
 from faults import Fault
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app.add_typer(contracts.app, name="contracts")
 app.add_typer(attestation.app, name="attestation")
 app.add_typer(image.app, name="image")
 app.add_typer(devnet.app, name="devnet")
+app.add_typer(service.app, name="service")
+app.command()(init)
 app.command()(demo)
 
 

@@ -11,6 +11,7 @@ from agent.config.model import Config
 
 Finding = tuple[tuple[str | int, ...], str]
 
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d\Z")
 _TYPE = re.compile(r"[a-z]{2}(-[a-z]+)+-\d/[a-z0-9-]+\.[a-z0-9-]+\Z")
 _FORWARD = re.compile(r"(\d{1,5}):(\d{1,9})\Z")
 _EGRESS = re.compile(r"\d{1,9}=[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:(\d{1,5})\Z")
@@ -47,6 +48,9 @@ def _wallet(config: Config) -> Iterator[Finding]:
 def _aws(config: Config) -> Iterator[Finding]:
     if not config.aws.regions:
         yield ("aws", "regions"), "names no region"
+    for region in config.aws.regions:
+        if not _REGION.match(region):
+            yield ("aws", "regions"), f"{region!r} is not a region such as 'us-east-1'"
     if config.aws.ami.startswith("ami-") and len(config.aws.regions) > 1:
         yield ("aws", "ami"), "an AMI id is of one region, but aws.regions has several; use a name"
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,20}", config.aws.bucket_prefix):

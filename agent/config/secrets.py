@@ -70,11 +70,19 @@ def locate(reference: str, base: Path, environ: Mapping[str, str] = os.environ) 
     if directory := environ.get(DIRECTORY_VARIABLE):
         places = [Path(directory) / name, Path(directory) / f"{DIRECTORY_ID}_{name}", *places]
     for place in places:
-        if place.is_file():
+        if _is_there(place):
             return place
     raise UsageFault(
         f"{reference}: not found as {' or '.join(map(str, places))}; put the file there"
     )
+
+
+def _is_there(place: Path) -> bool:
+    """The service may not look into the operator's folder; to it, nothing is there."""
+    try:
+        return place.is_file()
+    except PermissionError:
+        return False
 
 
 def read_secret(path: Path) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.config import ConfigFault, parse
 from agent.config.fields import KEY, key_of, setting_of
@@ -86,3 +88,9 @@ def _sections() -> list[type[Any]]:
         for field in dataclasses.fields(Config)
         if dataclasses.is_dataclass(getattr(Config(), field.name))
     ]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_template__any_text_as_an_answer__reads_back_the_same(text: str) -> None:
+    written = render({"": {"state_dir": text}})
+    assert tomllib.loads(written)["state_dir"] == text

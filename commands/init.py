@@ -1,0 +1,119 @@
+"""`oyster-provider init`: asks what it needs and writes the commented configuration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commands.terminal import DryRunOption, JsonOption, print_json
+from faults import UsageFault
+
+
+def init(
+    file: Annotated[
+        Path, typer.Argument(help="Where to write it; an existing file stays as it is.")
+    ] = Path("/etc/oyster-provider/config.toml"),
+    chain_id: Annotated[int | None, typer.Option(help="The chain's id.")] = None,
+    registry: Annotated[str | None, typer.Option(help="The market's contract.")] = None,
+    rpc_url: Annotated[
+        list[str] | None, typer.Option(help="A JSON-RPC node, best first; repeat it.")
+    ] = None,
+    region: Annotated[list[str] | None, typer.Option(help="An AWS region; repeat it.")] = None,
+    offer: Annotated[
+        list[str] | None,
+        typer.Option(help="REGION/TYPE=PRICE, such as us-east-1/c6a.xlarge=0.17/h; repeat it."),
+    ] = None,
+    keystore: Annotated[str | None, typer.Option(help="Keystore file or credential:NAME.")] = None,
+    password: Annotated[str | None, typer.Option(help="Its password's file or credential.")] = None,
+    key_file: Annotated[str | None, typer.Option(help="Raw key file instead, for tests.")] = None,
+    kms_key: Annotated[str | None, typer.Option(help="KMS key id instead.")] = None,
+    state_dir: Annotated[str | None, typer.Option(help="Folder of journal and images.")] = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented configuration, mode 0600, after checking it. Asks for what is not given."""
+    from agent.config import parse
+    from agent.config.template import render, write
+
+    ask = _Asker(sys.stdin.isatty())
+    answers: dict[str, dict[str, Any]] = {
+        "": {"state_dir": state_dir} if state_dir else {},
+        "chain": {
+            "chain_id": ask("Chain id", "--chain-id", chain_id, convert=_whole),
+            "registry": ask("Address of the market's contract", "--registry", registry),
+            "rpc_urls": ask("JSON-RPC URLs, best first", "--rpc-url", rpc_url, convert=_many),
+        },
+        "wallet": _wallet(ask, keystore, password, key_file, kms_key),
+        "aws": {"regions": ask("AWS regions", "--region", region, convert=_many)},
+    }
+    offers = ask(
+        "Offers (REGION/TYPE=PRICE), or empty", "--offer", offer, convert=_many, optional=True
+    )
+    text = render(answers, [_offer(item) for item in offers])
+    parse(text, name=str(file), base=file.absolute().parent)
+    if dry_run:
+        typer.echo(text, nl=False)
+        return
+    write(file, text)
+    if as_json:
+        print_json({"config": str(file)})
+    else:
+        typer.echo(f"wrote {file}; look it over, then: oyster-provider doctor --config {file}")
+
+
+class _Asker:
+    """Takes what was given, else asks a person, else says which option is missing."""
+
+    def __init__(self, person: bool) -> None:
+        self._person = person
+
+    def __call__(
+        self,
+        question: str,
+        option: str,
+        given: Any,
+        *,
+        convert: Callable[[str], Any] = str,
+        optional: bool = False,
+    ) -> Any:
+        if given is not None and given != []:
+            return given
+        if not self._person:
+            if optional:
+                return convert("")
+            raise UsageFault(f"{option} is missing, and nobody is there to ask")
+        return convert(typer.prompt(question, default="" if optional else None, err=True))
+
+
+def _wallet(
+    ask: _Asker, keystore: str | None, password: str | None, key_file: str | None, kms: str | None
+) -> dict[str, str]:
+    if kms:
+        return {"kms_key_id": kms}
+    if key_file:
+        return {"key_file": key_file}
+    return {
+        "keystore_file": ask("Keystore (a file or credential:NAME)", "--keystore", keystore),
+        "password_file": ask("Its password (a file or credential:NAME)", "--password", password),
+    }
+
+
+def _whole(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise UsageFault(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _many(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def _offer(text: str) -> dict[str, str]:
+    kind, equals, price = text.partition("=")
+    if not equals:
+        raise UsageFault(f"--offer {text}: write REGION/TYPE=PRICE, us-east-1/c6a.xlarge=0.17/h")
+    return {"type": kind, "price": price}

@@ -1,0 +1,101 @@
+"""`init` through the real program."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.config import load
+
+from .program import ROOT, oyster
+
+pytestmark = pytest.mark.integration
+
+REGISTRY = "0x" + "11" * 20
+ANSWERS = (
+    "--chain-id", "42161", "--registry", REGISTRY, "--rpc-url", "https://a.example",
+    "--region", "us-east-1", "--keystore", "credential:keystore",
+    "--password", "credential:password",
+    "--offer", "us-east-1/c6a.xlarge=0.17/h",
+)  # fmt: skip
+
+
+def test_init__everything_given__writes_a_private_file_once(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    done = oyster("init", file, *ANSWERS, "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"config": str(file)}), done.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert load(file, {}).offers[0].instance_type == "c6a.xlarge"
+    before = file.read_bytes()
+    again = oyster("init", file, *ANSWERS)
+    assert again.returncode == 3
+    assert again.stderr.startswith(f"error: {file} is there already")
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("--registry", "0x12"), "'0x12' is not an address"),
+        (("--chain-id", "0"), "chain.chain_id: 0 is not between"),
+        (("--offer", "c6a.xlarge"), "write REGION/TYPE=PRICE"),
+        (("--offer", "eu-west-1/c6a.xlarge=1/h"), "eu-west-1 is not in aws.regions"),
+        (("--offer", "us-east-1/c6a.xlarge=1/fortnight"), "is not a price such as"),
+        (("--rpc-url", "ftp://x"), "not a URL that starts with http"),
+        (("--region", 'us"\nevil = 1'), "is not a region such as"),
+    ],
+)
+def test_init__bad_answers__write_nothing(
+    tmp_path: Path, changed: tuple[str, str], said: str
+) -> None:
+    file = tmp_path / "config.toml"
+    done = oyster("init", file, *ANSWERS, *changed)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
+    assert not file.exists()
+
+
+def test_init__dry_run__shows_the_file_and_writes_none(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    done = oyster("init", file, *ANSWERS, "--dry-run")
+    assert "chain_id = 42161" in done.stdout
+    assert not file.exists()
+
+
+def test_init__nobody_to_ask__names_the_missing_option(tmp_path: Path) -> None:
+    done = oyster("init", tmp_path / "c.toml", "--chain-id", "1")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: --registry is missing, and nobody is there to ask\n",
+    )
+
+
+def test_init__a_person_answers__the_file_has_it(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    lines = ("42161", REGISTRY, "https://a.example, https://b.example", "keystore.json",
+             "password.txt", "us-east-1", "us-east-1/c6a.xlarge=0.17/h")  # fmt: skip
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", "init", str(file)],
+        cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, close_fds=True,
+    ) as process:  # fmt: skip
+        os.close(slave)
+        os.write(master, "".join(f"{line}\n" for line in lines).encode())
+        shown = b""
+        while process.poll() is None or select.select([master], [], [], 0)[0]:
+            try:
+                shown += os.read(master, 4096)
+            except OSError:
+                break
+    os.close(master)
+    assert process.returncode == 0, shown.decode()
+    config = load(file, {})
+    assert [str(url) for url in config.chain.rpc_urls] == ["https://a.example", "https://b.example"]
+    assert config.wallet.keystore_file == "keystore.json"
