@@ -1,0 +1,254 @@
+"""Several nodes as one: ordered, with failover, one chain id, and a second opinion.
+
+The first endpoint of the configuration answers while it is well. One that fails rests, twice as
+long each time; one that falls behind the others waits at the end of the line. An endpoint is asked
+its chain id before it is used and again after every failure, since what stands behind a name
+can change; at start a differing one stops the agent, later it is set aside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from agent.chain.rpc import EndpointDown, Json, NodeRefused, Request, Rpc, SecretUrl
+from agent.ports import Clock
+from faults import MustStop, RetryLater, TryElsewhere, UsageFault
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+MAX_REST_SECONDS = 60.0  # a dead endpoint is tried again once a minute
+WRONG_CHAIN_REST_SECONDS = 300.0
+MAX_LAG_BLOCKS = 12  # 3 s on a chain of 0.25 s, 2.4 minutes on one of 12 s
+
+
+class NoEndpoint(RetryLater):
+    """No endpoint answers now."""
+
+
+class Disagreement(RetryLater):
+    """Two endpoints gave different answers to the same read; do nothing that can't be undone."""
+
+
+@dataclass
+class Node:
+    """An endpoint and how it has been doing."""
+
+    rpc: Rpc
+    admitted: bool = False  # its chain id was checked since its last failure
+    failures: int = 0
+    rests_until: float = 0.0
+    height: int | None = None  # at the last probe
+
+    def __repr__(self) -> str:
+        return f"Node({self.rpc.url}, failures={self.failures}, height={self.height})"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One endpoint, for status and doctor; `name` is redacted."""
+
+    name: str
+    usable: bool
+    lag_blocks: int | None
+    failures: int
+
+
+class Endpoints:
+    """A Reader over all endpoints. Build with `await Endpoints.open(...)`."""
+
+    def __init__(
+        self, nodes: Sequence[Node], chain_id: int, clock: Clock, max_lag_blocks: int
+    ) -> None:
+        self.chain_id = chain_id
+        self._nodes = list(nodes)
+        self._clock = clock
+        self._max_lag = max_lag_blocks
+
+    @classmethod
+    async def open(
+        cls,
+        urls: Sequence[str],
+        clock: Clock,
+        *,
+        chain_id: int | None = None,
+        max_lag_blocks: int = MAX_LAG_BLOCKS,
+        timeout_seconds: float = 10.0,
+    ) -> Endpoints:
+        """Ask every endpoint for its chain id. Those that don't answer are asked again later.
+
+        Raises MustStop when two differ, or one from `chain_id`; NoEndpoint when none answers.
+        """
+        if not urls:
+            raise UsageFault("no RPC endpoint is configured; name at least one URL")
+        nodes = [Node(Rpc(SecretUrl(url), timeout_seconds=timeout_seconds)) for url in urls]
+        endpoints = cls(nodes, chain_id or 0, clock, max_lag_blocks)
+        try:
+            await endpoints._agree_on_chain(chain_id)
+        except BaseException:
+            await endpoints.close()
+            raise
+        return endpoints
+
+    async def _agree_on_chain(self, expected: int | None) -> None:
+        answers = await asyncio.gather(*(self._ask_chain_id(node) for node in self._nodes))
+        said = {node.rpc.url: each for node, each in zip(self._nodes, answers, strict=True) if each}
+        if not said:
+            raise NoEndpoint(f"none of {len(self._nodes)} RPC endpoints answers")
+        ids = set(said.values()) | ({expected} if expected else set())
+        if len(ids) > 1:
+            told = ", ".join(f"{url} says {each}" for url, each in said.items())
+            wanted = f"; expected {expected}" if expected else ""
+            raise MustStop(f"RPC endpoints are not on one chain: {told}{wanted}")
+        self.chain_id = ids.pop()
+        for node, answer in zip(self._nodes, answers, strict=True):
+            node.admitted = answer is not None
+
+    async def _ask_chain_id(self, node: Node) -> int | None:
+        try:
+            return _integer(await node.rpc.call("eth_chainId"))
+        except TryElsewhere as fault:
+            self._failed(node, fault)
+            return None
+
+    async def close(self) -> None:
+        await asyncio.gather(*(node.rpc.close() for node in self._nodes))
+
+    @property
+    def count(self) -> int:
+        return len(self._nodes)
+
+    def health(self) -> list[Health]:
+        best = self._best_height()
+        return [
+            Health(
+                str(node.rpc.url),
+                node.admitted and not self._rests(node),
+                None if node.height is None else best - node.height,
+                node.failures,
+            )
+            for node in self._nodes
+        ]
+
+    # Reading
+
+    async def call(self, method: str, *params: Json) -> Json:
+        return await self._first(lambda rpc: rpc.call(method, *params))
+
+    async def batch(self, requests: Sequence[Request]) -> list[Json]:
+        return await self._first(lambda rpc: rpc.batch(requests))
+
+    async def _first(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
+        """The first answer down the line. Raises the first refusal when all have refused."""
+        refusal: NodeRefused | None = None
+        for node in self._line():
+            try:
+                return await self._ask(node, read)
+            except NodeRefused as refused:
+                refusal = refusal or refused
+            except TryElsewhere:
+                continue
+        if refusal is not None:
+            raise refusal
+        raise NoEndpoint(f"none of {len(self._nodes)} RPC endpoints answers")
+
+    async def _ask(self, node: Node, read: Callable[[Rpc], Awaitable[T]]) -> T:
+        await self._admit(node)
+        try:
+            answer = await read(node.rpc)
+        except EndpointDown as fault:
+            self._failed(node, fault)
+            raise
+        node.failures = 0
+        return answer
+
+    async def _admit(self, node: Node) -> None:
+        if node.admitted:
+            return
+        said = await self._ask_chain_id(node)
+        if said is None:
+            raise EndpointDown(f"{node.rpc.url} does not tell its chain")
+        if said != self.chain_id:
+            node.rests_until = self._clock.now() + WRONG_CHAIN_REST_SECONDS
+            log.error("chain.endpoint_on_wrong_chain", endpoint=str(node.rpc.url), chain_id=said)
+            raise EndpointDown(f"{node.rpc.url} is on chain {said}, not {self.chain_id}")
+        node.admitted = True
+
+    def _failed(self, node: Node, fault: TryElsewhere) -> None:
+        node.failures += 1
+        node.admitted = False
+        asked = fault.after_seconds if isinstance(fault, EndpointDown) else None
+        rest = asked or min(MAX_REST_SECONDS, 2.0 ** min(node.failures, 10))
+        node.rests_until = self._clock.now() + rest
+        log.warning("chain.endpoint_failed", endpoint=str(node.rpc.url), error=str(fault))
+
+    def _rests(self, node: Node) -> bool:
+        return self._clock.now() < node.rests_until
+
+    def _lags(self, node: Node) -> bool:
+        return node.height is not None and self._best_height() - node.height > self._max_lag
+
+    def _best_height(self) -> int:
+        return max((node.height for node in self._nodes if node.height is not None), default=0)
+
+    def _line(self) -> list[Node]:
+        """Well ones as configured, then laggards, then, rather than nothing, those that rest."""
+        return sorted(self._nodes, key=lambda node: (self._rests(node), self._lags(node)))
+
+    # Comparing
+
+    async def probe(self) -> None:
+        """Ask every endpoint that doesn't rest for its height, so that laggards are known."""
+        await asyncio.gather(*(self._measure(n) for n in self._nodes if not self._rests(n)))
+
+    async def _measure(self, node: Node) -> None:
+        try:
+            node.height = _integer(await self._ask(node, lambda rpc: rpc.call("eth_blockNumber")))
+        except TryElsewhere:
+            node.height = None
+
+    async def confirmed_elsewhere(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
+        """`read` at two different endpoints that must agree; at the only one where there is one.
+
+        For what can't be undone. Read at a block's hash, or two honest nodes will differ.
+        Raises Disagreement, or NoEndpoint when several are configured and fewer than two answer.
+        """
+        answers: list[T] = []
+        for node in self._line():
+            try:
+                answers.append(await self._ask(node, read))
+            except TryElsewhere:
+                continue
+            if len(answers) == min(2, len(self._nodes)):
+                break
+        if len(answers) < min(2, len(self._nodes)):
+            raise NoEndpoint(f"{len(answers)} of {len(self._nodes)} RPC endpoints answer; two must")
+        if any(answer != answers[0] for answer in answers):
+            raise Disagreement("two RPC endpoints differ on the same read at the same block")
+        return answers[0]
+
+    async def everywhere(self, method: str, *params: Json) -> list[Json | TryElsewhere]:
+        """The same request at every endpoint that doesn't rest: each result, or why there is none.
+
+        Raises CallReverted when one says so.
+        """
+        nodes = [node for node in self._nodes if not self._rests(node)] or self._nodes
+        return await asyncio.gather(*(self._try(node, method, *params) for node in nodes))
+
+    async def _try(self, node: Node, method: str, *params: Json) -> Json | TryElsewhere:
+        try:
+            return await self._ask(node, lambda rpc: rpc.call(method, *params))
+        except TryElsewhere as fault:
+            return fault
+
+
+def _integer(value: Json) -> int:
+    try:
+        return int(value, 16)
+    except (TypeError, ValueError):
+        raise EndpointDown(f"a node answers {str(value)[:20]!r} where a number should be") from None

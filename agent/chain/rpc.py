@@ -1,0 +1,251 @@
+"""JSON-RPC with one node over HTTP: requests, batches, and errors named by what to do.
+
+A node's URL usually carries an API key. It is kept in a `SecretUrl`, which shows only scheme,
+host and port; nothing raised or logged here has more. No failover here: see endpoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+
+from faults import Refused, TryElsewhere, UsageFault
+
+Json = Any  # what json.loads gives; every reader checks the shape it needs
+
+TIMEOUT_SECONDS = 10.0  # of one HTTP exchange; public nodes answer wide eth_getLogs in 2-5 s
+MAX_ANSWER_BYTES = 32 * 2**20  # 1,000 jobs are about 1.2 MiB; more is a mistake or an attack
+BATCH_LIMIT = 100  # requests in one HTTP exchange: what public nodes commonly take
+
+REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
+_AUTH_OR_RATE = (401, 403, 429)  # the node answers nobody like us now, whatever the request
+_SECRET_LEAST = 6  # shorter pieces of a URL are words like "v3" or "rpc", not keys
+
+
+class EndpointDown(TryElsewhere):
+    """This node didn't answer, or not in JSON-RPC; another may, at once."""
+
+    def __init__(self, message: str, *, after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
+class NodeRefused(TryElsewhere):
+    """The node answered with an error that is not a revert: lagging, limited, or unable."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class CallReverted(Refused):
+    """The contract said no. `reason` is its revert string, or what stands for one."""
+
+    def __init__(self, reason: str, data: str = "0x") -> None:
+        super().__init__(f"the contract reverts: {reason}")
+        self.reason, self.data = reason, data
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    params: tuple[Json, ...] = ()
+
+
+class Reader(Protocol):
+    """Anything that answers JSON-RPC: one node, or all endpoints with failover."""
+
+    async def call(self, method: str, *params: Json) -> Json:
+        """The result. Raises CallReverted, NodeRefused, EndpointDown or RetryLater."""
+        ...
+
+    async def batch(self, requests: Sequence[Request]) -> list[Json]:
+        """Results in order, all from one node; the first error is raised."""
+        ...
+
+
+class SecretUrl:
+    """A URL that never shows its user, path and query: str and repr are `https://host/…`."""
+
+    __slots__ = ("_parts", "_reveal")
+
+    def __init__(self, url: str, schemes: Sequence[str] = ("http", "https")) -> None:
+        self._reveal = url.strip()
+        self._parts: SplitResult = urlsplit(self._reveal)
+        if self._parts.scheme not in schemes or not self._has_host():
+            raise UsageFault(
+                f"an RPC URL must begin with one of {', '.join(schemes)}:// and a host"
+            )
+
+    def _has_host(self) -> bool:
+        try:
+            return bool(self._parts.hostname) and self._parts.port != 0
+        except ValueError:
+            return False
+
+    def reveal(self) -> str:
+        """The whole URL, for the connection alone."""
+        return self._reveal
+
+    def redact(self, text: str) -> str:
+        """`text` without the secret pieces of this URL: nodes echo keys in their errors."""
+        parts = (self._parts.username, self._parts.password, self._parts.path, self._parts.query)
+        pieces = {piece for part in parts for piece in re.split(r"[/&=]", part or "")}
+        for piece in sorted(pieces, key=len, reverse=True):
+            if len(piece) >= _SECRET_LEAST:
+                text = text.replace(piece, "…")
+        return text
+
+    def __str__(self) -> str:
+        port = f":{self._parts.port}" if self._parts.port else ""
+        rest = "/…" if self._parts.path.strip("/") or self._parts.query else ""
+        return f"{self._parts.scheme}://{self._parts.hostname}{port}{rest}"
+
+    def __repr__(self) -> str:
+        return f"SecretUrl({self})"
+
+
+class _NoUrls(logging.Filter):
+    """httpx logs each request's whole URL at INFO; this leaves scheme and host."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                f"{arg.scheme}://{arg.host}/…" if isinstance(arg, httpx.URL) else arg
+                for arg in record.args
+            )
+        return True
+
+
+logging.getLogger("httpx").addFilter(_NoUrls())
+
+
+class Rpc:
+    """One node. `batch_limit` shrinks by itself at a node that takes less in one exchange."""
+
+    def __init__(self, url: SecretUrl, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.url = url
+        self.batch_limit = BATCH_LIMIT
+        self._timeout = timeout_seconds
+        self._client = httpx.AsyncClient(timeout=timeout_seconds)
+
+    def __repr__(self) -> str:
+        return f"Rpc({self.url})"
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def call(self, method: str, *params: Json) -> Json:
+        body = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
+        return self._result(await self._exchange(body), method)
+
+    async def batch(self, requests: Sequence[Request]) -> list[Json]:
+        results: list[Json] = []
+        while len(results) < len(requests):
+            part = requests[len(results) : len(results) + self.batch_limit]
+            try:
+                results += await self._batch(part)
+            except NodeRefused:
+                if len(part) == 1:
+                    raise
+                self.batch_limit = len(part) // 2
+        return results
+
+    async def _batch(self, requests: Sequence[Request]) -> list[Json]:
+        if len(requests) == 1:
+            return [await self.call(requests[0].method, *requests[0].params)]
+        body = [
+            {"jsonrpc": "2.0", "id": number, "method": each.method, "params": each.params}
+            for number, each in enumerate(requests)
+        ]
+        answer = await self._exchange(body)
+        if not isinstance(answer, list):
+            self._result(answer, "batch")
+            raise EndpointDown(f"{self.url} answered a batch with no list")
+        by_id = {each.get("id"): each for each in answer if isinstance(each, dict)}
+        return [self._result(by_id.get(n), each.method) for n, each in enumerate(requests)]
+
+    def _result(self, answer: Json, method: str) -> Json:
+        if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
+            raise EndpointDown(f"{self.url} gave no JSON-RPC answer to {method}")
+        error = answer.get("error")
+        if error is None:
+            return answer.get("result")
+        error = error if isinstance(error, dict) else {"message": str(error)}
+        code, data = error.get("code", 0), error.get("data")
+        message = self.url.redact(str(error.get("message", "no reason given")))[:200]
+        if code in REVERTED:
+            raise CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
+        raise NodeRefused(f"{self.url} refuses {method}: {message} (code {code})", code)
+
+    async def _exchange(self, body: Json) -> Json:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return self._parse(*await self._post(body))
+        except TimeoutError:
+            raise EndpointDown(f"{self.url} did not answer in {self._timeout:g} s") from None
+        except httpx.HTTPError as broken:
+            # "from None": the original carries the request, and with it the whole URL.
+            raise EndpointDown(f"{self.url}: {type(broken).__name__}") from None
+
+    async def _post(self, body: Json) -> tuple[httpx.Response, bytes]:
+        received = bytearray()
+        async with self._client.stream("POST", self.url.reveal(), json=body) as response:
+            async for chunk in response.aiter_bytes():
+                received += chunk
+                if len(received) > MAX_ANSWER_BYTES:
+                    raise NodeRefused(f"{self.url} answers more than {MAX_ANSWER_BYTES} bytes")
+        return response, bytes(received)
+
+    def _parse(self, response: httpx.Response, received: bytes) -> Json:
+        if response.status_code in _AUTH_OR_RATE or response.status_code >= 500:
+            raise EndpointDown(
+                f"{self.url} answers HTTP {response.status_code}",
+                after_seconds=_retry_after(response),
+            )
+        try:
+            answer = json.loads(received)
+        except ValueError:
+            answer = None
+        if response.status_code >= 400 and not (isinstance(answer, dict) and "error" in answer):
+            raise NodeRefused(f"{self.url} answers HTTP {response.status_code}")
+        if answer is None:
+            raise EndpointDown(f"{self.url} answers no JSON")
+        return answer
+
+
+def revert_reason(data: Json) -> str:
+    """The text of `Error(string)`, the code of `Panic(uint256)`, else the raw data.
+
+    Whatever else a node or contract puts there, this gives a short printable text.
+    """
+    raw = _bytes(data)
+    if raw[:4] == b"\x08\xc3\x79\xa0" and len(raw) >= 68:
+        length = int.from_bytes(raw[36:68], "big")
+        return raw[68 : 68 + min(length, 200)].decode("utf-8", "backslashreplace")
+    if raw[:4] == b"\x4e\x48\x7b\x71" and len(raw) >= 36:
+        return f"panic 0x{int.from_bytes(raw[4:36], 'big'):x}"
+    return f"0x{raw[:64].hex()}" if raw else "without a reason"
+
+
+def _bytes(data: Json) -> bytes:
+    text = data.get("data") if isinstance(data, dict) else data
+    if not isinstance(text, str):
+        return b""
+    try:
+        return bytes.fromhex(text.removeprefix("Reverted ").removeprefix("0x"))
+    except ValueError:
+        return b""
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), 300.0) if text.isascii() and text.isdigit() else None

@@ -1,0 +1,153 @@
+"""The provider's key: in a keystore, in a file of mode 0600, or elsewhere behind `Signer`.
+
+A signer gives signatures and an address; the key itself is in no repr, error or log. The signer
+over AWS KMS, whose key is never on this host, is in agent.chain.kms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, Protocol
+
+from eth_account import Account
+from eth_keys.datatypes import PrivateKey
+from eth_utils.exceptions import ValidationError
+
+from agent.chain.encoding import Signature
+from agent.market.model import Address, address
+from faults import Refused, UsageFault
+
+SCRYPT_COST = 2**17  # 0.4 s and 128 MiB to try one password, as EIP-2335 keystores have it
+_MAX_FILE_BYTES = 65_536
+
+
+class Signer(Protocol):
+    """What transactions need of a wallet."""
+
+    @property
+    def address(self) -> Address: ...
+
+    async def sign(self, digest: bytes) -> Signature:
+        """Sign 32 bytes. Raises RetryLater when the key is elsewhere and does not answer."""
+        ...
+
+
+class LocalSigner:
+    """A key in this process's memory."""
+
+    __slots__ = ("_key", "address")
+
+    def __init__(self, key: bytes) -> None:
+        try:
+            self._key = PrivateKey(key)
+            self.address = Address(self._key.public_key.to_checksum_address())
+        except (ValidationError, ValueError):
+            raise Refused("this is not a secp256k1 private key of 32 bytes") from None
+
+    def __repr__(self) -> str:
+        return f"LocalSigner({self.address})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a signer is not to be pickled")
+
+    async def sign(self, digest: bytes) -> Signature:
+        made = self._key.sign_msg_hash(digest)
+        return Signature(made.v, made.r, made.s)
+
+    def to_keystore(self, password: str, cost: int = SCRYPT_COST) -> dict[str, Any]:
+        """The key as an encrypted JSON keystore (Web3 secret storage, version 3)."""
+        sealed: dict[str, Any] = Account.encrypt(self._key.to_bytes(), password, iterations=cost)
+        return sealed
+
+    def to_hex(self) -> str:
+        """The key itself, for a raw key file alone."""
+        return self._key.to_hex()
+
+
+def new_signer() -> LocalSigner:
+    return LocalSigner(os.urandom(32))
+
+
+def open_keystore(path: Path, password: str) -> LocalSigner:
+    """Raises UsageFault: no keystore, or another password."""
+    sealed = _keystore(path)
+    try:
+        return LocalSigner(bytes(Account.decrypt(sealed, password)))
+    except (ValueError, TypeError, KeyError, NotImplementedError):
+        raise UsageFault(
+            f"{path} does not open: the password is another, or it is damaged"
+        ) from None
+
+
+def open_raw(path: Path) -> LocalSigner:
+    """A file of 64 hex digits, 0x before them or not, that nobody but its owner can read.
+
+    Raises UsageFault: readable by others, someone else's, or not a key.
+    """
+    text = read_secret(path)
+    try:
+        return LocalSigner(bytes.fromhex(text.removeprefix("0x")))
+    except (ValueError, Refused):
+        raise UsageFault(f"{path} holds no private key: 64 hex digits") from None
+
+
+def keystore_address(path: Path) -> Address:
+    """The address a keystore says it is for, without opening it. Raises UsageFault."""
+    return address(str(_keystore(path).get("address", "")))
+
+
+def _keystore(path: Path) -> dict[str, Any]:
+    try:
+        sealed = json.loads(_read(path))
+    except ValueError:
+        sealed = None
+    if not isinstance(sealed, dict) or not {"crypto", "Crypto"} & sealed.keys():
+        raise UsageFault(f"{path} is not a JSON keystore")
+    return sealed
+
+
+def read_secret(path: Path) -> str:
+    """The first line of a file that only its owner can read. Raises UsageFault with the chmod."""
+    try:
+        about = path.stat()
+    except OSError as broken:
+        raise UsageFault(f"cannot read {path}: {broken.strerror}") from None
+    if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageFault(f"{path} can be read by others; run: chmod 600 {path}")
+    if about.st_uid not in (os.geteuid(), 0):
+        raise UsageFault(f"{path} belongs to another user")
+    return _read(path).partition("\n")[0].strip()
+
+
+def read_credential(name: str) -> str:
+    """A systemd credential (LoadCredential=), which only this service can read.
+
+    Raises UsageFault: not started by systemd with it.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder or Path(name).name != name:
+        raise UsageFault(f"no systemd credential {name!r}: LoadCredential= it in the unit")
+    return _read(Path(folder) / name).partition("\n")[0].strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
+    except OSError as broken:
+        raise UsageFault(f"cannot read {path}: {broken.strerror}") from None
+
+
+def write_secret(path: Path, text: str) -> None:
+    """A new file of mode 0600. Raises UsageFault when there is one: keys are never overwritten."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as broken:
+        raise UsageFault(f"cannot create {path}: {broken.strerror}") from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
