@@ -1,0 +1,64 @@
+"""What a transaction may cost: EIP-1559 fees under a cap, and gas budgets per job and per day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.chain.encoding import Fees
+from agent.chain.rpc import Json, NodeRefused, Reader, Request
+from agent.market.model import Wei
+from faults import TryElsewhere
+
+GWEI = 10**9
+BASE_FEE_ROOM = 2  # a full block raises the base fee by 1/8: six of them in a row fit
+BUMP_PERCENT = 25  # nodes want 10 % on both fees for a replacement; more gets there sooner
+
+
+@dataclass(frozen=True, slots=True)
+class FeePolicy:
+    """Limits in wei. What is below costs nothing extra: only what the block asks is paid."""
+
+    cap_per_gas: Wei = Wei(200 * GWEI)  # noqa: RUF009 - NewType is no call at run time
+    least_tip: Wei = Wei(GWEI // 100)  # noqa: RUF009
+    per_job: Wei = Wei(10**16)  # noqa: RUF009 - 0.01 of the chain's coin, all sends of a job
+    per_day: Wei = Wei(10**17)  # noqa: RUF009 - 0.1 of it, all transactions of 24 hours
+
+
+def fees_now(base_fee: int, node_tip: int, policy: FeePolicy) -> Fees | None:
+    """Fees for the next blocks; None while even the base fee with the least tip is over the cap."""
+    if base_fee + policy.least_tip > policy.cap_per_gas:
+        return None
+    tip = max(policy.least_tip, min(node_tip, policy.cap_per_gas - base_fee))
+    return Fees(Wei(min(policy.cap_per_gas, BASE_FEE_ROOM * base_fee + tip)), Wei(tip))
+
+
+def raised(old: Fees, market: Fees | None, policy: FeePolicy) -> Fees | None:
+    """Fees that nodes take in place of `old`; None when the cap leaves no room for a raise."""
+    wanted = Fees(_bumped(old.max_fee), _bumped(old.tip))
+    if market is not None:
+        wanted = Fees(max(wanted.max_fee, market.max_fee), max(wanted.tip, market.tip))
+    max_fee = Wei(min(policy.cap_per_gas, wanted.max_fee))
+    tip = Wei(min(max_fee, wanted.tip))
+    enough = all(10 * new >= 11 * was for new, was in ((max_fee, old.max_fee), (tip, old.tip)))
+    return Fees(max_fee, tip) if enough else None
+
+
+def _bumped(fee: Wei) -> Wei:
+    return Wei(fee * (100 + BUMP_PERCENT) // 100 + 1)
+
+
+async def market_fees(reader: Reader, policy: FeePolicy) -> Fees | None:
+    """What the next block would take. Raises RetryLater or TryElsewhere."""
+    block = (await reader.batch([Request("eth_getBlockByNumber", ("latest", False))]))[0]
+    try:
+        tip = _wei(await reader.call("eth_maxPriorityFeePerGas"))
+    except TryElsewhere:
+        tip = policy.least_tip  # not every node has the method
+    return fees_now(_wei((block or {}).get("baseFeePerGas", "0x0")), tip, policy)
+
+
+def _wei(value: Json) -> int:
+    try:
+        return int(value, 16)
+    except (TypeError, ValueError):
+        raise NodeRefused("a node answers no number where a fee should be") from None

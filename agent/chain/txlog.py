@@ -1,0 +1,115 @@
+"""What is kept of every transaction, and what the journal must do to keep it.
+
+A record is written before its transaction is broadcast and carries the signed bytes, so there is
+no crash after which it's unknown what was sent: what is open is looked for and sent again as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from agent.chain.encoding import Fees
+from agent.market.model import Address, JobId, Wei
+
+
+class TxStatus(StrEnum):
+    OPEN = "open"  # recorded; broadcast or about to be
+    MINED = "mined"  # in a block, and succeeded
+    REVERTED = "reverted"  # in a block, and would revert again: never sent again
+    FAILED = "failed"  # in a block and reverted, but would succeed now: may be sent again
+    LOST = "lost"  # another transaction took its nonce: may be sent again
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One signed transaction; those of a record share nonce and call, and differ in fees."""
+
+    hash: str
+    raw: str = field(repr=False)
+    fees: Fees
+    at: float  # unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class TxRecord:
+    """One nonce spent for one key. `send` counts the nonces that a key has taken, from 1."""
+
+    key: str
+    send: int
+    job: JobId | None
+    label: str
+    to: Address
+    data: bytes = field(repr=False)
+    nonce: int
+    gas: int
+    created_at: float
+    attempts: tuple[Attempt, ...]
+    status: TxStatus = TxStatus.OPEN
+    final: bool = False  # what it says can't be undone by a fork any more
+    tx_hash: str = ""  # of the attempt that is in a block
+    block: int = 0
+    fee: Wei = Wei(0)  # noqa: RUF009 - paid, once in a block
+    reason: str = ""
+
+    @property
+    def worst_fee(self) -> int:
+        """Wei: what it cost, or may cost at most while that is open."""
+        if self.status is TxStatus.OPEN:
+            return self.gas * max(attempt.fees.max_fee for attempt in self.attempts)
+        return self.fee
+
+
+class TransactionLog(Protocol):
+    """Kept by the journal, for one account on one chain. Every write is durable on return."""
+
+    def put(self, record: TxRecord) -> None:
+        """Insert, or replace what has this key and send. Raises MustStop when it can't."""
+        ...
+
+    def latest(self, key: str) -> TxRecord | None:
+        """The record of this key with the highest send."""
+        ...
+
+    def unfinished(self) -> Sequence[TxRecord]:
+        """All that are not final, by nonce."""
+        ...
+
+    def highest_nonce(self) -> int | None:
+        """Over all records but lost ones."""
+        ...
+
+    def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
+        """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""
+        ...
+
+
+class MemoryLog:
+    """A log that ends with the process: for one-off commands and tests."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, int], TxRecord] = {}
+
+    def put(self, record: TxRecord) -> None:
+        self.records[(record.key, record.send)] = record
+
+    def latest(self, key: str) -> TxRecord | None:
+        mine = [record for record in self.records.values() if record.key == key]
+        return max(mine, key=lambda record: record.send, default=None)
+
+    def unfinished(self) -> Sequence[TxRecord]:
+        pending = [record for record in self.records.values() if not record.final]
+        return sorted(pending, key=lambda record: record.nonce)
+
+    def highest_nonce(self) -> int | None:
+        live = [r.nonce for r in self.records.values() if r.status is not TxStatus.LOST]
+        return max(live, default=None)
+
+    def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
+        return sum(
+            record.worst_fee
+            for record in self.records.values()
+            if record.created_at >= since and job in (None, record.job)
+        )

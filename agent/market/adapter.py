@@ -1,0 +1,162 @@
+"""One provider's view of the market, as the agent's core asks for it (`agent.ports`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import structlog
+
+from agent import ports
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import Cursor, EventReader
+from agent.chain.head import Head, HeadFollower, HeadTracker
+from agent.chain.transactions import Call, Confirmed, Reverted, Transactions, Waiting
+from agent.market.calls import Calls
+from agent.market.model import Address, BlockRef, Job, JobId, Params, Price
+from agent.market.registry import Market
+from faults import Refused, RetryLater, TryElsewhere, UsageFault
+
+log = structlog.get_logger()
+
+FOLLOW_SECONDS = 1.0  # between two looks at what is in flight
+
+
+class ProviderMarket:
+    """`ports.Market`. Faults that another endpoint might not have leave as RetryLater."""
+
+    def __init__(self, market: Market, tracker: HeadTracker, provider: Address) -> None:
+        self._market = market
+        self._tracker = tracker
+        self._provider = provider
+
+    async def blocks(self) -> ports.Blocks:
+        try:
+            head = await self._tracker.poll()
+        except TryElsewhere as fault:
+            raise RetryLater(str(fault)) from fault
+        return ports.Blocks(head.block, head.finalized)
+
+    async def params(self, at: BlockRef) -> Params:
+        try:
+            return await self._market.params(at)
+        except TryElsewhere as fault:
+            raise RetryLater(str(fault)) from fault
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
+        try:
+            return await self._market.jobs(ids, at) if ids else {}
+        except TryElsewhere as fault:
+            raise RetryLater(str(fault)) from fault
+
+    async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
+        try:
+            return await self._market.jobs_of(self._provider, at)
+        except TryElsewhere as fault:
+            raise RetryLater(str(fault)) from fault
+
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        try:
+            return await self._market.offer(self._provider, instance_type, at)
+        except TryElsewhere as fault:
+            raise RetryLater(str(fault)) from fault
+
+    async def unlocked_stake(self, at: BlockRef) -> int:
+        try:
+            return (await self._market.stake_of(self._provider, at)).unlocked
+        except TryElsewhere as fault:
+            raise RetryLater(str(fault)) from fault
+
+
+class SecondEndpoint:
+    """`ports.Witness`: what two different endpoints agree on, so one is not the first asked.
+
+    Only for `endpoints.count >= 2`; with one endpoint there is no witness.
+    """
+
+    def __init__(self, market: Market, endpoints: Endpoints) -> None:
+        self._market = market
+        self._endpoints = endpoints
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
+        try:
+            return await self._endpoints.confirmed_elsewhere(
+                lambda rpc: self._market.through(rpc).jobs(ids, at)
+            )
+        except TryElsewhere as fault:
+            raise RetryLater(str(fault)) from fault
+
+
+class ChainWakes:
+    """`ports.Wakes`: heads and the jobs whose events came with them. Remembers its cursor."""
+
+    def __init__(
+        self,
+        follower: HeadFollower,
+        events: EventReader,
+        cursor: Cursor | None = None,
+        save: Callable[[Cursor], None] = lambda cursor: None,
+    ) -> None:
+        self._heads: AsyncIterator[Head] = follower.heads()
+        self._events = events
+        self._cursor = cursor
+        self._save = save
+
+    async def wait(self) -> Sequence[JobId]:
+        head = await anext(self._heads)
+        try:
+            changes = await self._events.changes(self._cursor, head)
+        except (RetryLater, TryElsewhere) as fault:
+            log.warning("chain.no_events", error=str(fault))
+            return []
+        if changes.cursor != self._cursor:
+            self._cursor = changes.cursor
+            self._save(changes.cursor)
+        return sorted(changes.jobs)
+
+
+class MarketTransactor:
+    """`ports.Transactor` over Transactions: waits for a block, and keeps all in flight moving."""
+
+    def __init__(self, transactions: Transactions, calls: Calls, clock: ports.Clock) -> None:
+        self._transactions = transactions
+        self._calls = calls
+        self._clock = clock
+        self._looked_at = 0.0
+
+    async def carry_out(self, order: ports.Order) -> ports.Mined:
+        call = self._call(order)
+        while True:
+            state = await self._transactions.submit(call, key=order.key, job=order.job)
+            if isinstance(state, Confirmed):
+                return ports.Mined(state.tx_hash, state.block, state.fee)
+            if isinstance(state, Reverted):
+                raise Refused(f"{call.label} reverts: {state.reason}")
+            if isinstance(state, Waiting):
+                after = state.retry_at - self._clock.now()
+                raise RetryLater(f"{call.label} waits: {state.message}", after_seconds=after)
+            await self._look()
+
+    async def _look(self) -> None:
+        """One look serves all that wait; between two, sleep."""
+        if self._clock.now() - self._looked_at >= FOLLOW_SECONDS:
+            self._looked_at = self._clock.now()
+            await self._transactions.pump()
+        else:
+            await self._clock.sleep(FOLLOW_SECONDS / 4)
+
+    def _call(self, order: ports.Order) -> Call:
+        calls, job = self._calls, order.job
+        match order:
+            case ports.Order(call=ports.Call.REPORT_STARTED, endpoint=str(endpoint)) if job:
+                return calls.report_started(job, endpoint)
+            case ports.Order(call=ports.Call.SETTLE) if job:
+                return calls.settle(job)
+            case ports.Order(call=ports.Call.REQUEST_EXIT) if job:
+                return calls.request_exit(job)
+            case ports.Order(call=ports.Call.FINALIZE_EXIT) if job:
+                return calls.finalize_exit(job)
+            case ports.Order(call=ports.Call.REGISTER, instance_type=str(kind), price=Price() as p):
+                return calls.register(kind, p)
+            case ports.Order(call=ports.Call.DEREGISTER, instance_type=str(kind)):
+                return calls.deregister(kind)
+        raise UsageFault(f"order {order.key} lacks what {order.call} takes")

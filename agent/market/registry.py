@@ -1,0 +1,223 @@
+"""The market on the chain: reads at one block, batched, and what its events speak of.
+
+Every read names a block by its hash (EIP-1898), so what one decision sees is of one state, and a
+node that doesn't have that block says so instead of answering of another. 1,000 jobs of a
+provider take 12 HTTP exchanges: 2 for the ids (50 an eth_call, in waves of 4, 16, 64 calls), 10
+for the jobs (100 eth_calls each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+
+import contracts
+from agent.chain.abi import Abi
+from agent.chain.rpc import CallReverted, Json, Reader, Request
+from agent.market.model import (
+    Address,
+    BlockRef,
+    Job,
+    JobId,
+    JobStatus,
+    Offer,
+    Params,
+    Price,
+    StopReason,
+    Wei,
+)
+
+PAGE = 50  # the contract's own most
+WAVE = 4  # pages asked at first; each next wave has four times as many
+
+# Who the second indexed argument of an event is: of these it is the provider.
+_NAMES_PROVIDER = (
+    "JobAssigned", "JobStarted", "JobSettled", "ExitRequested", "JobSlashed", "JobStopped",
+)  # fmt: skip
+_NAMES_JOB = (*_NAMES_PROVIDER, "FundsAdded", "FaultReported")
+
+
+@lru_cache(maxsize=1)
+def registry_abi() -> Abi:
+    return Abi(contracts.abi(contracts.REGISTRY))
+
+
+@lru_cache(maxsize=1)
+def token_abi() -> Abi:
+    return Abi(contracts.abi(contracts.TEST_TOKEN))
+
+
+@dataclass(frozen=True, slots=True)
+class Stake:
+    """POND of a provider, in base units."""
+
+    total: Wei
+    locked: Wei
+
+    @property
+    def unlocked(self) -> Wei:
+        return Wei(self.total - self.locked)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An ERC-20 of the market; amounts are in base units, 10^decimals of them a whole one."""
+
+    address: Address
+    symbol: str
+    decimals: int
+
+
+def job_topics() -> list[str]:
+    """The events that speak of a job that exists, for the log filter."""
+    return [registry_abi().topics[name] for name in _NAMES_JOB]
+
+
+def changed_jobs(logs: Sequence[Mapping[str, Any]], provider: Address | None = None) -> set[JobId]:
+    """The jobs that logs of the registry speak of.
+
+    With `provider`: without the events that name another one. A job that leaves a provider
+    names it in JobSlashed or JobStopped. Logs that are no such events are passed over.
+    """
+    return {job for each in logs if (job := _job_of(each.get("topics"), provider)) is not None}
+
+
+@lru_cache(maxsize=1)
+def _topic_names() -> dict[str, str]:
+    return {registry_abi().topics[name]: name for name in _NAMES_JOB}
+
+
+def _job_of(topics: Json, provider: Address | None) -> JobId | None:
+    try:
+        name = _topic_names().get(topics[0].lower())
+        other = provider is not None and int(topics[2], 16) != int(provider, 16)
+        if name is None or (other and name in _NAMES_PROVIDER):
+            return None
+        return JobId(int(topics[1], 16))
+    except (TypeError, ValueError, IndexError, AttributeError):
+        return None
+
+
+class Market:
+    """Reads of one registry through one reader: all endpoints, or a single one."""
+
+    def __init__(self, reader: Reader, registry: Address) -> None:
+        self.registry = registry
+        self._reader = reader
+
+    def through(self, reader: Reader) -> Market:
+        """The same market as another reader sees it."""
+        return Market(reader, self.registry)
+
+    async def params(self, at: BlockRef) -> Params:
+        return Params(*await self._one("params", at=at))
+
+    async def job_count(self, at: BlockRef) -> int:
+        return int(await self._one("jobCount", at=at))
+
+    async def jobs_of(self, provider: Address, at: BlockRef) -> list[JobId]:
+        """Every active job that the contract lists for `provider`, in no order."""
+        pages = await self._pages("jobsOf", provider, at=at)
+        return [JobId(number) for number in pages]
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> dict[JobId, Job]:
+        """The jobs by id; ids that the block does not know are left out."""
+        wanted = list(dict.fromkeys(ids))
+        try:
+            answers = await self._many([("job", (number,)) for number in wanted], at)
+        except CallReverted:
+            if len(wanted) == 1:
+                return {}
+            middle = len(wanted) // 2
+            return await self.jobs(wanted[:middle], at) | await self.jobs(wanted[middle:], at)
+        return {n: _job(n, fields) for n, fields in zip(wanted, answers, strict=True)}
+
+    async def offer(self, provider: Address, instance_type: str, at: BlockRef) -> Price | None:
+        """The provider's listing of one type; None when it is not listed."""
+        raw = await self._one("offer", provider, instance_type, at=at)
+        return Price(raw) if raw else None
+
+    async def offers(self, instance_type: str, at: BlockRef) -> list[Offer]:
+        """All listings of one type, cheapest first."""
+        found = await self._pages("offers", instance_type, at=at)
+        return [Offer(_checksummed(provider), Price(raw)) for provider, raw in found]
+
+    async def stake_of(self, provider: Address, at: BlockRef) -> Stake:
+        calls = [("stakeOf", (provider,)), ("lockedStakeOf", (provider,))]
+        return Stake(*map(Wei, await self._many(calls, at)))
+
+    async def tokens(self, at: BlockRef) -> tuple[Token, Token]:
+        """POND and the payment token."""
+        addresses = await self._many([("pond", ()), ("paymentToken", ())], at)
+        pond, payment = [await self._token(_checksummed(each), at) for each in addresses]
+        return pond, payment
+
+    async def _token(self, token: Address, at: BlockRef) -> Token:
+        requests = [_call(token, token_abi().encode(name), at) for name in ("symbol", "decimals")]
+        symbol, decimals = await self._reader.batch(requests)
+        abi = token_abi()
+        return Token(token, abi.decode("symbol", symbol), abi.decode("decimals", decimals))
+
+    async def balance(self, token: Address, holder: Address, at: BlockRef) -> Wei:
+        return await self._of_token(token, "balanceOf", holder, at=at)
+
+    async def allowance(self, token: Address, owner: Address, at: BlockRef) -> Wei:
+        """What the registry may take of `owner`'s tokens."""
+        return await self._of_token(token, "allowance", owner, self.registry, at=at)
+
+    async def _of_token(self, token: Address, name: str, *args: object, at: BlockRef) -> Wei:
+        request = _call(token, token_abi().encode(name, *args), at)
+        return Wei(token_abi().decode(name, (await self._reader.batch([request]))[0]))
+
+    # How
+
+    async def _one(self, name: str, *args: object, at: BlockRef) -> Any:
+        return (await self._many([(name, args)], at))[0]
+
+    async def _many(self, calls: Sequence[tuple[str, tuple[object, ...]]], at: BlockRef) -> Any:
+        abi = registry_abi()
+        requests = [_call(self.registry, abi.encode(name, *args), at) for name, args in calls]
+        answers = await self._reader.batch(requests)
+        return [abi.decode(name, answer) for (name, _), answer in zip(calls, answers, strict=True)]
+
+    async def _pages(self, name: str, *args: object, at: BlockRef) -> list[Any]:
+        """All items of a paged getter: waves of pages, until one is not full."""
+        found: list[Any] = []
+        start = 0
+        for wave in count():
+            starts = range(start, start + PAGE * WAVE * 4**wave, PAGE)
+            pages = await self._many([(name, (*args, first, PAGE)) for first in starts], at)
+            found += [item for page in pages for item in page]
+            if len(pages[-1]) < PAGE:
+                break
+            start = starts.stop
+        return found
+
+
+def _call(to: Address, data: bytes, at: BlockRef) -> Request:
+    where = {"blockHash": at.hash, "requireCanonical": True}
+    return Request("eth_call", ({"to": to, "data": "0x" + data.hex()}, where))
+
+
+@lru_cache(maxsize=4096)
+def _checksummed(raw: str) -> Address:
+    return Address(to_checksum_address(raw))
+
+
+def _job(number: JobId, fields: Sequence[Any]) -> Job:
+    user, provider, instance_type, max_price, price, url, generation, status, reason, *rest = fields
+    assigned, started, exit_requested, stopped, escrow, settled, endpoint = rest
+    return Job(
+        id=number, user=_checksummed(user), provider=_checksummed(provider),
+        instance_type=instance_type,
+        max_price=Price(min(max_price, Price.MAX_RAW)),  # a user may write more than any price
+        price=Price(price), enclave_url=url, generation=generation, status=JobStatus(status),
+        stop_reason=StopReason(reason), assigned_at=assigned, started_at=started,
+        exit_requested_at=exit_requested, stopped_at=stopped, escrow=Wei(escrow),
+        settled_until=settled, endpoint=endpoint,
+    )  # fmt: skip
