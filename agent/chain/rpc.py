@@ -175,16 +175,17 @@ class Rpc:
 
     def _result(self, answer: Json, method: str) -> Json:
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
-            raise EndpointDown(f"{self.url} gave no JSON-RPC answer to {method}")
+            raise EndpointDown(f"{self.url} gives no JSON-RPC answer")
         error = answer.get("error")
         if error is None:
             return answer.get("result")
         error = error if isinstance(error, dict) else {"message": str(error)}
         code, data = error.get("code", 0), error.get("data")
-        message = self.url.redact(str(error.get("message", "no reason given")))[:200]
+        said = str(error.get("message", "no reason given"))[:200]
         if code in REVERTED:
             raise CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
-        raise NodeRefused(f"{self.url} refuses {method}: {message} (code {code})", code)
+        text = self.url.redact(f"refuses {method}: {said} (code {code})")
+        raise NodeRefused(f"{self.url} {text}", code)
 
     async def _exchange(self, body: Json) -> Json:
         try:

@@ -1,0 +1,223 @@
+"""Failover, chain ids, lag, a second opinion; and that no URL secret is ever shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+import structlog
+
+from agent.chain.endpoints import Disagreement, Endpoints, NoEndpoint
+from agent.chain.rpc import CallReverted, NodeRefused, Request, SecretUrl, revert_reason
+from agent.market.model import JobId
+from devnet.chain import ChainServer
+from faults import Fault, MustStop, UsageFault
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Stage
+
+pytestmark = pytest.mark.integration
+
+SECRET = "s3cr3t-k3y-0123456789abcdef"
+HEIGHT = Request("eth_blockNumber")
+
+
+@pytest.fixture
+def second(stage: Stage) -> Iterator[ChainServer]:
+    with stage.node.twin() as node:
+        yield node
+
+
+@pytest_asyncio.fixture
+async def two(stage: Stage, second: ChainServer) -> AsyncIterator[Endpoints]:
+    urls = [stage.node.url, second.url]
+    opened = await Endpoints.open(urls, stage.clock, max_lag_blocks=2, timeout_seconds=0.3)
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"refuse": True}, {"hang": 30.0}, {"status": 503}, {"status": 429}, {"status": 401},
+     {"fail_methods": ["eth_blockNumber"]}],
+    ids=str,
+)  # fmt: skip
+async def test_call__first_endpoint_fails__second_answers(
+    stage: Stage, second: ChainServer, two: Endpoints, fault: dict[str, object]
+) -> None:
+    stage.node.faults.set(fault)
+    assert int(await two.call("eth_blockNumber"), 16) == stage.head.number
+    assert await two.batch([HEIGHT, HEIGHT]) == [hex(stage.head.number)] * 2
+
+
+async def test_call__failed_endpoint__rests_then_is_asked_again(
+    stage: Stage, second: ChainServer, two: Endpoints
+) -> None:
+    stage.node.faults.refuse = True
+    await two.call("eth_blockNumber")
+    stage.node.faults.refuse = False
+    asked = stage.node.requests
+    await two.call("eth_blockNumber")
+    assert stage.node.requests == asked
+    assert [health.usable for health in two.health()] == [False, True]
+    stage.clock.at += 3
+    await two.call("eth_blockNumber")
+    assert stage.node.requests == asked + 2  # its chain id, then the call
+    assert [health.usable for health in two.health()] == [True, True]
+
+
+async def test_call__all_down__is_retry_later_and_recovers(
+    stage: Stage, second: ChainServer, two: Endpoints
+) -> None:
+    stage.node.faults.refuse = second.faults.refuse = True
+    for _ in range(3):
+        with pytest.raises(NoEndpoint):
+            await two.call("eth_blockNumber")
+    stage.node.faults.refuse = second.faults.refuse = False
+    assert await two.call("eth_blockNumber")
+
+
+async def test_call__revert__is_not_asked_elsewhere(
+    stage: Stage, second: ChainServer, two: Endpoints
+) -> None:
+    asked = second.requests
+    data = "0x" + stage.calls.settle(JobId(1)).data.hex()  # no such job
+    with pytest.raises(CallReverted) as no:
+        await two.call("eth_call", {"to": stage.registry, "data": data}, "latest")
+    assert no.value.reason
+    assert second.requests == asked
+
+
+async def test_open__two_chains__must_stop(stage: Stage, second: ChainServer) -> None:
+    second.faults.chain_id = 1
+    with pytest.raises(MustStop, match="31337"):
+        await Endpoints.open([stage.node.url, second.url], stage.clock)
+    with pytest.raises(MustStop, match="expected 10"):
+        await Endpoints.open([stage.node.url], stage.clock, chain_id=10)
+
+
+async def test_open__one_of_two_down__starts_and_checks_the_other_later(
+    stage: Stage, second: ChainServer
+) -> None:
+    second.faults.set({"refuse": True, "chain_id": 1})
+    opened = await Endpoints.open([second.url, stage.node.url], stage.clock)
+    second.faults.refuse = False
+    stage.clock.at += 10
+    asked = second.requests
+    assert await opened.call("eth_chainId") == hex(31337)
+    assert second.requests == asked + 1  # only its chain id
+    await opened.close()
+    stage.node.faults.refuse = True
+    with pytest.raises(NoEndpoint):
+        await Endpoints.open([stage.node.url], stage.clock)
+
+
+async def test_probe__lagging_first__second_is_preferred_until_it_catches_up(
+    stage: Stage, second: ChainServer, two: Endpoints
+) -> None:
+    stage.node.call("evm_mine", 5)
+    stage.node.faults.lag = 3
+    await two.probe()
+    assert [health.lag_blocks for health in two.health()] == [3, 0]
+    assert int(await two.call("eth_blockNumber"), 16) == stage.head.number
+    stage.node.faults.lag = 2
+    await two.probe()
+    assert int(await two.call("eth_blockNumber"), 16) == stage.head.number - 2
+
+
+async def test_confirmed_elsewhere__two_agree_or_nothing(
+    stage: Stage, second: ChainServer, two: Endpoints, endpoints: Endpoints
+) -> None:
+    stage.node.call("evm_mine", 3)
+    assert await two.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
+    second.faults.lag = 1
+    with pytest.raises(Disagreement):
+        await two.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
+    second.faults.refuse = True
+    with pytest.raises(NoEndpoint, match="two must"):
+        await two.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
+    assert await endpoints.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
+
+
+async def test_batch__node_takes_few__is_split_and_remembered(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    stage.node.faults.max_batch = 3
+    assert len(await endpoints.batch([HEIGHT] * 50)) == 50
+    before = stage.node.requests
+    assert len(await endpoints.batch([HEIGHT] * 6)) == 6
+    assert stage.node.requests - before == 2
+    stage.node.faults.max_batch = 1
+    assert len(await endpoints.batch([HEIGHT] * 3)) == 3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"http://127.0.0.1:9/{SECRET}", f"http://user:{SECRET}@127.0.0.1:9/v3",
+     f"http://127.0.0.1:9/rpc?apikey={SECRET}"],
+)  # fmt: skip
+async def test_secrets__whatever_fails__are_nowhere(
+    stage: Stage, url: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    live = url.replace("127.0.0.1:9", stage.node.url.removeprefix("http://"))
+    said = []
+    for fault in ({}, {"status": 500}, {"status": 404}, {"refuse": True}):
+        stage.node.faults.__init__()  # type: ignore[misc]  # back to no faults
+        opened = await Endpoints.open([live, url], stage.clock)
+        stage.node.faults.set(fault)
+        for method in ("eth_chainId", SECRET):
+            try:
+                await opened.call(method)
+            except Fault as fault_:
+                said += [str(fault_), repr(fault_), repr(fault_.__cause__)]
+        said += [repr(opened.health()), repr(opened._nodes), str(SecretUrl(url))]
+        await opened.close()
+    structlog.reset_defaults()
+    said += [caplog.text, *capsys.readouterr(), *(str(r.__dict__) for r in caplog.records)]
+    assert any("127.0.0.1" in text for text in said)
+    assert SECRET not in "".join(said)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://x", "http://", "localhost:8545", "http://x:99999/", "ws://x"]
+)
+def test_secret_url__not_http__is_a_usage_fault_without_the_url(url: str) -> None:
+    with pytest.raises(UsageFault):
+        SecretUrl(url)
+    with pytest.raises(UsageFault) as fault:
+        SecretUrl(f"ftp://host/{SECRET}")
+    assert SECRET not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [("0x", "without a reason"), (None, "without a reason"), (7, "without a reason"),
+     ("0xzz", "without a reason"), ("0x4e487b71" + f"{0x11:064x}", "panic 0x11"),
+     ("Reverted 0x12345678", "0x12345678"), ({"data": "0x12"}, "0x12"),
+     ("0x08c379a0" + f"{32:064x}" + f"{2**255:064x}" + b"hm".hex(), "hm"),
+     ("0x08c379a0" + f"{32:064x}" + f"{2:064x}" + "c328".ljust(64, "0"), "\\xc3(")],
+)  # fmt: skip
+def test_revert_reason__whatever_a_node_sends__is_a_short_text(data: object, reason: str) -> None:
+    assert revert_reason(data) == reason
+
+
+def _say(answer: object, body: object) -> object:
+    return answer
+
+
+async def test_answers__of_another_shape__are_faults_of_the_endpoint(
+    stage: Stage, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[object] = [None, 7, "x", [], {}, {"id": 1}, {"error": "no"}, {"error": {}}]
+    for answer in answers:
+        monkeypatch.setattr(stage.node, "answer", partial(_say, answer))
+        with pytest.raises((NoEndpoint, NodeRefused)):
+            await endpoints.call("eth_blockNumber")
+        with pytest.raises((NoEndpoint, NodeRefused)):
+            await endpoints.batch([HEIGHT, HEIGHT])

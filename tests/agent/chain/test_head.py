@@ -1,0 +1,163 @@
+"""The head: polled, woken by a subscription, and what is final never goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from time import time
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.head import Finality, Head, HeadFollower, HeadTracker, Pace
+from agent.chain.rpc import NodeRefused
+from faults import UsageFault
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Stage
+
+pytestmark = pytest.mark.integration
+
+
+class RealClock:
+    def now(self) -> float:
+        return time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+async def test_poll__by_depth__is_that_far_below_and_at_least_genesis(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    head = await HeadTracker(endpoints, Finality(3)).poll()
+    assert head.block == stage.head
+    assert head.finalized.number == stage.head.number - 3
+    assert (await HeadTracker(endpoints, Finality(0)).poll()).finalized == stage.head
+    assert (await HeadTracker(endpoints, Finality(10**6)).poll()).finalized.number == 0
+
+
+async def test_poll__by_tag__takes_the_nodes_word(stage: Stage, endpoints: Endpoints) -> None:
+    head = await HeadTracker(endpoints, Finality()).poll()
+    assert head.finalized.number == stage.head.number - stage.node.methods.finality_blocks
+
+
+async def test_poll__node_falls_back__finalized_does_not(
+    stage: Stage, tracker: HeadTracker
+) -> None:
+    stage.node.call("evm_mine", 5)
+    before = await tracker.poll()
+    stage.node.faults.lag = 4
+    after = await tracker.poll()
+    assert after.block.number == before.block.number - 4
+    assert after.finalized == before.finalized
+
+
+async def test_poll__node_tells_no_block__is_refused(stage: Stage, tracker: HeadTracker) -> None:
+    stage.node.faults.fail_methods = ["eth_getBlockByNumber"]
+    with pytest.raises(NodeRefused):
+        await tracker.poll()
+
+
+def test_finality__negative__is_a_usage_fault() -> None:
+    with pytest.raises(UsageFault):
+        Finality(-1)
+
+
+async def test_heads__polling__gives_each_new_head_once_and_survives_an_outage(
+    stage: Stage, tracker: HeadTracker
+) -> None:
+    heads = HeadFollower(tracker, stage.clock, Pace(poll=1.0)).heads()
+    first = await anext(heads)
+    stage.node.faults.refuse = True
+    following = asyncio.ensure_future(anext(heads))
+    while len(stage.clock.slept) < 5:
+        await asyncio.sleep(0)
+    assert not following.done()
+    assert stage.clock.slept[:4] == [1.0, 1.0, 2.0, 4.0]
+    stage.node.faults.refuse = False
+    stage.node.call("evm_mine")
+    second: Head = await following
+    assert second.block.number == first.block.number + 1
+    await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+@asynccontextmanager
+async def subscription(lines: asyncio.Queue[str]) -> AsyncIterator[str]:
+    """A WebSocket that takes eth_subscribe and then says what the test puts in the queue."""
+
+    async def handler(socket: ServerConnection) -> None:
+        asked = json.loads(await socket.recv())
+        assert asked["method"] == "eth_subscribe"
+        await socket.send(json.dumps({"id": 1, "result": "0x1"}))
+        feeding = asyncio.create_task(feed(socket))
+        await socket.wait_closed()
+        feeding.cancel()
+
+    async def feed(socket: ServerConnection) -> None:
+        while True:
+            await socket.send(await lines.get())
+
+    async with serve(handler, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/key-of-nobody"
+        server.close(close_connections=True)
+
+
+NEWS = json.dumps({"method": "eth_subscription", "params": {"result": {"number": "0x1"}}})
+
+
+async def test_heads__subscribed__are_seen_long_before_the_next_poll(
+    stage: Stage, tracker: HeadTracker
+) -> None:
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    async with subscription(lines) as url:
+        follower = HeadFollower(tracker, RealClock(), Pace(poll=30.0, silent=20.0), [url])
+        heads = follower.heads()
+        await anext(heads)
+        stage.node.call("evm_mine")
+        lines.put_nowait(NEWS)
+        async with asyncio.timeout(5):
+            assert (await anext(heads)).block == stage.head
+        assert follower.live is not None
+        assert "key-of-nobody" not in repr(follower.live)
+        await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+async def test_heads__subscription_falls_silent__is_dropped_and_polling_takes_over(
+    stage: Stage, tracker: HeadTracker
+) -> None:
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    async with subscription(lines) as url:
+        follower = HeadFollower(tracker, RealClock(), Pace(poll=0.05, silent=0.3), [url])
+        heads = follower.heads()
+        await anext(heads)
+        lines.put_nowait(NEWS)
+        stage.node.call("evm_mine")
+        await anext(heads)
+        stage.node.call("evm_mine", 2)  # and the subscription says nothing of it
+        async with asyncio.timeout(5):
+            assert (await anext(heads)).block == stage.head
+            while follower.live is not None:
+                await asyncio.sleep(0.02)
+        stage.node.call("evm_mine")
+        async with asyncio.timeout(5):
+            assert (await anext(heads)).block == stage.head
+        await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+async def test_heads__no_such_websocket__polls_all_the_same(
+    stage: Stage, tracker: HeadTracker
+) -> None:
+    pace = replace(Pace(), poll=0.05)
+    heads = HeadFollower(tracker, RealClock(), pace, ["ws://127.0.0.1:9/key"]).heads()
+    await anext(heads)
+    stage.node.call("evm_mine")
+    async with asyncio.timeout(5):
+        assert (await anext(heads)).block == stage.head
+    await heads.aclose()  # type: ignore[attr-defined]  # an async generator
