@@ -1,0 +1,274 @@
+"""An EC2 that is as unkind as the real one; what moto leaves out. No sockets here: `aws.py` asks.
+
+Facts and sources: EC2 API reference (ClientToken and "Ensuring idempotency", error codes, instance
+life cycle, request throttling). It is a simulation and knows nothing of capacity that anyone has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+VCPU_QUOTA = "L-1216C47A"
+ADDRESS_QUOTA = "L-0263D0A3"
+
+PENDING, RUNNING, SHUTTING_DOWN, TERMINATED = 0, 16, 32, 48
+NAMES = {0: "pending", 16: "running", 32: "shutting-down", 48: "terminated"}
+
+
+class Ec2Error(Exception):
+    """An answer that EC2 gives instead of doing it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds as measured on AL2023 (m7i.large); `scaled` for a devnet that is in a hurry."""
+
+    pending: float = 17.8
+    boot: float = 5.0
+    status_checks: float = 120.0
+    shutting_down: float = 30.0
+    visibility: float = 1.0
+    install: float = 15.0
+    allocate: float = 2.0
+    enclave_boot: float = 3.0
+
+    def scaled(self, factor: float) -> Timings:
+        """All of them times `factor`; 0 makes everything immediate."""
+        return Timings(**{name: value * factor for name, value in vars(self).items()})
+
+
+@dataclass
+class Bucket:
+    """A token bucket: `burst` at most, refilled at `per_second`."""
+
+    burst: float
+    per_second: float
+    tokens: float = field(init=False)
+    at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def take(self, now: float) -> bool:
+        """Whether a request passes now."""
+        if self.at is not None:
+            self.tokens = min(self.burst, self.tokens + (now - self.at) * self.per_second)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of one launched instance; times are this simulation's clock."""
+
+    id: str
+    region: str
+    zone: str
+    instance_type: str
+    vcpus: int
+    launched_at: float
+    enclave: bool
+    public_ip: str
+    profile: str = ""
+    user_data: bytes = field(default=b"", repr=False)
+    state: int = PENDING
+    running_at: float | None = None
+    terminated_at: float | None = None
+    ends_at: float | None = None
+
+
+@dataclass
+class Faults:
+    """What goes wrong, all off at first. Counters count down; sets stay until changed."""
+
+    sold_out: set[tuple[str, str]] = field(default_factory=set)  # (type or *, zone)
+    vcpu_quota: int = 1920
+    address_quota: int = 5
+    throttle: bool = False
+    run_burst: float = 5.0
+    run_per_second: float = 2.0
+    describe_burst: float = 100.0
+    describe_per_second: float = 20.0
+    lose_replies: dict[str, int] = field(default_factory=dict)  # action -> how many
+    errors: dict[str, list[str]] = field(default_factory=dict)  # action -> codes to answer with
+    s3_down: bool = False
+    impaired: set[str] = field(default_factory=set)  # instances whose status checks fail
+    stuck_pending: bool = False
+
+
+class HonestEc2:
+    """The behaviour of one account in all regions. Thread-safe; time comes from `clock`."""
+
+    def __init__(self, clock: Callable[[], float], timings: Timings) -> None:
+        self.clock, self.timings, self.faults = clock, timings, Faults()
+        self.records: dict[str, Record] = {}
+        self.calls: dict[str, int] = {}
+        self.lock = threading.RLock()
+        self._tokens: dict[tuple[str, str], tuple[str, str, bytes]] = {}
+        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._addresses = itertools.count(1)
+
+    def admit(self, region: str, action: str) -> None:
+        """Count the call; raises Ec2Error when it is throttled or a fault is set for it."""
+        with self.lock:
+            self.calls[action] = self.calls.get(action, 0) + 1
+            codes = self.faults.errors.get(action)
+            if codes:
+                code = codes.pop(0)
+                raise Ec2Error(500 if "Capacity" in code else 400, code, f"{code} on demand")
+            if self.faults.throttle and not self._bucket(region, action).take(self.clock()):
+                raise Ec2Error(503, "RequestLimitExceeded", "Request limit exceeded.")
+
+    def reply_is_lost(self, action: str) -> bool:
+        """Whether the connection is to be dropped now that the work is done."""
+        with self.lock:
+            left = self.faults.lose_replies.get(action, 0)
+            if left > 0:
+                self.faults.lose_replies[action] = left - 1
+            return left > 0
+
+    def known_launch(self, region: str, params: Mapping[str, str]) -> tuple[str, bytes] | None:
+        """(instance id, first answer) of an earlier launch with this ClientToken.
+
+        Raises Ec2Error: other parameters, or that instance is terminated.
+        """
+        token = params.get("ClientToken")
+        known = self._tokens.get((region, token)) if token else None
+        if known is None:
+            return None
+        fingerprint, instance, answer = known
+        if fingerprint != _fingerprint(params):
+            raise Ec2Error(
+                400,
+                "IdempotentParameterMismatch",
+                "Arguments on this idempotent request are inconsistent with arguments used in "
+                "previous request(s).",
+            )
+        if self.records[instance].state in (SHUTTING_DOWN, TERMINATED):
+            raise Ec2Error(
+                400,
+                "IdempotentInstanceTerminated",
+                "The client token you have provided is associated with an instance that has "
+                "already been terminated.",
+            )
+        return instance, answer
+
+    def check_capacity(self, instance_type: str, zone: str, vcpus: int) -> None:
+        """Raises Ec2Error when the zone is sold out or the quota is used up."""
+        if self.sold_out(instance_type, zone):
+            raise Ec2Error(
+                500,
+                "InsufficientInstanceCapacity",
+                f"We currently do not have sufficient {instance_type} capacity in the Availability "
+                f"Zone you requested ({zone}). Our system will be working on provisioning "
+                "additional capacity.",
+            )
+        used = sum(one.vcpus for one in self.records.values() if one.state != TERMINATED)
+        if used + vcpus > self.faults.vcpu_quota:
+            raise Ec2Error(
+                400,
+                "VcpuLimitExceeded",
+                "You have requested more vCPU capacity than your current vCPU limit of "
+                f"{self.faults.vcpu_quota} allows for the instance bucket that the specified "
+                "instance type belongs to.",
+            )
+
+    def sold_out(self, instance_type: str, zone: str) -> bool:
+        wanted = ((instance_type, zone), ("*", zone), (instance_type, "*"), ("*", "*"))
+        return any(pair in self.faults.sold_out for pair in wanted)
+
+    def launched(self, record: Record, params: Mapping[str, str], answer: bytes) -> None:
+        """Remember a launch that happened."""
+        with self.lock:
+            self.records[record.id] = record
+            if params.get("ClientToken"):
+                key = (record.region, params["ClientToken"])
+                self._tokens[key] = (_fingerprint(params), record.id, answer)
+
+    def next_address(self) -> str:
+        """A loopback address of its own for each instance: 127.64.0.1 and up."""
+        number = next(self._addresses)
+        return f"127.{64 + (number >> 16) % 128}.{(number >> 8) % 256}.{number % 254 + 1}"
+
+    def hidden(self, instance: str) -> bool:
+        """Whether lists do not show it yet (eventual consistency)."""
+        record = self.records.get(instance)
+        age = self.clock() - record.launched_at if record else None
+        return age is not None and age < self.timings.visibility
+
+    def check_visible(self, instances: list[str]) -> None:
+        """Raises Ec2Error for a named instance that this part of EC2 does not know yet."""
+        for instance in instances:
+            if self.hidden(instance):
+                raise Ec2Error(
+                    400,
+                    "InvalidInstanceID.NotFound",
+                    f"The instance ID '{instance}' does not exist",
+                )
+
+    def status_of(self, instance: str) -> str:
+        """What both status checks say: initializing, ok or impaired."""
+        record = self.records.get(instance)
+        if instance in self.faults.impaired:
+            return "impaired"
+        if record is None or record.running_at is None:
+            return "initializing"
+        young = self.clock() - record.running_at < self.timings.status_checks
+        return "initializing" if young else "ok"
+
+    def terminate(self, instance: str) -> None:
+        """Begin the end; again is fine."""
+        with self.lock:
+            record = self.records.get(instance)
+            if record is not None and record.state not in (SHUTTING_DOWN, TERMINATED):
+                ends = self.clock() + self.timings.shutting_down
+                self.records[instance] = replace(record, state=SHUTTING_DOWN, ends_at=ends)
+
+    def advance(self) -> list[Record]:
+        """Move every instance along its life; those that changed."""
+        now = self.clock()
+        with self.lock:
+            changed = [
+                after
+                for before in list(self.records.values())
+                if (after := self._moved(before, now)) is not before
+            ]
+            self.records.update({one.id: one for one in changed})
+        return changed
+
+    def _moved(self, one: Record, now: float) -> Record:
+        due = one.launched_at + self.timings.pending
+        if one.state == PENDING and now >= due and not self.faults.stuck_pending:
+            return replace(one, state=RUNNING, running_at=now)
+        if one.state == SHUTTING_DOWN and one.ends_at is not None and now >= one.ends_at:
+            return replace(one, state=TERMINATED, terminated_at=now)
+        return one
+
+    def _bucket(self, region: str, action: str) -> Bucket:
+        run = action == "RunInstances"
+        key = (region, "run" if run else "other")
+        faults = self.faults
+        if key not in self._buckets:
+            self._buckets[key] = (
+                Bucket(faults.run_burst, faults.run_per_second)
+                if run
+                else Bucket(faults.describe_burst, faults.describe_per_second)
+            )
+        return self._buckets[key]
+
+
+def _fingerprint(params: Mapping[str, str]) -> str:
+    """All parameters that matter to idempotency."""
+    kept = sorted((k, v) for k, v in params.items() if k not in ("Action", "Version"))
+    return hashlib.sha256(repr(kept).encode()).hexdigest()

@@ -1,0 +1,185 @@
+"""Stands for one running enclave: measures its image for real, then serves attestation and echo.
+
+Not an enclave: a plain process that anybody on this machine can read. Its documents are signed
+under the simulated root. Port 1300 answers `/attestation/raw` (query: nonce, user_data and
+public_key in hex); port 8080 answers any GET with a few words as JSON and echoes a POST.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+from devnet.guest import place
+from devnet.nsm import Misbehaviour, Request, SimulatedEnclave, SimulatedNsm
+from enclave.measure import Measured, inspect_file, measure_file
+from faults import Refused
+
+ATTESTATION_PORT = 1300
+ECHO_PORT = 8080
+
+
+class Enclave:
+    """What runs, as the service threads see it."""
+
+    def __init__(self, order: dict[str, Any], measured: Measured) -> None:
+        machine = place.machine()
+        self.order, self.measured = order, measured
+        self.instance_id = str(machine["instance_id"])
+        self._nsm = SimulatedNsm.open(Path(machine["nsm"]), region=machine["region"])
+        self._seen = SimulatedEnclave(
+            self.instance_id,
+            measured.pcrs,
+            enclave_number=int(order["id"].rpartition("enc")[2], 16),
+            debug=bool(order["debug"]),
+        )
+
+    def attest(self, request: Request) -> bytes:
+        """A document, honest unless the devnet's faults say otherwise."""
+        lie = Misbehaviour[place.faults().get("lie", "NONE")]
+        return self._nsm.attest(self._seen, now=time.time(), request=request, misbehave=lie)
+
+    def describe(self, state: str) -> dict[str, Any]:
+        """The record that nitro-cli reads."""
+        order, pid = self.order, os.getpid()
+        return {
+            "EnclaveName": order["name"],
+            "EnclaveID": order["id"],
+            "ProcessID": pid,
+            "EnclaveCID": order["cid"],
+            "NumberOfCPUs": len(order["cpus"]),
+            "CPUIDs": order["cpus"],
+            "MemoryMiB": order["memory_mib"],
+            "State": state,
+            "Flags": "DEBUG_MODE" if order["debug"] else "NONE",
+            "Measurements": _measurements(self.measured.pcrs),
+            "start": place.start_time(pid),
+        }
+
+
+def main() -> None:
+    """Boot as ordered, say so on standard output, serve until killed."""
+    if sys.argv[1] == "--describe":
+        sys.stdout.write(json.dumps(_described(Path(sys.argv[2])), indent=2) + "\n")
+        return
+    order = json.loads(sys.argv[1])
+    try:
+        measured = measure_file(Path(order["image"]))
+        measured.require_signer_valid_at(time.time())
+    except (Refused, OSError) as error:
+        _say({"error": f"Waiting on enclave to boot failed: {error}"})
+        return
+    enclave = Enclave(order, measured)
+    record = place.root() / f"run/nitro_enclaves/{order['id']}.json"
+    place.write_whole(record, json.dumps(enclave.describe("EMPTY")))
+    time.sleep(place.machine()["timings"]["enclave_boot"])
+    _serve(enclave, ATTESTATION_PORT, _Attestation)
+    _serve(enclave, ECHO_PORT, _Echo)
+    running = enclave.describe("RUNNING")
+    place.write_whole(record, json.dumps(running))
+    _say(running)
+    threading.Event().wait()
+
+
+def _say(value: dict[str, Any]) -> None:
+    """To nitro-cli, which may be dead by now; the enclave lives on without it."""
+    try:
+        os.write(1, json.dumps(value).encode() + b"\n")
+    except BrokenPipeError:
+        return
+    finally:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    enclave: Enclave
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        """No log."""
+
+    def _answer(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class _Attestation(_Handler):
+    def do_GET(self) -> None:
+        """`/attestation/raw` and `/attestation/hex`."""
+        parts = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(parts.query))
+        if parts.path not in ("/attestation/raw", "/attestation/hex"):
+            self.send_error(404)
+            return
+        try:
+            asked = {name: bytes.fromhex(query[name]) for name in query}
+            document = self.server.enclave.attest(Request(**asked))
+        except (ValueError, TypeError) as error:
+            self.send_error(400, str(error))
+            return
+        raw = parts.path.endswith("raw")
+        self._answer(document if raw else document.hex().encode(), "application/octet-stream")
+
+
+class _Echo(_Handler):
+    def do_GET(self) -> None:
+        """Who this is."""
+        enclave = self.server.enclave
+        said = {
+            "simulated": True,
+            "image_sha256": enclave.measured.sha256,
+            "instance_id": enclave.instance_id,
+            "path": self.path,
+        }
+        self._answer(json.dumps(said).encode(), "application/json")
+
+    def do_POST(self) -> None:
+        """The body back."""
+        self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))), "text/plain")
+
+
+def _serve(enclave: Enclave, port: int, handler: type[_Handler]) -> None:
+    address = place.vsock(enclave.instance_id, enclave.order["cid"], port)
+    server = _Server(address, handler)
+    server.enclave = enclave
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def _measurements(measured: Mapping[int, str]) -> dict[str, str]:
+    pcrs = {f"PCR{number}": value for number, value in sorted(measured.items())}
+    return {"HashAlgorithm": "Sha384 { ... }", **pcrs}
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """As `nitro-cli describe-eif` says it."""
+    seen = inspect_file(path)
+    about = dict(seen.metadata or {})
+    return {
+        "EifVersion": seen.header.version if seen.header else None,
+        "Measurements": _measurements(seen.pcrs),
+        "IsSigned": seen.signer is not None,
+        "CheckCRC": not any(one.rule.endswith("crc") for one in seen.broken),
+        "ImageName": about.get("ImageName"),
+        "ImageVersion": about.get("ImageVersion"),
+        "Metadata": about.get("BuildMetadata"),
+    }
+
+
+if __name__ == "__main__":
+    main()

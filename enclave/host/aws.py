@@ -1,0 +1,173 @@
+"""The little of AWS that an instance needs: its metadata service, its credentials, signed requests.
+
+Self-contained on purpose: user data carries this source as it is, to fetch the host program with
+the same code that the host program uses. Standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import time
+import urllib.parse
+from typing import Any, NamedTuple
+
+METADATA = "http://169.254.169.254"
+# IMDSv2's longest (EC2 User Guide, "Use the Instance Metadata Service").
+TOKEN_SECONDS = 21600
+# AWS rotates role credentials at least five minutes before they expire (EC2 User Guide, IAM roles).
+REFRESH_BEFORE_SECONDS = 300.0
+CONNECT_SECONDS = 10.0
+# A small object or a metadata answer; images are streamed elsewhere.
+MOST_BYTES = 4 << 20
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+class Unreachable(Exception):
+    """No usable answer (network, 5xx, throttled): the same request may succeed later."""
+
+
+class Answer(NamedTuple):
+    """A whole HTTP answer; header names are lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Credentials(NamedTuple):
+    """Temporary credentials of the instance's role; `expires_at` in unix seconds."""
+
+    key_id: str
+    secret: str
+    token: str
+    expires_at: float
+
+
+def open_request(
+    method: str, url: str, headers: dict[str, str], body: bytes = b""
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    """Send one request; the caller reads the response and closes the connection."""
+    parts = urllib.parse.urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.netloc, timeout=CONNECT_SECONDS)
+    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+    try:
+        connection.request(method, target, body=body or None, headers=headers)
+        return connection, connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        raise Unreachable(f"{method} {parts.netloc}{parts.path}: {error!r}") from error
+
+
+def request(method: str, url: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+    """One small request and its whole answer. Raises Unreachable, for 5xx and 429 too."""
+    connection, response = open_request(method, url, headers, body)
+    try:
+        data = response.read(MOST_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"{method} {url}: cut off: {error!r}") from error
+    finally:
+        connection.close()
+    if response.status >= 500 or response.status == 429:
+        raise Unreachable(f"{method} {url}: HTTP {response.status}")
+    return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, data)
+
+
+class Metadata:
+    """The instance metadata service, version 2 only."""
+
+    def __init__(self, endpoint: str | None = None) -> None:
+        asked = endpoint or os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or METADATA
+        self._endpoint = asked.rstrip("/")
+        self._token = ""
+        self._token_until = 0.0
+        self._credentials: Credentials | None = None
+
+    def get(self, path: str) -> str:
+        """The text at `latest/<path>`. Raises Unreachable; what is not there yet is that too."""
+        headers = {"X-aws-ec2-metadata-token": self._session()}
+        answer = request("GET", f"{self._endpoint}/latest/{path}", headers)
+        if answer.status != 200:
+            self._token_until = 0.0
+            raise Unreachable(f"metadata {path}: HTTP {answer.status}")
+        return answer.body.decode()
+
+    def identity(self) -> tuple[str, str]:
+        """(instance id, region) from the instance identity document."""
+        document = json.loads(self.get("dynamic/instance-identity/document"))
+        return str(document["instanceId"]), str(document["region"])
+
+    def credentials(self, now: float) -> Credentials:
+        """The role's credentials, asked for again before they expire."""
+        known = self._credentials
+        if known is None or now >= known.expires_at - REFRESH_BEFORE_SECONDS:
+            base = "meta-data/iam/security-credentials/"
+            role = self.get(base).split("\n")[0].strip()
+            known = self._credentials = _credentials(json.loads(self.get(base + role)))
+        return known
+
+    def _session(self) -> str:
+        if time.monotonic() >= self._token_until:
+            headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
+            answer = request("PUT", f"{self._endpoint}/latest/api/token", headers)
+            if answer.status != 200:
+                raise Unreachable(f"metadata token: HTTP {answer.status}")
+            self._token = answer.body.decode()
+            self._token_until = time.monotonic() + TOKEN_SECONDS / 2
+        return self._token
+
+
+def _credentials(data: dict[str, Any]) -> Credentials:
+    expires = time.strptime(data["Expiration"], "%Y-%m-%dT%H:%M:%SZ")
+    return Credentials(
+        data["AccessKeyId"], data["SecretAccessKey"], data["Token"], float(calendar.timegm(expires))
+    )
+
+
+def object_url(bucket: str, region: str, key: str) -> str:
+    """Where an object is; AWS_ENDPOINT_URL (then path style) stands for AWS when it is set."""
+    path = urllib.parse.quote(key, safe="/-_.~")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        return f"{endpoint.rstrip('/')}/{bucket}/{path}"
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://{bucket}.s3.{region}.{domain}/{path}"
+
+
+def signed(
+    method: str,
+    url: str,
+    region: str,
+    credentials: Credentials,
+    now: float,
+    extra: dict[str, str] | None = None,
+    payload_sha256: str = EMPTY_SHA256,
+) -> dict[str, str]:
+    """Headers of an S3 request, Signature Version 4 (IAM User Guide, "Create a signed request")."""
+    parts = urllib.parse.urlsplit(url)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    headers = {k.lower(): v for k, v in (extra or {}).items()}
+    headers["host"] = parts.netloc
+    headers["x-amz-content-sha256"] = payload_sha256
+    headers["x-amz-date"] = stamp
+    headers["x-amz-security-token"] = credentials.token
+    names = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name].strip()}\n" for name in sorted(headers))
+    canonical = f"{method}\n{parts.path}\n{parts.query}\n{lines}\n{names}\n{payload_sha256}"
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    key = ("AWS4" + credentials.secret).encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credentials.key_id}/{scope}, "
+        f"SignedHeaders={names}, Signature={signature}"
+    )
+    return headers

@@ -1,0 +1,210 @@
+"""Decide: what is wanted and what is seen, to what to do next. Pure: no I/O, no clock.
+
+An enclave is known by its name, which is derived from everything that desired says about it. So
+after a restart of this program, or of the whole instance, `nitro-cli describe-enclaves` alone
+tells whether what runs is what should run, and the same desired again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Union
+
+from enclave.host.documents import Desired
+
+# One start and five restarts; the sixth failure in a row is reported as failed.
+MOST_FAILURES = 5
+LONGEST_BACKOFF_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Enclave:
+    """One enclave as nitro-cli describes it."""
+
+    id: str
+    name: str
+    cid: int
+    state: str
+    cpu_count: int
+    memory_mib: int
+    pcrs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        return self.state == "RUNNING"
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What the allocator really set aside, read back from the kernel."""
+
+    cpu_count: int
+    memory_mib: int
+
+    def holds(self, desired: Desired) -> bool:
+        return self.cpu_count >= desired.cpu_count and self.memory_mib >= desired.memory_mib
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is so on the instance. `enclaves` is None when nitro-cli could not be asked."""
+
+    tools: bool
+    image: bool
+    allocation: Allocation
+    enclaves: tuple[Enclave, ...] | None
+
+    def named(self, name: str) -> Enclave | None:
+        """The enclave of this name, if it is listed."""
+        return next((one for one in self.enclaves or () if one.name == name), None)
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What is remembered of one run (one enclave name); survives this program.
+
+    `failures` counts in a row, `restarts` in all. `alive_since` is set while the enclave is seen.
+    """
+
+    name: str = ""
+    failures: int = 0
+    restarts: int = 0
+    retry_at: float = 0.0
+    alive_since: float | None = None
+    error: str | None = None
+
+    @property
+    def final(self) -> bool:
+        return self.failures > MOST_FAILURES
+
+
+@dataclass(frozen=True)
+class Install:
+    """The enclave tools are not on this machine: install them."""
+
+
+@dataclass(frozen=True)
+class Terminate:
+    """An enclave runs that is not wanted."""
+
+    enclave_id: str
+
+
+@dataclass(frozen=True)
+class Allocate:
+    """Too little is set aside for enclaves."""
+
+    cpu_count: int
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything is there: start it."""
+
+    name: str
+    desired: Desired
+
+
+Step = Union[Install, Terminate, Allocate, Run]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do next. `fetch` goes on beside `step`; `enclave` is the wanted one when it runs."""
+
+    phase: str
+    step: Step | None = None
+    fetch: bool = False
+    enclave: Enclave | None = None
+
+
+def enclave_name(desired: Desired) -> str:
+    """The name under which this desired runs: another image, size or mode is another name."""
+    parts = (desired.run_id, desired.image_sha256, desired.cpu_count, desired.memory_mib)
+    text = json.dumps((*parts, desired.debug))
+    return "oyster-" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def decide(desired: Desired | None, seen: Observed, tries: Tries, now: float) -> Plan:
+    """The next step towards `desired`."""
+    if desired is None:
+        wait = seen.tools or now < tries.retry_at
+        return Plan("booted", None if wait else Install())
+    wanted = seen.named(enclave_name(desired))
+    if wanted is not None:
+        if not wanted.running:
+            return Plan("starting")
+        return Plan("running", _without_others(seen, wanted), enclave=wanted)
+    if tries.final:
+        return Plan("failed")
+    if now < tries.retry_at:
+        return Plan("stopped")
+    return _towards(desired, seen)
+
+
+def _towards(desired: Desired, seen: Observed) -> Plan:
+    """Fetch beside install and allocate; an old enclave stays until the new image is here."""
+    if not seen.tools:
+        return Plan("allocating" if seen.image else "fetching", Install(), fetch=not seen.image)
+    if seen.enclaves is None:
+        return Plan("starting" if seen.image else "fetching", fetch=not seen.image)
+    if not seen.image:
+        step = None if seen.enclaves else _room(desired, seen)
+        return Plan("fetching", step, fetch=True)
+    if seen.enclaves:
+        return Plan("allocating", _first_other(seen, None))
+    room = _room(desired, seen)
+    if room is not None:
+        return Plan("allocating", room)
+    return Plan("starting", Run(enclave_name(desired), desired))
+
+
+def _room(desired: Desired, seen: Observed) -> Step | None:
+    if seen.allocation.holds(desired):
+        return None
+    return Allocate(desired.cpu_count, desired.memory_mib)
+
+
+def _without_others(seen: Observed, wanted: Enclave) -> Step | None:
+    return _first_other(seen, wanted.id)
+
+
+def _first_other(seen: Observed, keep: str | None) -> Step | None:
+    """Terminate one that is not wanted; one that is on its way out already is left alone."""
+    for one in seen.enclaves or ():
+        if one.id != keep and one.state != "TERMINATING":
+            return Terminate(one.id)
+    return None
+
+
+def failed(tries: Tries, error: str, now: float, backoff: float) -> Tries:
+    """One more failure in a row; the pause doubles with each."""
+    pause = min(backoff * 2**tries.failures, LONGEST_BACKOFF_SECONDS)
+    return replace(tries, failures=tries.failures + 1, retry_at=now + pause, error=error)
+
+
+def noticed(
+    tries: Tries, seen: Observed, now: float, *, backoff: float, well_after: float
+) -> Tries:
+    """What an observation says about the run: it came up, it lives on, or it died."""
+    if seen.enclaves is None or not tries.name:
+        return tries
+    enclave = seen.named(tries.name)
+    if enclave is not None and enclave.running:
+        if tries.alive_since is None:
+            return replace(tries, alive_since=now, error=None)
+        return tries
+    if enclave is not None or tries.alive_since is None:
+        return tries
+    well = now - tries.alive_since >= well_after
+    ended = replace(
+        tries,
+        alive_since=None,
+        restarts=tries.restarts + 1,
+        failures=0 if well else tries.failures,
+    )
+    return failed(ended, "the enclave ended: nitro-cli does not list it any more", now, backoff)

@@ -1,0 +1,336 @@
+"""The host program: look, decide, do, say; until it is told to stop.
+
+Three lanes work side by side: `mail` talks to the bucket, `image` fetches, `machine` runs the
+enclave tools and looks at what is so. This thread only decides, so S3 that hangs for hours does
+not keep a dead enclave from being restarted, and a slow boot does not stop the heartbeat.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+from enclave.host import forward, machine, nitro
+from enclave.host.aws import Metadata, Unreachable
+from enclave.host.config import Config, Places
+from enclave.host.documents import Desired, DocumentRefused, Status
+from enclave.host.lanes import Lane
+from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage
+from enclave.host.memory import Memory, Run
+
+# After an image could not be had: soon again, since it is staged while the host waits for it.
+_FETCH_AGAIN_SECONDS = 1.0
+# The loop turns at least this often, so that a clock that jumps delays nothing for long.
+_LONGEST_WAIT_SECONDS = 5.0
+_MOST_ERROR = 4000
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the machine lane did and then saw."""
+
+    seen: machine.Observed
+    step_error: str | None
+    look_error: str | None
+    at: float
+
+
+@dataclass(frozen=True)
+class Mail:
+    """What the mail lane brought: a new desired, or why it could not be read; what it wrote."""
+
+    desired: Desired | None
+    refused: str | None
+    wrote: Status | None
+
+
+class Host:
+    """One instance's host. `clock` gives unix seconds."""
+
+    def __init__(
+        self,
+        config: Config,
+        places: Places,
+        instance_id: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config, self._places, self._id, self._clock = config, places, instance_id, clock
+        self._wake, self._stopping = threading.Event(), False
+        self._mail: Lane[Mail] = Lane("mail", self._wake)
+        self._image: Lane[None] = Lane("image", self._wake)
+        self._machine: Lane[Looked] = Lane("machine", self._wake)
+        self._box, self._images = Mailbox(config, instance_id), Mailbox(config, instance_id)
+        self._forwarders = forward.Forwarders(places)
+        self._memory = Memory(places)
+        self._desired, self._run = self._memory.desired(), self._memory.run()
+        self._seen: Looked | None = None
+        self._wrote: Status | None = None
+        self._next_poll = self._next_fetch = 0.0
+        self._errors: dict[str, str | None] = {}
+
+    def stop(self) -> None:
+        """End the loop soon; the enclave and its forwarders go on."""
+        self._stopping = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Until stop()."""
+        self._adopt_run()
+        while not self._stopping:
+            self._wake.clear()
+            self._wake.wait(self.turn())
+        for lane in (self._mail, self._image, self._machine):
+            lane.close()
+
+    def turn(self) -> float:
+        """Take what came in, decide, start what is to be done; seconds until the next turn."""
+        now = self._clock()
+        self._take_mail(now)
+        self._take_image(now)
+        self._take_machine(now)
+        if self._seen is None:
+            self._look(None)
+            plan = machine.Plan("booted")
+        else:
+            plan = machine.decide(self._desired, self._seen.seen, self._run.tries, now)
+            self._do(plan, now)
+        status = self._status(plan, now)
+        self._exchange(status, now)
+        return self._until_next(now)
+
+    # What came in
+
+    def _take_mail(self, now: float) -> None:
+        done = self._mail.take()
+        if done is None:
+            return
+        waiting = self._desired is None
+        cadence = self._config.cadence
+        self._next_poll = now + (cadence.first_poll if waiting else cadence.poll)
+        try:
+            mail = done.result()
+        except (Unreachable, OSError, ValueError, KeyError) as error:
+            self._errors["mailbox"] = f"the mailbox cannot be reached: {error}"
+            return
+        self._errors["mailbox"] = None
+        self._errors["desired"] = mail.refused
+        self._wrote = mail.wrote or self._wrote
+        if mail.desired is not None:
+            self._desired = mail.desired
+            self._memory.save_desired(mail.desired)
+            self._adopt_run()
+
+    def _adopt_run(self) -> None:
+        """Counters belong to one enclave name; another one starts with clean ones."""
+        if self._desired is None:
+            return
+        name = machine.enclave_name(self._desired)
+        if self._run.tries.name != name:
+            booted = self._run.phases.get("booted", self._clock())
+            self._remember(Run(machine.Tries(name), {"booted": booted}))
+            self._errors["image"] = None
+
+    def _take_image(self, now: float) -> None:
+        done = self._image.take()
+        if done is None:
+            return
+        error = _outcome(done)
+        self._errors["image"] = str(error) if error else None
+        if isinstance(error, WrongImage):
+            self._fail(str(error), now)
+        if error is not None:
+            self._next_fetch = now + _FETCH_AGAIN_SECONDS
+        elif self._machine.idle:
+            self._look(None)
+
+    def _take_machine(self, now: float) -> None:
+        done = self._machine.take()
+        if done is None:
+            return
+        self._seen = looked = done.result()
+        self._errors["look"] = looked.look_error
+        cadence = self._config.cadence
+        tries = machine.noticed(
+            self._run.tries,
+            looked.seen,
+            now,
+            backoff=cadence.backoff,
+            well_after=cadence.well_after,
+        )
+        self._remember(replace(self._run, tries=tries))
+        if looked.step_error is not None:
+            self._fail(looked.step_error, now)
+
+    def _fail(self, error: str, now: float) -> None:
+        tries = machine.failed(self._run.tries, error, now, self._config.cadence.backoff)
+        self._remember(replace(self._run, tries=tries))
+
+    def _remember(self, run: Run) -> None:
+        if run != self._run:
+            self._run = run
+            self._memory.save_run(run)
+
+    # What is done
+
+    def _do(self, plan: machine.Plan, now: float) -> None:
+        if plan.fetch and self._desired and self._image.idle and now >= self._next_fetch:
+            self._fetch(self._desired)
+        due = self._seen is None or now - self._seen.at >= self._config.cadence.watch
+        if self._machine.idle and (plan.step is not None or due):
+            if isinstance(plan.step, machine.Allocate):  # beside fetching: in no phase's name
+                self._remember(replace(self._run, phases={**self._run.phases, "allocating": now}))
+            self._look(plan.step)
+        self._errors["ports"] = self._forward(plan, now)
+
+    def _forward(self, plan: machine.Plan, now: float) -> str | None:
+        if plan.enclave is None or self._desired is None:
+            return self._forwarders.ensure((), now)
+        rules = forward.proxy_allowlist(self._desired)
+        config = self._places.proxy_config
+        if self._desired.egress and not (config.exists() and config.read_text() == rules):
+            config.parent.mkdir(parents=True, exist_ok=True)
+            config.write_text(rules)
+        wanted = forward.wanted(self._desired, plan.enclave.cid, config)
+        return self._forwarders.ensure(wanted, now)
+
+    def _fetch(self, desired: Desired) -> None:
+        path = self._places.images / desired.image_sha256
+
+        def job() -> None:
+            self._drop_other_images(desired.image_sha256)
+            free = shutil.disk_usage(self._places.images).free
+            if free < desired.image_bytes:
+                raise OSError(f"the image has {desired.image_bytes} bytes, the disk {free} free")
+            self._images.fetch_image(
+                desired.image_sha256, desired.image_bytes, path, lambda: self._wants(desired)
+            )
+
+        self._image.start(job)
+
+    def _wants(self, desired: Desired) -> bool:
+        now = self._desired
+        same = now is not None and now.image_sha256 == desired.image_sha256
+        return same and not self._stopping
+
+    def _drop_other_images(self, keep: str) -> None:
+        self._places.images.mkdir(parents=True, exist_ok=True)
+        for path in self._places.images.iterdir():
+            if path.stem != keep:
+                path.unlink()
+
+    def _look(self, step: machine.Step | None) -> None:
+        desired = self._desired
+        self._machine.start(lambda: self._step_and_look(step, desired))
+
+    def _step_and_look(self, step: machine.Step | None, desired: Desired | None) -> Looked:
+        step_error = look_error = None
+        try:
+            carry_out(self._places, step)
+        except (nitro.NitroError, OSError) as error:
+            step_error = str(error)
+        enclaves: tuple[machine.Enclave, ...] | None = ()
+        tools = nitro.tools_present()
+        try:
+            enclaves = nitro.describe_enclaves(self._places) if tools else ()
+        except nitro.NitroError as error:
+            enclaves, look_error = None, str(error)
+        image = desired is not None and (self._places.images / desired.image_sha256).exists()
+        seen = machine.Observed(tools, image, nitro.allocated(self._places), enclaves)
+        return Looked(seen, step_error, look_error, self._clock())
+
+    # What is said
+
+    def _status(self, plan: machine.Plan, now: float) -> Status:
+        phases = self._run.phases
+        if plan.phase not in phases or (self._wrote and self._wrote.phase != plan.phase):
+            phases = {**phases, plan.phase: now}
+            self._remember(replace(self._run, phases=phases))
+        desired, enclave, tries = self._desired, plan.enclave, self._run.tries
+        return Status(
+            phase=plan.phase,
+            run_id=desired.run_id if desired else None,
+            heartbeat=now,
+            program=self._config.program_sha256[:64],
+            instance_id=self._id,
+            phases=phases,
+            image_sha256=desired.image_sha256 if desired else None,
+            enclave_id=enclave.id if enclave else None,
+            enclave_cid=enclave.cid if enclave else None,
+            pcrs=dict(enclave.pcrs) if enclave else {},
+            restarts=tries.restarts,
+            last_error=self._last_error(),
+            disk_free_bytes=self._wrote.disk_free_bytes if self._wrote else 0,
+        )
+
+    def _last_error(self) -> str | None:
+        texts = [self._run.tries.error, *self._errors.values()]
+        return "; ".join(text for text in texts if text)[:_MOST_ERROR] or None
+
+    def _exchange(self, status: Status, now: float) -> None:
+        if not self._mail.idle:
+            return
+        last, beat = self._wrote, self._config.cadence.heartbeat
+        silent = last is None or now - last.heartbeat >= beat
+        news = last is None or replace(last, heartbeat=now) != status
+        failing = self._errors.get("mailbox") is not None
+        if now >= self._next_poll or ((silent or news) and not failing):
+            self._mail.start(lambda: self._mail_job(status if silent or news else None))
+
+    def _mail_job(self, status: Status | None) -> Mail:
+        if status is not None:
+            self._places.state.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._places.state).free
+            status = replace(status, disk_free_bytes=free)
+            self._box.write_status(status.to_json())
+        try:
+            document = self._box.read_desired()
+            return Mail(Desired.from_json(document) if document else None, None, status)
+        except DocumentRefused as error:
+            return Mail(None, f"desired.json is refused: {error}", status)
+        except NotThere:
+            return Mail(None, None, status)
+
+    def _until_next(self, now: float) -> float:
+        times = [now + _LONGEST_WAIT_SECONDS, self._next_poll]
+        if self._seen is not None:
+            times.append(self._seen.at + self._config.cadence.watch)
+        times += [at for at in (self._next_fetch, self._run.tries.retry_at) if at > now]
+        if self._wrote is not None:
+            times.append(self._wrote.heartbeat + self._config.cadence.heartbeat)
+        busy = not (self._mail.idle or self._machine.idle)
+        return max(min(times) - now, _LONGEST_WAIT_SECONDS if busy else 0.01)
+
+
+def carry_out(places: Places, step: machine.Step | None) -> None:
+    """Do one step. Raises nitro.NitroError with the tool's own words."""
+    if isinstance(step, machine.Install):
+        nitro.install_tools()
+    elif isinstance(step, machine.Terminate):
+        nitro.terminate_enclave(places, step.enclave_id)
+    elif isinstance(step, machine.Allocate):
+        nitro.allocate(places, step)
+    elif isinstance(step, machine.Run):
+        nitro.run_enclave(places, step, places.images / step.desired.image_sha256)
+
+
+def _outcome(done: Future[None]) -> Exception | None:
+    try:
+        done.result()
+    except (Unreachable, NotThere, WrongImage, Abandoned, OSError) as error:
+        return error
+    return None
+
+
+def find_identity() -> str:
+    """This instance's id; the metadata service is asked until it answers."""
+    metadata, pause = Metadata(), 0.1
+    while True:
+        try:
+            return metadata.identity()[0]
+        except (Unreachable, ValueError, KeyError):
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_WAIT_SECONDS)
