@@ -41,6 +41,7 @@ from devnet.ec2 import (
 )
 
 _TICK_SECONDS = 0.02
+_MOST_USER_DATA = 16384
 
 
 class Machines(Protocol):
@@ -214,8 +215,8 @@ class Aws:
             if known is not None:
                 return _xml(self._shown(known[1]))
             kind = params.get("InstanceType", "m1.small")
+            vcpus = _checked_vcpus(kind, params)
             zone = self._zone(request, kind)
-            vcpus = moto_state.shape(kind).vcpus
             self.ec2.check_capacity(kind, zone, vcpus)
             status, headers, body = self._ask_moto(request)
             if status != 200:
@@ -335,6 +336,18 @@ class Aws:
         chunks = self._moto(environ, lambda status, headers, *_: seen.extend((status, headers)))
         body = b"".join(chunks)
         return int(seen[0].split(" ")[0]), list(seen[1]), body
+
+
+def _checked_vcpus(kind: str, params: dict[str, str]) -> int:
+    """Raises Ec2Error for what EC2 refuses before it looks for room."""
+    if len(base64.b64decode(params.get("UserData", ""))) > _MOST_USER_DATA:
+        text = f"User data is limited to {_MOST_USER_DATA} bytes"
+        raise Ec2Error(400, "InvalidParameterValue", text)
+    try:
+        return moto_state.shape(kind).vcpus
+    except KeyError:
+        text = f"Invalid value '{kind}' for InstanceType."
+        raise Ec2Error(400, "InvalidParameterValue", text) from None
 
 
 def _each_instance(body: bytes, edit: Any) -> bytes:

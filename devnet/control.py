@@ -54,6 +54,7 @@ class Control:
         with self._ec2.lock:
             for name, value in given.items():
                 setattr(self._ec2.faults, name, _as_kept(name, value))
+            self._ec2.refill()
         return _as_said(self._ec2.faults)
 
     def _timings(self, given: dict[str, Any]) -> dict[str, Any]:

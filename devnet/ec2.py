@@ -198,8 +198,8 @@ class HonestEc2:
 
     def next_address(self) -> str:
         """A loopback address of its own for each instance: 127.64.0.1 and up."""
-        number = next(self._addresses)
-        return f"127.{64 + (number >> 16) % 128}.{(number >> 8) % 256}.{number % 254 + 1}"
+        block, last = divmod(next(self._addresses) - 1, 254)
+        return f"127.{64 + block // 256}.{block % 256}.{last + 1}"
 
     def hidden(self, instance: str) -> bool:
         """Whether lists do not show it yet (eventual consistency)."""
@@ -254,6 +254,10 @@ class HonestEc2:
         if one.state == SHUTTING_DOWN and one.ends_at is not None and now >= one.ends_at:
             return replace(one, state=TERMINATED, terminated_at=now)
         return one
+
+    def refill(self) -> None:
+        """Start all token buckets anew, with the rates that the faults say now."""
+        self._buckets.clear()
 
     def _bucket(self, region: str, action: str) -> Bucket:
         run = action == "RunInstances"

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SCHEMA = 1
 MAX_DOCUMENT_BYTES = 64 * 1024
@@ -72,8 +74,8 @@ class Desired:
             cpu_count=_number(fields, "cpu_count", 1, 1024),
             memory_mib=_number(fields, "memory_mib", 64, 1 << 26),
             debug=_flag(fields, "debug"),
-            ports=tuple(_port(item) for item in _list(fields, "ports", 64)),
-            egress=tuple(_egress(item) for item in _list(fields, "egress", 64)),
+            ports=_distinct([_port(item) for item in _list(fields, "ports", 64)], "listen"),
+            egress=_distinct([_egress(item) for item in _list(fields, "egress", 64)], "enclave"),
         )
 
 
@@ -191,6 +193,13 @@ def _egress(item: Mapping[str, Any]) -> Egress:
         host=_text(item, "host", _HOST),
         port=_number(item, "port", 1, 65535),
     )
+
+
+def _distinct(items: list[T], name: str) -> tuple[T, ...]:
+    """Two forwarders can't listen on one port."""
+    if len({getattr(item, name) for item in items}) != len(items):
+        raise DocumentRefused(f"{name}: the same port twice")
+    return tuple(items)
 
 
 def _time(value: object, name: str) -> float:

@@ -142,7 +142,7 @@ def decide(desired: Desired | None, seen: Observed, tries: Tries, now: float) ->
     if tries.final:
         return Plan("failed")
     if now < tries.retry_at:
-        return Plan("stopped")
+        return Plan("stopped" if seen.image else "fetching", fetch=not seen.image)
     return _towards(desired, seen)
 
 

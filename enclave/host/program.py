@@ -26,6 +26,7 @@ from enclave.host.memory import Memory, Run
 _FETCH_AGAIN_SECONDS = 1.0
 # The loop turns at least this often, so that a clock that jumps delays nothing for long.
 _LONGEST_WAIT_SECONDS = 5.0
+_SHORTEST_WAIT_SECONDS = 0.01
 _MOST_ERROR = 4000
 
 
@@ -69,6 +70,7 @@ class Host:
         self._desired, self._run = self._memory.desired(), self._memory.run()
         self._seen: Looked | None = None
         self._wrote: Status | None = None
+        self._phase: str | None = None
         self._next_poll = self._next_fetch = 0.0
         self._errors: dict[str, str | None] = {}
 
@@ -92,12 +94,13 @@ class Host:
         self._take_mail(now)
         self._take_image(now)
         self._take_machine(now)
-        if self._seen is None:
-            self._look(None)
-            plan = machine.Plan("booted")
-        else:
-            plan = machine.decide(self._desired, self._seen.seen, self._run.tries, now)
+        plan = machine.Plan("booted")
+        if self._seen is not None:
+            seen = replace(self._seen.seen, image=self._image_is_here())
+            plan = machine.decide(self._desired, seen, self._run.tries, now)
             self._do(plan, now)
+        elif self._machine.idle:
+            self._look(None)
         status = self._status(plan, now)
         self._exchange(status, now)
         return self._until_next(now)
@@ -140,19 +143,19 @@ class Host:
             return
         error = _outcome(done)
         self._errors["image"] = str(error) if error else None
-        if isinstance(error, WrongImage):
-            self._fail(str(error), now)
         if error is not None:
             self._next_fetch = now + _FETCH_AGAIN_SECONDS
-        elif self._machine.idle:
-            self._look(None)
+        if isinstance(error, WrongImage):
+            self._fail(str(error), now)
+            self._next_fetch = self._run.tries.retry_at
 
     def _take_machine(self, now: float) -> None:
         done = self._machine.take()
         if done is None:
             return
-        self._seen = looked = done.result()
+        looked = done.result()
         self._errors["look"] = looked.look_error
+        self._seen = self._with_known_enclave(looked)
         cadence = self._config.cadence
         tries = machine.noticed(
             self._run.tries,
@@ -164,6 +167,13 @@ class Host:
         self._remember(replace(self._run, tries=tries))
         if looked.step_error is not None:
             self._fail(looked.step_error, now)
+
+    def _with_known_enclave(self, looked: Looked) -> Looked:
+        """When nitro-cli cannot be asked, an enclave that ran is taken to run on: no cut ports."""
+        name, last = self._run.tries.name, self._seen
+        if looked.seen.enclaves is not None or last is None or last.seen.named(name) is None:
+            return looked
+        return replace(looked, seen=replace(looked.seen, enclaves=last.seen.enclaves))
 
     def _fail(self, error: str, now: float) -> None:
         tries = machine.failed(self._run.tries, error, now, self._config.cadence.backoff)
@@ -211,6 +221,11 @@ class Host:
 
         self._image.start(job)
 
+    def _image_is_here(self) -> bool:
+        """Only verified images have this name."""
+        desired = self._desired
+        return desired is not None and (self._places.images / desired.image_sha256).exists()
+
     def _wants(self, desired: Desired) -> bool:
         now = self._desired
         same = now is not None and now.image_sha256 == desired.image_sha256
@@ -223,10 +238,9 @@ class Host:
                 path.unlink()
 
     def _look(self, step: machine.Step | None) -> None:
-        desired = self._desired
-        self._machine.start(lambda: self._step_and_look(step, desired))
+        self._machine.start(lambda: self._step_and_look(step))
 
-    def _step_and_look(self, step: machine.Step | None, desired: Desired | None) -> Looked:
+    def _step_and_look(self, step: machine.Step | None) -> Looked:
         step_error = look_error = None
         try:
             carry_out(self._places, step)
@@ -238,17 +252,17 @@ class Host:
             enclaves = nitro.describe_enclaves(self._places) if tools else ()
         except nitro.NitroError as error:
             enclaves, look_error = None, str(error)
-        image = desired is not None and (self._places.images / desired.image_sha256).exists()
-        seen = machine.Observed(tools, image, nitro.allocated(self._places), enclaves)
+        seen = machine.Observed(tools, False, nitro.allocated(self._places), enclaves)
         return Looked(seen, step_error, look_error, self._clock())
 
     # What is said
 
     def _status(self, plan: machine.Plan, now: float) -> Status:
         phases = self._run.phases
-        if plan.phase not in phases or (self._wrote and self._wrote.phase != plan.phase):
+        if plan.phase not in phases or self._phase not in (None, plan.phase):
             phases = {**phases, plan.phase: now}
             self._remember(replace(self._run, phases=phases))
+        self._phase = plan.phase
         desired, enclave, tries = self._desired, plan.enclave, self._run.tries
         return Status(
             phase=plan.phase,
@@ -295,14 +309,16 @@ class Host:
             return Mail(None, None, status)
 
     def _until_next(self, now: float) -> float:
-        times = [now + _LONGEST_WAIT_SECONDS, self._next_poll]
-        if self._seen is not None:
-            times.append(self._seen.at + self._config.cadence.watch)
+        """Seconds to the next thing that is due; a busy lane wakes this thread by itself."""
+        times = [now + _LONGEST_WAIT_SECONDS]
         times += [at for at in (self._next_fetch, self._run.tries.retry_at) if at > now]
-        if self._wrote is not None:
-            times.append(self._wrote.heartbeat + self._config.cadence.heartbeat)
-        busy = not (self._mail.idle or self._machine.idle)
-        return max(min(times) - now, _LONGEST_WAIT_SECONDS if busy else 0.01)
+        if self._machine.idle and self._seen is not None:
+            times.append(self._seen.at + self._config.cadence.watch)
+        if self._mail.idle:
+            times.append(self._next_poll)
+            if self._wrote is not None and not self._errors.get("mailbox"):
+                times.append(self._wrote.heartbeat + self._config.cadence.heartbeat)
+        return max(min(times) - now, _SHORTEST_WAIT_SECONDS)
 
 
 def carry_out(places: Places, step: machine.Step | None) -> None:
