@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from commands import attestation, contracts, devnet, image, service
+from commands import attestation, contracts, devnet, image, keys, service
 from commands.demo import demo
 from commands.init import init
 from faults import Fault
@@ -28,6 +28,7 @@ app.add_typer(attestation.app, name="attestation")
 app.add_typer(image.app, name="image")
 app.add_typer(devnet.app, name="devnet")
 app.add_typer(service.app, name="service")
+app.add_typer(keys.app, name="keys")
 app.command()(init)
 app.command()(demo)
 

@@ -94,6 +94,11 @@ def open_raw(path: Path) -> LocalSigner:
         raise UsageFault(f"{path} holds no private key: 64 hex digits") from None
 
 
+def is_keystore(path: Path) -> bool:
+    """Whether a file is JSON at all; if so it must be a keystore. Raises UsageFault: unreadable."""
+    return _read(path).lstrip().startswith("{")
+
+
 def keystore_address(path: Path) -> Address:
     """The address a keystore says it is for, without opening it. Raises UsageFault."""
     return address(str(_keystore(path).get("address", "")))

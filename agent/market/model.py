@@ -57,7 +57,7 @@ def address(text: str) -> Address:
         raise UsageFault(f"{text!r} is not an address: 0x and 40 hex digits")
     digits = text.removeprefix("0x").removeprefix("0X")
     mixed = digits not in (digits.lower(), digits.upper())
-    if mixed and not is_checksum_address(text):
+    if mixed and not is_checksum_address(f"0x{digits}"):
         raise UsageFault(f"address {text} has a wrong checksum: a digit or a capital is mistyped")
     return Address(to_checksum_address(text.lower()))
 
