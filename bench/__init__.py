@@ -1,1 +1,1 @@
-"""Measured figures, side by side: `python -m bench`."""
+"""Measured figures, side by side with peers in the same run: `python -m bench [NAME]...`."""
