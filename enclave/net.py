@@ -8,6 +8,7 @@ A Guard says when to give up; every wait on the network asks it. No proxies, coo
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -27,6 +28,7 @@ _LOOK_UP_SECONDS: Final = 0.5  # how often a wait looks whether it was cancelled
 _MAX_REDIRECTS: Final = 5
 _MAX_CONNECTIONS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PRINTABLE: Final = re.compile(r"[!-~]+")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -149,23 +151,27 @@ class HttpSession:
     @contextmanager
     def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpcore.Response]:
         for _ in range(_MAX_REDIRECTS + 1):
-            self._check(url)
-            with self._pool.stream("GET", url, headers=list(headers.items())) as response:
+            target = self._checked(url)
+            with self._pool.stream("GET", target, headers=list(headers.items())) as response:
                 if response.status not in _REDIRECTS:
                     yield response
                     return
-                url = urljoin(url, header(response, "location"))
+                url = _joined(url, header(response, "location"))
         raise Unreachable(f"more than {_MAX_REDIRECTS} redirects")
 
-    def _check(self, url: str) -> None:
+    def _checked(self, url: str) -> httpcore.URL:
+        """Exactly what was checked, so that no second parser reads another host."""
         try:
-            if self._trusted and origin(url) == self._trusted:
-                return
-            host = https_host(url)
+            place = scheme, host, port = origin(url)
+            if place != self._trusted:
+                host = https_host(url)
         except BadUrl as fault:
             raise Unreachable(f"sent to a place that is not asked: {fault}") from None
-        if self._hosts is not None and host not in self._hosts:
+        if place != self._trusted and self._hosts is not None and host not in self._hosts:
             raise Unreachable(f"sent to {host}, a host that the operator does not allow")
+        parts = urlsplit(url)
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        return httpcore.URL(scheme=scheme, host=host, port=port, target=path)
 
     def close(self) -> None:
         self._pool.close()
@@ -180,6 +186,8 @@ def header(response: httpcore.Response, name: str) -> str:
 
 def origin(url: str) -> tuple[str, str, int]:
     """(scheme, host, port) of an http or https URL. Raises BadUrl."""
+    if not _PRINTABLE.fullmatch(url):
+        raise BadUrl(f"{url!r} is not a URL: it is not printable ASCII")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -200,7 +208,16 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip.is_site_local:
+            return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as fault:
+        raise Unreachable(f"sent to {location!r}, which is not asked: {fault}") from None
 
 
 class _Backend(httpcore.NetworkBackend):
