@@ -6,6 +6,7 @@ Everything is in memory. Source: the Trustless Gateway specification and Kubo's 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -99,9 +100,8 @@ class Gateway:
 
     def __init__(self, blocks: Blocks, host: str = "127.0.0.1", port: int = 0) -> None:
         self.blocks = blocks
-        self._server = ThreadingHTTPServer((host, port), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._server = _Server((host, port), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
     def url(self) -> str:
@@ -124,11 +124,14 @@ class Gateway:
         self.stop()
 
     def frames(self, cid: Cid, start: int, scope: str) -> Iterator[tuple[Cid, bytes]]:
-        """The blocks of a CAR."""
-        if scope == "block":
-            yield cid, self.blocks.by_cid[cid]
-        else:
-            yield from self.blocks.walk(cid, start)
+        """The blocks of a CAR; the connection breaks where one is missing."""
+        try:
+            if scope == "block":
+                yield cid, self.blocks.by_cid[cid]
+            else:
+                yield from self.blocks.walk(cid, start)
+        except KeyError as missing:
+            raise ConnectionAbortedError(f"no block {missing}") from None
 
     def raw(self, cid: Cid) -> bytes | None:
         """One block, or None for a 404."""
@@ -143,6 +146,15 @@ class Gateway:
         return walk.target
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is nothing to report; all else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     gateway: Gateway
@@ -152,6 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         try:
             cid = self.gateway.resolve(parts.path)
+            if cid.inline is None and cid not in self.gateway.blocks.by_cid:
+                raise KeyError(cid)
         except (KeyError, BadDag, BadCid):
             self.send_error(404)
             return

@@ -19,7 +19,7 @@ from enclave.cid import Cid, parse_cid
 from enclave.intake import Emit
 from enclave.ipfs import IpfsFetch, Standings
 from enclave.measure import Measured, StreamingMeasurer
-from enclave.net import Guard, OutOfTime, Resolve
+from enclave.net import Guard, HttpSession, OutOfTime, Resolve
 from enclave.pipeline import Pipeline
 from enclave.plain import PlainFetch
 from enclave.sources import Source, gateway_for
@@ -128,16 +128,13 @@ class _Download:
                 begun.append((stack.enter_context(closing(pipeline)), part))
                 return self._counted(pipeline.put, size)
 
-            fetch = PlainFetch(
-                url,
-                self._guard,
-                rounds=self._limits.rounds,
-                hosts=self._reach.allowed_hosts,
-                resolve=self._reach.resolve,
-            )
+            fetch = PlainFetch(url, self._guard, self._connect, rounds=self._limits.rounds)
             fetch.run(begin)
             pipeline, part = begun[0]
             return pipeline.finish(), part
+
+    def _connect(self, guard: Guard) -> HttpSession:
+        return HttpSession(guard, hosts=self._reach.allowed_hosts, resolve=self._reach.resolve)
 
     def _counted(self, put: Emit, size: int) -> Emit:
         done = 0

@@ -15,12 +15,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying
 
 from enclave.car import Lie
 from enclave.cid import Cid
 from enclave.intake import Emit, Intake
 from enclave.net import Guard, Stalled
+from enclave.retry import rounds_of
 from enclave.sources import Source
 from enclave.unixfs import PathWalk
 from enclave.urls import IpfsUrl
@@ -86,15 +87,20 @@ class IpfsFetch:
         """Bring what is left of the file. Raises BadDag, Unavailable, OutOfTime."""
 
         def one_round() -> None:
-            for source in list(self._sources):
-                if intake.whole:
-                    return
-                with self._judged(source):
-                    self._drain(source, intake)
+            before = -1
+            while not intake.whole and intake.walk.position > before:
+                before = intake.walk.position
+                self._ask_all(intake)
             if not intake.whole:
                 raise self._unavailable(f"{intake.root} from byte {intake.walk.position} on")
 
         self._repeat()(one_round)
+
+    def _ask_all(self, intake: Intake) -> None:
+        for source in list(self._sources):
+            if not intake.whole:
+                with self._judged(source):
+                    self._drain(source, intake)
 
     def _drain(self, source: Source, intake: Intake) -> None:
         """All that one source gives: by CARs while they bring anything, then block by block."""
@@ -190,13 +196,7 @@ class IpfsFetch:
         def worth_it(fault: BaseException) -> bool:
             return isinstance(fault, Unavailable) and bool(self._sources)
 
-        return Retrying(
-            retry=retry_if_exception(worth_it),
-            stop=stop_after_attempt(self._rounds),
-            wait=wait_exponential_jitter(initial=0.5, max=10.0, jitter=0.5),
-            sleep=self._guard.sleep,
-            reraise=True,
-        )
+        return rounds_of(self._guard, self._rounds, worth_it)
 
 
 def _ask(source: Source, guard: Guard, cid: Cid) -> bytes:

@@ -13,10 +13,10 @@ from contextlib import closing
 from typing import Final
 
 import httpcore
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from enclave.cid import SHA2_384
-from enclave.net import Guard, HttpSession, Resolve, Unreachable, header
+from enclave.net import Guard, HttpSession, Unreachable, header
+from enclave.retry import rounds_of
 from enclave.urls import HttpsUrl
 from faults import Refused, TryElsewhere
 
@@ -37,16 +37,14 @@ class PlainFetch:
         self,
         url: HttpsUrl,
         guard: Guard,
+        connect: Callable[[Guard], HttpSession],
         *,
         rounds: int,
-        hosts: frozenset[str],
-        resolve: Resolve | None = None,
     ) -> None:
         self._url = url
         self._guard = guard
+        self._connect = connect
         self._rounds = rounds
-        self._hosts = hosts
-        self._resolve = resolve
         self._hash = hashlib.new("sha384" if url.cid.hash_code == SHA2_384 else "sha256")
         self._position = 0
         self._size = 0
@@ -58,18 +56,16 @@ class PlainFetch:
         They are the file that the digest names only once this has returned. Raises WrongDigest,
         Unreachable, Stalled, OutOfTime.
         """
-        Retrying(
-            retry=retry_if_exception_type(TryElsewhere),
-            stop=stop_after_attempt(self._rounds),
-            wait=wait_exponential_jitter(initial=0.5, max=10.0, jitter=0.5),
-            sleep=self._guard.sleep,
-            reraise=True,
-        )(self._attempt, begin)
+
+        def worth_it(fault: BaseException) -> bool:
+            return isinstance(fault, TryElsewhere)
+
+        rounds_of(self._guard, self._rounds, worth_it)(self._attempt, begin)
         if self._hash.digest() != self._url.cid.digest:
             raise WrongDigest(f"{self._url.url} is not the file that the digest in the URL names")
 
     def _attempt(self, begin: Callable[[int], Take]) -> None:
-        session = HttpSession(self._guard.fork(), hosts=self._hosts, resolve=self._resolve)
+        session = self._connect(self._guard.fork())
         with closing(session), session.get(self._url.url, self._range()) as response:
             start, size = _extent(response)
             if start > self._position:

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from enclave.cid import DAG_PB, SHA2_256, Cid, cid_of
+from enclave.store import Busy, ImageStore, StoredImage
+from faults import Refused, RetryLater
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+CIDS = [cid_of(b"%d" % number) for number in range(6)]
+PCRS = {0: "ab" * 48, 1: "cd" * 48, 2: "ef" * 48}
+
+
+def keep(store: ImageStore, cid: Cid, size: int = 100) -> StoredImage:
+    with store.lock(cid):
+        part = store.reserve(cid, size, 0)
+        part.write_bytes(bytes(size))
+        image = StoredImage(str(cid), part, size, "00" * 32, PCRS, "x86_64", ("a gateway",), 1.5)
+        return store.add(cid, image)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    return ImageStore(tmp_path, quota_bytes=300)
+
+
+def test_get__what_was_added__comes_back_whole_in_another_process(
+    store: ImageStore, tmp_path: Path
+) -> None:
+    kept = keep(store, CIDS[0])
+    assert ImageStore(tmp_path, quota_bytes=300).get(CIDS[0]) == kept
+    assert kept.path == store.path(CIDS[0])
+    assert kept.path.stat().st_size == 100
+
+
+def test_get__another_text_of_the_cid__is_the_same_image(store: ImageStore) -> None:
+    old = Cid(DAG_PB, SHA2_256, CIDS[0].digest, version=0)
+    kept = keep(store, old.canonical)
+    assert store.get(old) == replace(kept, cid=str(old))
+
+
+def test_get__absent_or_damaged__is_none(store: ImageStore) -> None:
+    assert store.get(CIDS[0]) is None
+    path = keep(store, CIDS[0]).path
+    os.truncate(path, 99)
+    assert store.get(CIDS[0]) is None
+    sidecar = keep(store, CIDS[1]).path.with_suffix(".json")
+    for text in ("", "{}", "[]", "null", '{"size_bytes": 100}', "\x00\xff"):
+        sidecar.write_text(text)
+        assert store.get(CIDS[1]) is None
+        assert store.images() == []
+
+
+def test_reserve__over_quota__evicts_the_least_recently_used(store: ImageStore) -> None:
+    for number, cid in enumerate(CIDS[:3]):
+        os.utime(keep(store, cid).path.with_suffix(".json"), (number, number))
+    assert store.get(CIDS[0])
+    keep(store, CIDS[3])
+    assert [store.get(cid) is not None for cid in CIDS[:4]] == [True, False, True, True]
+
+
+def test_reserve__all_in_use__says_so_and_evicts_nothing(store: ImageStore) -> None:
+    for number, cid in enumerate(CIDS[:3]):
+        keep(store, cid)
+        assert store.claim(f"job/{number}", cid)
+    with pytest.raises(RetryLater, match="jobs use the other images"), store.lock(CIDS[3]):
+        store.reserve(CIDS[3], 100, 0)
+    assert len(store.images()) == 3
+    store.release("job/1")
+    keep(store, CIDS[3])
+    assert store.get(CIDS[1]) is None
+
+
+def test_reserve__larger_than_the_store__is_refused_and_evicts_nothing(store: ImageStore) -> None:
+    keep(store, CIDS[0])
+    with pytest.raises(Refused, match="raise the quota"), store.lock(CIDS[1]):
+        store.reserve(CIDS[1], 301, 0)
+    assert store.get(CIDS[0])
+
+
+def test_reserve__disk_that_must_stay_free__is_kept_free(store: ImageStore) -> None:
+    with pytest.raises(RetryLater, match="disk is full"), store.lock(CIDS[0]):
+        store.reserve(CIDS[0], 100, 1 << 60)
+    assert not store.part(CIDS[0]).exists()
+
+
+def test_reserve__another_download_under_way__counts_as_used(store: ImageStore) -> None:
+    with store.lock(CIDS[0]), store.lock(CIDS[1]):
+        store.reserve(CIDS[0], 200, 0)
+        with pytest.raises(RetryLater):
+            store.reserve(CIDS[1], 200, 0)
+
+
+def test_lock__taken__is_busy_and_free_afterwards(store: ImageStore, tmp_path: Path) -> None:
+    with store.lock(CIDS[0]):
+        with pytest.raises(Busy), ImageStore(tmp_path, quota_bytes=1).lock(CIDS[0]):
+            pass
+        with pytest.raises(Busy):
+            store.claim("job", CIDS[0])
+    with store.lock(CIDS[0]):
+        pass
+
+
+def test_lock__a_failed_download__leaves_nothing(store: ImageStore) -> None:
+    with store.lock(CIDS[0]):
+        store.reserve(CIDS[0], 100, 0).write_bytes(b"half")
+    assert not store.part(CIDS[0]).exists()
+    assert store.get(CIDS[0]) is None
+
+
+def test_claim__an_image_that_is_being_evicted__is_there_or_none(store: ImageStore) -> None:
+    keep(store, CIDS[0])
+    assert store.claim("job 1/2", CIDS[0])
+    assert store.pins() == {"job 1/2": str(CIDS[0])}
+    assert store.claim("job 2", CIDS[1]) is None
+    store.release("job 1/2")
+    store.release("never")
+    assert store.pins() == {"job 2": str(CIDS[1])}
+
+
+def test_remember__a_path__is_recalled(store: ImageStore) -> None:
+    assert store.recall("ipfs://x/y") is None
+    store.remember("ipfs://x/y", CIDS[0])
+    assert store.recall("ipfs://x/y") == str(CIDS[0])
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+import enclave.store as store_module
+from tests.enclave.test_store import CIDS, keep
+from enclave.store import ImageStore
+calls = int(sys.argv[2])
+def dying(name, real):
+    def step(*args, **kwargs):
+        global calls
+        calls -= 1
+        if calls < 0:
+            os._exit(9)
+        return real(*args, **kwargs)
+    return step
+for owner, name in ((os, "fsync"), (Path, "rename"), (os, "posix_fallocate"), (Path, "unlink")):
+    setattr(owner, name, dying(name, getattr(owner, name)))
+keep(ImageStore(Path(sys.argv[1]), quota_bytes=300), CIDS[0])
+"""
+
+
+def test_crash__at_any_step__leaves_nothing_that_looks_whole_and_is_not(tmp_path: Path) -> None:
+    for step in range(12):
+        folder = tmp_path / str(step)
+        command = [sys.executable, "-c", CRASH, str(folder), str(step)]
+        crashed = subprocess.run(command, cwd=ROOT, check=False).returncode
+        assert crashed in (0, 9)
+        store = ImageStore(folder, quota_bytes=300)
+        image = store.get(CIDS[0])
+        assert image is None or image.path.read_bytes() == bytes(100)
+        store.sweep()
+        left = {path.suffix for path in (folder / "images").glob("[!.]*")}
+        assert left == ({".eif", ".json"} if image else set())
+        assert keep(store, CIDS[0]).size_bytes == 100
+        if crashed == 0:
+            return
+    pytest.fail("the store never got through")
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Any order of keeping, claiming and releasing: the quota holds and pinned images stay."""
+
+    @initialize()
+    def start(self) -> None:
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = ImageStore(Path(self.folder.name), quota_bytes=300)
+        self.held: dict[str, Cid] = {}
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
+
+    @rule(cid=st.sampled_from(CIDS), size=st.sampled_from([50, 100, 200]))
+    def fetch(self, cid: Cid, size: int) -> None:
+        if self.store.get(cid) is None:
+            try:
+                keep(self.store, cid, size)
+            except RetryLater:
+                assert self.held
+
+    @rule(cid=st.sampled_from(CIDS), holder=st.sampled_from("ab"))
+    def claim(self, cid: Cid, holder: str) -> None:
+        if self.store.claim(holder, cid) is None:
+            self.store.release(holder)
+            self.held.pop(holder, None)
+        else:
+            self.held[holder] = cid
+
+    @rule(holder=st.sampled_from("ab"))
+    def release(self, holder: str) -> None:
+        self.store.release(holder)
+        self.held.pop(holder, None)
+
+    @rule()
+    def sweep(self) -> None:
+        before = self.store.images()
+        self.store.sweep()
+        assert self.store.images() == before
+
+    @invariant()
+    def quota_and_pins_hold(self) -> None:
+        if hasattr(self, "store"):
+            assert sum(image.size_bytes for image in self.store.images()) <= 300
+            assert all(self.store.get(cid) for cid in self.held.values())
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
