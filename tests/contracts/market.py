@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import astuple
 from functools import cache
@@ -57,6 +58,15 @@ class Market:
         self.crowd = crowd_of(crowd)
         self.evm = ground[0].evm.fork()
         self.pond, self.money, self.registry = (each.on(self.evm) for each in ground)
+
+    def on_fork(self) -> Market:
+        """The same market as it was kept, on a fork."""
+        twin = copy.copy(self)
+        twin.evm = self.evm.fork()
+        twin.pond, twin.money, twin.registry = (
+            each.on(twin.evm) for each in (self.pond, self.money, self.registry)
+        )
+        return twin
 
     def send(self, sender: str, function: str, *args: Any) -> list[Event]:
         """A transaction; Reverted when the contract says no."""
