@@ -1,0 +1,160 @@
+"""The adapters keep the promises of `agent.ports` on a real chain."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent import ports
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import Cursor, EventReader
+from agent.chain.fees import FeePolicy
+from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
+from agent.chain.transactions import Transactions
+from agent.chain.txlog import MemoryLog
+from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
+from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
+from agent.market.registry import Market, changed_jobs, job_topics
+from faults import Refused, RetryLater, UsageFault
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Stage
+
+pytestmark = pytest.mark.integration
+
+TYPE = "us-east-1/c6a.xlarge"
+NOWHERE = BlockRef(BlockNumber(3), "0x" + "ab" * 32, 0)
+
+
+@pytest.fixture
+def view(stage: Stage, market: Market, tracker: HeadTracker) -> ports.Market:
+    return ProviderMarket(market, tracker, stage.provider)
+
+
+def transactor(stage: Stage, endpoints: Endpoints, **policy: Wei) -> ports.Transactor:
+    limits = FeePolicy(**{"per_job": Wei(10**18), "per_day": Wei(10**18), **policy})
+    sending = Transactions(
+        endpoints, stage.signers[0], MemoryLog(), stage.clock, policy=limits, finality=Finality(2)
+    )
+    return MarketTransactor(sending, stage.calls, stage.clock)
+
+
+async def test_market__one_job__is_seen_whole(stage: Stage, view: ports.Market) -> None:
+    stage.offer(0, 500)
+    job = stage.request()
+    blocks = await view.blocks()
+    assert (blocks.head, blocks.final.number) == (stage.head, stage.head.number - 2)
+    at = blocks.head
+    assert list(await view.active_jobs(at)) == [job]
+    assert (await view.jobs([job], at))[job].status is JobStatus.BOOTSTRAPPING
+    assert await view.jobs([], at) == {}
+    assert await view.offer(TYPE, at) == Price(500)
+    assert await view.unlocked_stake(at) == 99 * 10**18
+    assert (await view.params(at)).job_bootstrapping == 300
+
+
+async def test_market__any_read_that_fails__is_retry_later(
+    stage: Stage, view: ports.Market
+) -> None:
+    for read in (
+        view.params(NOWHERE), view.jobs([JobId(1)], NOWHERE), view.active_jobs(NOWHERE),
+        view.offer(TYPE, NOWHERE), view.unlocked_stake(NOWHERE),
+    ):  # fmt: skip
+        with pytest.raises(RetryLater):
+            await read
+    stage.node.faults.refuse = True
+    with pytest.raises(RetryLater):
+        await view.blocks()
+
+
+async def test_witness__second_endpoint__agrees_or_is_silent(stage: Stage, market: Market) -> None:
+    stage.offer()
+    job = stage.request()
+    with stage.node.twin() as second:
+        endpoints = await Endpoints.open([stage.node.url, second.url], stage.clock)
+        witness: ports.Witness = SecondEndpoint(market, endpoints)
+        assert await witness.jobs([job], stage.head) == await market.jobs([job], stage.head)
+        second.faults.lag = 1  # it doesn't know the block
+        with pytest.raises(RetryLater):
+            await witness.jobs([job], stage.head)
+        second.faults.set({"lag": 0, "refuse": True})
+        with pytest.raises(RetryLater):
+            await witness.jobs([job], stage.head)
+        await endpoints.close()
+
+
+async def test_wakes__a_job__is_named_and_the_cursor_kept(
+    stage: Stage, endpoints: Endpoints, tracker: HeadTracker
+) -> None:
+    kept: list[Cursor] = []
+    jobs_in = partial(changed_jobs, provider=stage.provider)
+    events = EventReader(endpoints, stage.registry, job_topics(), jobs_in)
+    follower = HeadFollower(tracker, stage.clock, Pace(poll=1.0))
+    wakes: ports.Wakes = ChainWakes(follower, events, None, kept.append)
+    stage.offer()
+    assert list(await wakes.wait()) == []
+    job = stage.request()
+    assert list(await wakes.wait()) == [job]
+    assert kept[-1].last.hash == stage.head.hash
+    stage.node.faults.fail_methods = ["eth_getLogs"]
+    stage.node.call("evm_mine")
+    assert list(await wakes.wait()) == []
+    stage.send(0, stage.calls.report_started(job, "a:1"))
+    stage.node.faults.fail_methods = []
+    assert list(await wakes.wait()) == [job]
+
+
+async def test_carry_out__every_order__is_mined_once(
+    stage: Stage, endpoints: Endpoints, market: Market
+) -> None:
+    sender = transactor(stage, endpoints)
+    job = JobId(1)
+    await sender.carry_out(
+        ports.Order("r", ports.Call.REGISTER, instance_type=TYPE, price=Price(9))
+    )
+    assert stage.request() == job
+    start = ports.Order(
+        "reportStarted:1:1", ports.Call.REPORT_STARTED, job, endpoint="1.2.3.4:1300"
+    )
+    first, again = await asyncio.gather(sender.carry_out(start), sender.carry_out(start))
+    assert first == again
+    assert first.fee_wei > 0
+    await sender.carry_out(ports.Order("s", ports.Call.SETTLE, job))
+    await sender.carry_out(ports.Order("e", ports.Call.REQUEST_EXIT, job))
+    with pytest.raises(Refused, match="cool-down"):
+        await sender.carry_out(ports.Order("f", ports.Call.FINALIZE_EXIT, job))
+    stage.clock.at += 200
+    await sender.carry_out(ports.Order("f", ports.Call.FINALIZE_EXIT, job))
+    await sender.carry_out(ports.Order("d", ports.Call.DEREGISTER, instance_type=TYPE))
+    assert (await market.jobs([job], stage.head))[job].status is JobStatus.STOPPED
+    assert await market.offers(TYPE, stage.head) == []
+
+
+async def test_carry_out__no_block_for_a_while__waits_and_replaces(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    stage.offer()
+    job = stage.request()
+    stage.node.evm.min_tip = 3 * 10**9
+    order = ports.Order("k", ports.Call.REPORT_STARTED, job, endpoint="a:1")
+    running = asyncio.ensure_future(transactor(stage, endpoints).carry_out(order))
+    while not running.done():
+        stage.node.call("evm_mine")
+        await asyncio.sleep(0.01)
+    assert (await running).fee_wei > 21_000 * 3 * 10**9
+
+
+async def test_carry_out__budget_spent_or_order_incomplete__says_so(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    stage.offer()
+    job = stage.request()
+    order = ports.Order("k", ports.Call.REPORT_STARTED, job, endpoint="a:1")
+    with pytest.raises(RetryLater, match="budget") as later:
+        await transactor(stage, endpoints, per_job=Wei(1)).carry_out(order)
+    assert later.value.after_seconds
+    with pytest.raises(UsageFault):
+        await transactor(stage, endpoints).carry_out(ports.Order("k", ports.Call.SETTLE))
