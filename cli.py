@@ -13,6 +13,7 @@ import typer
 from commands import attestation, contracts, devnet, image, keys, service
 from commands.demo import demo
 from commands.init import init
+from commands.run import run
 from faults import Fault
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.add_typer(devnet.app, name="devnet")
 app.add_typer(service.app, name="service")
 app.add_typer(keys.app, name="keys")
 app.command()(init)
+app.command()(run)
 app.command()(demo)
 
 

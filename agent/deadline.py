@@ -15,7 +15,7 @@ up), usual ones decide when a stage is late enough to start a second way.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -53,10 +53,15 @@ TAIL_STAGES = (Stage.ENCLAVE, Stage.ATTEST, Stage.REPORT)
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Lengths of the stages in force. `patience`: so many usual lengths make a stage late."""
+    """Lengths of the stages in force.
+
+    A stage is late after `patience` usual lengths, or when it has eaten `slack_share` of the
+    time that is left over when everything takes its usual length.
+    """
 
     lengths: Mapping[Stage, Length] = field(default_factory=lambda: dict(DEFAULT_LENGTHS))
     patience: float = 3.0
+    slack_share: float = 0.5
 
     def usual(self, *stages: Stage) -> float:
         return sum(self.lengths[stage].usual for stage in stages)
@@ -77,12 +82,15 @@ class Budget:
     def late_at(self, since: float, deadline: float, *stages: Stage) -> float:
         """When `stages`, begun at `since`, have eaten their share and a second way starts.
 
-        After `patience` usual lengths, or earlier if that is the last moment at which a whole
-        second way usually fits; but never before they took their usual length once and a half.
+        At the latest when a whole second way usually still fits; but never before they took
+        their usual length once and a half.
         """
         usual = self.usual(*stages)
         last_moment = deadline - self.usual(*HOST_STAGES, *TAIL_STAGES)
-        return max(since + 1.5 * usual, min(since + self.patience * usual, last_moment))
+        slack = max(0.0, deadline - since - self.usual(*HOST_STAGES, *TAIL_STAGES))
+        share = since + usual + self.slack_share * slack
+        patient = since + self.patience * usual
+        return max(since + 1.5 * usual, min(patient, share, last_moment))
 
 
 @dataclass(slots=True)
@@ -101,4 +109,4 @@ class Learner:
         seen = min(max(seconds, length.least), 4 * length.usual)
         usual = length.usual + self.weight * (seen - length.usual)
         lengths = {**self.budget.lengths, stage: Length(usual, length.least)}
-        self.budget = Budget(lengths, self.budget.patience)
+        self.budget = replace(self.budget, lengths=lengths)

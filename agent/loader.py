@@ -107,6 +107,12 @@ class Loader:
         kind = parse_instance_type(head.instance_type) if head else None
         return self._rooms.get((kind.region, kind.ec2_type)) if kind else None
 
+    def room_of(self, instance_type: str) -> EnclaveRoom | None:
+        """What an enclave gets on a type, as far as it was asked."""
+        kind = parse_instance_type(instance_type)
+        found = self._rooms.get((kind.region, kind.ec2_type)) if kind else None
+        return found if isinstance(found, EnclaveRoom) else None
+
     async def _learn_rooms(self, heads: Mapping[JobId, Job]) -> None:
         for text in {job.instance_type for job in heads.values()}:
             await self.learn_room(text)

@@ -62,6 +62,7 @@ class Offering:
         self.prices = prices
         self.rules = rules
         self.desk = Desk()
+        self.seen: set[str] = set()  # types of jobs: a drain withdraws these too
         self._looked = False
 
     @property
@@ -73,7 +74,7 @@ class Offering:
         """One round over all types. Raises RetryLater when chain or cloud do not answer."""
         blocks = await self._market.blocks()
         stake_left = await self._jobs_stake_allows(blocks.head)
-        for instance_type in sorted({*self.prices, *self.desk.listed}):
+        for instance_type in sorted({*self.prices, *self.desk.listed, *self.seen}):
             await self._tend_type(instance_type, blocks.head, stake_left, draining=draining)
         self._looked = True
 

@@ -20,11 +20,13 @@ from agent.snapshot import JobView, parse_instance_type
 class PolicyRules:
     """What is served. A deny list wins over an allow list; an empty allow list allows all.
 
-    `prices` are the types on offer and the least price of each. `url_form` says why a URL can't
+    `prices` are the types on offer and the least price of each; without any, every type in
+    `regions` is served at whatever the chain matched. `url_form` says why a URL can't
     be served, or nothing; the service puts the images' own reader of URLs there.
     """
 
     prices: Mapping[str, Price] = field(default_factory=dict)
+    regions: frozenset[str] = frozenset()
     allow_owners: frozenset[str] = frozenset()
     deny_owners: frozenset[str] = frozenset()
     allow_images: frozenset[str] = frozenset()
@@ -60,9 +62,12 @@ def vet_image(image: Image, view: JobView, rules: PolicyRules) -> tuple[Refusal,
 
 
 def _type_offered(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    if parse_instance_type(job.instance_type) is None:
+    kind = parse_instance_type(job.instance_type)
+    if kind is None:
         return Refusal("type", f"{job.instance_type!r} is not <region>/<ec2 type>")
-    if job.instance_type not in rules.prices:
+    if rules.regions and kind.region not in rules.regions:
+        return Refusal("type", f"{kind.region} is not a region of this provider")
+    if rules.prices and job.instance_type not in rules.prices:
         return Refusal("type", f"{job.instance_type} is not on offer here")
     return None
 

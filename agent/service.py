@@ -9,6 +9,7 @@ job is looked at again. Stopping cancels tasks and touches no instance.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -86,7 +87,6 @@ class Agent:
         reader: Reader,
         offering: Offering,
         rules: Rules,
-        on_turn: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self.sources = sources
         self.world = world
@@ -97,7 +97,7 @@ class Agent:
         self.progress = Progress()
         self.held: tuple[Terminate, ...] = ()
         self.doubt = Doubt()
-        self._on_turn = on_turn
+        self.on_turn: Callable[[Progress], None] = lambda progress: None
         self._wakes = wakes
         self._reader = reader
         self._breaker = BreakerState()
@@ -123,6 +123,24 @@ class Agent:
         """End within seconds; running enclaves are not touched."""
         self._stopping.set()
         self.agenda.woken.set()
+
+    async def stopped(self) -> None:
+        """Returns when `stop` was called."""
+        await self._stopping.wait()
+
+    @property
+    def draining(self) -> bool:
+        """Whether `exit --all` is ordered."""
+        return self._drain.ordered
+
+    def in_words(self) -> str:
+        """One line for `systemctl status`."""
+        jobs = self.world.memory.jobs.values()
+        stages = Counter(job.stage for job in jobs)
+        words = [f"{count} {stage}" for stage, count in sorted(stages.items())]
+        held = [f"{len(self.held_jobs)} terminations held"] if self.held_jobs else []
+        trouble = ["the chain can't be read"] if self.progress.chain_error else []
+        return ", ".join([*trouble, *held, *words]) or "no jobs"
 
     def reload(self, rules: Rules) -> None:
         """Take new rules; jobs that run are not vetted again."""
@@ -273,7 +291,7 @@ class Agent:
             self.progress.finished_at = self.clock_now
             self.progress.turn_seconds = self.clock_now - begun
             self.progress.turns += 1
-            self._on_turn(self.progress)
+            self.on_turn(self.progress)
 
     async def _wait(self) -> None:
         """Until something wakes us, a time comes, or a heartbeat of the loop is due."""
@@ -351,6 +369,7 @@ class Agent:
         job, before = view.head, known.head
         if job is None or not view.ours or (before and before.generation == job.generation):
             return
+        self.offering.seen.add(job.instance_type)
         self.world.say(
             view.id,
             "job.assigned",

@@ -1,0 +1,127 @@
+"""`oyster-provider run`: the agent as a process, with its signals, systemd and the status server.
+
+READY=1 comes when everything is open; WATCHDOG=1 follows turns of the loop, not time alone.
+SIGTERM ends within seconds and touches no enclave, SIGHUP reads the configuration anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from agent.config import Config, load
+from agent.notify import Notifier
+from agent.ports import Clock
+from agent.service import Agent, Progress
+from agent.status import Metrics, StatusServer
+from agent.view import AgentView
+from agent.wiring import SystemClock, Wired, wired
+from faults import Fault, MustStop, UsageFault
+
+log = structlog.get_logger()
+
+STOP_SECONDS = 8.0  # a loop that does not end by then is left behind
+
+
+def configure_log(config: Config) -> None:
+    """Structured lines on standard error: colours on a terminal, else key=value, or JSON."""
+    style = config.log.format
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if style == "json":
+        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    elif style == "auto" and sys.stderr.isatty():
+        shared.append(structlog.dev.ConsoleRenderer())
+    else:
+        order = ["timestamp", "level", "event", "job"]
+        shared += [
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=order, drop_missing=True),
+        ]
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[config.log.level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+async def serve(config: Config, path: Path | None, clock: Clock | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raises MustStop when going on would do harm."""
+    clock = clock or SystemClock()
+    notifier = Notifier()
+    async with wired(config, clock) as world:
+        metrics = Metrics(config.aws.regions)
+        view = AgentView(world, clock)
+        metrics.watch(view, clock)
+        async with StatusServer(config.status, view, metrics, clock) as server:
+            log.info(
+                "service.started", provider=str(world.chain.signer.address), **server.addresses
+            )
+            _on_signals(world, path, notifier)
+            world.agent.on_turn = _turns(notifier, metrics, world.agent)
+            notifier.ready("started")
+            await _until_stopped(world.agent)
+            notifier.stopping()
+    log.info("service.stopped")
+
+
+async def _until_stopped(agent: Agent) -> None:
+    """The agent's own end, at most STOP_SECONDS after it was asked for."""
+    running = asyncio.create_task(agent.run(), name="agent")
+    asked = asyncio.create_task(agent.stopped(), name="stop")
+    await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    done, _ = await asyncio.wait({running}, timeout=STOP_SECONDS)
+    if not done:
+        running.cancel()
+        raise MustStop("the loop did not end in time; enclaves were not touched")
+    with contextlib.suppress(asyncio.CancelledError):
+        running.result()
+
+
+def _on_signals(world: Wired, path: Path | None, notifier: Notifier) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, world.agent.stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: reload(world, path, notifier))
+
+
+def reload(world: Wired, path: Path | None, notifier: Notifier) -> None:
+    """Read the file again. A file that is wrong changes nothing, and the log says so."""
+    notifier.reloading()
+    try:
+        world.reload(load(path))
+        log.info("service.reloaded")
+    except (UsageFault, Fault) as fault:
+        log.error("service.reload_refused", error=str(fault))
+    notifier.ready("reloaded")
+
+
+def _turns(notifier: Notifier, metrics: Metrics, agent: Agent) -> Callable[[Progress], None]:
+    """After each turn of the loop: the watchdog, the metrics, one line of words."""
+    said = ""
+
+    def turned(progress: Progress) -> None:
+        nonlocal said
+        notifier.alive()
+        metrics.finished_pass(progress.turn_seconds)
+        words = agent.in_words()
+        if words != said:
+            said = words
+            notifier.status(words)
+
+    return turned

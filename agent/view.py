@@ -1,0 +1,150 @@
+"""The agent as the status server shows it: one frozen view, from memory, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from agent.market.model import accrued, ending
+from agent.memory import JobMemory
+from agent.ports import Clock
+from agent.snapshot import Host
+from agent.status.source import ChainRow, EndpointRow, JobRow, JobState, MoneyRow, TypeRow, View
+from agent.wiring import Wired
+
+_STATES = {
+    "bootstrapping": JobState.BOOTSTRAPPING,
+    "reporting": JobState.BOOTSTRAPPING,
+    "missed": JobState.BOOTSTRAPPING,
+    "refused": JobState.REFUSED,
+    "running": JobState.RUNNING,
+    "ill": JobState.RUNNING,
+    "replacing": JobState.RUNNING,
+    "exiting": JobState.EXITING,
+}
+
+
+class AgentView:
+    """`StatusSource` over a running agent."""
+
+    def __init__(self, world: Wired, clock: Clock) -> None:
+        self._world = world
+        self._clock = clock
+        self._started_at = clock.now()
+
+    def progress_at(self) -> float:
+        """When the loop last finished a turn; its start counts as one."""
+        return self._world.agent.progress.finished_at or self._started_at
+
+    def view(self) -> View:
+        agent, chain = self._world.agent, self._world.chain
+        return View(
+            provider=str(chain.signer.address),
+            registry=str(chain.market.registry),
+            chain_id=chain.endpoints.chain_id,
+            version=_version(),
+            started_at=self._started_at,
+            progress_at=self.progress_at(),
+            problems=tuple(self._problems()),
+            notices=("draining",) if agent.draining else (),
+            jobs=tuple(self._rows()),
+            types=tuple(self._types()),
+            chain=self._chain(),
+            money=self._money(),
+            regions=tuple(self._world.regions),
+            held=len(agent.held_jobs),
+        )
+
+    def _problems(self) -> Iterator[str]:
+        agent = self._world.agent
+        if agent.progress.chain_error:
+            yield f"the chain can't be read: {agent.progress.chain_error}"
+        if agent.world.journal.degraded:
+            yield f"the journal can't be written: {agent.world.journal.degraded}"
+        if agent.progress.resynced_at is None:
+            yield "the first resync is not done"
+        if agent.held_jobs:
+            yield f"{len(agent.held_jobs)} terminations are held: confirm or find the cause"
+
+    def _rows(self) -> Iterator[JobRow]:
+        for job in self._world.agent.world.memory.jobs.values():
+            row = self._row(job)
+            if row is not None:
+                yield row
+
+    def _row(self, job: JobMemory) -> JobRow | None:
+        view = job.view
+        if view is None or view.head is None:
+            return None
+        head, now = view.head, int(self._clock.now())
+        host = _serving(view.hosts)
+        end = ending(head, view.params)
+        deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
+        return JobRow(
+            id=head.id,
+            generation=head.generation,
+            instance_type=head.instance_type,
+            state=_STATES.get(job.stage, JobState.ENDING),
+            stage=job.stage,
+            since=float(head.started_at or head.assigned_at),
+            price=head.price.raw,
+            earned=accrued(head, view.params, now),
+            escrow=head.escrow,
+            deadline=deadline,
+            deadline_is="slash point" if job.deadline is not None else "end" if end else "",
+            instance=host.instance.id if host else "",
+            zone=host.instance.zone if host else "",
+            public_ip=(host.instance.public_ip or "") if host else "",
+            attempt=host.attempt if host else 1,
+            image=view.image.image.cid if view.image.image else "",
+            note="; ".join(text for text in job.said.values() if text)[:200],
+        )
+
+    def _types(self) -> Iterator[TypeRow]:
+        offering = self._world.agent.offering
+        for name in sorted({*offering.prices, *offering.desk.listed}):
+            price = offering.desk.listed.get(name) or offering.prices.get(name)
+            room = offering.desk.rooms.get(name)
+            enclave = self._world.agent.loader.room_of(name)
+            yield TypeRow(
+                instance_type=name,
+                price=price.raw if price else 0,
+                listed=name in offering.desk.listed,
+                more=room.more if room else 0,
+                limited_by=room.limited_by if room else "",
+                vcpus=enclave.cpu_count if enclave else 0,
+                memory_mib=enclave.memory_mib if enclave else 0,
+                architecture=enclave.architecture if enclave else "",
+            )
+
+    def _chain(self) -> ChainRow:
+        blocks = self._world.agent.loader.blocks
+        rows = tuple(
+            EndpointRow(name=one.name, healthy=one.usable, lag_blocks=one.lag_blocks or 0)
+            for one in self._world.chain.endpoints.health()
+        )
+        if blocks is None:
+            return ChainRow(endpoints=rows)
+        head, final = blocks.head, blocks.final
+        return ChainRow(head.number, float(head.timestamp), final.number, rows)
+
+    def _money(self) -> MoneyRow:
+        token = self._world.chain.payment
+        jobs = self._world.agent.world.memory.jobs.values()
+        heads = [job.head for job in jobs if job.stage in ("running", "exiting", "ill")]
+        rate = sum(head.price.raw for head in heads if head is not None)
+        return MoneyRow(symbol=token.symbol, decimals=token.decimals, rate=rate)
+
+
+def _serving(hosts: tuple[Host, ...]) -> Host | None:
+    """The instance people mean: one that has proven itself, else the newest that lives."""
+    live = [host for host in hosts if host.live]
+    proven = [host for host in live if host.attested]
+    return proven[0] if proven else live[-1] if live else None
+
+
+def _version() -> str:
+    try:
+        return version("oyster-provider")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,278 @@
+"""Puts the real adapters together: from a configuration to an agent that can run.
+
+Everything that can be wrong is found out here, before READY: chain ids that differ, a contract
+that is not there, a key that does not open, AWS that is not set up, a journal that does not open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from agent.actions import World
+from agent.attester import HttpAttester
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import EventReader
+from agent.chain.fees import FeePolicy
+from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
+from agent.chain.transactions import Patience, Transactions
+from agent.chain.wallet import Signer, open_keystore, open_raw
+from agent.config import Config
+from agent.config.secrets import locate, read_secret
+from agent.deadline import Learner
+from agent.fleet import Fleet
+from agent.images import StoredImages
+from agent.journal import Journal, Reader, open_engine
+from agent.loader import Sources
+from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
+from agent.market.calls import Calls
+from agent.market.model import Wei, address
+from agent.market.registry import Market, Token, changed_jobs, job_topics
+from agent.memory import Memory
+from agent.offering import Offering
+from agent.ports import Account, Clock
+from agent.rules import attestation_rules_of, offer_rules_of, prices_of, rules_of
+from agent.service import Agent
+from agent.txjournal import TxJournal
+from cloud import layout
+from cloud.aws import Aws
+from cloud.model import LaunchOrder, Region
+from cloud.settings import Home, Owner, Settings
+from enclave.fetch import FetchLimits, ImageFetcher, Reach
+from enclave.host import bundle, userdata
+from enclave.host.config import Config as HostConfig
+from enclave.sources import Gateway, KuboNode
+from enclave.store import ImageStore
+from faults import RetryLater, TryElsewhere
+
+GIB = 1 << 30
+
+
+class SystemClock:
+    """The wall clock, and the event loop's timers."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Everything that speaks JSON-RPC for one provider."""
+
+    endpoints: Endpoints
+    tracker: HeadTracker
+    market: Market
+    signer: Signer
+    transactions: Transactions
+    payment: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The agent and what the service shows and reloads beside it."""
+
+    agent: Agent
+    chain: Chain
+    config: Config
+    regions: tuple[Region, ...]
+
+    def reload(self, config: Config) -> None:
+        """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
+        decimals = self.chain.payment.decimals
+        self.agent.offering.prices = prices_of(config, decimals)
+        self.agent.offering.rules = offer_rules_of(config)
+        self.agent.reload(rules_of(config, decimals))
+
+
+@asynccontextmanager
+async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wired]:
+    """An agent over the real world, closed at the end. Raises what `faults` names."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        engine = open_engine(config.journal_file)
+        stack.callback(engine.dispose)
+        signer = await open_signer(config)
+        chain = await _open_chain(config, signer, TxJournal(engine), clock, stack)
+        yield await _wire(config, chain, Journal(engine), clock, stack)
+
+
+async def open_signer(config: Config) -> Signer:
+    """The provider's key. Raises UsageFault, MustStop, RetryLater."""
+    wallet = config.wallet
+    if wallet.keystore_file:
+        password = read_secret(locate(wallet.password_file, config.base))
+        return open_keystore(locate(wallet.keystore_file, config.base), password)
+    if wallet.key_file:
+        return open_raw(locate(wallet.key_file, config.base))
+    from boto3 import client
+
+    from agent.chain.kms import KmsSigner
+
+    region = wallet.kms_region or config.aws.regions[0]
+    endpoint = config.aws.endpoint_url or None
+    kms = await asyncio.to_thread(client, "kms", region_name=region, endpoint_url=endpoint)
+    return await KmsSigner.open(kms, wallet.kms_key_id)
+
+
+def finality_of(config: Config) -> Finality:
+    """A number of blocks, or the node's own tag."""
+    text = config.chain.finality
+    return Finality(int(text)) if text.isdigit() else Finality()
+
+
+async def _open_chain(
+    config: Config, signer: Signer, record: TxJournal, clock: Clock, stack: AsyncExitStack
+) -> Chain:
+    settings = config.chain
+    endpoints = await Endpoints.open(
+        [url.reveal() for url in settings.rpc_urls],
+        clock,
+        chain_id=settings.chain_id,
+        max_lag_blocks=settings.max_lag_blocks,
+        timeout_seconds=settings.timeout_seconds,
+    )
+    stack.push_async_callback(endpoints.close)
+    finality = finality_of(config)
+    tracker = HeadTracker(endpoints, finality)
+    market = Market(endpoints, address(settings.registry))
+    try:
+        head = await tracker.poll()
+        _pond, payment = await market.tokens(head.block)
+    except TryElsewhere as fault:
+        raise RetryLater(f"the market can't be read: {fault}") from fault
+    transactions = Transactions(
+        endpoints,
+        signer,
+        record,
+        clock,
+        policy=_fees(config),
+        finality=finality,
+        patience=Patience(replace=config.gas.replace_seconds),
+    )
+    return Chain(endpoints, tracker, market, signer, transactions, payment)
+
+
+def _fees(config: Config) -> FeePolicy:
+    gas = config.gas
+    return FeePolicy(
+        cap_per_gas=Wei(gas.max_fee_wei),
+        per_job=Wei(gas.per_job_wei),
+        per_day=Wei(gas.per_day_wei),
+    )
+
+
+async def _wire(
+    config: Config, chain: Chain, journal: Journal, clock: Clock, stack: AsyncExitStack
+) -> Wired:
+    account = Account(chain.endpoints.chain_id, chain.market.registry, chain.signer.address)
+    regions = tuple(Region(name) for name in config.aws.regions)
+    aws = await _open_cloud(config, account, regions, clock, stack)
+    market = ProviderMarket(chain.market, chain.tracker, account.provider)
+    witness = SecondEndpoint(chain.market, chain.endpoints) if chain.endpoints.count > 1 else None
+    transactor = MarketTransactor(chain.transactions, Calls(chain.market.registry), clock)
+    memory, fleet = Memory(), Fleet(aws, aws.mailbox, clock, account)
+    world = World(
+        cloud=aws,
+        mailbox=aws.mailbox,
+        images=_open_images(config, clock, stack),
+        attester=_open_attester(config, stack),
+        transactor=transactor,
+        clock=clock,
+        journal=journal,
+        memory=memory,
+        fleet=fleet,
+        learner=Learner(),
+    )
+    decimals = chain.payment.decimals
+    prices = prices_of(config, decimals)
+    agent = Agent(
+        Sources(account, market, witness, aws, fleet, memory, clock, regions),
+        world,
+        _wakes(config, chain, clock),
+        Reader(journal.engine),
+        Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
+        rules_of(config, decimals),
+    )
+    return Wired(agent, chain, config, regions)
+
+
+def _wakes(config: Config, chain: Chain, clock: Clock) -> ChainWakes:
+    settings = config.chain
+    sockets = [settings.ws_url.reveal()] if settings.ws_url else []
+    tracker = HeadTracker(chain.endpoints, finality_of(config))
+    follower = HeadFollower(tracker, clock, Pace(poll=settings.poll_seconds), sockets)
+    events = EventReader(
+        chain.endpoints,
+        chain.market.registry,
+        job_topics(),
+        partial(changed_jobs, provider=chain.signer.address),
+        settings.log_range_blocks,
+    )
+    return ChainWakes(follower, events)
+
+
+async def _open_cloud(
+    config: Config,
+    account: Account,
+    regions: tuple[Region, ...],
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> Aws:
+    """AWS with the host program in every region's bucket. Raises NotSetUp, NotAllowed."""
+    settings = Settings(
+        owner=Owner(account.chain_id, account.contract, account.provider),
+        regions=regions,
+        state_dir=config.state,
+        prefix=config.aws.bucket_prefix,
+        service_ports=tuple(int(port.partition(":")[0]) for port in config.enclave.ports),
+        ami=config.aws.ami,
+        subnets=config.aws.subnets,
+        elastic_ips=config.aws.elastic_ip,
+        root_volume_gib=-(-config.aws.root_volume_bytes // GIB),
+    )
+    program = await asyncio.to_thread(bundle.build)
+    digest = bundle.digest(program)
+    aws = Aws(settings, partial(_user_data, digest), clock, config.aws.endpoint_url or None)
+    stack.callback(aws.close)
+    await asyncio.gather(*(aws.mailbox.publish_program(region, program) for region in regions))
+    return aws
+
+
+def _user_data(digest: str, order: LaunchOrder, home: Home) -> bytes:
+    """What an instance boots with: the same bytes for every instance of a region and version."""
+    host = HostConfig(
+        region=home.region,
+        bucket=home.bucket,
+        host_prefix=home.host_prefix,
+        program_key=layout.program_key(digest),
+        program_sha256=digest,
+    )
+    return userdata.render(host).encode()
+
+
+def _open_images(config: Config, clock: Clock, stack: AsyncExitStack) -> StoredImages:
+    images = config.images
+    kubo = [KuboNode(images.kubo_api)] if images.kubo_api else []
+    reach = Reach(
+        sources=[*kubo, *(Gateway(url) for url in images.gateways)],
+        allowed_hosts=frozenset(images.allowed_hosts),
+    )
+    limits = FetchLimits(max_bytes=images.max_size_bytes, stall_seconds=images.stall_seconds)
+    store = ImageStore(Path(config.image_store), quota_bytes=images.quota_bytes)
+    fetcher = ImageFetcher(store, reach, limits)
+    stack.push_async_callback(fetcher.close)
+    return StoredImages(fetcher, clock)
+
+
+def _open_attester(config: Config, stack: AsyncExitStack) -> HttpAttester:
+    attester = HttpAttester(attestation_rules_of(config))
+    stack.push_async_callback(attester.close)
+    return attester
