@@ -25,6 +25,7 @@ MNEMONIC = "test test test test test test test test test test test junk"
 HD_PATH = "m/44'/60'/0'/0"
 BUMP_PERCENT = 10  # by which geth wants both fees raised in a replacement
 CALL_GAS = 30_000_000
+ERROR_SELECTOR = bytes.fromhex("08c379a0")  # Error(string), Solidity ABI specification
 
 
 class Rejected(Exception):
@@ -271,7 +272,7 @@ class Evm:
             raise Rejected(-32000, str(wrong)) from wrong
         if outcome.is_error:
             data = bytes(outcome.output) if isinstance(outcome.error, Revert) else b""
-            raise Rejected(3, "execution reverted", "0x" + data.hex())
+            raise Rejected(3, _reverted(data), "0x" + data.hex())
         return bytes(outcome.output), call.gas - int(outcome.get_gas_remaining())
 
     def estimate(self, call: CallArgs, at: BlockHeaderAPI) -> int:
@@ -284,6 +285,14 @@ class Evm:
                 continue
             return limit
         return 2 * used
+
+
+def _reverted(data: bytes) -> str:
+    """geth's words: with the reason of Error(string), where there is one."""
+    if data[:4] != ERROR_SELECTOR:
+        return "execution reverted"
+    length = int.from_bytes(data[36:68])
+    return f"execution reverted: {data[68 : 68 + length].decode(errors='replace')}"
 
 
 def _outbids(new: SignedTransactionAPI, old: SignedTransactionAPI) -> bool:

@@ -7,6 +7,8 @@ revert leaves as Refused with the contract's reason. Not for real keys.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +54,22 @@ def connect(rpc_url: str) -> Web3:
     return Web3(HTTPProvider(rpc_url, request_kwargs={"timeout": 30}))
 
 
+@contextmanager
+def _faults(what: str) -> Iterator[None]:
+    """web3's exceptions as ours; a revert carries the contract's reason."""
+    try:
+        yield
+    except ContractLogicError as error:
+        reason = str(error.message).removeprefix("execution reverted: ")
+        raise Refused(f"{what} is refused by the contract: {reason}") from error
+    except Web3Exception as error:
+        raise RetryLater(f"{what} did not go through: {error}") from error
+    except RequestException as error:
+        raise RetryLater(
+            f"the devnet's chain does not answer ({type(error).__name__}); is the devnet up?"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Market:
     """The deployed contracts over one connection."""
@@ -76,23 +94,14 @@ class Market:
         return self.w3.eth.contract(address=where, abi=contracts.abi(name), decode_tuples=True)
 
     def job(self, job_id: int) -> dict[str, Any]:
-        """The job's stored fields by name."""
-        return dict(self.registry.functions.job(job_id).call()._asdict())
+        """The job's stored fields by name. Raises Refused: there is no such job."""
+        with _faults(f"job {job_id}"):
+            return dict(self.registry.functions.job(job_id).call()._asdict())
 
     def send(self, person: Person, call: ContractFunction) -> TxReceipt:
         """Sign, send, wait until it is in a block. Raises Refused on a revert, RetryLater."""
-        try:
+        with _faults(f"{person.name}'s {call.fn_name}"):
             return self._send(person, call)
-        except ContractLogicError as error:
-            raise Refused(f"{person.name}'s {call.fn_name} reverts: {error.message}") from error
-        except Web3Exception as error:
-            raise RetryLater(
-                f"{person.name}'s {call.fn_name} did not go through: {error}"
-            ) from error
-        except RequestException as error:
-            raise RetryLater(
-                f"the devnet's chain does not answer ({type(error).__name__}); is the devnet up?"
-            ) from error
 
     def _send(self, person: Person, call: ContractFunction) -> TxReceipt:
         account = account_of(person)

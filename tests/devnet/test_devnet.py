@@ -1,0 +1,128 @@
+"""`devnet up` and the people of the market, through the real program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devnet import detached, state
+from devnet.processes import wait_until_gone
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+TYPE = "us-east-1/c6a.xlarge"
+
+
+@dataclass(frozen=True)
+class Program:
+    """`oyster-provider devnet ... --dir DIRECTORY`."""
+
+    directory: Path
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "cli", "devnet", *words, "--dir", str(self.directory)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def ask(self, *words: str) -> Any:
+        return json.loads(self(*words, "--json"))
+
+
+@pytest.fixture(scope="module")
+def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    program = Program(tmp_path_factory.mktemp("devnet"))
+    program("up", "--detach", "--boot-share", "0")
+    yield program
+    program("down")
+
+
+def test_up__a_second_one_elsewhere__both_live(devnet: Program, tmp_path: Path) -> None:
+    other = Program(tmp_path / "other")
+    other("up", "--detach")
+    mine, theirs = devnet.ask("status"), other.ask("status")
+    assert mine["registry"] != theirs["registry"]
+    assert {mine["rpc"], mine["aws"], mine["ipfs"]}.isdisjoint(
+        {theirs["rpc"], theirs["aws"], theirs["ipfs"]}
+    )
+    children = state.read(other.directory).children.values()
+    other("down")
+    assert all(wait_until_gone(pid, 5) for pid in children)
+    assert not (other.directory / state.FILE).exists()
+    devnet("status")
+
+
+def test_up__in_the_same_folder_again__is_refused(devnet: Program) -> None:
+    assert "has a devnet already" in devnet("up", code=2)
+
+
+def test_job__nobody_offers_the_type__is_refused_with_the_reason(devnet: Program) -> None:
+    assert "no provider" in devnet("job", "request", "eu-north-1/c6a.large", "ipfs://x", code=3)
+
+
+def test_job__unknown_one__is_refused_with_the_reason(devnet: Program) -> None:
+    assert "no such job" in devnet("job", "show", "99", code=3)
+
+
+def test_job__requested_funded_and_stopped__is_on_the_chain(devnet: Program) -> None:
+    _list_rival(devnet)
+    job = devnet.ask("job", "request", TYPE, "ipfs://x", "--deposit", "2.5")
+    assert (job["escrow"], job["status"]) == (2_500_000, 1)
+    number = str(job["id"])
+    assert devnet.ask("job", "fund", number, "0.5")["escrow"] == 3_000_000
+    assert devnet.ask("job", "stop", number)["stopReason"] == 1
+
+
+def test_job__amount_that_is_none__is_a_usage_error(devnet: Program) -> None:
+    assert "no amount" in devnet("job", "fund", "1", "lots", code=2)
+
+
+def test_ipfs_add__any_file__is_served_under_its_cid(devnet: Program, tmp_path: Path) -> None:
+    import httpx
+
+    file = tmp_path / "file"
+    file.write_bytes(b"some bytes")
+    cid = devnet("ipfs", "add", str(file)).strip()
+    assert httpx.get(f"{devnet.ask('status')['ipfs']}/ipfs/{cid}").content == b"some bytes"
+
+
+def test_broken__a_child_died_then_the_supervisor__is_said_and_cleared_up(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program("up", "--detach")
+    devnet = state.read(tmp_path)
+    os.kill(devnet.children["ipfs"], signal.SIGKILL)
+    assert "dead: ipfs" in program("status", code=4)
+    os.kill(devnet.pid, signal.SIGKILL)
+    program("down")
+    assert not any(detached.alive(pid) for pid in devnet.children.values())
+
+
+def test_up__ctrl_c__leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli", "devnet", "up", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "simulated" in process.stdout.readline()
+        children = state.read(tmp_path).children.values()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert all(wait_until_gone(pid, 5) for pid in children)
+    assert not (tmp_path / state.FILE).exists()
+
+
+def _list_rival(program: Program) -> None:
+    from devnet.people import Actions, Market, connect
+
+    devnet = state.read(program.directory)
+    actions = Actions(Market(connect(devnet.rpc_url), devnet))
+    actions.offer(devnet.person("rival"), TYPE, 10**9, 100 * 10**18)
