@@ -79,6 +79,11 @@ class _Download:
         url = self._url
         return str(url.cid.canonical if isinstance(url, HttpsUrl) else url.canonical)
 
+    @property
+    def has_path(self) -> bool:
+        """Does finding the file's CID need the network?"""
+        return isinstance(self._url, IpfsUrl) and bool(self._url.path)
+
     def locate(self) -> Cid:
         """The CID of the file itself. Raises BadDag, Unavailable, OutOfTime."""
         self._guard.remaining()
@@ -274,16 +279,24 @@ class ImageFetcher:
 
     def _run(self, download: _Download, guard: Guard) -> StoredImage:
         """In a thread: from the store, or fetched into it."""
-        known = self._store.recall(download.name)
-        cid = parse_cid(known) if known else download.locate()
-        if not known:
-            self._store.remember(download.name, cid)
+        cid = self._locate(download)
         while True:
             try:
                 with self._store.lock(cid):
                     return self._store.get(cid) or self._save(download, cid)
             except Busy:
                 guard.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _locate(self, download: _Download) -> Cid:
+        """A path is resolved once: what it leads to never changes."""
+        if not download.has_path:
+            return download.locate()
+        known = self._store.recall(download.name)
+        if known:
+            return parse_cid(known)
+        cid = download.locate()
+        self._store.remember(download.name, cid)
+        return cid
 
     def _save(self, download: _Download, cid: Cid) -> StoredImage:
         def reserve(size: int) -> Path:

@@ -6,6 +6,7 @@ Source of the HTTP side: the Trustless Gateway specification (ipfs specs).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from enclave.car import MAX_BLOCK_BYTES, BadCar, CarReader, Lie
 from enclave.cid import Cid
 from enclave.dagpb import BadDag
 from enclave.net import Guard, HttpSession, Resolve, header, origin
-from faults import TryElsewhere
+from faults import TryElsewhere, UsageFault
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
@@ -152,9 +153,15 @@ class _KuboSession:
 
     def __init__(self, address: str, guard: Guard) -> None:
         from ipfshttpclient import Client
+        from ipfshttpclient.exceptions import Error
 
+        # urllib3 warns of an argument that ipfshttpclient passes; nobody here can do anything.
+        warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning)
         self.guard = guard
-        self._client = Client(address)
+        try:
+            self._client = Client(address)
+        except Error as fault:
+            raise UsageFault(f"{address} is no address of a Kubo node's RPC: {fault}") from None
 
     def car(self, root: Cid, start: int) -> Blocks:
         raise BadAnswer("a Kubo node is asked block by block")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -240,7 +241,7 @@ def _used_at(sidecar: Path) -> int:
 
 def _write_whole(path: Path, text: str) -> None:
     """Replace a small file so that a crash leaves the old or the new one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     with scratch.open("w") as file:
         file.write(text)
         file.flush()
