@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
 from faults import Refused, UsageFault
@@ -29,10 +30,10 @@ _AWS_ROOT_FILE = "aws_nitro_root_g1.pem"
 # A critical extension that is not understood makes a certificate unusable (RFC 5280, 4.2).
 _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
 # What `cryptography` raises for a certificate that is none, some of it only when a key, a name, a
-# date or an extension is asked for.
+# date or an extension is asked for; the last one where warnings are errors.
 UNREADABLE = (
     ValueError, TypeError, OverflowError, LookupError, UnsupportedAlgorithm, x509.InvalidVersion,
-    x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+    x509.DuplicateExtension, x509.UnsupportedGeneralNameType, CryptographyDeprecationWarning,
 )  # fmt: skip
 
 

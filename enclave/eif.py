@@ -150,6 +150,11 @@ class Section:
         return self.type.name.lower() if self.type else f"type {self.number}"
 
     @property
+    def end(self) -> int:
+        """The offset of the byte after it."""
+        return self.offset + SECTION_HEADER_BYTES + self.size_bytes
+
+    @property
     def too_large(self) -> bool:
         return self.type in HELD and self.size_bytes > HELD[self.type]
 
@@ -185,8 +190,12 @@ def end_faults(header: Header, size_bytes: int) -> Iterator[Broken]:
     if size_bytes < header.file_bytes:
         yield Broken("file.truncated", f"{size_bytes} of {header.file_bytes} bytes are there")
     if size_bytes > header.file_bytes:
-        extra = size_bytes - header.file_bytes
-        yield Broken("file.trailing-bytes", f"{extra} bytes follow the last section")
+        yield from trailing_fault(header.file_bytes)
+
+
+def trailing_fault(end: int) -> Iterator[Broken]:
+    """Something follows the last section, which ends at `end`."""
+    yield Broken("file.trailing-bytes", f"there are bytes after {end}, where the last section ends")
 
 
 def _table_faults(header: Header) -> Iterator[Broken]:

@@ -24,6 +24,7 @@ from enclave.eif import (
     missing_sections,
     read_section_header,
     section_faults,
+    trailing_fault,
     unpack_header,
 )
 from enclave.eif_hash import Hashes, certificate_pcr
@@ -98,7 +99,7 @@ class Walk:
         """Skip a gap, which was noted with the header, and read the next section's header."""
         assert self.header is not None
         if len(self.sections) == self.header.section_count:
-            self._expect(_FOREVER, _ignore, self._to_section)
+            self._expect(_FOREVER, self._at_trailing_bytes, self._to_section)
             return
         offset, _ = self.header.table[len(self.sections)]
         self._expect(offset - self.position, _ignore, self._to_section_header)
@@ -115,6 +116,11 @@ class Walk:
         self.sections.append(section)
         self._expect(size, self._sink_for(section), self._to_section)
 
+    def _at_trailing_bytes(self, _: memoryview) -> None:
+        """Noted at the first of them: a stranger's stream need not end."""
+        self._note_all(trailing_fault(self.sections[-1].end))
+        self._sink = _ignore
+
     def _sink_for(self, section: Section) -> Callable[[memoryview], None]:
         kind = section.type
         if kind in MEASURED:
@@ -127,8 +133,8 @@ class Walk:
     # --- what only the end shows ---------------------------------------------------------------
 
     def _whole(self, header: Header) -> None:
-        self._note_all(end_faults(header, self.position))
         if self.position < header.file_bytes:
+            self._note_all(end_faults(header, self.position))
             return
         self._note_all(missing_sections(header.version, self.sections))
         if self._hashes.crc32 != header.crc32:

@@ -8,9 +8,10 @@ lane waits once `DEPTH` pieces are queued.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
-from queue import Queue
+from queue import Empty, Queue
 from typing import TypeAlias
 
 # Pieces queued in one lane before the caller waits: enough to ride out a scheduler's hiccup, and
@@ -50,9 +51,12 @@ class Lane:
         self._queue = self._thread = None
 
     def abandon(self) -> None:
-        """Let the thread end by itself after what is queued, without waiting for it."""
+        """Drop what is queued and let the thread end by itself, without waiting for it."""
         if self._queue is not None:
-            self._queue.put(None)
+            with contextlib.suppress(Empty):
+                while True:
+                    self._queue.get_nowait()
+            self._queue.put_nowait(None)
         self._queue = self._thread = None
 
 

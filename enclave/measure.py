@@ -5,6 +5,7 @@ The rules are in `eif.py`, the walk in `eif_walk.py`, the sums in `eif_hash.py`;
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +137,9 @@ class StreamingMeasurer:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        # When the interpreter ends, threads no longer run and a lock may be held for ever.
+        if not sys.is_finalizing():
+            self.close()
 
 
 class _Refusal:

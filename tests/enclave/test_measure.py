@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+import subprocess
+import sys
 import threading
 import tracemalloc
 import zlib
@@ -26,6 +28,7 @@ PCR2_OF_NOTHING = (
     "21b9efbc184807662e966d34f390821309eeac6802309798826296bf3e8bec7c"
     "10edb30948c90ba67310f7b964fc500a"
 )
+ROOT = Path(__file__).parents[2]
 SIGNED = build(small(signer=signer()))
 BLOBS = st.binary(min_size=1, max_size=300)
 
@@ -157,6 +160,25 @@ def test_update__size_known_and_wrong__is_refused_with_the_header() -> None:
         measurer = StreamingMeasurer(size_bytes=size)
         with pytest.raises(ImageRefused, match=rule):
             measurer.update(SIGNED[:HEADER_BYTES])
+
+
+def test_update__bytes_after_the_last_section__are_refused_at_the_first() -> None:
+    measurer = StreamingMeasurer()
+    measurer.update(SIGNED)
+    with pytest.raises(ImageRefused, match=r"file\.trailing-bytes"):
+        measurer.update(b"\0")
+
+
+def test_exit__with_an_abandoned_measurer__does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "image.eif").write_bytes(build(small(kernel=bytes(20 << 20))))
+    code = (
+        "import sys; from enclave.measure import StreamingMeasurer; m = StreamingMeasurer();"
+        "f = open(sys.argv[1], 'rb'); [m.update(f.read(1 << 20)) for _ in range(18)]; sys.m = m"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "image.eif")],
+        cwd=ROOT, check=True,
+    )  # fmt: skip
 
 
 def test_update__after_a_refusal__is_refused_again() -> None:
