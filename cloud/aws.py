@@ -46,14 +46,14 @@ class Aws:
         self._clients = Clients(endpoint_url)
         self._settings = settings
         self.calls = Calls(self._clients, clock)
-        self._places = Places(self.calls, settings)
+        self.places = Places(self.calls, settings)
         self._catalog = Catalog(self.calls, settings.state_dir / "types")
         self._instances = Instances(
-            self.calls, settings, self._places, self._catalog, self.home, user_data
+            self.calls, settings, self.places, self._catalog, self.home, user_data
         )
         self._addresses = Addresses(self.calls, settings)
         self._capacity = Capacity(
-            self.calls, settings, self._places, self._catalog, self._instances.sold_out
+            self.calls, settings, self.places, self._catalog, self._instances.sold_out
         )
         self._health = Cache(clock.now, HEALTH_KEEP_SECONDS)
         self._once = Cache(clock.now, _FOREVER)

@@ -10,8 +10,9 @@ codes"; Karpenter's list of what means "no capacity here".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -25,6 +26,8 @@ from botocore.exceptions import (
 )
 
 from faults import Fault, Refused, RetryLater, TryElsewhere
+
+T = TypeVar("T")
 
 
 class Throttled(RetryLater):
@@ -157,3 +160,12 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError) as error:
         raise fault_of(error, doing) from error
+
+
+def or_none(ask: Callable[[], T]) -> T | None:
+    """What `ask` answers, or None when AWS says that there is no such thing."""
+    try:
+        with translated("looking"):
+            return ask()
+    except Missing:
+        return None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
+import moto.ec2.models.amis
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
@@ -112,13 +115,23 @@ def settings(state_dir: Path, **changes: Any) -> Settings:
     return Settings(owner=OWNER, regions=(REGION,), state_dir=state_dir, **changes)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _models_read_once() -> Iterator[None]:
+    """Every session of boto3 reads megabytes of service models anew; here they share them."""
+    loader = functools.cache(botocore.session.create_loader)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", loader)
+        patch.setattr(moto.ec2.models.amis, "AMIS", [])  # a thousand of another time
+        yield
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 
 
 @pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
@@ -127,7 +140,7 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def region(moto: None) -> None:
+def region(mocked: None) -> None:
     """What setup makes, made by hand so that these tests do not lean on it."""
     iam = boto3.client("iam", region_name=REGION)
     iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")

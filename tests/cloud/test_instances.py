@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 
 import boto3
@@ -38,8 +39,6 @@ async def test_launch__user_data__arrives_as_it_was_rendered(aws: Aws) -> None:
     instance = await aws.launch(order())
     ec2 = boto3.client("ec2", region_name=REGION)
     kept = ec2.describe_instance_attribute(InstanceId=instance.id, Attribute="userData")
-    import base64
-
     text = base64.b64decode(kept["UserData"]["Value"])
     assert text.startswith(b"#!/bin/sh\n# oyster-123456789012-us-east-1 hosts/AROA")
 
@@ -197,7 +196,8 @@ async def test_listing__many_jobs__one_paginated_call_without_strangers(
     for job in (1, 2, 3):
         await aws.launch(order(job))
     ec2 = boto3.client("ec2", region_name=REGION)
-    ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
+    image = faults.calls("RunInstances")[0]["ImageId"]
+    ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)
     faults.seen.clear()
     found = await aws.instances(REGION)
     assert sorted(one.identity.job for one in found) == [1, 2, 3]
