@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from commands import attestation, contracts, devnet, image, keys, service
+from commands import attestation, cloud, contracts, devnet, image, keys, service
 from commands.demo import demo
 from commands.init import init
 from commands.run import run
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(attestation.app, name="attestation")
 app.add_typer(image.app, name="image")
+app.add_typer(cloud.app, name="cloud")
 app.add_typer(devnet.app, name="devnet")
 app.add_typer(service.app, name="service")
 app.add_typer(keys.app, name="keys")

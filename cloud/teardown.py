@@ -62,6 +62,7 @@ class Teardown:
         filters = [
             {"Name": f"tag:{name}", "Values": [value]}
             for name, value in self._settings.owner.tags().items()
+            if value  # the operator may not have the provider's key at hand
         ]
         for address in ec2.describe_addresses(Filters=filters)["Addresses"]:  # type: ignore[arg-type]  # such dictionaries
             allocation = address["AllocationId"]

@@ -1,0 +1,199 @@
+"""`oyster-provider cloud ...`: what the agent needs in AWS. Thin: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.config import Config
+    from cloud.settings import Settings
+    from cloud.steps import Step
+
+app = typer.Typer(no_args_is_help=True, help="Prepare AWS: buckets, the hosts' role, an image.")
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="The configuration; else the usual place.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps `cloud` a group of commands however many there are."""
+
+
+@app.command()
+def setup(config: ConfigFile = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Create what is missing in each configured region: bucket, security group, role."""
+    from agent.config import load
+    from cloud.clients import Clients
+    from cloud.setup import Setup
+
+    loaded = load(config)
+    clients = Clients(loaded.aws.endpoint_url)
+    try:
+        _do(Setup(clients, settings_of(loaded)).plan(), dry_run, as_json)
+    finally:
+        clients.close()
+
+
+@app.command()
+def teardown(
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what setup created, staged images included. Refused while instances live."""
+    from agent.config import load
+    from cloud.clients import Clients
+    from cloud.teardown import Teardown
+    from faults import UsageFault
+
+    loaded = load(config)
+    clients = Clients(loaded.aws.endpoint_url)
+    try:
+        steps = Teardown(clients, settings_of(loaded)).plan()
+        if steps and not (dry_run or yes):
+            if as_json:
+                raise UsageFault("teardown --json does not ask: say --yes or --dry-run")
+            _show(steps)
+            typer.confirm("Remove these?", abort=True)
+        _do(steps, dry_run, as_json)
+    finally:
+        clients.close()
+
+
+@app.command()
+def bake(
+    region: Annotated[str, typer.Option(help="Where; an image is of one region.")],
+    config: ConfigFile = None,
+    architecture: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an AMI with the enclave tools and the host program inside: a boot installs nothing."""
+    import asyncio
+    from dataclasses import replace
+
+    from agent.config import load
+    from cloud.bake import BUILDERS, Recipe
+    from enclave.host import bundle, nitro
+    from faults import UsageFault
+
+    if architecture not in BUILDERS:
+        raise UsageFault(f"--architecture {architecture}: one of {', '.join(BUILDERS)}")
+    loaded = load(config)
+    recipe = Recipe(architecture, nitro.PACKAGES, bundle.build())
+    # On Amazon's image, whatever the configuration names: that may be an image baked before.
+    settings = replace(settings_of(loaded), ami="al2023")
+    if dry_run:
+        plan = {
+            "region": region,
+            "builder": BUILDERS[architecture],
+            "packages": list(recipe.packages),
+            "program_sha256": bundle.digest(recipe.program),
+        }
+        typer.echo(json.dumps(plan) if as_json else "\n".join(f"{k}: {v}" for k, v in plan.items()))
+        return
+    image = asyncio.run(_bake(settings, region, recipe, loaded.aws.endpoint_url))
+    typer.echo(json.dumps({"image": image, "region": region}) if as_json else image)
+
+
+@app.command()
+def policy(
+    name: Annotated[str, typer.Argument(help="agent, host or operator.")],
+    account: Annotated[str, typer.Option(help="The AWS account's number.")],
+    config: ConfigFile = None,
+) -> None:
+    """Print the least IAM policy for the agent, the hosts, or whoever runs these commands."""
+    from agent.config import load
+    from cloud.model import Region
+    from cloud.policies import partition_of, render
+    from faults import UsageFault
+
+    loaded = load(config)
+    region = Region(loaded.aws.regions[0])
+    prefix = loaded.aws.bucket_prefix
+    match name:
+        case "agent" | "host" | "operator":
+            document = render(name, account=account, prefix=prefix, partition=partition_of(region))
+        case _:
+            raise UsageFault(f"{name}: one of agent, host, operator")
+    typer.echo(json.dumps(document, indent=2))
+
+
+def settings_of(config: Config, provider: str = "") -> Settings:
+    """What the configuration says about AWS, in the cloud's own words."""
+    from cloud.model import Region
+    from cloud.settings import Owner, Settings
+
+    return Settings(
+        owner=Owner(config.chain.chain_id, config.chain.registry, provider),
+        regions=tuple(Region(region) for region in config.aws.regions),
+        state_dir=config.state / "cloud",
+        prefix=config.aws.bucket_prefix,
+        service_ports=tuple(int(port.partition(":")[0]) for port in config.enclave.ports),
+        ami=config.aws.ami,
+        subnets=config.aws.subnets,
+        elastic_ips=config.aws.elastic_ip,
+        root_volume_gib=config.aws.root_volume_bytes >> 30,
+    )
+
+
+def _do(steps: Sequence[Step], dry_run: bool, as_json: bool) -> None:
+    from cloud.steps import carry_out
+
+    if dry_run:
+        _show(steps, as_json)
+        return
+    done: list[Step] = []
+    carry_out(steps, done.append if as_json else _tell)
+    if as_json:
+        _show(done, as_json)
+
+
+def _tell(step: Step) -> None:
+    if step.verb != "keep":
+        typer.echo(str(step))
+
+
+def _show(steps: Sequence[Step], as_json: bool = False) -> None:
+    if as_json:
+        typer.echo(json.dumps([step.to_json() for step in steps], indent=2))
+        return
+    for step in steps:
+        typer.echo(str(step))
+    if all(step.verb == "keep" for step in steps):
+        typer.echo("nothing to do")
+
+
+async def _bake(settings: Settings, region: str, recipe: Any, endpoint_url: str) -> str:
+    import asyncio
+    import time
+
+    from cloud.aws import Aws
+    from cloud.bake import bake as bake_image
+    from cloud.model import Region
+
+    class Wall:
+        def now(self) -> float:
+            return time.time()
+
+        async def sleep(self, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
+    aws = Aws(settings, lambda _order, _home: b"", Wall(), endpoint_url)
+    try:
+        return await bake_image(
+            aws, settings, Region(region), recipe, lambda line: typer.echo(line, err=True)
+        )
+    finally:
+        aws.close()
