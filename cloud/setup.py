@@ -187,13 +187,15 @@ class Setup:
                 Bucket=name, LifecycleConfiguration={"Rules": rules}
             ),
         )
-        policy = self._document("bucket", account, region)
-        yield Part(
-            "policy",
-            lambda: json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]),
-            policy,
-            lambda: s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy)),
-        )
+        # It refuses what does not come over TLS, which at a plain http:// endpoint is everything.
+        if s3.meta.endpoint_url.startswith("https:"):
+            policy = self._document("bucket", account, region)
+            yield Part(
+                "policy",
+                lambda: json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]),
+                policy,
+                lambda: s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy)),
+            )
         tags: Any = [{"Key": SETUP_TAG, "Value": self._settings.prefix}]
         yield Part(
             "tags",
@@ -221,8 +223,8 @@ class Setup:
             name,
             Part(
                 "open ports",
-                lambda: _ports(open_now),
-                _ports(wanted),
+                lambda: _ports(open_now) or None,
+                _ports(wanted) or None,
                 lambda: self._open(region, vpc, wanted),
             ),
         )

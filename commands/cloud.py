@@ -85,13 +85,14 @@ def bake(
 
     from agent.config import load
     from cloud.bake import BUILDERS, Recipe
-    from enclave.host import bundle, nitro
+    from enclave.host.bundle import build, digest
+    from enclave.host.nitro import PACKAGES
     from faults import UsageFault
 
     if architecture not in BUILDERS:
         raise UsageFault(f"--architecture {architecture}: one of {', '.join(BUILDERS)}")
     loaded = load(config)
-    recipe = Recipe(architecture, nitro.PACKAGES, bundle.build())
+    recipe = Recipe(architecture, PACKAGES, build())
     # On Amazon's image, whatever the configuration names: that may be an image baked before.
     settings = replace(settings_of(loaded), ami="al2023")
     if dry_run:
@@ -99,7 +100,7 @@ def bake(
             "region": region,
             "builder": BUILDERS[architecture],
             "packages": list(recipe.packages),
-            "program_sha256": bundle.digest(recipe.program),
+            "program_sha256": digest(recipe.program),
         }
         typer.echo(json.dumps(plan) if as_json else "\n".join(f"{k}: {v}" for k, v in plan.items()))
         return

@@ -1,0 +1,128 @@
+"""Setup and teardown on moto: what is missing is made, twice changes nothing, and it all goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from cloud.clients import Clients
+from cloud.model import Region
+from cloud.settings import Settings
+from cloud.setup import Setup
+from cloud.steps import Step, carry_out
+from cloud.teardown import Teardown
+from faults import Refused
+from tests.cloud.conftest import OWNER, REGION
+
+pytestmark = pytest.mark.unit
+
+REGIONS = (REGION, Region("eu-west-1"))
+BUCKET = f"oyster-123456789012-{REGION}"
+
+
+@pytest.fixture
+def clients(mocked: None) -> Iterator[Clients]:
+    made = Clients()
+    yield made
+    made.close()
+
+
+def _settings(**changes: Any) -> Settings:
+    return Settings(OWNER, REGIONS, Path("/nowhere"), **changes)
+
+
+def _do(steps: Any) -> list[Step]:
+    done: list[Step] = []
+    carry_out(steps, done.append)
+    return [step for step in done if step.verb != "keep"]
+
+
+def _set_up(clients: Clients, **changes: Any) -> list[Step]:
+    return _do(Setup(clients, _settings(**changes)).plan())
+
+
+def test_setup__empty_account__makes_everything_in_every_region(clients: Clients) -> None:
+    done = _set_up(clients)
+    assert {step.region for step in done if step.what == "bucket"} == set(REGIONS)
+    s3 = boto3.client("s3", region_name=REGION)
+    closed = s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
+    assert all(closed.values())
+    assert len(closed) == 4
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    assert {rule["Filter"]["Prefix"] for rule in rules} == {"hosts/", "images/", ""}
+    policy = json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
+    assert {statement["Effect"] for statement in policy["Statement"]} == {"Deny"}
+    iam = boto3.client("iam", region_name=REGION)
+    profile = iam.get_instance_profile(InstanceProfileName="oyster-host")["InstanceProfile"]
+    assert [role["RoleName"] for role in profile["Roles"]] == ["oyster-host"]
+
+
+def test_setup__plan_alone__changes_nothing(clients: Clients) -> None:
+    assert all(step.verb == "create" for step in Setup(clients, _settings()).plan())
+    assert boto3.client("s3", region_name=REGION).list_buckets()["Buckets"] == []
+
+
+def test_setup__again__changes_nothing(clients: Clients) -> None:
+    _set_up(clients)
+    assert {step.verb for step in Setup(clients, _settings()).plan()} == {"keep"}
+
+
+def test_setup__ports_changed__opens_these_and_closes_others(clients: Clients) -> None:
+    _set_up(clients, service_ports=(1300, 22))
+    done = _set_up(clients, service_ports=(1300, 8443))
+    assert [(step.verb, step.what) for step in done] == [("change", "open ports")] * 2
+    ec2 = boto3.client("ec2", region_name=REGION)
+    filters: Any = [{"Name": "group-name", "Values": ["oyster-host"]}]
+    group = ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]
+    assert {rule["FromPort"] for rule in group["IpPermissions"]} == {1300, 8443}
+
+
+def test_setup__someone_opened_the_bucket__closes_it(clients: Clients) -> None:
+    _set_up(clients)
+    s3 = boto3.client("s3", region_name=REGION)
+    s3.delete_public_access_block(Bucket=BUCKET)
+    s3.delete_bucket_policy(Bucket=BUCKET)
+    done = _set_up(clients)
+    assert {step.what for step in done} == {"public access block", "policy"}
+
+
+def test_teardown__after_setup_and_use__leaves_nothing(clients: Clients) -> None:
+    _set_up(clients)
+    s3 = boto3.client("s3", region_name=REGION)
+    # moto takes a Deny whose condition does not hold for one that denies.
+    s3.delete_bucket_policy(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key="images/x", Body=b"x")
+    s3.create_multipart_upload(Bucket=BUCKET, Key="images/y")
+    ec2 = boto3.client("ec2", region_name=REGION)
+    tags: Any = [{"Key": key, "Value": value} for key, value in OWNER.tags().items()]
+    specification: Any = [{"ResourceType": "elastic-ip", "Tags": tags}]
+    ec2.allocate_address(Domain="vpc", TagSpecifications=specification)
+    _do(Teardown(clients, _settings()).plan())
+    assert s3.list_buckets()["Buckets"] == []
+    assert boto3.client("iam", region_name=REGION).list_roles()["Roles"] == []
+    assert ec2.describe_addresses()["Addresses"] == []
+    assert Teardown(clients, _settings()).plan() == []
+
+
+def test_teardown__what_setup_did_not_make__stays(clients: Clients) -> None:
+    s3 = boto3.client("s3", region_name=REGION)
+    s3.create_bucket(Bucket=BUCKET)
+    iam = boto3.client("iam", region_name=REGION)
+    iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
+    assert Teardown(clients, _settings()).plan() == []
+
+
+def test_teardown__live_instances__is_refused(clients: Clients) -> None:
+    _set_up(clients)
+    ec2 = boto3.client("ec2", region_name=REGION)
+    filters: Any = [{"Name": "group-name", "Values": ["oyster-host"]}]
+    group = ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, SecurityGroupIds=[group])
+    with pytest.raises(Refused, match="still has 1 instances"):
+        Teardown(clients, _settings()).plan()
