@@ -1,0 +1,90 @@
+"""The request budget: never above its rate, the most urgent first, slower when AWS refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud.budget import SLOWEST, Bucket, Budget, Limit
+from cloud.model import Region
+from tests.cloud.conftest import FakeClock
+
+pytestmark = pytest.mark.unit
+
+HERE, THERE = Region("us-east-1"), Region("eu-west-1")
+SMALL = {"RunInstances": Limit(2, 1), "Describe": Limit(2, 1), "Change": Limit(2, 1)}
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=60))
+def test_bucket__any_arrivals__never_above_burst_and_rate(gaps: list[float]) -> None:
+    now, taken = 0.0, 0
+    bucket = Bucket(Limit(5, 2), now)
+    for gap in gaps:
+        now += gap
+        if bucket.wait(now) == 0:
+            bucket.take(now)
+            taken += 1
+    assert taken <= 5 + 2 * now + 0.01
+
+
+@given(st.integers(0, 40))
+def test_bucket__refused_often__slows_down_but_never_stops(times: int) -> None:
+    bucket = Bucket(Limit(5, 2), 0.0)
+    for _ in range(times):
+        bucket.refused(0.0)
+    assert bucket.wait(0.0) <= 1 / (2 * SLOWEST) + 1e-6
+    assert (bucket.wait(0.0) > 0) == (times > 0)
+
+
+def test_bucket__no_more_refusals__comes_back_to_its_rate() -> None:
+    bucket = Bucket(Limit(1, 1), 0.0)
+    bucket.refused(0.0)
+    now = 0.0
+    for _ in range(20):
+        now += bucket.wait(now)
+        bucket.take(now)
+    assert bucket.wait(now) == pytest.approx(1.0, abs=0.01)
+
+
+async def test_turn__queue__closest_deadline_first_then_arrival() -> None:
+    clock = FakeClock()
+    budget, order = Budget(clock, SMALL), []
+
+    async def ask(name: str, deadline: float) -> None:
+        await budget.turn(HERE, "RunInstances", deadline)
+        order.append(name)
+
+    await ask("first", 9)
+    await ask("second", 9)
+    waiting = [("late", 50.0), ("soon", 10.0), ("late too", 50.0), ("now", 1.0)]
+    await asyncio.gather(*(ask(*one) for one in waiting))
+    assert order == ["first", "second", "now", "soon", "late", "late too"]
+
+
+async def test_turn__caller_gave_up__costs_no_token_and_blocks_nobody() -> None:
+    clock = FakeClock()
+    budget = Budget(clock, SMALL)
+    for _ in range(2):
+        await budget.turn(HERE, "RunInstances", 0)
+    gone = asyncio.create_task(budget.turn(HERE, "RunInstances", 0))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await gone
+    started = clock.now()
+    await budget.turn(HERE, "RunInstances", 1)
+    assert clock.now() - started <= 1.001
+
+
+async def test_turn__other_region_or_call__has_a_bucket_of_its_own() -> None:
+    clock = FakeClock()
+    budget = Budget(clock, SMALL)
+    for region in (HERE, THERE):
+        for call in ("RunInstances", "DescribeInstances", "TerminateInstances"):
+            for _ in range(2):
+                await budget.turn(region, call, 0)
+    assert clock.slept == []
