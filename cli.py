@@ -10,10 +10,11 @@ import sys
 
 import typer
 
-from commands import attestation, cloud, contracts, devnet, image, keys, service
+from commands import attestation, cloud, contracts, devnet, image, keys, offers, service
 from commands.demo import demo
 from commands.init import init
 from commands.run import run
+from commands.stake import register, stake, unstake
 from faults import Fault
 
 app = typer.Typer(
@@ -31,8 +32,12 @@ app.add_typer(cloud.app, name="cloud")
 app.add_typer(devnet.app, name="devnet")
 app.add_typer(service.app, name="service")
 app.add_typer(keys.app, name="keys")
+app.add_typer(offers.app, name="offers")
 app.command()(init)
 app.command()(run)
+app.command()(stake)
+app.command()(unstake)
+app.command()(register)
 app.command()(demo)
 
 

@@ -271,6 +271,11 @@ def price(reason: str) -> Rate:
     return _field(placeholder, Setting(PRICE, reason, required=True, example='"0.17/h"'))
 
 
+def cost(reason: str) -> Rate | None:
+    """A price a period; None by default."""
+    return _field(None, Setting(PRICE, reason, example='"0.153/h"'))
+
+
 def required_text(reason: str, *, example: str) -> str:
     """A text that must be given."""
     return _field("", Setting(TEXT, reason, required=True, example=example))

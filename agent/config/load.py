@@ -40,7 +40,7 @@ class ConfigFault(UsageFault):
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in `path`, else in $OYSTER_CONFIG, else in /etc. Raises ConfigFault."""
-    path = path or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_PATH)
+    path = path_of(path, environ)
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)
@@ -53,6 +53,11 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigFault([f"{path}: over 1 MiB; this is no configuration"])
     return parse(text, name=str(path), base=path.absolute().parent, environ=environ)
+
+
+def path_of(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The file that counts: the one given, else $OYSTER_CONFIG, else the one in /etc."""
+    return path or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_PATH)
 
 
 def parse(

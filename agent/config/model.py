@@ -124,6 +124,8 @@ class Offer:
     )
     price: Rate = f.price("Payment tokens a period; the contract keeps it a second, rounded up.")
 
+    cost: Rate | None = f.cost("What AWS asks you for the type, for margins in lists and reports.")
+
     @property
     def region(self) -> str:
         """The AWS region in the type."""

@@ -1,0 +1,136 @@
+"""From the configuration to the parts it describes: endpoints, key, fees, cloud.
+
+One place says what each setting means to the part that it configures; the daemon and the commands
+take the parts from here and wire them for their purpose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.fees import FeePolicy
+from agent.chain.head import Finality
+from agent.chain.transactions import Patience
+from agent.chain.wallet import LocalSigner, Signer, keystore_address, open_keystore
+from agent.config.model import Config
+from agent.config.secrets import locate, read_secret
+from agent.config.units import Rate
+from agent.market.model import Address, Price, Wei, address
+from agent.ports import Clock
+from cloud.model import Region
+from cloud.settings import Owner, Settings
+from faults import Refused, UsageFault
+
+if TYPE_CHECKING:
+    from agent.chain.kms import KmsSigner
+
+# Chains without a `safe` tag have `finalized`; it is the stricter of the two.
+_TAGS = ("finalized", "safe")
+
+
+async def open_endpoints(config: Config, clock: Clock) -> Endpoints:
+    """Every configured node, agreed on the chain id. Raises MustStop, NoEndpoint."""
+    chain = config.chain
+    return await Endpoints.open(
+        [url.reveal() for url in chain.rpc_urls],
+        clock,
+        chain_id=chain.chain_id,
+        max_lag_blocks=chain.max_lag_blocks,
+        timeout_seconds=chain.timeout_seconds,
+    )
+
+
+def registry_of(config: Config) -> Address:
+    """The market's contract. Raises UsageFault: mistyped (its checksum does not fit)."""
+    return address(config.chain.registry)
+
+
+def finality_of(config: Config) -> Finality:
+    """A tag or a depth, in the head tracker's words."""
+    text = config.chain.finality
+    return Finality(None if text in _TAGS else int(text))
+
+
+def fees_of(config: Config) -> FeePolicy:
+    """What transactions may cost."""
+    gas = config.gas
+    return FeePolicy(
+        cap_per_gas=Wei(gas.max_fee_wei),
+        per_job=Wei(gas.per_job_wei),
+        per_day=Wei(gas.per_day_wei),
+    )
+
+
+def patience_of(config: Config) -> Patience:
+    """When a transaction is stuck."""
+    return Patience(replace=config.gas.replace_seconds)
+
+
+async def open_signer(config: Config) -> Signer:
+    """The provider's key, ready to sign. Raises UsageFault, Refused (open to others), MustStop."""
+    wallet = config.wallet
+    if wallet.kms_key_id:
+        return await _kms(config)
+    if wallet.key_file:
+        return _raw(config)
+    password = read_secret(locate(wallet.password_file, config.base))
+    return open_keystore(locate(wallet.keystore_file, config.base), password)
+
+
+async def provider_address(config: Config) -> Address:
+    """Whose agent this is, without a keystore's password."""
+    if config.wallet.keystore_file:
+        return keystore_address(locate(config.wallet.keystore_file, config.base))
+    return (await open_signer(config)).address
+
+
+def cloud_settings(config: Config, provider: str) -> Settings:
+    """What the configuration says about AWS, in the cloud's own words."""
+    return Settings(
+        owner=Owner(config.chain.chain_id, config.chain.registry, provider),
+        regions=tuple(Region(region) for region in config.aws.regions),
+        state_dir=config.state / "cloud",
+        prefix=config.aws.bucket_prefix,
+        service_ports=service_ports(config),
+        ami=config.aws.ami,
+        subnets=config.aws.subnets,
+        elastic_ips=config.aws.elastic_ip,
+        root_volume_gib=config.aws.root_volume_bytes >> 30,
+    )
+
+
+def service_ports(config: Config) -> tuple[int, ...]:
+    """The TCP ports of a host that are open to the world."""
+    return tuple(int(port.partition(":")[0]) for port in config.enclave.ports)
+
+
+def offered_prices(config: Config, decimals: int) -> dict[str, Price]:
+    """Each configured type and its price, for a payment token of so many decimals."""
+    return {offer.type: price_of(offer.price, decimals) for offer in config.offers}
+
+
+def price_of(rate: Rate, decimals: int) -> Price:
+    """A configured rate as a price of the market."""
+    return Price.parse(f"{rate.amount:f}/{'min' if rate.period == 'm' else rate.period}", decimals)
+
+
+def _raw(config: Config) -> LocalSigner:
+    path = locate(config.wallet.key_file, config.base)
+    text = read_secret(path).strip().removeprefix("0x")
+    try:
+        return LocalSigner(bytes.fromhex(text))
+    except (ValueError, Refused):
+        # Not chained: the cause's text may hold parts of the key.
+        raise UsageFault(f"{path} holds no private key of 64 hex digits") from None
+
+
+async def _kms(config: Config) -> KmsSigner:
+    import boto3
+
+    from agent.chain.kms import KmsSigner
+
+    region = config.wallet.kms_region or config.aws.regions[0]
+    endpoint = config.aws.endpoint_url or None
+    client = boto3.client("kms", region_name=region, endpoint_url=endpoint)
+    return await KmsSigner.open(client, config.wallet.kms_key_id)

@@ -1,0 +1,53 @@
+"""Amounts and times as people write and read them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from agent.market.model import Wei
+from agent.market.registry import Token
+from faults import UsageFault
+
+_AMOUNT = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?\Z")
+
+
+def read_amount(text: str, token: Token) -> Wei:
+    """`text` whole tokens as base units, exactly. Raises UsageFault."""
+    if not _AMOUNT.match(text):
+        raise UsageFault(f"{text!r} is not an amount of {token.symbol} such as 250 or 0.5")
+    units = Decimal(text) * 10**token.decimals
+    if units != int(units) or units == 0:
+        problem = "is finer than the token" if units else "is nothing"
+        raise UsageFault(f"{text} {token.symbol} {problem}")
+    return Wei(int(units))
+
+
+def show_amount(units: int, token: Token, places: int = 2) -> str:
+    """Base units in whole tokens, rounded down to `places`; more where that shows 0 for some."""
+    whole, rest = divmod(abs(units), 10**token.decimals)
+    digits = f"{rest:0{token.decimals}d}" if token.decimals else ""
+    if not whole and not int(digits[:places] or "0") and rest:
+        places = token.decimals
+    sign = "-" if units < 0 else ""
+    shown = f"{whole}.{digits[:places]}" if places and digits else str(whole)
+    return f"{sign}{shown} {token.symbol}"
+
+
+def show_time(at: float | None) -> str:
+    """A moment in UTC, to the second; a dash for none."""
+    if not at:
+        return "-"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def show_span(seconds: float) -> str:
+    """A length of time, in two units at most."""
+    if seconds < 0:
+        return f"{show_span(-seconds)} ago"
+    whole = int(seconds)
+    for size, unit, part, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part} {smaller}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

@@ -1,0 +1,137 @@
+"""What a command needs of the world, opened when it is first asked for and closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.head import HeadTracker
+from agent.chain.transactions import Transactions
+from agent.chain.txlog import MemoryLog
+from agent.clock import WallClock
+from agent.config import Config, load
+from agent.market.calls import Calls
+from agent.market.model import Address, BlockRef, Params
+from agent.market.registry import Market, Stake, Token
+from agent.parts import (
+    cloud_settings,
+    fees_of,
+    finality_of,
+    open_endpoints,
+    open_signer,
+    patience_of,
+    provider_address,
+    registry_of,
+)
+from faults import RetryLater, TryElsewhere
+
+if TYPE_CHECKING:
+    from cloud.aws import Aws
+
+T = TypeVar("T")
+
+
+@dataclass
+class Desk:
+    """The market as the configuration sees it, and the provider's account on it."""
+
+    config: Config
+    clock: WallClock
+    endpoints: Endpoints
+    provider: Address
+
+    @cached_property
+    def registry(self) -> Address:
+        return registry_of(self.config)
+
+    @cached_property
+    def market(self) -> Market:
+        return Market(self.endpoints, self.registry)
+
+    @cached_property
+    def calls(self) -> Calls:
+        return Calls(self.registry)
+
+    async def head(self) -> BlockRef:
+        """The newest block; what a command reads is read at one."""
+        return (await HeadTracker(self.endpoints, finality_of(self.config)).poll()).block
+
+    async def transactions(self) -> Transactions:
+        """For this command alone: the agent's own record is not touched."""
+        return Transactions(
+            self.endpoints,
+            await open_signer(self.config),
+            MemoryLog(),
+            self.clock,
+            policy=fees_of(self.config),
+            finality=finality_of(self.config),
+            patience=patience_of(self.config),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What most commands want to know of the market at one block."""
+
+    at: BlockRef
+    params: Params
+    stake: Stake
+    pond: Token
+    money: Token
+
+
+async def terms_of(desk: Desk) -> Terms:
+    """Parameters, stake and tokens at the head."""
+    at = await desk.head()
+    params = await desk.market.params(at)
+    pond, money = await desk.market.tokens(at)
+    return Terms(at, params, await desk.market.stake_of(desk.provider, at), pond, money)
+
+
+@asynccontextmanager
+async def open_desk(config: Path | Config | None) -> AsyncIterator[Desk]:
+    """The configured market. Raises what opening it raises, each with what to do."""
+    loaded = config if isinstance(config, Config) else load(config)
+    clock = WallClock()
+    async with AsyncExitStack() as stack:
+        provider = await provider_address(loaded)
+        endpoints = await open_endpoints(loaded, clock)
+        stack.push_async_callback(endpoints.close)
+        yield Desk(loaded, clock, endpoints, provider)
+
+
+def at_desk(config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` at the desk. What another node might answer leaves as RetryLater."""
+
+    async def run() -> T:
+        async with open_desk(config) as desk:
+            return await work(desk)
+
+    quiet()
+    try:
+        return asyncio.run(run())
+    except TryElsewhere as fault:
+        raise RetryLater(str(fault)) from fault
+
+
+def open_cloud(desk: Desk) -> Aws:
+    """AWS for reading; it launches nothing, so no host boots with its empty user data."""
+    from cloud.aws import Aws
+
+    settings = cloud_settings(desk.config, desk.provider)
+    return Aws(settings, lambda _order, _home: b"", desk.clock, desk.config.aws.endpoint_url)
+
+
+def quiet() -> None:
+    """Commands speak through their own output; the agent's log events are for its service."""
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

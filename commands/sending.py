@@ -1,0 +1,141 @@
+"""Transactions from a command: shown with their cost, agreed to, sent one after the other.
+
+The first step is estimated by the node; later ones may only be possible after it (a stake after
+its approval), so where a node cannot tell yet, a usual figure stands in and is marked as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from agent.chain.fees import market_fees
+from agent.chain.rpc import CallReverted
+from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
+from agent.config.units import show_wei
+from agent.parts import fees_of
+from commands.context import Desk
+from commands.terminal import agree, print_json
+from faults import Refused, RetryLater
+
+# Of the reference contracts, docs/gas.md: every call of a provider stays below this.
+USUAL_GAS = 250_000
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transaction; `text` says to a person what it does."""
+
+    call: Call
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a step will cost, wei; `estimated` is False where the node could not tell yet."""
+
+    step: Step
+    fee_wei: int
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """The flags that every transaction command has."""
+
+    yes: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+
+
+async def carry_out(desk: Desk, steps: Sequence[Step], how: How) -> list[dict[str, Any]]:
+    """Show, ask, send; returns what was mined. Raises Refused: it would revert, or not agreed."""
+    quotes = await quote(desk, steps)
+    if not how.as_json:
+        _show(quotes)
+    if how.dry_run:
+        if how.as_json:
+            print_json({"dryRun": True, "steps": [_plan(each) for each in quotes]})
+        return []
+    agree("Send?", yes=how.yes)
+    transactions = await desk.transactions()
+    mined = []
+    for number, each in enumerate(quotes):
+        key = f"cli:{number}:{each.step.call.label}"
+        mined.append(await _send(desk, transactions, each.step, key, how))
+    if how.as_json:
+        print_json({"dryRun": False, "transactions": mined})
+    return mined
+
+
+async def quote(desk: Desk, steps: Sequence[Step]) -> list[Quote]:
+    """The cost of each step at the present fees. Raises Refused when the first would revert."""
+    fees = await market_fees(desk.endpoints, fees_of(desk.config))
+    if fees is None:
+        cap = show_wei(desk.config.gas.max_fee_wei)
+        raise RetryLater(f"gas costs more than gas.max_fee ({cap}) now; wait, or raise it")
+    quotes: list[Quote] = []
+    for step in steps:
+        gas, estimated = await _gas(desk, step, must=not quotes)
+        quotes.append(Quote(step, gas * fees.max_fee, estimated))
+    return quotes
+
+
+async def _gas(desk: Desk, step: Step, *, must: bool) -> tuple[int, bool]:
+    request = {
+        "from": desk.provider,
+        "to": step.call.to,
+        "data": "0x" + step.call.data.hex(),
+    }
+    try:
+        return int(await desk.endpoints.call("eth_estimateGas", request), 16), True
+    except CallReverted as no:
+        if must:
+            raise Refused(f"{step.text}: the contract says no ({no.reason})") from no
+        return USUAL_GAS, False
+
+
+def _show(quotes: Sequence[Quote]) -> None:
+    for each in quotes:
+        about = "at most" if each.estimated else "about"
+        typer.echo(f"{each.step.text}  (gas {about} {_coin(each.fee_wei)})")
+    if len(quotes) > 1:
+        typer.echo(f"together {_coin(sum(each.fee_wei for each in quotes))} of gas at most")
+
+
+def _plan(each: Quote) -> dict[str, Any]:
+    return {
+        "call": each.step.call.label,
+        "text": each.step.text,
+        "to": each.step.call.to,
+        "feeWei": each.fee_wei,
+        "estimated": each.estimated,
+    }
+
+
+async def _send(desk: Desk, transactions: Any, step: Step, key: str, how: How) -> dict[str, Any]:
+    while True:
+        await transactions.pump()
+        state = await transactions.submit(step.call, key=key)
+        if isinstance(state, Confirmed):
+            if not how.as_json:
+                typer.echo(f"done in block {state.block}: {step.text}  {state.tx_hash}")
+            return {
+                "call": step.call.label,
+                "hash": state.tx_hash,
+                "block": state.block,
+                "feeWei": state.fee,
+            }
+        if isinstance(state, Reverted):
+            raise Refused(f"{step.text}: the contract says no ({state.reason})")
+        if isinstance(state, Waiting):
+            raise RetryLater(f"{step.text}: {state.message}")
+        await desk.clock.sleep(_LOOK_SECONDS)
+
+
+def _coin(wei: int) -> str:
+    return f"{wei / 10**18:.6f} coin" if wei >= 10**12 else show_wei(wei)

@@ -1,0 +1,128 @@
+"""Stake, offers and register through the real program, on a real EVM."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agent.config import load
+
+from .conftest import KEYS, POND, TYPE, World
+from .program import oyster
+
+pytestmark = pytest.mark.integration
+
+PROVIDER = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+
+
+def test_register__from_nothing__stakes_and_lists(world: World) -> None:
+    shown = world.run("register", TYPE, "0.17/h", "--stake", "300", "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert "stake 300.00 tPOND" in shown.stdout
+    assert f"offer {TYPE} at 0.17/h" in shown.stdout
+    assert world.read("stakeOf", PROVIDER) == 0
+
+    done = world.run("register", TYPE, "0.17/h", "--stake", "300", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done in block") == 3
+    assert world.read("stakeOf", PROVIDER) == 300 * POND
+    assert world.read("offer", PROVIDER, TYPE) == 47_222_222_222_222
+
+
+def test_transactions__nobody_to_ask__nothing_is_sent(world: World) -> None:
+    done = world.run("stake", "1")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "add --yes" in done.stderr
+    assert world.read("stakeOf", PROVIDER) == 0
+
+
+def test_stake_and_unstake__whole_way__is_exact(world: World) -> None:
+    assert world.ask("stake", "250.5", "--yes")["transactions"][-1]["call"].startswith("stake(")
+    assert world.read("stakeOf", PROVIDER) == 2505 * 10**17
+    world.ask("unstake", "50.5", "--yes")
+    world.ask("unstake", "--all", "--yes")
+    assert world.read("stakeOf", PROVIDER) == 0
+    done = world.run("unstake", "--all", "--yes")
+    assert done.returncode == 3
+    assert "are free" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("stake", "nothing"), 2, "is not an amount of tPOND"),
+        (("stake", "0"), 2, "is nothing"),
+        (("stake", "-1"), 2, ""),
+        (("stake", "0.0000000000000000001"), 2, "finer than the token"),
+        (("stake", "99999999"), 3, "send it"),
+        (("unstake",), 2, "name an amount, or --all"),
+        (("unstake", "1", "--all"), 2, "name an amount, or --all"),
+        (("offers", "set", "c6a.xlarge", "1/h"), 2, "c6a.xlarge"),
+        (("offers", "set", "eu-west-1/c6a.xlarge", "1/h"), 2, "not in aws.regions"),
+        (("offers", "set", TYPE, "0.17"), 2, "is not a rate"),
+        (("offers", "set", TYPE, "0.17/h"), 3, "the contract says no"),
+        (("offers", "remove", TYPE), 3, "the contract says no"),
+        (("offers", "list", "--config", "/nowhere"), 2, "oyster-provider init"),
+    ],
+)
+def test_commands__bad_input__is_one_line_and_the_right_code(
+    world: World, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = world.run(*words, "--yes") if words[:2] != ("offers", "list") else world.run(*words)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_offers__set_list_remove__chain_and_file_agree(world: World) -> None:
+    world.run("stake", "100", "--yes")
+    before = world.config.read_text()
+    assert world.run("offers", "set", TYPE, "0.2/h", "--yes").returncode == 0
+    assert str(load(world.config, {}).offers[0].price) == "0.2/h"
+    assert world.config.read_text() == before.replace('"0.17/h"', '"0.2/h"')
+    assert world.config.stat().st_mode & 0o777 == 0o600
+
+    plain = world.run("offers", "list").stdout.splitlines()
+    assert plain[0].split("\t")[:2] == ["type", "price"]
+    assert (
+        plain[1].split("\t")[:4] == [TYPE, "0.2/h USDC", "0.2/h USDC", "1"] or "0.2/h" in plain[1]
+    )
+    (row,) = world.ask("offers", "list")
+    assert (row["rank"], row["listed"], row["cheapestOther"]) == (1, 1, None)
+
+    assert world.run("offers", "remove", TYPE, "--yes").returncode == 0
+    assert world.read("offer", PROVIDER, TYPE) == 0
+    assert load(world.config, {}).offers == ()
+
+
+def test_offers_list__with_cost__says_what_is_left(world: World) -> None:
+    text = world.config.read_text().replace('price = "0.17/h"', 'price = "0.17/h"\ncost = "0.15/h"')
+    world.config.write_text(text)
+    world.run("stake", "100", "--yes")
+    world.run("offers", "set", TYPE, "0.17/h", "--yes")
+    (row,) = world.ask("offers", "list")
+    assert row["marginPerHour"] == pytest.approx(0.02, abs=1e-9)
+
+
+def test_commands__another_chain_or_no_node__say_so(world: World) -> None:
+    wrong = oyster(
+        "stake", "1", "--yes",
+        environ={"OYSTER_CONFIG": str(world.config), "OYSTER_CHAIN__CHAIN_ID": "5"},
+    )  # fmt: skip
+    assert wrong.returncode == 3
+    assert "expected 5" in wrong.stderr
+    down = oyster(
+        "stake", "1", "--yes",
+        environ={"OYSTER_CONFIG": str(world.config), "OYSTER_CHAIN__RPC_URLS": "http://127.0.0.1:9"},
+    )  # fmt: skip
+    assert down.returncode == 4
+    assert "RPC endpoints" in down.stderr
+
+
+def test_dry_run__json__is_a_plan_and_no_key_is_read(world: World) -> None:
+    plan = world.ask("stake", "5", "--dry-run")
+    assert plan["dryRun"] is True
+    assert [step["call"].partition("(")[0] for step in plan["steps"]] == ["approve", "stake"]
+    assert plan["steps"][0]["estimated"]
+    assert KEYS[0] not in json.dumps(plan)
