@@ -6,7 +6,7 @@ import asyncio
 import time
 
 
-class WallClock:
+class SystemClock:
     """`ports.Clock` of this machine."""
 
     def now(self) -> float:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import structlog
 
+from agent.clock import SystemClock
 from agent.config import Config, load
 from agent.notify import Notifier
 from agent.ports import Clock
 from agent.service import Agent, Progress
 from agent.status import Metrics, StatusServer
 from agent.view import AgentView
-from agent.wiring import SystemClock, Wired, wired
+from agent.wiring import Wired, wired
 from faults import Fault, MustStop, UsageFault
 
 log = structlog.get_logger()

@@ -96,7 +96,7 @@ def cloud_settings(config: Config, provider: str) -> Settings:
         ami=config.aws.ami,
         subnets=config.aws.subnets,
         elastic_ips=config.aws.elastic_ip,
-        root_volume_gib=config.aws.root_volume_bytes >> 30,
+        root_volume_gib=-(-config.aws.root_volume_bytes >> 30),
     )
 
 

@@ -13,8 +13,8 @@ from agent.deadline import DEFAULT_LENGTHS, Budget, Length, Stage
 from agent.ending import EndingRules
 from agent.keepalive import HealthRules
 from agent.lifecycle import LifecycleRules
-from agent.market.model import Price
 from agent.offers import OfferRules
+from agent.parts import offered_prices
 from agent.policy import PolicyRules
 from agent.service import Rules, ServiceRules
 from enclave.host.documents import Egress, Port
@@ -42,11 +42,6 @@ def rules_of(config: Config, payment_decimals: int) -> Rules:
         orphan_grace_seconds=config.jobs.orphan_grace_seconds,
     )
     return Rules(lifecycle, breaker, service)
-
-
-def prices_of(config: Config, decimals: int) -> dict[str, Price]:
-    """The types on offer and their prices, in the contract's units."""
-    return {offer.type: Price.parse(str(offer.price), decimals) for offer in config.offers}
 
 
 def offer_rules_of(config: Config) -> OfferRules:
@@ -77,7 +72,7 @@ def attestation_rules_of(config: Config) -> AttestationRules:
 def _policy(config: Config, decimals: int) -> PolicyRules:
     jobs = config.jobs
     return PolicyRules(
-        prices=prices_of(config, decimals),
+        prices=offered_prices(config, decimals),
         regions=frozenset(config.aws.regions),
         allow_owners=frozenset(jobs.allow_owners),
         deny_owners=frozenset(jobs.deny_owners),

@@ -7,7 +7,6 @@ that is not there, a key that does not open, AWS that is not set up, a journal t
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ from agent.actions import World
 from agent.attester import HttpAttester
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import EventReader
-from agent.chain.fees import FeePolicy
-from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
-from agent.chain.transactions import Patience, Transactions
-from agent.chain.wallet import Signer, open_keystore, open_raw
+from agent.chain.head import HeadFollower, HeadTracker, Pace
+from agent.chain.transactions import Transactions
+from agent.chain.wallet import Signer
+from agent.clock import SystemClock
 from agent.config import Config
-from agent.config.secrets import locate, read_secret
 from agent.deadline import Learner
 from agent.fleet import Fleet
 from agent.images import StoredImages
@@ -31,18 +29,27 @@ from agent.journal import Journal, Reader, open_engine
 from agent.loader import Sources
 from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
 from agent.market.calls import Calls
-from agent.market.model import Wei, address
 from agent.market.registry import Market, Token, changed_jobs, job_topics
 from agent.memory import Memory
 from agent.offering import Offering
+from agent.parts import (
+    cloud_settings,
+    fees_of,
+    finality_of,
+    offered_prices,
+    open_endpoints,
+    open_signer,
+    patience_of,
+    registry_of,
+)
 from agent.ports import Account, Clock
-from agent.rules import attestation_rules_of, offer_rules_of, prices_of, rules_of
+from agent.rules import attestation_rules_of, offer_rules_of, rules_of
 from agent.service import Agent
 from agent.txjournal import TxJournal
 from cloud import layout
 from cloud.aws import Aws
 from cloud.model import LaunchOrder, Region
-from cloud.settings import Home, Owner, Settings
+from cloud.settings import Home
 from enclave.fetch import FetchLimits, ImageFetcher, Reach
 from enclave.host import bundle, userdata
 from enclave.host.config import Config as HostConfig
@@ -51,16 +58,6 @@ from enclave.store import ImageStore
 from faults import RetryLater, TryElsewhere
 
 GIB = 1 << 30
-
-
-class SystemClock:
-    """The wall clock, and the event loop's timers."""
-
-    def now(self) -> float:
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Wired:
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
         decimals = self.chain.payment.decimals
-        self.agent.offering.prices = prices_of(config, decimals)
+        self.agent.offering.prices = offered_prices(config, decimals)
         self.agent.offering.rules = offer_rules_of(config)
         self.agent.reload(rules_of(config, decimals))
 
@@ -104,45 +101,14 @@ async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wir
         yield await _wire(config, chain, Journal(engine), clock, stack)
 
 
-async def open_signer(config: Config) -> Signer:
-    """The provider's key. Raises UsageFault, MustStop, RetryLater."""
-    wallet = config.wallet
-    if wallet.keystore_file:
-        password = read_secret(locate(wallet.password_file, config.base))
-        return open_keystore(locate(wallet.keystore_file, config.base), password)
-    if wallet.key_file:
-        return open_raw(locate(wallet.key_file, config.base))
-    from boto3 import client
-
-    from agent.chain.kms import KmsSigner
-
-    region = wallet.kms_region or config.aws.regions[0]
-    endpoint = config.aws.endpoint_url or None
-    kms = await asyncio.to_thread(client, "kms", region_name=region, endpoint_url=endpoint)
-    return await KmsSigner.open(kms, wallet.kms_key_id)
-
-
-def finality_of(config: Config) -> Finality:
-    """A number of blocks, or the node's own tag."""
-    text = config.chain.finality
-    return Finality(int(text)) if text.isdigit() else Finality()
-
-
 async def _open_chain(
     config: Config, signer: Signer, record: TxJournal, clock: Clock, stack: AsyncExitStack
 ) -> Chain:
-    settings = config.chain
-    endpoints = await Endpoints.open(
-        [url.reveal() for url in settings.rpc_urls],
-        clock,
-        chain_id=settings.chain_id,
-        max_lag_blocks=settings.max_lag_blocks,
-        timeout_seconds=settings.timeout_seconds,
-    )
+    endpoints = await open_endpoints(config, clock)
     stack.push_async_callback(endpoints.close)
     finality = finality_of(config)
     tracker = HeadTracker(endpoints, finality)
-    market = Market(endpoints, address(settings.registry))
+    market = Market(endpoints, registry_of(config))
     try:
         head = await tracker.poll()
         _pond, payment = await market.tokens(head.block)
@@ -153,20 +119,11 @@ async def _open_chain(
         signer,
         record,
         clock,
-        policy=_fees(config),
+        policy=fees_of(config),
         finality=finality,
-        patience=Patience(replace=config.gas.replace_seconds),
+        patience=patience_of(config),
     )
     return Chain(endpoints, tracker, market, signer, transactions, payment)
-
-
-def _fees(config: Config) -> FeePolicy:
-    gas = config.gas
-    return FeePolicy(
-        cap_per_gas=Wei(gas.max_fee_wei),
-        per_job=Wei(gas.per_job_wei),
-        per_day=Wei(gas.per_day_wei),
-    )
 
 
 async def _wire(
@@ -192,7 +149,7 @@ async def _wire(
         learner=Learner(),
     )
     decimals = chain.payment.decimals
-    prices = prices_of(config, decimals)
+    prices = offered_prices(config, decimals)
     agent = Agent(
         Sources(account, market, witness, aws, fleet, memory, clock, regions),
         world,
@@ -227,17 +184,7 @@ async def _open_cloud(
     stack: AsyncExitStack,
 ) -> Aws:
     """AWS with the host program in every region's bucket. Raises NotSetUp, NotAllowed."""
-    settings = Settings(
-        owner=Owner(account.chain_id, account.contract, account.provider),
-        regions=regions,
-        state_dir=config.state,
-        prefix=config.aws.bucket_prefix,
-        service_ports=tuple(int(port.partition(":")[0]) for port in config.enclave.ports),
-        ami=config.aws.ami,
-        subnets=config.aws.subnets,
-        elastic_ips=config.aws.elastic_ip,
-        root_volume_gib=-(-config.aws.root_volume_bytes // GIB),
-    )
+    settings = cloud_settings(config, account.provider)
     program = await asyncio.to_thread(bundle.build)
     digest = bundle.digest(program)
     aws = Aws(settings, partial(_user_data, digest), clock, config.aws.endpoint_url or None)

@@ -14,7 +14,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.head import HeadTracker
 from agent.chain.transactions import Transactions
 from agent.chain.txlog import MemoryLog
-from agent.clock import WallClock
+from agent.clock import SystemClock
 from agent.config import Config, load
 from agent.market.calls import Calls
 from agent.market.model import Address, BlockRef, Params
@@ -42,7 +42,7 @@ class Desk:
     """The market as the configuration sees it, and the provider's account on it."""
 
     config: Config
-    clock: WallClock
+    clock: SystemClock
     endpoints: Endpoints
     provider: Address
 
@@ -98,7 +98,7 @@ async def terms_of(desk: Desk) -> Terms:
 async def open_desk(config: Path | Config | None) -> AsyncIterator[Desk]:
     """The configured market. Raises what opening it raises, each with what to do."""
     loaded = config if isinstance(config, Config) else load(config)
-    clock = WallClock()
+    clock = SystemClock()
     async with AsyncExitStack() as stack:
         provider = await provider_address(loaded)
         endpoints = await open_endpoints(loaded, clock)
