@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 MAX_REST_SECONDS = 60.0  # a dead endpoint is tried again once a minute
 WRONG_CHAIN_REST_SECONDS = 300.0
+PROBE_SECONDS = 15.0  # between looks at every endpoint's height, beside what is asked anyway
 MAX_LAG_BLOCKS = 12  # 3 s on a chain of 0.25 s, 2.4 minutes on one of 12 s
 
 
@@ -69,6 +70,8 @@ class Endpoints:
         self._nodes = list(nodes)
         self._clock = clock
         self._max_lag = max_lag_blocks
+        self._probed_at = clock.now()
+        self._probe: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -117,6 +120,9 @@ class Endpoints:
             return None
 
     async def close(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
         await asyncio.gather(*(node.rpc.close() for node in self._nodes))
 
     @property
@@ -145,6 +151,7 @@ class Endpoints:
 
     async def _first(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
         """The first answer down the line. Raises the first refusal when all have refused."""
+        self._probe_when_due()
         refusal: NodeRefused | None = None
         for node in self._line():
             try:
@@ -201,6 +208,13 @@ class Endpoints:
         return sorted(self._nodes, key=lambda node: (self._rests(node), self._lags(node)))
 
     # Comparing
+
+    def _probe_when_due(self) -> None:
+        """Beside the request at hand: a node that hangs must not make anyone wait."""
+        due = self._clock.now() - self._probed_at >= PROBE_SECONDS
+        if due and self.count > 1 and (self._probe is None or self._probe.done()):
+            self._probed_at = self._clock.now()
+            self._probe = asyncio.create_task(self.probe())
 
     async def probe(self) -> None:
         """Ask every endpoint that doesn't rest for its height, so that laggards are known."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -118,7 +118,7 @@ class HeadFollower:
         self._wake = asyncio.Event()
         self.live: SecretUrl | None = None  # the subscription that wakes us now
 
-    async def heads(self) -> AsyncIterator[Head]:
+    async def heads(self) -> AsyncGenerator[Head, None]:
         listener = asyncio.create_task(self._listen()) if self._urls else None
         last: Head | None = None
         failures = 0

@@ -135,6 +135,7 @@ class Transactions:
         self._finality = finality or Finality()
         self._patience = patience or Patience()
         self._nonces = asyncio.Lock()  # from reading the nonce to having recorded it
+        self._pumping = asyncio.Lock()  # one look at a time changes records
         self._starting: set[str] = set()
         self._held: dict[str, tuple[float, TxState]] = {}
         self._sent_at: dict[str, float] = {}
@@ -266,7 +267,10 @@ class Transactions:
 
     async def pump(self) -> None:
         """Advance all that is not final by one look at the chain. Raises MustStop alone."""
-        records = self._log.unfinished()
+        async with self._pumping:
+            await self._pump(self._log.unfinished())
+
+    async def _pump(self, records: Sequence[TxRecord]) -> None:
         if not records:
             return
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import structlog
 
@@ -96,13 +97,28 @@ class ChainWakes:
         cursor: Cursor | None = None,
         save: Callable[[Cursor], None] = lambda cursor: None,
     ) -> None:
-        self._heads: AsyncIterator[Head] = follower.heads()
+        self._heads = follower.heads()
         self._events = events
         self._cursor = cursor
         self._save = save
+        self._next: asyncio.Task[Head] | None = None
 
     async def wait(self) -> Sequence[JobId]:
-        head = await anext(self._heads)
+        """Cancelling it loses nothing: the next call takes up the same head."""
+        if self._next is None:
+            self._next = asyncio.create_task(_first_of(self._heads))
+        head = await asyncio.shield(self._next)
+        self._next = None
+        return await self._changes(head)
+
+    async def close(self) -> None:
+        """End the polling and the subscription."""
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.gather(self._next, return_exceptions=True)
+        await self._heads.aclose()
+
+    async def _changes(self, head: Head) -> Sequence[JobId]:
         try:
             changes = await self._events.changes(self._cursor, head)
         except (RetryLater, TryElsewhere) as fault:
@@ -112,6 +128,10 @@ class ChainWakes:
             self._cursor = changes.cursor
             self._save(changes.cursor)
         return sorted(changes.jobs)
+
+
+async def _first_of(heads: AsyncGenerator[Head, None]) -> Head:
+    return await anext(heads)
 
 
 class MarketTransactor:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -79,9 +80,11 @@ def process() -> Iterator[str]:
         assert running.stdout is not None
         lines = iter(running.stdout.readline, "")
         port = next(found[1] for line in lines if (found := re.search(r"127\.0\.0\.1:(\d+)", line)))
+        drain = threading.Thread(target=list, args=(lines,))  # or its pipe fills up and it hangs
+        drain.start()
         yield f"http://127.0.0.1:{port}"
         running.terminate()
-        running.stdout.read()
+        drain.join()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +213,7 @@ async def test_heads__real_subscription__wakes_at_once(anvil: Anvil, endpoints: 
     async with asyncio.timeout(5):
         await anext(heads)
     assert time.monotonic() - begun < 2  # the next poll would be due after 20 s
-    await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+    await heads.aclose()
 
 
 async def test_market__on_another_evm__reads_the_same(

@@ -129,6 +129,21 @@ async def test_probe__lagging_first__second_is_preferred_until_it_catches_up(
     assert int(await two.call("eth_blockNumber"), 16) == stage.head.number - 2
 
 
+async def test_probe__a_while_after_the_last__happens_beside_the_next_request(
+    stage: Stage, second: ChainServer, two: Endpoints
+) -> None:
+    stage.node.call("evm_mine", 5)
+    stage.node.faults.lag = 3
+    await two.call("eth_chainId")
+    assert [health.lag_blocks for health in two.health()] == [None, None]
+    stage.clock.at += 15
+    second.faults.hang = 0.2  # nobody waits for it
+    await two.call("eth_chainId")
+    assert two._probe is not None
+    await two._probe
+    assert [health.lag_blocks for health in two.health()] == [3, 0]
+
+
 async def test_confirmed_elsewhere__two_agree_or_nothing(
     stage: Stage, second: ChainServer, two: Endpoints, endpoints: Endpoints
 ) -> None:

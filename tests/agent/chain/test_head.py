@@ -84,7 +84,7 @@ async def test_heads__polling__gives_each_new_head_once_and_survives_an_outage(
     stage.node.call("evm_mine")
     second: Head = await following
     assert second.block.number == first.block.number + 1
-    await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+    await heads.aclose()
 
 
 @asynccontextmanager
@@ -126,7 +126,7 @@ async def test_heads__subscribed__are_seen_long_before_the_next_poll(
             assert (await anext(heads)).block == stage.head
         assert follower.live is not None
         assert "key-of-nobody" not in repr(follower.live)
-        await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+        await heads.aclose()
 
 
 async def test_heads__subscription_falls_silent__is_dropped_and_polling_takes_over(
@@ -148,7 +148,7 @@ async def test_heads__subscription_falls_silent__is_dropped_and_polling_takes_ov
         stage.node.call("evm_mine")
         async with asyncio.timeout(5):
             assert (await anext(heads)).block == stage.head
-        await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+        await heads.aclose()
 
 
 async def test_heads__no_such_websocket__polls_all_the_same(
@@ -160,4 +160,4 @@ async def test_heads__no_such_websocket__polls_all_the_same(
     stage.node.call("evm_mine")
     async with asyncio.timeout(5):
         assert (await anext(heads)).block == stage.head
-    await heads.aclose()  # type: ignore[attr-defined]  # an async generator
+    await heads.aclose()

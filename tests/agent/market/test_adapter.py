@@ -93,9 +93,10 @@ async def test_wakes__a_job__is_named_and_the_cursor_kept(
     jobs_in = partial(changed_jobs, provider=stage.provider)
     events = EventReader(endpoints, stage.registry, job_topics(), jobs_in)
     follower = HeadFollower(tracker, stage.clock, Pace(poll=1.0))
-    wakes: ports.Wakes = ChainWakes(follower, events, None, kept.append)
+    wakes = ChainWakes(follower, events, None, kept.append)
+    as_port: ports.Wakes = wakes
     stage.offer()
-    assert list(await wakes.wait()) == []
+    assert list(await as_port.wait()) == []
     job = stage.request()
     assert list(await wakes.wait()) == [job]
     assert kept[-1].last.hash == stage.head.hash
@@ -105,6 +106,12 @@ async def test_wakes__a_job__is_named_and_the_cursor_kept(
     stage.send(0, stage.calls.report_started(job, "a:1"))
     stage.node.faults.fail_methods = []
     assert list(await wakes.wait()) == [job]
+    waiting = asyncio.ensure_future(wakes.wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    stage.send(0, stage.calls.settle(job))
+    assert list(await wakes.wait()) == [job]
+    await wakes.close()
 
 
 async def test_carry_out__every_order__is_mined_once(

@@ -1,0 +1,230 @@
+"""How fast the chain side is: `python -m bench.chain` prints one JSON object.
+
+- notified_ms: from a block with JobAssigned to its job being named, polling every 0.25 s
+- backlog_s: 100,000 blocks with 5,000 events of ours, read from a cursor at their beginning
+- thousand_jobs: exchanges and seconds to list and read 1,000 jobs of one provider
+
+On anvil where it is on PATH or in .ci/anvil (the two large ones only there), else on py-evm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import HTTPProvider, Web3
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import Cursor, EventReader
+from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
+from agent.chain.rpc import Request
+from agent.chain.transactions import Call
+from agent.market.calls import Calls
+from agent.market.model import Address, JobId, Price, Wei
+from agent.market.registry import Market, changed_jobs, job_topics, token_abi
+from contracts.deploy import Params, deploy
+from devnet.chain import ChainServer
+
+ROOT = Path(__file__).parents[1]
+KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # public: account 0
+TYPE = "us-east-1/c6a.xlarge"
+POLL_SECONDS = 0.25
+BACKLOG_BLOCKS, BACKLOG_EVENTS = 100_000, 5_000
+JOBS = 1_000
+SAMPLES = 20
+
+
+class Clock:
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass
+class Chain:
+    """A node with a market whose only provider is also the user."""
+
+    url: str
+    chain_id: int
+    account: LocalAccount
+    calls: Calls
+    nonce: int
+
+    @property
+    def provider(self) -> Address:
+        return Address(self.account.address)
+
+    def rpc(self, client: httpx.Client, method: str, *params: Any) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        answer = client.post(self.url, json=body, timeout=120).json()
+        if "error" in answer:
+            raise SystemExit(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def signed(self, call: Call, gas: int = 1_500_000) -> str:
+        fields: dict[str, Any] = {
+            "chainId": self.chain_id, "nonce": self.nonce, "maxFeePerGas": 10**12, "gas": gas,
+            "maxPriorityFeePerGas": 10**9, "to": call.to, "value": 0, "data": call.data,
+        }  # fmt: skip
+        self.nonce += 1
+        return self.account.sign_transaction(fields).raw_transaction.to_0x_hex()
+
+    def send(self, client: httpx.Client, *calls: Call) -> None:
+        for call in calls:
+            self.rpc(client, "eth_sendRawTransaction", self.signed(call))
+
+
+def find_anvil() -> str | None:
+    places = os.pathsep.join([os.environ["PATH"], str(ROOT / ".ci/anvil/node_modules/.bin")])
+    return shutil.which("anvil", path=places)
+
+
+@contextmanager
+def node(anvil: str | None) -> Iterator[str]:
+    if anvil is None:
+        with ChainServer() as server:
+            yield server.url
+        return
+    command = [anvil, "--port", "0", "--gas-limit", "3000000000", "--accounts", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        lines = iter(process.stdout.readline, "") if process.stdout else iter(())
+        port = next(hit[1] for line in lines if (hit := re.search(r"127\.0\.0\.1:(\d+)", line)))
+        threading.Thread(target=list, args=(lines,), daemon=True).start()  # or its pipe fills up
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def prepared(url: str, client: httpx.Client) -> Chain:
+    account: LocalAccount = Account.from_key(KEY)
+    w3 = Web3(HTTPProvider(url))
+    auditor = Account.from_key("0x" + "11" * 32).address
+    made = deploy(w3, account, Params(10**18, 300, 600, 120, 1), [auditor])
+    calls = Calls(Address(made.registry))
+    nonce = w3.eth.get_transaction_count(account.address)
+    chain = Chain(url, made.chain_id, account, calls, nonce)
+    for token in (Address(made.pond), Address(made.payment_token)):
+        mint = token_abi().encode("mint", account.address, 10**27)
+        chain.send(client, Call(token, mint, "mint"), calls.approve(token, Wei(10**27)))
+    chain.send(client, calls.stake(Wei(10 * JOBS * 10**18)), calls.register(TYPE, Price(10**6)))
+    return chain
+
+
+@asynccontextmanager
+async def reading(chain: Chain) -> AsyncIterator[tuple[Endpoints, EventReader, Market]]:
+    endpoints = await Endpoints.open([chain.url], Clock(), timeout_seconds=60)
+    jobs_in = partial(changed_jobs, provider=chain.provider)
+    events = EventReader(endpoints, chain.calls.registry, job_topics(), jobs_in)
+    yield endpoints, events, Market(endpoints, chain.calls.registry)
+    await endpoints.close()
+
+
+def request(chain: Chain) -> Call:
+    return chain.calls.request_job(TYPE, Price(10**12), "ipfs://image", Wei(1000))
+
+
+async def notified(chain: Chain, client: httpx.Client) -> dict[str, float]:
+    """Milliseconds from the send that mines a JobAssigned to the job's name."""
+    taken = []
+    async with reading(chain) as (endpoints, events, _market):
+        tracker = HeadTracker(endpoints, Finality(2))
+        heads = HeadFollower(tracker, Clock(), Pace(poll=POLL_SECONDS)).heads()
+        cursor = (await events.changes(None, await anext(heads))).cursor
+        for number in range(SAMPLES):
+            await asyncio.sleep(0.07 * (number % 4))  # at any point of the polling interval
+            raw = chain.signed(request(chain))
+            begun = time.perf_counter()
+            waiting = asyncio.ensure_future(anext(heads))
+            await asyncio.to_thread(chain.rpc, client, "eth_sendRawTransaction", raw)
+            changes = await events.changes(cursor, await waiting)
+            taken.append((time.perf_counter() - begun) * 1000)
+            if not changes.jobs:
+                raise SystemExit("a head came without its job")
+            cursor = changes.cursor
+    worst = max(taken)
+    return {"median": round(statistics.median(taken)), "max": round(worst), "samples": len(taken)}
+
+
+async def backlog(chain: Chain, client: httpx.Client) -> dict[str, float]:
+    """Seconds to read 100,000 blocks with 5,000 of our events from a cursor before them."""
+    async with reading(chain) as (endpoints, events, _market):
+        tracker = HeadTracker(endpoints, Finality(2))
+        cursor = Cursor.at(await tracker.poll())
+        chain.rpc(client, "evm_setAutomine", False)
+        each = BACKLOG_EVENTS // JOBS
+        for _ in range(each):
+            for _ in range(JOBS // 5):
+                for _ in range(5):
+                    call = request(chain)
+                    chain.rpc(client, "eth_sendRawTransaction", chain.signed(call))
+                chain.rpc(client, "anvil_mine", hex(BACKLOG_BLOCKS // BACKLOG_EVENTS * 5))
+        chain.rpc(client, "evm_setAutomine", True)
+        head, calls = await tracker.poll(), 0
+        named: set[JobId] = set()
+        begun = time.perf_counter()
+        while cursor.last.hash != head.block.hash:
+            changes = await events.changes(cursor, head)
+            cursor, calls = changes.cursor, calls + 1
+            named |= changes.jobs
+        seconds = time.perf_counter() - begun
+    blocks = head.block.number
+    return {"seconds": round(seconds, 2), "jobs": len(named), "blocks": blocks, "calls": calls}
+
+
+async def thousand(chain: Chain, client: httpx.Client) -> dict[str, float]:
+    """Exchanges and seconds for the ids and the jobs of a provider with 1,000 active jobs."""
+    async with reading(chain) as (endpoints, _events, market):
+        head = (await HeadTracker(endpoints, Finality(2)).poll()).block
+        exchanges = 0
+        inner = endpoints.batch
+
+        async def counted(requests: list[Request]) -> list[Any]:
+            nonlocal exchanges
+            exchanges += -(-len(requests) // 100)
+            return await inner(requests)
+
+        endpoints.batch = counted  # type: ignore[method-assign,assignment]  # counts, then asks
+        begun = time.perf_counter()
+        ids = (await market.jobs_of(chain.provider, head))[:JOBS]
+        jobs = await market.jobs(ids, head)
+        seconds = time.perf_counter() - begun
+    return {"jobs": len(jobs), "exchanges": exchanges, "seconds": round(seconds, 2)}
+
+
+def measure() -> dict[str, Any]:
+    anvil = find_anvil()
+    with node(anvil) as url, httpx.Client() as client:
+        chain = prepared(url, client)
+        figures: dict[str, Any] = {"node": "anvil" if anvil else "py-evm"}
+        figures["notified_ms"] = asyncio.run(notified(chain, client))
+        if anvil:
+            for _ in range(JOBS - SAMPLES):
+                chain.send(client, request(chain))
+            figures["thousand_jobs"] = asyncio.run(thousand(chain, client))
+            figures["backlog"] = asyncio.run(backlog(chain, client))
+    return figures
+
+
+if __name__ == "__main__":
+    json.dump(measure(), sys.stdout, indent=1)
+    sys.stdout.write("\n")
