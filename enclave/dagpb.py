@@ -16,6 +16,9 @@ from faults import Refused
 
 MAX_LINKS: Final = 16_384  # Kubo writes 174 a file node and 256 a shard; wide profiles use 1,024
 
+_MAX_FIELDS: Final = MAX_LINKS + 64  # in one message; more only costs time
+_MAX_KNOWN_FIELD: Final = 8
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES: Final = {_FIXED64: 8, _FIXED32: 4}
 
@@ -106,7 +109,7 @@ def _decode_unixfs(data: memoryview) -> _Message:
             message.data = bytes(value)
         elif number == 4:
             message.block_sizes += _sizes(value)
-        elif isinstance(value, int):
+        elif isinstance(value, int) and number <= _MAX_KNOWN_FIELD:
             message.numbers[number] = value
     return message
 
@@ -116,9 +119,12 @@ def _sizes(value: int | memoryview) -> Iterator[int]:
     if isinstance(value, int):
         yield value
         return
-    at = 0
+    at = count = 0
     while at < len(value):
         size, at = read_varint(value, at)
+        count += 1
+        if count > MAX_LINKS:
+            raise BadDag(f"a UnixFS message has more than {MAX_LINKS} sizes")
         yield size
 
 
@@ -140,12 +146,13 @@ def _node(links: tuple[Link, ...], message: _Message) -> Node:
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a protobuf message: numbers as int, everything else as a view."""
-    at = 0
+    at = count = 0
     while at < len(message):
         key, at = read_varint(message, at)
         number, wire = key >> 3, key & 7
-        if number == 0:
-            raise BadDag("a protobuf field has number 0")
+        count += 1
+        if number == 0 or count > _MAX_FIELDS:
+            raise BadDag("a protobuf field has number 0, or there are too many")
         if wire == _VARINT:
             value, at = read_varint(message, at)
             yield number, value

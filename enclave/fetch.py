@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ _LOOK_AGAIN_SECONDS: Final = 0.5  # while another process fetches the same image
 
 # Bytes done, bytes in all. Called in the thread that fetches.
 Progress = Callable[[int, int], None]
+_Kept = tuple[Cid, StoredImage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def fetch_file(
     """
     guard = Guard(clock, clock() + limits.max_seconds, limits.stall_seconds)
     download = _Download(url, reach, limits, guard, progress)
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
 
     def reserve(size: int) -> Path:
         allocate(part, size)
@@ -208,6 +210,7 @@ class ImageFetcher:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        store.sweep()
         self._store = store
         self._reach = reach
         self._limits = limits
@@ -235,12 +238,12 @@ class ImageFetcher:
         while True:
             shared = self._share(url, deadline, progress)
             try:
-                image = await shared.wait(deadline - self._clock())
+                cid, image = await shared.wait(deadline - self._clock())
             except OutOfTime:
                 if shared.deadline >= deadline:
                     raise
                 continue  # the download began for someone with less time
-            if await asyncio.to_thread(self._claim, holder, image):
+            if await asyncio.to_thread(self._claim, holder, cid):
                 return image
 
     async def release(self, holder: str) -> None:
@@ -266,24 +269,24 @@ class ImageFetcher:
             work.add_done_callback(lambda done: self._forget(download.name, done))
         return shared
 
-    def _forget(self, name: str, work: asyncio.Future[StoredImage]) -> None:
+    def _forget(self, name: str, work: asyncio.Future[_Kept]) -> None:
         work.exception()  # whoever waited has it; nobody may be left to ask
         if name in self._running and self._running[name].work is work:
             del self._running[name]
 
-    def _claim(self, holder: str, image: StoredImage) -> bool:
+    def _claim(self, holder: str, cid: Cid) -> bool:
         try:
-            return self._store.claim(holder, parse_cid(image.cid)) is not None
+            return self._store.claim(holder, cid) is not None
         except Busy:  # evicted already, and another process is fetching it
             return False
 
-    def _run(self, download: _Download, guard: Guard) -> StoredImage:
+    def _run(self, download: _Download, guard: Guard) -> _Kept:
         """In a thread: from the store, or fetched into it."""
         cid = self._locate(download)
         while True:
             try:
                 with self._store.lock(cid):
-                    return self._store.get(cid) or self._save(download, cid)
+                    return cid, self._store.get(cid) or self._save(download, cid)
             except Busy:
                 guard.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -309,12 +312,12 @@ class ImageFetcher:
 class _Shared:
     """One download that several wait for; when nobody does any more, it stops."""
 
-    work: asyncio.Future[StoredImage]
+    work: asyncio.Future[_Kept]
     guard: Guard
     deadline: float
     waiting: int = 0
 
-    async def wait(self, seconds: float) -> StoredImage:
+    async def wait(self, seconds: float) -> _Kept:
         self.waiting += 1
         try:
             return await asyncio.wait_for(asyncio.shield(self.work), max(0.0, seconds))

@@ -213,7 +213,8 @@ def allocate(part: Path, size_bytes: int) -> None:
     Raises RetryLater.
     """
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)
+        with part.open("xb") as file:
             if size_bytes:
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
     except OSError as fault:

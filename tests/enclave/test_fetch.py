@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from devnet.ipfs import Blocks
+from enclave.cid import RAW, SHA2_256, SHA2_384, Cid
 from enclave.eif_writer import ImageSpec, build
 from enclave.fetch import FetchLimits, ImageFetcher, Reach, fetch_file
 from enclave.measure import measure_file
@@ -21,6 +22,7 @@ from enclave.sources import Gateway
 from enclave.store import ImageStore
 from faults import Refused, RetryLater
 from tests.enclave import gateway as lying
+from tests.enclave.test_store import keep
 
 pytestmark = pytest.mark.integration
 
@@ -227,6 +229,18 @@ async def test_fetcher__a_bad_url__is_refused_before_any_request(world: World) -
         await fetcher.fetch("http://10.0.0.1/image.eif", holder="a")
     await fetcher.close()
     assert gateway.asked == []
+
+
+async def test_fetcher__a_stored_https_image__is_found_by_either_digest(world: World) -> None:
+    store = ImageStore(world.folder / "store", quota_bytes=world.quota_bytes)
+    hosts = frozenset({"files.example"})
+    for name, code in (("sha256", SHA2_256), ("sha384", SHA2_384)):
+        digest = hashlib.new(name, IMAGE).digest()
+        kept = keep(store, Cid(RAW, code, digest), len(IMAGE))
+        fetcher = ImageFetcher(store, Reach([], hosts), LIMITS)
+        url = f"https://files.example/image.eif#{name}={digest.hex()}"
+        assert await fetcher.fetch(url, holder=name) == kept
+        await fetcher.close()
 
 
 async def test_fetcher__a_refused_image__is_refused_again_and_kept_nowhere(world: World) -> None:

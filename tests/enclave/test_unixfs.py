@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import aleph_cid
@@ -130,6 +131,19 @@ def test_decode_node__any_bytes__a_node_or_baddag(block: bytes) -> None:
         decode_node(block)
     except BadDag:
         return
+
+
+@pytest.mark.parametrize(
+    "unixfs",
+    [b"\x80\x01\x00" * 600_000, b"\x20\x01" * 900_000, pb_bytes(4, b"\x01" * 2_000_000)],
+)
+def test_decode_node__millions_of_fields__is_refused_in_bounds(unixfs: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(BadDag, match=r"too many|more than 16384"):
+        decode_node(pb_bytes(1, pb_int(1, Kind.FILE) + unixfs))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 << 20
 
 
 def test_read__kubos_wrapped_leaves__gives_the_file(tmp_path: Path) -> None:
