@@ -15,7 +15,7 @@ import structlog
 
 from agent.deadline import Learner, Stage
 from agent.fleet import Fleet, Record
-from agent.journal import Event, Journal, LaunchRecord
+from agent.journal import ENDED, Event, Journal, LaunchRecord
 from agent.market.model import JobId
 from agent.memory import Memory
 from agent.plan import (
@@ -74,8 +74,9 @@ class World:
     hook: Hook = lambda when, name: None
 
     def say(self, job: JobId, name: str, text: str = "", level: int = 20, **fields: Any) -> None:
-        """Log and journal one line of a job's timeline."""
-        log.log(level, name, job=job, text=text, **fields)
+        """Log and journal one line of a job's timeline; PCRs are for the journal alone."""
+        shown = {key: value for key, value in fields.items() if key != "pcrs"}
+        log.log(level, name, job=job, **({"text": text} if text else {}), **shown)
         head = self.memory.job(job).head
         generation = head.generation if head else None
         event = Event(self.clock.now(), name, job, generation, level, text, fields)
@@ -424,7 +425,7 @@ def _used_images(world: World, *, except_job: JobId) -> set[str]:
 @effect("finish", Finish)
 async def _finish(world: World, action: Finish, outside: Outside) -> None:
     """Nothing is left of the job in AWS: the journal says so, and the memory lets go."""
-    world.say(action.job, "job.ended", action.outcome, left_in_aws=0)
+    world.say(action.job, ENDED, action.outcome, left_in_aws=0)
     await world.journal.durable()
     world.memory.jobs.pop(action.job, None)
 

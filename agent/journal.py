@@ -29,6 +29,7 @@ from faults import MustStop
 
 log = structlog.get_logger()
 
+ENDED = "job.ended"  # the last line of a timeline: nothing of the job is left in AWS
 MAX_WAITING = 100_000  # records kept while the disk refuses them; the oldest go first
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
 _CHUNK = 500  # ids in one query: below SQLite's limit of variables
@@ -242,6 +243,16 @@ class Reader:
         )
         with self._rows(query) as rows:
             return [JobId(row["job"]) for row in rows]
+
+    def ended(self) -> dict[JobId, float]:
+        """When each job that ended did, the last time."""
+        query = (
+            sa.select(timeline.c.job, sa.func.max(timeline.c.at).label("at"))
+            .where(timeline.c.name == ENDED, timeline.c.job.is_not(None))
+            .group_by(timeline.c.job)
+        )
+        with self._rows(query) as rows:
+            return {JobId(row["job"]): row["at"] for row in rows}
 
     def launches(self, jobs: Sequence[JobId]) -> dict[JobId, list[LaunchRecord]]:
         """What is known of the launches of these jobs, oldest first."""

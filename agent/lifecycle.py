@@ -23,6 +23,7 @@ from agent.plan import Draft, Plan
 from agent.policy import PolicyRules
 from agent.running import plan_running
 from agent.snapshot import JobView
+from cloud.model import InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,11 @@ def _over(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRul
 def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:
     """Not ours to serve: down with what is left, and done when nothing is."""
     _take_all_down(view, now, draft, rules)
-    if not any(host.live for host in view.hosts) and view.observed.listed_at is not None:
+    ended = all(host.instance.state is InstanceState.TERMINATED for host in view.hosts)
+    if ended and view.observed.listed_at is not None:
         clean_up(view, draft, draft.stage)
+    else:
+        draft.look_at(now + rules.ending.look_again_seconds)
 
 
 def _take_all_down(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:

@@ -31,6 +31,7 @@ class JobMemory:
     transactions: dict[str, TxView] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
     vetted: int | None = None
+    told: int = 0  # the generation whose assignment is on the timeline
     said: dict[str, str] = field(default_factory=dict)
     view: JobView | None = None
     stage: str = "new"

@@ -16,16 +16,20 @@ RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter
 
 def restore(world: World, reader: Reader) -> None:
     """Put the launches that the journal knows of into memory: which attempts were made, and
-    whether one was asked for whose end nobody heard."""
+    whether one was asked for whose end nobody heard. Jobs that ended are left alone."""
+    ended = reader.ended()
     for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
         for record in records:
-            _remember(world, job, record)
+            if record.at > ended.get(job, 0.0):
+                _remember(world, job, record)
 
 
 def _remember(world: World, job: JobId, record: LaunchRecord) -> None:
     instance = InstanceId(record.instance) if record.instance else None
-    known = LaunchPhase.LATER if record.phase is LaunchPhase.REFUSED else record.phase
+    phase = LaunchPhase.LATER if record.phase is LaunchPhase.REFUSED else record.phase
     view = LaunchView(
-        record.generation, record.attempt, known, record.at, record.reason, 0.0, instance
+        record.generation, record.attempt, phase, record.at, record.reason, 0.0, instance
     )
-    world.memory.job(job).remember_launch(view)
+    known = world.memory.job(job)
+    known.told = max(known.told, record.generation)
+    known.remember_launch(view)

@@ -366,9 +366,10 @@ class Agent:
         self.agenda.put_off(view.id, decision.next_look_at)
 
     def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
-        job, before = view.head, known.head
-        if job is None or not view.ours or (before and before.generation == job.generation):
+        job = view.head
+        if job is None or not view.ours or known.told >= job.generation:
             return
+        known.told = job.generation
         self.offering.seen.add(job.instance_type)
         self.world.say(
             view.id,
