@@ -165,6 +165,7 @@ def addFunds(jobId: uint256, amount: uint256):
     """
     assert amount > 0, "amount is 0"
     due: escrow.Due = self._settle_alive(jobId)
+    assert amount <= max_value(uint256) - self._records[jobId].escrow, "amount too high"
     self._records[jobId].escrow += amount
     log FundsAdded(jobId=jobId, funder=msg.sender, amount=amount)
     escrow._pay(due)

@@ -42,6 +42,7 @@ def stake(amount: uint256):
     @param amount POND base units, not 0.
     """
     assert amount > 0, "amount is 0"
+    assert amount <= max_value(uint256) - self._total[msg.sender], "amount too high"
     self._change(msg.sender, self._total[msg.sender] + amount, self._locked[msg.sender])
     log Staked(provider=msg.sender, amount=amount)
     tokens._pull(POND, msg.sender, amount)

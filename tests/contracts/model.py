@@ -127,6 +127,7 @@ class Model:
 
     def do_stake(self, sender: str, amount: int) -> None:
         require(amount > 0, "amount is 0")
+        require(self.state.total[sender] + amount < 2**256, "amount too high")
         self.state.total[sender] += amount
         self._emit("Staked", sender, amount)
         self._move(self.state.pond, sender, self.HOLDER, amount)
@@ -202,6 +203,7 @@ class Model:
     def do_addFunds(self, sender: str, job_id: int, amount: int) -> None:
         require(amount > 0, "amount is 0")
         job = self._alive(job_id)
+        require(job.escrow + amount < 2**256, "amount too high")
         job.escrow += amount
         self._emit("FundsAdded", job_id, sender, amount)
         self._move(self.state.money, sender, self.HOLDER, amount)

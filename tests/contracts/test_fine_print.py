@@ -416,6 +416,16 @@ def test_max_price__of_any_size__is_taken(market: Market) -> None:
     assert market.refuses(USER, "requestJob", TYPE, 0, URL, 1) == "no provider"
 
 
+@pytest.mark.parametrize("call", [("stake",), ("addFunds", 1)], ids=lambda call: call[0])
+def test_amount__beyond_all_numbers__reverts_with_a_reason(
+    assigned: Market, call: tuple[Any, ...]
+) -> None:
+    assert assigned.refuses(PROVIDERS[0], *call, 2**256 - 1) == "amount too high"
+    assert assigned.refuses(STRANGER, "unstake", 2**256 - 1) == "stake is locked"
+    most = 2**256 - 1001
+    assert assigned.refuses(PROVIDERS[0], *call, most) == "balance too low"
+
+
 # Numbers and fields
 
 
