@@ -59,26 +59,10 @@ def _account(path: Path) -> LocalAccount:
     """The account of a raw key file that nobody but its owner can read."""
     from eth_account import Account
 
-    try:
-        with path.open(encoding="ascii") as file:
-            _check_private(path, file.fileno())
-            text = file.read().strip()
-        account: LocalAccount = Account.from_key(bytes.fromhex(text.removeprefix("0x")))
-    except OSError as error:
-        raise UsageFault(f"the key file {path} can't be read: {error.strerror}") from error
-    except ValueError:
-        # Not chained: the cause's text may hold parts of the key.
-        raise UsageFault(f"the key file {path} holds no private key of 64 hex digits") from None
+    from agent.chain.wallet import open_raw
+
+    account: LocalAccount = Account.from_key(open_raw(path).to_hex())
     return account
-
-
-def _check_private(path: Path, descriptor: int) -> None:
-    import os
-    import stat
-
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    if mode != 0o600:
-        raise UsageFault(f"the key file {path} has mode {mode:04o}; run chmod 600 on it")
 
 
 def _address(text: str, option: str) -> ChecksumAddress:

@@ -120,7 +120,7 @@ def test_deploy__node_away__exits_4_and_keeps_the_url_to_itself(run: Run, key_fi
     assert "secret" not in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o700])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_deploy__key_file_not_private__is_a_usage_fault(
     run: Run, key_file: Path, mode: int
 ) -> None:
