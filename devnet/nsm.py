@@ -36,7 +36,7 @@ from faults import UsageFault
 
 _PCR_BYTES = 48
 _REGISTERS = 16
-_DEBUG_ZEROS = (0, 1, 2, 8)
+_DEBUG_ZEROS = (0, 1, 2)
 _LEAF_SECONDS = 3 * 3600
 _KEY_FILE = "simulated-nitro-root.key"
 # The real root's dates, so that a test may stand at any time that a real document has.

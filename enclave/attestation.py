@@ -55,7 +55,8 @@ class Expected:
     """What the document must say. None or an empty map means: not asked.
 
     `pcrs` maps register to hex. Every one named is compared, in debug mode too, where 0 to 2 are
-    zeros whatever runs: a caller that allows debug mode leaves those out. `max_age_seconds` counts
+    zeros whatever runs. So a caller that allows debug mode leaves those out here, and asks
+    `Attestation.require_pcrs` for them when it is not `debug` after all. `max_age_seconds` counts
     from the document's own time to the time of the verification.
     """
 
@@ -84,6 +85,11 @@ class Attestation:
     def instance_id(self) -> str:
         """The EC2 instance that the module id names."""
         return self.module_id.partition("-enc")[0]
+
+    def require_pcrs(self, expected: Mapping[int, str]) -> None:
+        """Every register named has this value (hex); raises AttestationRefused."""
+        for number, register in sorted(expected.items()):
+            _check_pcr("pcr", self, number, register)
 
 
 def pcr4_of(instance_id: str) -> str:
@@ -227,8 +233,7 @@ def _check_debug(attestation: Attestation, expected: Expected) -> None:
 
 
 def _check_expected(attestation: Attestation, expected: Expected) -> None:
-    for number, register in sorted(expected.pcrs.items()):
-        _check_pcr("pcr", attestation, number, register)
+    attestation.require_pcrs(expected.pcrs)
     if expected.instance_id is not None:
         if attestation.instance_id != expected.instance_id:
             text = f"it is of {attestation.instance_id}, not of {expected.instance_id}"

@@ -176,6 +176,9 @@ def test_verify__debug_mode__zeros_prove_nothing() -> None:
     assert reason(debugged, Expected(PCRS, allow_debug=True)) == "pcr"
     found = check(debugged, Expected(instance_id=INSTANCE, allow_debug=True))
     assert found.debug
+    with pytest.raises(AttestationRefused, match=r"\(pcr\)"):
+        found.require_pcrs(PCRS)
+    check(DOCUMENT, DEBUG_TOO).require_pcrs(PCRS)
 
 
 @pytest.mark.parametrize(
