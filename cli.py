@@ -10,9 +10,11 @@ import sys
 
 import typer
 
-from commands import attestation, cloud, contracts, devnet, image, keys, offers, service
+from commands import attestation, cloud, contracts, devnet, image, jobs, keys, offers, service
 from commands.demo import demo
 from commands.init import init
+from commands.leave import leave
+from commands.look import capacity, status
 from commands.run import run
 from commands.stake import register, stake, unstake
 from faults import Fault
@@ -33,8 +35,12 @@ app.add_typer(devnet.app, name="devnet")
 app.add_typer(service.app, name="service")
 app.add_typer(keys.app, name="keys")
 app.add_typer(offers.app, name="offers")
+app.add_typer(jobs.app, name="jobs")
 app.command()(init)
 app.command()(run)
+app.command("exit")(leave)
+app.command()(status)
+app.command()(capacity)
 app.command()(stake)
 app.command()(unstake)
 app.command()(register)

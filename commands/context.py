@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent.chain.endpoints import Endpoints
 from agent.chain.head import HeadTracker
 from agent.chain.transactions import Transactions
-from agent.chain.txlog import MemoryLog
+from agent.chain.txlog import TransactionLog
 from agent.clock import SystemClock
 from agent.config import Config, load
 from agent.market.calls import Calls
@@ -62,12 +62,12 @@ class Desk:
         """The newest block; what a command reads is read at one."""
         return (await HeadTracker(self.endpoints, finality_of(self.config)).poll()).block
 
-    async def transactions(self) -> Transactions:
-        """For this command alone: the agent's own record is not touched."""
+    async def transactions(self, record: TransactionLog) -> Transactions:
+        """Over the agent's own record, so that both keep to one sequence of nonces."""
         return Transactions(
             self.endpoints,
             await open_signer(self.config),
-            MemoryLog(),
+            record,
             self.clock,
             policy=fees_of(self.config),
             finality=finality_of(self.config),

@@ -17,7 +17,9 @@ from agent.chain.rpc import CallReverted
 from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_wei
 from agent.parts import fees_of
+from agent.txjournal import TxJournal
 from commands.context import Desk
+from commands.journal import open_reader
 from commands.terminal import agree, print_json
 from faults import Refused, RetryLater
 
@@ -62,11 +64,14 @@ async def carry_out(desk: Desk, steps: Sequence[Step], how: How) -> list[dict[st
             print_json({"dryRun": True, "steps": [_plan(each) for each in quotes]})
         return []
     agree("Send?", yes=how.yes)
-    transactions = await desk.transactions()
-    mined = []
-    for number, each in enumerate(quotes):
-        key = f"cli:{number}:{each.step.call.label}"
-        mined.append(await _send(desk, transactions, each.step, key, how))
+    with open_reader(desk.config) as journal:
+        transactions = await desk.transactions(TxJournal(journal.engine))
+        begun = desk.clock.now()
+        keys = [f"cli:{begun:.3f}:{n}" for n in range(len(quotes))]
+        mined = [
+            await _send(desk, transactions, each.step, key, how)
+            for each, key in zip(quotes, keys, strict=True)
+        ]
     if how.as_json:
         print_json({"dryRun": False, "transactions": mined})
     return mined

@@ -1,0 +1,223 @@
+"""`oyster-provider jobs ...`: what is assigned, how it stands, what happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.terminal import (
+    ConfigOption,
+    JsonOption,
+    YesOption,
+    agree,
+    print_facts,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from agent.journal import Event
+    from agent.market.model import Job
+    from commands.context import Desk, Terms
+
+app = typer.Typer(no_args_is_help=True, help="Look at jobs and what happened to them.")
+
+JobArgument = Annotated[int, typer.Argument(min=1, help="The job's number.")]
+
+
+@app.command("list")
+def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The provider's active jobs as the chain has them, closest deadline first."""
+    from commands.amounts import show_amount, show_span
+    from commands.context import at_desk, terms_of
+
+    async def work(desk: Desk) -> tuple[Terms, list[Job]]:
+        terms = await terms_of(desk)
+        ids = await desk.market.jobs_of(desk.provider, terms.at)
+        jobs = await desk.market.jobs(ids, terms.at)
+        return terms, sorted(jobs.values(), key=lambda job: _deadline(job, terms)[0] or 1 << 62)
+
+    terms, jobs = at_desk(config, work)
+    if as_json:
+        print_json([to_json(job, terms) for job in jobs])
+        return
+    now, rows = terms.at.timestamp, []
+    for job in jobs:
+        at, why = _deadline(job, terms)
+        left = f"{show_span(at - now)} to {why}" if at else "-"
+        rate = f"{job.price.text(terms.money.decimals)} {terms.money.symbol}"
+        escrow = show_amount(job.escrow, terms.money)
+        rows.append((job.id, job.instance_type, _state(job, terms), left, rate, escrow))
+    print_table(
+        ("job", "type", "state", "next", "price", "escrow"), rows, empty="no job is assigned"
+    )
+
+
+@app.command()
+def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """One job: the chain's facts, money, stage times and the timeline."""
+    from commands.context import at_desk, terms_of
+    from faults import Refused
+
+    async def work(desk: Desk) -> tuple[Terms, Job, list[Event]]:
+        terms = await terms_of(desk)
+        found = (await desk.market.jobs([_id(job)], terms.at)).get(_id(job))
+        if found is None:
+            raise Refused(f"job {job} is not on the chain; `oyster-provider jobs list` has yours")
+        return terms, found, _timeline(desk, job)
+
+    terms, found, events = at_desk(config, work)
+    if as_json:
+        print_json({**to_json(found, terms), "timeline": [_event_json(each) for each in events]})
+        return
+    print_facts(_facts(found, terms))
+    typer.echo("")
+    _print_timeline(events)
+
+
+@app.command()
+def logs(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The timeline of one job, from the agent's journal alone."""
+    from agent.config import load
+    from commands.journal import open_reader
+
+    with open_reader(load(config)) as reader:
+        events = reader.timeline(_id(job), limit=100_000)
+    if as_json:
+        print_json([_event_json(each) for each in events])
+    else:
+        _print_timeline(events)
+
+
+@app.command("confirm-terminations")
+def confirm_terminations(
+    job: Annotated[
+        int | None, typer.Argument(min=1, help="One job; all held ones if absent.")
+    ] = None,
+    config: ConfigOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let terminations go on that the breaker holds, after you looked at the chain yourself."""
+    import time
+
+    from agent.config import load
+    from agent.journal import OrderKind
+    from commands.journal import order
+
+    loaded = load(config)
+    which = f"job {job}" if job else "every job whose termination is held"
+    if not as_json:
+        typer.echo(f"terminate the instances of {which}, as the chain asks")
+    agree("Is it true on the chain that these jobs are over?", yes=yes)
+    order(loaded, time.time(), OrderKind.CONFIRM_TERMINATIONS, _id(job) if job else None)
+    if as_json:
+        print_json({"ordered": OrderKind.CONFIRM_TERMINATIONS, "job": job})
+    else:
+        typer.echo("ordered; the agent takes it up within a second, or when it starts")
+
+
+def to_json(job: Job, terms: Terms) -> dict[str, Any]:
+    """A job for programs: the contract's fields by its names, and what follows from them."""
+    from agent.market.model import accrued
+
+    at, why = _deadline(job, terms)
+    return {
+        "job": job.id, "user": job.user, "provider": job.provider,
+        "instanceType": job.instance_type, "price": str(job.price.raw),
+        "maxPrice": str(job.max_price.raw), "enclaveUrl": job.enclave_url,
+        "generation": job.generation, "status": job.status.name.lower(),
+        "stopReason": job.stop_reason.name.lower(), "assignedAt": job.assigned_at,
+        "startedAt": job.started_at, "exitRequestedAt": job.exit_requested_at,
+        "stoppedAt": job.stopped_at, "escrow": str(job.escrow),
+        "settledUntil": job.settled_until, "endpoint": job.endpoint,
+        "state": _state(job, terms), "deadline": at, "deadlineIs": why,
+        "accrued": str(accrued(job, terms.params, terms.at.timestamp)),
+        "earned": str(earned(job, terms)), "block": terms.at.number,
+    }  # fmt: skip
+
+
+def earned(job: Job, terms: Terms) -> int:
+    """What this assignment has come to, paid or due, in base units of the payment token."""
+    from agent.market.model import accrued, owed
+
+    if not job.is_started:
+        return 0
+    paid = owed(job.price, job.settled_until - job.started_at) if job.settled_until else 0
+    return paid + accrued(job, terms.params, terms.at.timestamp)
+
+
+def _state(job: Job, terms: Terms) -> str:
+    from agent.market.model import is_over
+
+    if not job.is_stopped and is_over(job, terms.params, terms.at.timestamp):
+        return "over, not settled"
+    return job.status.name.lower()
+
+
+def _deadline(job: Job, terms: Terms) -> tuple[int | None, str]:
+    from agent.market.model import bootstrap_deadline, ending
+
+    if job.is_stopped:
+        return None, ""
+    if not job.is_started:
+        return bootstrap_deadline(job, terms.params), "slash point"
+    end = ending(job, terms.params)
+    return (end.at, end.reason.name.lower().replace("_", " ")) if end else (None, "")
+
+
+def _facts(job: Job, terms: Terms) -> list[tuple[str, object]]:
+    from commands.amounts import show_amount, show_span, show_time
+
+    money, now = terms.money, terms.at.timestamp
+    at, why = _deadline(job, terms)
+    stopped = f"{show_time(job.stopped_at)} ({job.stop_reason.name.lower()})"
+    return [
+        ("job", f"{job.id}, generation {job.generation}"),
+        ("state", _state(job, terms)),
+        ("type", job.instance_type),
+        ("price", f"{job.price.text(money.decimals)} {money.symbol}"),
+        ("image", job.enclave_url),
+        ("user", job.user),
+        ("provider", job.provider),
+        ("endpoint", job.endpoint or "-"),
+        ("assigned", show_time(job.assigned_at)),
+        ("started", show_time(job.started_at)),
+        ("exit asked", show_time(job.exit_requested_at)),
+        ("stopped", stopped if job.stopped_at else "-"),
+        ("next", f"{why} in {show_span(at - now)}" if at else "-"),
+        ("earned", show_amount(earned(job, terms), money, 6)),
+        ("escrow left", show_amount(job.escrow, money, 6)),
+    ]
+
+
+def _timeline(desk: Desk, job: int) -> list[Event]:
+    from commands.journal import open_reader
+
+    if not desk.config.journal_file.exists():
+        return []
+    with open_reader(desk.config) as reader:
+        return reader.timeline(_id(job))
+
+
+def _print_timeline(events: list[Event]) -> None:
+    from commands.amounts import show_time
+    from commands.journal import words
+
+    first = events[0].at if events else 0.0
+    rows = [(show_time(each.at), f"+{each.at - first:.1f} s", words(each)) for each in events]
+    print_table(("when (UTC)", "since", "what"), rows, empty="the journal has nothing about it")
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    return {
+        "at": event.at, "name": event.name, "generation": event.generation, "level": event.level,
+        "text": event.text, "fields": dict(event.fields),
+    }  # fmt: skip
+
+
+def _id(job: int) -> Any:
+    from agent.market.model import JobId
+
+    return JobId(job)

@@ -1,0 +1,119 @@
+"""`oyster-provider exit`: leave one job, or all of them, in the order that keeps the stake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.terminal import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    YesOption,
+    agree,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from agent.market.model import Job
+    from commands.context import Desk, Terms
+
+
+def leave(
+    job: Annotated[int | None, typer.Argument(min=1, help="The job's number.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every offer and every job.")] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Take `--all` back; exits on the chain stay.")
+    ] = False,
+    config: ConfigOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Order the agent to leave: RequestToExitJob, serve the cool-down, settle, terminate."""
+    from agent.journal import OrderKind
+    from commands.context import at_desk
+    from faults import UsageFault
+
+    if (job is None) == (not everything and not cancel) or (everything and cancel):
+        raise UsageFault("name one job, or --all, or --cancel")
+
+    async def work(desk: Desk) -> None:
+        if cancel:
+            plan: dict[str, Any] = {"order": OrderKind.CANCEL_EXIT_ALL, "job": None, "jobs": []}
+            lines = ["take back `exit --all`: offers are listed again"]
+        else:
+            plan, lines = await _plan(desk, job)
+        _carry_out(desk, plan, lines, yes=yes, dry_run=dry_run, as_json=as_json)
+
+    at_desk(config, work)
+
+
+async def _plan(desk: Desk, job: int | None) -> tuple[dict[str, Any], list[str]]:
+    """What is ordered, and what it means in words. Raises Refused: not a running job of ours."""
+    from agent.journal import OrderKind
+    from agent.market.model import JobId
+    from commands.amounts import show_span, show_time
+    from commands.context import terms_of
+
+    terms = await terms_of(desk)
+    ids = [JobId(job)] if job else await desk.market.jobs_of(desk.provider, terms.at)
+    jobs = [_ours(desk, number, found) for number, found in await _found(desk, ids, terms)]
+    cool_down = terms.params.job_exit_cool_down
+    end = max([_end(each, terms) for each in jobs], default=terms.at.timestamp)
+    lines = []
+    if job is None:
+        listed = ", ".join(offer.type for offer in desk.config.offers) or "none"
+        lines.append(f"take every offer off the market ({listed})")
+    lines += [_line(each, terms) for each in jobs]
+    lines.append(
+        f"serve, earn and stay liable for {show_span(cool_down)} after each request; "
+        f"over about {show_time(end)} UTC, and the stake of each job is free then"
+    )
+    kind = OrderKind.EXIT if job else OrderKind.EXIT_ALL
+    plan = {"order": kind, "job": job, "jobs": [each.id for each in jobs], "overAt": end}
+    return plan, lines
+
+
+def _carry_out(
+    desk: Desk, plan: dict[str, Any], lines: list[str], *, yes: bool, dry_run: bool, as_json: bool
+) -> None:
+    from commands.journal import order
+
+    if not as_json:
+        typer.echo("\n".join(lines))
+    if not dry_run:
+        agree("Leave?" if plan["jobs"] else "Go on?", yes=yes)
+        order(desk.config, desk.clock.now(), plan["order"], plan["job"])
+    if as_json:
+        print_json({**plan, "dryRun": dry_run})
+    elif not dry_run:
+        typer.echo("ordered; the agent takes it up within a second, or when it starts")
+
+
+async def _found(desk: Desk, ids: Any, terms: Terms) -> list[tuple[int, Job | None]]:
+    jobs = await desk.market.jobs(ids, terms.at) if ids else {}
+    return [(number, jobs.get(number)) for number in ids]
+
+
+def _ours(desk: Desk, number: int, job: Job | None) -> Job:
+    from faults import Refused
+
+    if job is None or job.provider != desk.provider:
+        raise Refused(f"job {number} is not assigned to {desk.provider}; see `jobs list`")
+    if job.is_stopped:
+        raise Refused(f"job {number} has stopped already; there is nothing to leave")
+    return job
+
+
+def _end(job: Job, terms: Terms) -> int:
+    from agent.market.model import exit_at
+
+    return exit_at(job, terms.params) or terms.at.timestamp + terms.params.job_exit_cool_down
+
+
+def _line(job: Job, terms: Terms) -> str:
+    if job.is_exiting:
+        return f"job {job.id}: is leaving already"
+    return f"job {job.id} ({job.instance_type}): RequestToExitJob"

@@ -1,0 +1,120 @@
+"""`status` and `capacity`: the agent as it says it is, and how much more it could take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from commands.terminal import ConfigOption, JsonOption, print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from commands.context import Desk
+
+_ANSWER_SECONDS = 3.0
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """What the running agent says of itself; exit 4 when it does not answer or stands still."""
+    from agent.config import load
+    from faults import RetryLater
+
+    view = ask_agent(load(config).status.listen)
+    if as_json:
+        print_json(view)
+    else:
+        _print_status(view)
+    if view["stalled"]:
+        raise RetryLater(
+            "the agent's loop stands still; look at its log (journalctl -u oyster-provider)"
+        )
+
+
+def ask_agent(listen: str) -> dict[str, Any]:
+    """The agent's /jobs. Raises RetryLater: nobody answers there; UsageFault: no address is set."""
+    import httpx
+
+    from faults import RetryLater, UsageFault
+
+    if not listen:
+        raise UsageFault("status.listen is empty: the agent serves no status")
+    try:
+        with httpx.Client(timeout=_ANSWER_SECONDS, trust_env=False) as client:
+            answer = client.get(f"http://{listen}/jobs")
+        view = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise RetryLater(
+            f"no agent answers on {listen}; start it: systemctl start oyster-provider"
+        ) from error
+    if answer.status_code != 200 or not isinstance(view, dict) or "jobs" not in view:
+        raise RetryLater(f"{listen} answers, but it is not the agent (status {answer.status_code})")
+    return view
+
+
+def _print_status(view: dict[str, Any]) -> None:
+    from commands.amounts import show_span, show_time
+
+    counts: dict[str, int] = {}
+    for job in view["jobs"]:
+        counts[job["state"]] = counts.get(job["state"], 0) + 1
+    money, chain = view["money"], view["chain"]
+    state = "not ready" if view["problems"] else "serving"
+    rate = int(money["rate"]) * 3600 / 10 ** (12 + money["decimals"])
+    print_facts(
+        [
+            ("state", "stalled" if view["stalled"] else state),
+            ("provider", f"{view['provider']} on chain {view['chain_id']}"),
+            ("up since", f"{show_time(view['started_at'])} UTC, version {view['version']}"),
+            ("jobs", ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none"),
+            ("earning", f"{rate:.4f} {money['symbol']}/h"),
+            ("chain head", f"{chain['head']}, {show_span(view['now'] - chain['head_at'])} old"),
+            ("nodes", _nodes(chain["endpoints"])),
+        ]
+    )
+    for problem in (*view["problems"], *view["notices"]):
+        typer.echo(f"! {problem}")
+
+
+def _nodes(endpoints: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{each['name']} {'ok' if each['healthy'] else 'DOWN'}" for each in endpoints)
+
+
+def capacity(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """How many more jobs of each offered type fit now, and what limits it."""
+    from commands.context import at_desk
+
+    rows = at_desk(config, _room)
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("type", "room for", "limited by", "AWS alone"),
+        [(row["type"], row["more"], row["limitedBy"], row["aws"]) for row in rows],
+        empty="nothing is on offer in the configuration",
+    )
+
+
+async def _room(desk: Desk) -> list[dict[str, Any]]:
+    from cloud.model import Region
+    from commands.context import open_cloud, terms_of
+
+    terms = await terms_of(desk)
+    by_stake = terms.stake.unlocked // max(1, terms.params.stake_per_job)
+    aws = open_cloud(desk)
+    rows = []
+    try:
+        for offer in desk.config.offers:
+            found = await aws.headroom(Region(offer.region), offer.instance_type)
+            tight = by_stake < found.more
+            rows.append(
+                {
+                    "type": offer.type,
+                    "more": min(by_stake, found.more),
+                    "limitedBy": "stake" if tight else found.limited_by,
+                    "aws": found.more,
+                    "stake": by_stake,
+                }
+            )
+    finally:
+        aws.close()
+    return rows

@@ -1,0 +1,162 @@
+"""Jobs, exits and status through the real program, on a real EVM and a real journal."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from agent.config import load
+from agent.journal import Event, Journal, OrderKind, Reader, open_engine
+from agent.market.model import JobId, Price, Wei
+
+from .conftest import POND, TYPE, World
+from .program import oyster
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def offered(world: World) -> World:
+    """The provider has staked for five jobs and offers one type."""
+    world.send(0, world.calls.approve(world.pond, Wei(500 * POND)))
+    world.send(0, world.calls.stake(Wei(500 * POND)))
+    world.send(0, world.calls.register(TYPE, Price.parse("0.17/h", 6)))
+    return world
+
+
+def test_jobs__assigned_then_started__list_and_show_say_it(offered: World) -> None:
+    job = offered.request()
+    (row,) = offered.ask("jobs", "list")
+    assert (row["job"], row["state"], row["deadlineIs"]) == (job, "bootstrapping", "slash point")
+    assert row["deadline"] == row["assignedAt"] + 300
+
+    offered.send(0, offered.calls.report_started(job, "198.51.100.7:1300"))
+    offered.node.call("evm_increaseTime", 3600)
+    offered.node.call("evm_mine")
+    _write(offered, Event(1_000.0, "job.assigned", job, 1, text="c6a.xlarge\x1b[31m"))
+    shown = offered.ask("jobs", "show", str(job))
+    assert int(shown["earned"]) == pytest.approx(170_000, abs=200)
+    assert shown["deadlineIs"] == "escrow exhausted"
+    assert [each["name"] for each in shown["timeline"]] == ["job.assigned"]
+    plain = offered.run("jobs", "show", str(job)).stdout
+    assert "state\trunning" in plain
+    assert "job.assigned c6a.xlarge" in plain
+    assert "\x1b" not in plain
+    assert offered.run("jobs", "logs", str(job)).stdout.splitlines()[0] == "when (UTC)\tsince\twhat"
+
+
+def test_jobs_show__no_such_job__is_refused(world: World) -> None:
+    done = world.run("jobs", "show", "999")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+
+
+def test_exit__one_job__leaves_an_order_for_the_agent(offered: World) -> None:
+    job = offered.request()
+    dry = offered.ask("exit", str(job), "--dry-run")
+    assert (dry["order"], dry["jobs"], dry["dryRun"]) == (OrderKind.EXIT, [job], True)
+    assert _orders(offered) == []
+    done = offered.run("exit", str(job), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "serve, earn and stay liable for 2 min 0 s" in done.stdout
+    assert _orders(offered) == [(OrderKind.EXIT, job)]
+    assert offered.read("job", job)[6] == 1, "the command itself sends nothing"
+
+
+def test_exit__all_and_back__are_orders_too(offered: World) -> None:
+    offered.request()
+    assert offered.run("exit", "--all", "--yes").returncode == 0
+    assert offered.run("exit", "--cancel", "--yes").returncode == 0
+    assert offered.run("jobs", "confirm-terminations", "--yes").returncode == 0
+    assert [kind for kind, _ in _orders(offered)] == [
+        OrderKind.EXIT_ALL, OrderKind.CANCEL_EXIT_ALL, OrderKind.CONFIRM_TERMINATIONS,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("exit",), 2), (("exit", "1", "--all"), 2), (("exit", "--all", "--cancel"), 2),
+     (("exit", "77", "--yes"), 3), (("exit", "0"), 2), (("exit", "--all"), 2)],
+)  # fmt: skip
+def test_exit__bad_input__orders_nothing(world: World, words: tuple[str, ...], code: int) -> None:
+    done = world.run(*words)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert _orders(world) == []
+
+
+def test_status__nobody_there_or_somebody_else__is_exit_4(tmp_path: Path, world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environ = {"OYSTER_CONFIG": str(world.config)}
+    down = oyster("status", environ={**environ, "OYSTER_STATUS__LISTEN": f"127.0.0.1:{port}"})
+    assert (down.returncode, down.stderr.count("\n")) == (4, 1)
+    assert "systemctl start" in down.stderr
+    with _answering(b'{"hello": 1}') as listen:
+        other = oyster("status", environ={**environ, "OYSTER_STATUS__LISTEN": listen})
+    assert other.returncode == 4
+    assert "not the agent" in other.stderr
+
+
+def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
+    view = {
+        "now": 100.0, "stalled": True, "provider": "0xabc", "chain_id": 5, "version": "1",
+        "started_at": 50.0, "problems": [], "notices": ["draining"],
+        "jobs": [{"state": "running"}, {"state": "running"}],
+        "money": {"rate": "47222222222222", "decimals": 6, "symbol": "USDC"},
+        "chain": {"head": 9, "head_at": 98.0, "endpoints": [
+            {"name": "http://n", "healthy": False},
+        ]},
+    }  # fmt: skip
+    with _answering(json.dumps(view).encode()) as listen:
+        done = oyster(
+            "status",
+            environ={"OYSTER_CONFIG": str(world.config), "OYSTER_STATUS__LISTEN": listen},
+        )
+    assert done.returncode == 4
+    for said in ("state\tstalled", "2 running", "0.1700 USDC/h", "http://n DOWN", "! draining"):
+        assert said in done.stdout
+    assert "stands still" in done.stderr
+
+
+@contextmanager
+def _answering(body: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _write(world: World, event: Event) -> None:
+    journal = Journal(open_engine(load(world.config, {}).journal_file))
+    journal.event(event)
+    journal.close()
+
+
+def _orders(world: World) -> list[tuple[str, JobId | None]]:
+    engine = open_engine(load(world.config, {}).journal_file)
+    try:
+        return [(each.kind, each.job) for each in Reader(engine).orders()]
+    finally:
+        engine.dispose()
