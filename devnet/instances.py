@@ -198,10 +198,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Cut the power, then make sure of it."""
     assert process.stdin is not None
     process.stdin.close()
-    try:
+    with suppress(subprocess.TimeoutExpired):  # what is left is killed next
         process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        for pid in place.session(process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
+    for pid in place.session(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()

@@ -36,7 +36,7 @@ class Init:
         self._enabled: set[str] = set()
         self._running: dict[int, str] = {}
         self._allocator_said = ""
-        self._rebooting = False
+        self._halted = False
 
     def boot(self) -> None:
         """The kernel comes up; units that are enabled start."""
@@ -47,6 +47,11 @@ class Init:
         place.write_whole(self.root / "run/systemd/booted", f"{time.time()}\n")
         for unit in sorted(self._enabled):
             self._start(unit)
+
+    def halt(self) -> None:
+        """Start no unit from here on; one that is just being started is there when this returns."""
+        with self._lock:
+            self._halted = True
 
     def cloud_init(self) -> None:
         """Run user data once, by its first line, as cloud-init does."""
@@ -85,7 +90,7 @@ class Init:
                 continue
             with self._lock:
                 unit = self._running.pop(pid, None)
-            if unit is not None and unit in self._enabled and not self._rebooting:
+            if unit is not None and unit in self._enabled and not self._halted:
                 pause = self.machine["restart_seconds"]
                 threading.Timer(pause, self._start, (unit,)).start()
 
@@ -95,7 +100,8 @@ class Init:
         command = shlex.split(line.partition("=")[2])
         command[0] = Path(command[0]).name
         with self._lock:
-            self._running[self._spawn(command, self.root / f"var/log/{unit}.log")] = unit
+            if not self._halted:
+                self._running[self._spawn(command, self.root / f"var/log/{unit}.log")] = unit
 
     def _spawn(self, command: list[str], log: Path) -> int:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -128,10 +134,10 @@ class Init:
         return 0, ""
 
     def _reboot(self) -> None:
-        self._rebooting = True
+        self.halt()
         kill_session(but=os.getpid())
         shutil.rmtree(self.root / "run", ignore_errors=True)
-        self._rebooting = False
+        self._halted = False
         self.boot()
 
 
@@ -150,15 +156,16 @@ def main() -> None:
     """Boot, then serve until the power goes."""
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     init = Init()
-    threading.Thread(target=_power, daemon=True).start()
+    threading.Thread(target=_power, args=(init,), daemon=True).start()
     threading.Thread(target=_control, args=(init,), daemon=True).start()
     init.boot()
     init.cloud_init()
     init.reap()
 
 
-def _power() -> None:
+def _power(init: Init) -> None:
     sys.stdin.buffer.read()
+    init.halt()
     kill_session(but=os.getpid())
     os._exit(0)
 

@@ -47,6 +47,7 @@ class Mail:
     desired: Desired | None
     refused: str | None
     wrote: Status | None
+    changed: bool = True
 
 
 class Host:
@@ -94,15 +95,15 @@ class Host:
         self._take_mail(now)
         self._take_image(now)
         self._take_machine(now)
-        plan = machine.Plan("booted")
-        if self._seen is not None:
-            seen = replace(self._seen.seen, image=self._image_is_here())
-            plan = machine.decide(self._desired, seen, self._run.tries, now)
-            self._do(plan, now)
-        elif self._machine.idle:
-            self._look(None)
-        status = self._status(plan, now)
-        self._exchange(status, now)
+        if self._seen is None:  # nothing is known, so nothing is said; desired can be read
+            if self._machine.idle:
+                self._look(None)
+            self._exchange(None, now)
+            return self._until_next(now)
+        seen = replace(self._seen.seen, image=self._image_is_here())
+        plan = machine.decide(self._desired, seen, self._run.tries, now)
+        self._do(plan, now)
+        self._exchange(self._status(plan, now), now)
         return self._until_next(now)
 
     # What came in
@@ -120,7 +121,8 @@ class Host:
             self._errors["mailbox"] = f"the mailbox cannot be reached: {error}"
             return
         self._errors["mailbox"] = None
-        self._errors["desired"] = mail.refused
+        if mail.changed:
+            self._errors["desired"] = mail.refused
         self._wrote = mail.wrote or self._wrote
         if mail.desired is not None:
             self._desired = mail.desired
@@ -284,15 +286,16 @@ class Host:
         texts = [self._run.tries.error, *self._errors.values()]
         return "; ".join(text for text in texts if text)[:_MOST_ERROR] or None
 
-    def _exchange(self, status: Status, now: float) -> None:
+    def _exchange(self, status: Status | None, now: float) -> None:
+        """Write what is new or due, and read; while the bucket is away, only as often as polled."""
         if not self._mail.idle:
             return
         last, beat = self._wrote, self._config.cadence.heartbeat
-        silent = last is None or now - last.heartbeat >= beat
-        news = last is None or replace(last, heartbeat=now) != status
+        due = last is None or now - last.heartbeat >= beat
+        news = status is not None and (due or replace(status, heartbeat=0.0) != _still(last))
         failing = self._errors.get("mailbox") is not None
-        if now >= self._next_poll or ((silent or news) and not failing):
-            self._mail.start(lambda: self._mail_job(status if silent or news else None))
+        if now >= self._next_poll or (news and not failing):
+            self._mail.start(lambda: self._mail_job(status if news else None))
 
     def _mail_job(self, status: Status | None) -> Mail:
         if status is not None:
@@ -302,11 +305,13 @@ class Host:
             self._box.write_status(status.to_json())
         try:
             document = self._box.read_desired()
-            return Mail(Desired.from_json(document) if document else None, None, status)
+            if document is None:
+                return Mail(None, None, status, changed=False)
+            return Mail(Desired.from_json(document), None, status)
         except DocumentRefused as error:
             return Mail(None, f"desired.json is refused: {error}", status)
-        except NotThere:
-            return Mail(None, None, status)
+        except NotThere:  # nothing to do yet, or it expired: what runs goes on
+            return Mail(None, None, status, changed=False)
 
     def _until_next(self, now: float) -> float:
         """Seconds to the next thing that is due; a busy lane wakes this thread by itself."""
@@ -319,6 +324,11 @@ class Host:
             if self._wrote is not None and not self._errors.get("mailbox"):
                 times.append(self._wrote.heartbeat + self._config.cadence.heartbeat)
         return max(min(times) - now, _SHORTEST_WAIT_SECONDS)
+
+
+def _still(status: Status | None) -> Status | None:
+    """Without what always moves."""
+    return replace(status, heartbeat=0.0) if status else None
 
 
 def carry_out(places: Places, step: machine.Step | None) -> None:

@@ -1,0 +1,308 @@
+"""The host program end to end: real user data, real program, simulated instance, moto's S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devnet.guest import place
+from devnet.imds import may
+from enclave.attestation import Expected, verify
+from enclave.certificates import load_root
+from enclave.host.documents import Port
+from tests.enclave.host.rig import FAST, Host, Rig, rig, until
+
+pytestmark = [pytest.mark.integration, pytest.mark.allow_hosts(["127.0.0.0/8"])]
+
+# Long enough to be hit while it lasts, short enough not to wait for.
+PHASE_SECONDS = 0.4
+# The oldest that an instance may have and the newest that we know, where this machine has them.
+OTHER_PYTHONS = [
+    pytest.param(str(path), id=version)
+    for version in ("3.9", "3.13")
+    for path in sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))[-1:]
+]
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with rig(tmp_path_factory.mktemp("fast")) as up:
+        up.stage()
+        yield up
+
+
+@pytest.fixture
+def running(fast: Rig) -> Iterator[Host]:
+    host = fast.launch()
+    host.want(fast.desired)
+    host.wait_phase("running")
+    yield host
+    fast.end(host)
+
+
+def test_boot__desired_and_image_staged__runs_and_attests(running: Host, fast: Rig) -> None:
+    status = running.wait_phase("running")
+    document = running.get(1300, "/attestation/raw?nonce=abcd")
+    pcrs = {int(name[3:]): value for name, value in status.pcrs.items()}
+    expected = Expected(pcrs=pcrs, instance_id=running.id, nonce=b"\xab\xcd")
+    root = load_root(fast.fleet.attestation_root.read_bytes())
+    verify(document, at=time.time(), expected=expected, root=root)
+    assert set(status.phases) >= {"booted", "starting", "running"}
+    assert status.program == fast.digest
+    assert status.enclave_cid == 16
+    assert (status.restarts, status.last_error) == (0, None)
+
+
+def test_desired__the_same_again__changes_nothing(running: Host, fast: Rig) -> None:
+    before = running.wait_phase("running")
+    running.want(fast.desired)
+    after = running.wait(lambda one: one.heartbeat > before.heartbeat)
+    assert (after.enclave_id, after.phases) == (before.enclave_id, before.phases)
+
+
+def test_desired__debug_switched_on__same_instance_other_enclave(running: Host, fast: Rig) -> None:
+    before = running.wait_phase("running")
+    running.want(replace(fast.desired, debug=True))
+    after = running.wait(lambda one: one.enclave_id not in (None, before.enclave_id))
+    assert after.restarts == 0
+    (enclave,) = running.enclaves()
+    assert enclave["Flags"] == "DEBUG_MODE"
+    running.get(1300, "/attestation/raw")
+
+
+def test_desired__another_image_and_more_memory__old_one_is_replaced(
+    running: Host, fast: Rig, tmp_path: Path
+) -> None:
+    image = fast.make_image(tmp_path, "other")
+    fast.stage(image)
+    before = running.wait_phase("running")
+    desired = replace(fast.desired, run_id="run-2", image_sha256=_sha256(image))
+    running.want(replace(desired, image_bytes=len(image), memory_mib=2048))
+    after = running.wait_phase("running", "run-2")
+    assert after.pcrs != before.pcrs
+    assert len(running.enclaves()) == 1
+    assert [path.name for path in (running.root / "var/lib/oyster-host/images").iterdir()] == [
+        _sha256(image)
+    ]
+
+
+def test_desired__other_ports__forwarders_follow(running: Host, fast: Rig) -> None:
+    before = running.wait_phase("running")
+    running.want(replace(fast.desired, ports=(Port(9000, 8080),)))
+    assert b'"simulated": true' in running.get(9000, "/hello")
+    until(lambda: len(list((running.root / "run/oyster-host").glob("in-*.json"))) == 1, running.log)
+    assert running.wait_phase("running").enclave_id == before.enclave_id
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"not json", b'{"schema": 99}', b'{"schema": 1, "run_id": "$(reboot)"}', b"[" * 70000],
+    ids=["text", "schema", "shell", "huge"],
+)
+def test_desired__not_understood__is_refused_and_the_old_goes_on(
+    running: Host, body: bytes
+) -> None:
+    before = running.wait_phase("running")
+    running.put_desired(body)
+    after = running.wait(lambda one: one.last_error is not None)
+    assert "refused" in (after.last_error or "")
+    assert (after.phase, after.enclave_id) == ("running", before.enclave_id)
+
+
+def test_enclave__dies__is_restarted_and_counted(running: Host) -> None:
+    before = running.wait_phase("running")
+    running.command("enclave_die")
+    after = running.wait(lambda one: one.restarts == 1 and one.phase == "running")
+    assert after.enclave_id != before.enclave_id
+    running.get(1300, "/attestation/raw")
+
+
+def test_enclave__will_not_start__fails_after_five_restarts_with_its_words(fast: Rig) -> None:
+    host = fast.launch()
+    until(lambda: (host.root / "etc/devnet-machine.json").exists(), host.log)
+    host.command("nitro", run=["E36"] * 20)
+    host.want(fast.desired)
+    status = host.wait_phase("failed")
+    assert "[ E36 ] Enclave boot failure" in (status.last_error or "")
+    assert "VsockTimeoutError" in (status.last_error or "")
+    assert len(place_faults(host)["run"]) == 20 - 6
+    host.command("nitro", run=[])
+    host.want(replace(fast.desired, run_id="run-2"))
+    assert host.wait_phase("running", "run-2").last_error is None
+    fast.end(host)
+
+
+def test_allocator__says_success_but_gave_less__is_noticed(fast: Rig) -> None:
+    host = fast.launch()
+    until(lambda: (host.root / "etc/devnet-machine.json").exists(), host.log)
+    host.command("nitro", allocator_short_mib=100)
+    host.want(fast.desired)
+    status = host.wait_phase("failed")
+    assert "the allocator set aside 2 CPUs and 412 MiB" in (status.last_error or "")
+    assert host.enclaves() == []
+    fast.end(host)
+
+
+def test_allocator__odd_cpu_count__reports_the_allocators_words(fast: Rig) -> None:
+    host = fast.launch()
+    host.want(replace(fast.desired, cpu_count=3))
+    assert "not multiple of 2" in (host.wait_phase("failed").last_error or "")
+    fast.end(host)
+
+
+def test_memory__below_four_times_the_image__reports_e26(fast: Rig) -> None:
+    image = fast.make_image(fast.fleet.root("x").parent.parent, "big") + b""
+    desired = replace(fast.desired, memory_mib=64)
+    padded = image + bytes(20 << 20)
+    fast.stage(padded)
+    host = fast.launch()
+    host.want(replace(desired, image_sha256=_sha256(padded), image_bytes=len(padded)))
+    assert "[ E26 ]" in (host.wait_phase("failed").last_error or "")
+    fast.end(host)
+
+
+def test_image__other_bytes_under_its_name__never_runs(fast: Rig, tmp_path: Path) -> None:
+    wanted = fast.make_image(tmp_path, "wanted")
+    fast.put(f"images/{_sha256(wanted)}", wanted[:-1] + b"\xff")
+    host = fast.launch()
+    host.want(replace(fast.desired, image_sha256=_sha256(wanted), image_bytes=len(wanted)))
+    status = host.wait_phase("failed")
+    assert "another digest" in (status.last_error or "")
+    assert list((host.root / "var/lib/oyster-host/images").iterdir()) == []
+    fast.end(host)
+
+
+def test_image__staged_late__is_waited_for(fast: Rig, tmp_path: Path) -> None:
+    image = fast.make_image(tmp_path, "late")
+    host = fast.launch()
+    host.want(replace(fast.desired, image_sha256=_sha256(image), image_bytes=len(image)))
+    host.wait(lambda one: one.phase == "fetching" and "HTTP 403" in (one.last_error or ""))
+    fast.stage(image)
+    assert host.wait_phase("running").last_error is None
+    fast.end(host)
+
+
+def test_s3__down__enclave_is_kept_and_restarted_and_then_reported(
+    running: Host, fast: Rig
+) -> None:
+    before = running.wait_phase("running")
+    fast.faulty.faults(s3_down=True)
+    try:
+        running.command("enclave_die")
+        until(
+            lambda: any(one["EnclaveID"] != before.enclave_id for one in running.enclaves()),
+            running.log,
+        )
+        running.get(1300, "/attestation/raw")
+    finally:
+        fast.faulty.faults(s3_down=False)
+    after = running.wait(lambda one: one.restarts == 1 and one.phase == "running")
+    assert after.last_error is None
+
+
+def test_nitro_cli__cannot_describe__ports_stay_open(running: Host) -> None:
+    before = running.wait_phase("running")
+    running.command("nitro", describe=["E39"] * 1000)
+    status = running.wait(lambda one: "E39" in (one.last_error or ""))
+    assert (status.phase, status.enclave_id) == ("running", before.enclave_id)
+    running.get(1300, "/attestation/raw")
+    running.command("nitro", describe=[])
+    assert running.wait(lambda one: one.last_error is None).restarts == 0
+
+
+def test_host__killed_while_running__adopts_enclave_and_forwarders(running: Host) -> None:
+    before = running.wait_phase("running")
+    running.get(1300, "/attestation/raw")
+    files = {path: path.read_text() for path in (running.root / "run/oyster-host").glob("*.json")}
+    assert len(files) == 2
+    assert running.command("kill_host") == {"killed": "1"}
+    after = running.wait(lambda one: one.heartbeat > before.heartbeat + FAST.heartbeat)
+    assert (after.enclave_id, after.restarts) == (before.enclave_id, 0)
+    assert after.phases == before.phases
+    assert {path: path.read_text() for path in files} == files
+
+
+def test_instance__rebooted__runs_the_same_again(running: Host) -> None:
+    before = running.wait_phase("running")
+    running.command("reboot")
+    after = running.wait(lambda one: one.phase == "running" and one.enclave_id != before.enclave_id)
+    assert after.restarts == 1
+    running.get(1300, "/attestation/raw")
+
+
+def test_instance__terminated__no_process_is_left(fast: Rig) -> None:
+    host = fast.launch()
+    host.want(fast.desired)
+    host.wait_phase("running")
+    (enclave,) = host.enclaves()
+    session = os.getsid(enclave["ProcessID"])
+    assert len(place.session(session)) >= 5
+    fast.end(host)
+    until(lambda: place.session(session) == [], lambda: str(place.session(session)))
+
+
+def test_role__another_hosts_folder__is_denied(fast: Rig, running: Host) -> None:
+    other = fast.launch()
+    key = f"hosts/{fast.role_id}:{running.id}/status.json"
+    credentials = fast.aws._imds._credentials(fast.aws.ec2.records[other.id])
+    assert other.id in credentials
+    host = fast.aws._imds.host_of(credentials.split('"AccessKeyId": "')[1].split('"')[0])
+    assert host is not None
+    assert not may(host, "PUT", f"/oyster-test/{key}")
+    assert may(host, "PUT", f"/oyster-test/hosts/{fast.role_id}:{other.id}/status.json")
+    fast.end(other)
+
+
+@pytest.mark.parametrize("phase", ["booted", "fetching", "allocating", "starting"])
+def test_host__killed_in_phase__ends_up_running_once(slow: Rig, phase: str, tmp_path: Path) -> None:
+    image = slow.make_image(tmp_path, f"killed-{phase}")
+    desired = replace(slow.desired, image_sha256=_sha256(image), image_bytes=len(image))
+    host = slow.launch()
+    if phase != "fetching":
+        slow.stage(image)
+    if phase != "booted":
+        host.want(desired)
+    host.wait(lambda one: phase in one.phases)
+    assert host.command("kill_host") == {"killed": "1"}
+    slow.stage(image)
+    host.want(desired)
+    status = host.wait_phase("running")
+    assert len(host.enclaves()) == 1
+    assert status.restarts == 0
+    host.get(1300, "/attestation/raw")
+    slow.end(host)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    directory = tmp_path_factory.mktemp("slow")
+    with rig(directory, allocate=PHASE_SECONDS, enclave_boot=PHASE_SECONDS) as up:
+        yield up
+
+
+@pytest.mark.parametrize("python", OTHER_PYTHONS)
+def test_boot__other_python_and_nothing_baked__installs_and_runs(
+    python: str, tmp_path: Path
+) -> None:
+    with rig(tmp_path, python=python, baked=False, install=0.1) as up:
+        up.stage()
+        host = up.launch()
+        until(lambda: (host.root / "etc/devnet-machine.json").exists(), host.log)
+        host.command("nitro", dnf=1)
+        host.want(up.desired)
+        assert host.wait_phase("running").restarts == 0
+
+
+def place_faults(host: Host) -> dict[str, list[str]]:
+    return dict(json.loads((host.root / "etc/devnet-faults.json").read_text()))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
