@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config as SdkConfig
@@ -26,6 +26,8 @@ from devnet.instances import Fleet
 from enclave.host import bundle, userdata
 from enclave.host.config import Cadence, Config
 from enclave.host.documents import Desired, Port, Status
+
+T = TypeVar("T")
 
 BUCKET = "oyster-test"
 DEADLINE_SECONDS = 20.0
@@ -177,7 +179,7 @@ def rig(
         yield Rig(aws, fleet, directory)
 
 
-def until(look: Callable[[], Any], why: Callable[[], str]) -> Any:
+def until(look: Callable[[], T | None], why: Callable[[], str]) -> T:
     """Poll a real process's work, with a deadline."""
     end = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < end:
