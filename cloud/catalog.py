@@ -115,16 +115,18 @@ class Catalog:
 
     def _kept(self, file: Path) -> TypeFacts | None:
         try:
-            if file.stat().st_mtime < self._calls.clock.now() - TYPE_KEEP_SECONDS:
+            kept = json.loads(file.read_text())
+            if kept["at"] < self._calls.clock.now() - TYPE_KEEP_SECONDS:
                 return None
-            return TypeFacts(**json.loads(file.read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
+            return TypeFacts(**kept["facts"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
     def _keep(self, file: Path, facts: TypeFacts) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         fresh = file.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(facts)))
+        kept = {"at": self._calls.clock.now(), "facts": asdict(facts)}
+        fresh.write_text(json.dumps(kept))
         fresh.replace(file)
 
 

@@ -25,6 +25,7 @@ from botocore.exceptions import (
     UnknownRegionError,
 )
 
+from cloud.model import AttemptSpent
 from faults import Fault, Refused, RetryLater, TryElsewhere
 
 T = TypeVar("T")
@@ -50,10 +51,6 @@ class NoCapacity(TryElsewhere):
 
 class QuotaReached(TryElsewhere):
     """The account's quota in this region is used up; other zones of the region share it."""
-
-
-class AttemptSpent(TryElsewhere):
-    """The instance of this ClientToken was launched and is terminated: send attempt + 1."""
 
 
 class ParametersDiffer(TryElsewhere):

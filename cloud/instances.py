@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 from cloud.catalog import Catalog
 from cloud.clients import Calls
 from cloud.errors import (
-    AttemptSpent,
     Missing,
     NoCapacity,
     NotSetUp,
@@ -30,6 +29,7 @@ from cloud.errors import (
 from cloud.memory import LaunchMemory, Spot, client_token, order_key
 from cloud.model import (
     GONE,
+    AttemptSpent,
     Identity,
     Instance,
     InstanceId,
@@ -82,6 +82,7 @@ class Instances:
         self._find_home = find_home
         self._user_data = user_data
         self._memory = LaunchMemory(settings.state_dir / "launches")
+        self._memory.prune(calls.clock.now())
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.sold_out = SoldOut(calls.clock.now)
 
@@ -94,8 +95,8 @@ class Instances:
     async def launch(self, order: LaunchOrder) -> Instance:
         """Launch once, in the first zone that has room.
 
-        Raises NoCapacity or QuotaReached (TryElsewhere), AttemptSpent (send attempt + 1),
-        Throttled, OutcomeUnknown or NotSetUp (RetryLater: the same order again), Refused.
+        Raises NoCapacity or QuotaReached (TryElsewhere), Throttled, OutcomeUnknown or NotSetUp
+        (RetryLater: the same order again), AttemptSpent (Refused: send attempt + 1), Refused.
         """
         key = order_key(order)
         lock = self._locks.setdefault(key, asyncio.Lock())
@@ -146,7 +147,7 @@ class Instances:
         refusal = NoCapacity(f"{order.region} has no zone left for {order.instance_type}")
         for subnet in await self._open_subnets(order):
             spot = await self._spot(order, subnet)
-            self._memory.note(order, spot)
+            self._memory.note(order, spot, self._calls.clock.now())
             try:
                 return await self._at(order, spot)
             except NoCapacity as fault:
@@ -164,6 +165,8 @@ class Instances:
                     raise
             except ParametersDiffer:
                 return await self._launched_before(order)
+            except AttemptSpent:
+                raise  # its spot stays known: sent elsewhere, this order would launch again
             except (QuotaReached, Refused):
                 self._memory.refused(order)
                 raise

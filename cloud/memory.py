@@ -41,17 +41,17 @@ class LaunchMemory:
     def recall(self, order: LaunchOrder) -> Spot | None:
         """Where the order was sent last, unless that was refused definitely."""
         try:
-            return Spot(**json.loads(self._file(order).read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
+            return Spot(**json.loads(self._file(order).read_text())["spot"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
-    def note(self, order: LaunchOrder, spot: Spot) -> None:
+    def note(self, order: LaunchOrder, spot: Spot, now: float) -> None:
         """The order is about to be sent to `spot`."""
         self._directory.mkdir(parents=True, exist_ok=True)
         target = self._file(order)
         fresh = target.with_suffix(".new")
         with fresh.open("w") as file:
-            json.dump(asdict(spot), file)
+            json.dump({"at": now, "spot": asdict(spot)}, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(target)
@@ -62,8 +62,8 @@ class LaunchMemory:
         self._file(order).unlink(missing_ok=True)
 
     def prune(self, now: float) -> int:
-        """Drop what is older than KEEP_SECONDS; returns how many."""
-        old = [f for f in self._files() if f.stat().st_mtime < now - KEEP_SECONDS]
+        """Drop what is older than KEEP_SECONDS, and what can't be read; returns how many."""
+        old = [file for file in self._files() if _written(file) < now - KEEP_SECONDS]
         for file in old:
             file.unlink(missing_ok=True)
         return len(old)
@@ -80,6 +80,13 @@ class LaunchMemory:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _written(file: Path) -> float:
+    try:
+        return float(json.loads(file.read_text())["at"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return float("-inf")
 
 
 def order_key(order: LaunchOrder) -> str:

@@ -139,7 +139,7 @@ def settings_of(config: Config, provider: str = "") -> Settings:
     return Settings(
         owner=Owner(config.chain.chain_id, config.chain.registry, provider),
         regions=tuple(Region(region) for region in config.aws.regions),
-        state_dir=config.state / "cloud",
+        state_dir=config.state,
         prefix=config.aws.bucket_prefix,
         service_ports=tuple(int(port.partition(":")[0]) for port in config.enclave.ports),
         ami=config.aws.ami,

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from cloud import errors
 from cloud.aws import Aws
 from cloud.errors import (
-    AttemptSpent,
     Missing,
     NoCapacity,
     NotAllowed,
@@ -28,7 +27,7 @@ from cloud.errors import (
     kind_of,
     translated,
 )
-from cloud.model import InstanceId
+from cloud.model import AttemptSpent, InstanceId
 from faults import Fault, Refused, RetryLater, TryElsewhere
 from tests.cloud.conftest import REGION, Faults, answer, order
 
@@ -58,7 +57,8 @@ def test_kind__code__is_named_by_what_to_do(code: str, status: int, kind: type[F
 
 
 def test_kinds__what_to_do__is_their_base() -> None:
-    assert issubclass(AttemptSpent, TryElsewhere)
+    assert issubclass(NoCapacity, TryElsewhere)
+    assert issubclass(AttemptSpent, Refused)
     assert issubclass(NotAllowed, RetryLater)  # no job is given up for an operator's mistake
 
 

@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from cloud.aws import Aws
-from cloud.errors import AttemptSpent, NoCapacity, NotSetUp, OutcomeUnknown, QuotaReached, Throttled
-from cloud.model import InstanceId, InstanceState, Zone
+from cloud.errors import NoCapacity, NotSetUp, OutcomeUnknown, QuotaReached, Throttled
+from cloud.model import AttemptSpent, InstanceId, InstanceState, Zone
 from faults import Refused
 from tests.cloud.conftest import REGION, FakeClock, Faults, answer, fine, order
 
@@ -110,9 +110,11 @@ async def test_launch__vcpu_quota__other_zones_are_not_tried(aws: Aws, faults: F
 
 
 async def test_launch__token_spent__attempt_spent(aws: Aws, faults: Faults) -> None:
-    faults.before("RunInstances", answer("IdempotentInstanceTerminated"))
-    with pytest.raises(AttemptSpent):
-        await aws.launch(order())
+    faults.before("RunInstances", *[answer("IdempotentInstanceTerminated")] * 2)
+    for _ in range(2):
+        with pytest.raises(AttemptSpent):
+            await aws.launch(order())
+    assert len({call["ClientToken"] for call in faults.calls("RunInstances")}) == 1
 
 
 async def test_launch__parameters_changed_since__finds_what_was_launched(
