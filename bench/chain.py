@@ -49,6 +49,7 @@ POLL_SECONDS = 0.25
 BACKLOG_BLOCKS, BACKLOG_EVENTS = 100_000, 5_000
 JOBS = 1_000
 SAMPLES = 20
+CROWD = 50  # transactions sent in one exchange
 
 
 class Clock:
@@ -89,8 +90,13 @@ class Chain:
         return self.account.sign_transaction(fields).raw_transaction.to_0x_hex()
 
     def send(self, client: httpx.Client, *calls: Call) -> None:
-        for call in calls:
-            self.rpc(client, "eth_sendRawTransaction", self.signed(call))
+        body = [
+            {"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw]}
+            for raw in map(self.signed, calls)
+        ]
+        answers = client.post(self.url, json=body, timeout=120).json()
+        if any("error" in answer for answer in answers):
+            raise SystemExit(f"a transaction was refused: {answers[0]}")
 
 
 def find_anvil() -> str | None:
@@ -171,13 +177,10 @@ async def backlog(chain: Chain, client: httpx.Client) -> dict[str, float]:
         tracker = HeadTracker(endpoints, Finality(2))
         cursor = Cursor.at(await tracker.poll())
         chain.rpc(client, "evm_setAutomine", False)
-        each = BACKLOG_EVENTS // JOBS
-        for _ in range(each):
-            for _ in range(JOBS // 5):
-                for _ in range(5):
-                    call = request(chain)
-                    chain.rpc(client, "eth_sendRawTransaction", chain.signed(call))
-                chain.rpc(client, "anvil_mine", hex(BACKLOG_BLOCKS // BACKLOG_EVENTS * 5))
+        for first in range(0, BACKLOG_EVENTS, CROWD):
+            jobs = [JobId(1 + number % SAMPLES) for number in range(first, first + CROWD)]
+            chain.send(client, *(chain.calls.add_funds(job, Wei(1)) for job in jobs))
+            chain.rpc(client, "anvil_mine", hex(BACKLOG_BLOCKS * CROWD // BACKLOG_EVENTS))
         chain.rpc(client, "evm_setAutomine", True)
         head, calls = await tracker.poll(), 0
         named: set[JobId] = set()
@@ -218,8 +221,8 @@ def measure() -> dict[str, Any]:
         figures: dict[str, Any] = {"node": "anvil" if anvil else "py-evm"}
         figures["notified_ms"] = asyncio.run(notified(chain, client))
         if anvil:
-            for _ in range(JOBS - SAMPLES):
-                chain.send(client, request(chain))
+            for _ in range(0, JOBS, CROWD):
+                chain.send(client, *(request(chain) for _ in range(CROWD)))
             figures["thousand_jobs"] = asyncio.run(thousand(chain, client))
             figures["backlog"] = asyncio.run(backlog(chain, client))
     return figures
