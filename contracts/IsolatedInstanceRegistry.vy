@@ -13,6 +13,7 @@ import auditing
 import book
 import escrow
 import jobs
+import ledger
 import offers as listing
 import parameters
 import stake as staking
@@ -22,10 +23,11 @@ initializes: book
 initializes: escrow
 initializes: staking[book := book, parameters := parameters]
 initializes: listing[book := book, parameters := parameters, stake := staking]
-initializes: jobs[
-    book := book, escrow := escrow, offers := listing, parameters := parameters, stake := staking
+initializes: ledger[offers := listing, parameters := parameters, stake := staking]
+initializes: jobs[book := book, escrow := escrow, ledger := ledger, parameters := parameters]
+initializes: auditing[
+    escrow := escrow, ledger := ledger, parameters := parameters, stake := staking
 ]
-initializes: auditing[escrow := escrow, jobs := jobs, parameters := parameters, stake := staking]
 
 exports: (
     parameters.params,

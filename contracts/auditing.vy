@@ -6,12 +6,12 @@
 """
 
 import escrow
-import jobs
+import ledger
 import parameters
 import stake
 
 uses: escrow
-uses: jobs
+uses: ledger
 uses: parameters
 uses: stake
 
@@ -63,8 +63,8 @@ def reportFault(jobId: uint256, generation: uint256):
     @param generation The assignment that the vote is about: the job's current one.
     """
     assert self._auditors[msg.sender], "not an auditor"
-    due: escrow.Due = jobs._settle_alive(jobId)
-    assert generation == jobs._records[jobId].generation, "not the current generation"
+    due: escrow.Due = ledger._settle_alive(jobId)
+    assert generation == ledger._records[jobId].generation, "not the current generation"
     assert block.timestamp >= self._reportable_at(jobId), "too early to report"
     assert not self._voted[jobId][generation][msg.sender], "already reported"
     self._voted[jobId][generation][msg.sender] = True
@@ -82,15 +82,15 @@ def reportFault(jobId: uint256, generation: uint256):
 @internal
 @view
 def _reportable_at(job_id: uint256) -> uint256:
-    assigned: uint256 = jobs._records[job_id].assignedAt
-    if jobs._records[job_id].startedAt == 0:
+    assigned: uint256 = ledger._records[job_id].assignedAt
+    if ledger._records[job_id].startedAt == 0:
         return assigned + parameters.JOB_BOOTSTRAPPING
     return assigned + parameters.JOB_STARTUP
 
 
 @internal
 def _slash(job_id: uint256) -> uint256:
-    provider: address = jobs._records[job_id].provider
+    provider: address = ledger._records[job_id].provider
     stake._forfeit(provider)
     log JobSlashed(jobId=job_id, provider=provider, amount=parameters.STAKE_PER_JOB)
-    return jobs._reassign(job_id)
+    return ledger._reassign(job_id)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # The estimate is of the state as it is now; a tenth more covers what may change until inclusion.
 GAS_MARGIN = 1.1
+# The constructor takes no longer list.
+MAX_AUDITORS = 64
 # The selector of Error(string), which `assert condition, "reason"` reverts with.
 ERROR_STRING = "0x08c379a0"
 POND = ("Test POND", "tPOND", 18)
@@ -77,6 +79,8 @@ def deploy(
     the node does not answer or a transaction is in no block after `timeout_seconds`; what was
     deployed before a RetryLater stays, unused.
     """
+    if len(auditors) > MAX_AUDITORS:
+        raise Refused(f"{len(auditors)} auditors are more than the {MAX_AUDITORS} it takes")
     sender = _Sender(w3, account, timeout_seconds)
     try:
         pond = pond or sender.create(contracts.TEST_TOKEN, *POND)[0]

@@ -144,3 +144,11 @@ def test_deploy__no_key_in_the_file__is_a_usage_fault_without_its_text(
 def test_deploy__auditor_no_address__is_a_usage_fault(run: Run, key_file: Path) -> None:
     done = run("http://127.0.0.1:1", key_file, "--quorum=2", "--auditor=me")
     assert (done.returncode, "--auditor me" in done.stderr) == (2, True)
+
+
+def test_deploy__more_auditors_than_the_contract_takes__is_refused_before_anything_is_sent(
+    run: Run, key_file: Path
+) -> None:
+    many = [f"--auditor=0x{number:040x}" for number in range(63)]
+    done = run("http://127.0.0.1:1", key_file, "--quorum=2", *many)
+    assert (done.returncode, "65 auditors" in done.stderr) == (3, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -110,7 +111,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=400 if "CONTRACTS_THOROUGH" in os.environ else 25, deadline=None)
 @given(steps)
 def test_book__any_sequence__is_a_balanced_sorted_list(
     todo: list[tuple[str, str, int, int]],
