@@ -125,6 +125,8 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
     if _waits_for_image(view, job, now, draft, rules):
         return
     live, budget = view.live, rules.bootstrap.budget
+    if any(host.attested for host in live):
+        return
     if live and not _late(view, live, now, draft, rules):
         return
     if len(live) >= rules.bootstrap.max_live:

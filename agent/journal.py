@@ -266,9 +266,9 @@ class Reader:
 
     def orders(self, after: int = 0) -> list[OrderRecord]:
         """Orders with an id above `after`, oldest first."""
-        query = sa.select(orders).where(orders.c.id > after).order_by(orders.c.id)
-        with self._rows(query) as rows:
-            return [OrderRecord(**row) for row in rows]
+        with self.engine.connect() as connection:
+            found = connection.execute(_ORDERS_AFTER, {"after": after}).fetchall()
+        return [OrderRecord(*row) for row in found]
 
     def order(self, at: float, kind: str, job: JobId | None, by: str) -> None:
         """Write an order; the agent takes it up within a second, or when it starts."""
@@ -279,6 +279,9 @@ class Reader:
     def _rows(self, query: sa.Select[Any]) -> Iterator[Sequence[Mapping[str, Any]]]:
         with self.engine.connect() as connection:
             yield [dict(row) for row in connection.execute(query).mappings()]
+
+
+_ORDERS_AFTER = sa.select(orders).where(orders.c.id > sa.bindparam("after")).order_by(orders.c.id)
 
 
 def _plain(record: Event | LaunchRecord) -> dict[str, Any]:

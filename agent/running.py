@@ -90,8 +90,9 @@ def _care(
     due = next_probe_at(host, health)
     if heartbeat_stale(host, view.observed, health) and host.probe.failures == 0:
         due = min(due, (host.probe.asked_at or 0.0) + health.retry_seconds)
-    elif view.observed.reports_at is not None:
-        draft.look_at((host.written_at or now) + health.heartbeat_seconds + 1.0)
+    elif host.written_at is not None:
+        stale_at = host.written_at + health.heartbeat_seconds + 1.0
+        draft.look_at(stale_at if stale_at > now else now + health.heartbeat_seconds)
     if now >= due:
         attest_when_due(view, host, now, 0.0, draft)
         draft.look_at(now + health.retry_seconds)

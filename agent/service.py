@@ -52,7 +52,7 @@ class ServiceRules:
     sweep_seconds: float = 300.0
     orphan_grace_seconds: float = 600.0
     least_tick_seconds: float = 0.02  # gathers what wakes together into one read of the chain
-    due_tick_seconds: float = 1.0  # times that come up are gathered over this
+    least_look_seconds: float = 0.5  # a time that is past already must not make the loop spin
     heartbeat_seconds: float = 5.0
 
 
@@ -363,7 +363,9 @@ class Agent:
             known.vetted = view.head.generation
         for note in known.news(decision.notes):
             self.world.say(view.id, note.name, note.text, int(note.level))
-        self.agenda.put_off(view.id, decision.next_look_at)
+        least = self.clock_now + self.rules.service.least_look_seconds
+        later = decision.next_look_at
+        self.agenda.put_off(view.id, None if later is None else max(later, least))
 
     def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
         job = view.head

@@ -20,7 +20,7 @@ from agent.offering import Offering
 from agent.offers import OfferRules
 from agent.policy import PolicyRules
 from agent.ports import Account
-from agent.service import Agent, Rules
+from agent.service import Agent, Rules, ServiceRules
 from cloud.model import Region
 from devnet.simulation import loop
 from devnet.simulation.cloud import SimCloud, SimImages
@@ -44,7 +44,7 @@ class MortalJournal(Journal):
 
 
 def default_rules() -> Rules:
-    rules = Rules()
+    rules = Rules(service=ServiceRules(orders_seconds=5.0))
     lifecycle = rules.lifecycle
     rules.lifecycle = type(lifecycle)(
         policy=PolicyRules(prices=PRICES),
@@ -148,6 +148,11 @@ class Simulation:
         for task in self.agent.tasks():
             task.cancel()
 
+    def crash(self, seconds: float, *, lose_journal: bool = False) -> None:
+        """Kill from within the agent's own call, which ends here, and start again later."""
+        self.restart_in(seconds, lose_journal=lose_journal)
+        raise asyncio.CancelledError
+
     def restart_in(self, seconds: float, *, lose_journal: bool = False) -> None:
         """Kill now, start again later."""
         self.kill()
@@ -165,6 +170,12 @@ class Simulation:
         """The names on a job's timeline."""
         self.journal.flush()
         return [event.name for event in Reader(self.engine).timeline(JobId(job))]
+
+    def said(self, job: int, name: str) -> str:
+        """The text of the first line of that name on a job's timeline; empty: there is none."""
+        self.journal.flush()
+        lines = Reader(self.engine).timeline(JobId(job))
+        return next((event.text for event in lines if event.name == name), "")
 
     def left_in_aws(self) -> list[str]:
         """What the job's end should have removed."""
