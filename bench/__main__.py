@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.figure import Figure
 
-BENCHES = ("fetch", "measure")
+BENCHES = ("fetch", "host", "measure")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -14,7 +14,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -41,6 +41,8 @@ from devnet.ec2 import (
 )
 
 _TICK_SECONDS = 0.02
+# How often the server looks whether it is to stop.
+_STOP_SECONDS = 0.05
 _MOST_USER_DATA = 16384
 
 
@@ -82,9 +84,14 @@ class Aws:
     """A context manager: the server is up inside. `machines` may be None: books only."""
 
     def __init__(
-        self, timings: Timings, machines: Machines | None = None, *, port: int = 0
+        self,
+        timings: Timings,
+        machines: Machines | None = None,
+        *,
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.ec2 = HonestEc2(time.time, timings)
+        self.ec2 = HonestEc2(clock, timings)
         self.machines = machines
         self._imds, self._control = imds.Imds(self.ec2), Control(self.ec2, machines)
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -93,7 +100,7 @@ class Aws:
         )
         self._ending = threading.Event()
         self._threads = [
-            threading.Thread(target=self._server.serve_forever, daemon=True),
+            threading.Thread(target=self._server.serve_forever, args=(_STOP_SECONDS,), daemon=True),
             threading.Thread(target=self._life, daemon=True),
         ]
 
@@ -118,15 +125,19 @@ class Aws:
     def _life(self) -> None:
         """Time passes: states change, machines start and end."""
         while not self._ending.wait(_TICK_SECONDS):
-            for record in self.ec2.advance():
-                moto_state.set_state(record.region, record.id, record.state)
-                if self.machines and record.state == RUNNING:
-                    self.machines.started(record)
-            if self.machines:
-                for record in list(self.ec2.records.values()):
-                    if record.state == RUNNING:
-                        reached = moto_state.addresses(record.region, record.id)
-                        self.machines.reach(record.id, reached)
+            self.tick()
+
+    def tick(self) -> None:
+        """What is due now happens."""
+        for record in self.ec2.advance():
+            moto_state.set_state(record.region, record.id, record.state)
+            if self.machines and record.state == RUNNING:
+                self.machines.started(record)
+        if self.machines:
+            for record in list(self.ec2.records.values()):
+                if record.state == RUNNING:
+                    reached = moto_state.addresses(record.region, record.id)
+                    self.machines.reach(record.id, reached)
 
     def _wsgi(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         request = _Request(environ)
@@ -134,7 +145,7 @@ class Aws:
             status, headers, body = self._answer(request)
         except Ec2Error as error:
             status, headers = error.status, [("Content-Type", "text/xml")]
-            body = wire.error(error.code, error.message)
+            body = wire.error(error.code, error.message, s3=request.service == "s3")
         except _Lost:
             with suppress(OSError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)

@@ -33,8 +33,11 @@ def listed(params: Mapping[str, str], name: str) -> list[str]:
     return [value for key, value in params.items() if re.fullmatch(rf"{name}\.\d+", key)]
 
 
-def error(code: str, message: str) -> bytes:
-    """EC2's error document."""
+def error(code: str, message: str, *, s3: bool = False) -> bytes:
+    """EC2's error document, or S3's."""
+    if s3:
+        body = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+        return f'<?xml version="1.0" encoding="UTF-8"?>{body}'.encode()
     return (
         '<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error>'
         f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error></Errors>"
