@@ -1,4 +1,4 @@
-"""How fast the chain side is: `python -m bench.chain` prints one JSON object.
+"""How fast the chain side is: `python -m bench.chain` prints JSON, a figure a line.
 
 - notified_ms: from a block with JobAssigned to its job being named, polling every 0.25 s
 - backlog_s: 100,000 blocks with 5,000 events of ours, read from a cursor at their beginning
@@ -98,6 +98,15 @@ class Chain:
         if any("error" in answer for answer in answers):
             raise SystemExit(f"a transaction was refused: {answers[0]}")
 
+    def wait(self, client: httpx.Client) -> None:
+        """Until all that was sent is in blocks: anvil mines beside its answers."""
+        while self.mined(client) < self.nonce:
+            time.sleep(0.1)
+
+    def mined(self, client: httpx.Client) -> int:
+        count = self.rpc(client, "eth_getTransactionCount", self.provider, "latest")
+        return int(count, 16)
+
 
 def find_anvil() -> str | None:
     places = os.pathsep.join([os.environ["PATH"], str(ROOT / ".ci/anvil/node_modules/.bin")])
@@ -157,10 +166,10 @@ async def notified(chain: Chain, client: httpx.Client) -> dict[str, float]:
         heads = HeadFollower(tracker, Clock(), Pace(poll=POLL_SECONDS)).heads()
         cursor = (await events.changes(None, await anext(heads))).cursor
         for number in range(SAMPLES):
-            await asyncio.sleep(0.07 * (number % 4))  # at any point of the polling interval
+            waiting = asyncio.ensure_future(anext(heads))
+            await asyncio.sleep(0.07 * (1 + number % 4))  # at any point of the polling interval
             raw = chain.signed(request(chain))
             begun = time.perf_counter()
-            waiting = asyncio.ensure_future(anext(heads))
             await asyncio.to_thread(chain.rpc, client, "eth_sendRawTransaction", raw)
             changes = await events.changes(cursor, await waiting)
             taken.append((time.perf_counter() - begun) * 1000)
@@ -182,6 +191,8 @@ async def backlog(chain: Chain, client: httpx.Client) -> dict[str, float]:
             chain.send(client, *(chain.calls.add_funds(job, Wei(1)) for job in jobs))
             chain.rpc(client, "anvil_mine", hex(BACKLOG_BLOCKS * CROWD // BACKLOG_EVENTS))
         chain.rpc(client, "evm_setAutomine", True)
+        chain.rpc(client, "evm_mine")
+        chain.wait(client)
         head, calls = await tracker.poll(), 0
         named: set[JobId] = set()
         begun = time.perf_counter()
@@ -214,20 +225,22 @@ async def thousand(chain: Chain, client: httpx.Client) -> dict[str, float]:
     return {"jobs": len(jobs), "exchanges": exchanges, "seconds": round(seconds, 2)}
 
 
-def measure() -> dict[str, Any]:
+def measure() -> Iterator[dict[str, Any]]:
+    """One figure after the other; making the backlog takes anvil some minutes, reading it not."""
     anvil = find_anvil()
+    yield {"node": "anvil" if anvil else "py-evm"}
     with node(anvil) as url, httpx.Client() as client:
         chain = prepared(url, client)
-        figures: dict[str, Any] = {"node": "anvil" if anvil else "py-evm"}
-        figures["notified_ms"] = asyncio.run(notified(chain, client))
+        yield {"notified_ms": asyncio.run(notified(chain, client))}
         if anvil:
             for _ in range(0, JOBS, CROWD):
                 chain.send(client, *(request(chain) for _ in range(CROWD)))
-            figures["thousand_jobs"] = asyncio.run(thousand(chain, client))
-            figures["backlog"] = asyncio.run(backlog(chain, client))
-    return figures
+            chain.wait(client)
+            yield {"thousand_jobs": asyncio.run(thousand(chain, client))}
+            yield {"backlog": asyncio.run(backlog(chain, client))}
 
 
 if __name__ == "__main__":
-    json.dump(measure(), sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    for figure in measure():
+        sys.stdout.write(json.dumps(figure) + "\n")
+        sys.stdout.flush()
