@@ -3,7 +3,7 @@
 Loopback, a gateway in its own process, runs taken in turns, the best of five of each: whatever
 else the machine does can only add. The image is random
 bytes in a valid enclave image, so no block repeats. curl writes to the same disk; it does not
-flush, the fetch does. Helia is no part of the run: it needs Node and 1 GB of packages.
+flush, the fetch does. Helia's verified-fetch is no part of the run: its speed is a recorded one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from enclave.eif_writer import ImageSpec, build
 MIB = 1 << 20
 GIGABIT_MB = 125.0
 ROUNDS = 5
+# Measured once on such a machine (64 MiB, loopback); its packages want a newer Node than Debian's.
+HELIA_MB = 29.0
 
 
 def run() -> list[Figure]:
@@ -53,7 +55,10 @@ def _against_curl(folder: Path, cid: Cid, name: str, rate_mb: float, target: flo
     peer, mine = min(curl), min(ours)
     speed = f"curl {256 * MIB / peer / 1e6:.0f} MB/s, fetch {256 * MIB / mine / 1e6:.0f} MB/s"
     speed += f", load {os.getloadavg()[0]:.1f}"
+    mine_mb = 256 * MIB / mine / 1e6
+    helia = Figure("against Helia", mine_mb / HELIA_MB, "x recorded 29 MB/s", 4, mine_mb / HELIA_MB)
     return [
+        *([] if rate_mb else [helia]),
         Figure(f"fetch 256 MiB {name}", peer / mine, "x curl", target, peer / mine, note=speed),
         Figure(f"peak RSS {name}", max(above), "MiB above idle", 60, at_most=True),
     ]
