@@ -1,0 +1,146 @@
+"""The adapter against an EC2 that keeps tokens, hides the young, loses replies and runs out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from cloud.aws import Aws
+from cloud.errors import NoCapacity, OutcomeUnknown, QuotaReached
+from cloud.model import AttemptSpent, InstanceState
+from cloud.reconcile import duplicates
+from devnet.aws import Aws as HonestAws
+from devnet.ec2 import Timings
+from tests.cloud.conftest import REGION, order, settings, user_data
+
+pytestmark = pytest.mark.integration
+
+QUICK = Timings().scaled(0.0)
+
+
+class WallClock:
+    """The simulation's own time."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.05))
+
+
+@pytest.fixture
+def honest(monkeypatch: pytest.MonkeyPatch) -> Iterator[HonestAws]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with HonestAws(QUICK) as aws:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+        boto3.client("s3", region_name=REGION).create_bucket(Bucket=f"oyster-{REGION}")
+        iam = boto3.client("iam", region_name=REGION)
+        if not iam.list_roles()["Roles"]:  # moto's account outlives its server
+            iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
+            iam.create_instance_profile(InstanceProfileName="oyster-host")
+            ec2 = boto3.client("ec2", region_name=REGION)
+            vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+            ec2.create_security_group(GroupName="oyster-host", Description="h", VpcId=vpc)
+        yield aws
+
+
+@pytest.fixture
+def make(honest: HonestAws, tmp_path: Path) -> Iterator[Callable[[str], Aws]]:
+    made: list[Aws] = []
+
+    def make(state: str) -> Aws:
+        made.append(Aws(settings(tmp_path / state), user_data, WallClock()))
+        return made[-1]
+
+    yield make
+    for aws in made:
+        aws.close()
+
+
+def _live(honest: HonestAws) -> int:
+    return sum(record.state in (0, 16) for record in honest.ec2.records.values())
+
+
+async def test_launch__replies_lost_and_restarted__one_instance(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    honest.ec2.faults.lose_replies["RunInstances"] = 3
+    with pytest.raises(OutcomeUnknown):
+        await make("same").launch(order())
+    assert _live(honest) == 1
+    instance = await make("same").launch(order())
+    assert _live(honest) == 1
+    assert instance.id in honest.ec2.records
+
+
+async def test_launch__zone_opens_while_the_outcome_elsewhere_is_unknown__one_instance(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    probe = await make("probe").launch(order(99))
+    await make("probe").terminate(REGION, [probe.id])
+    honest.ec2.faults.errors["RunInstances"] = ["InsufficientInstanceCapacity"]
+    honest.ec2.faults.lose_replies["RunInstances"] = 3
+    with pytest.raises(OutcomeUnknown):
+        await make("same").launch(order())
+    await make("same").launch(order())
+    assert _live(honest) == 1
+
+
+async def test_launch__memory_lost_too__the_duplicate_is_found_and_the_oldest_stays(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    honest.ec2.faults.errors["RunInstances"] = ["InsufficientInstanceCapacity"]
+    honest.ec2.faults.lose_replies["RunInstances"] = 3
+    with pytest.raises(OutcomeUnknown):
+        await make("one").launch(order())
+    aws = make("another")
+    await aws.launch(order())
+    assert _live(honest) == 2
+    (found,) = duplicates(await aws.instances(REGION))
+    await aws.terminate(REGION, [one.id for one in found.go])
+    assert [one.id for one in await aws.instances(REGION) if one.live] == [found.stays.id]
+
+
+async def test_launch__attempt_ended__is_spent_and_the_next_one_launches(
+    make: Callable[[str], Aws],
+) -> None:
+    aws = make("same")
+    first = await aws.launch(order())
+    await aws.terminate(REGION, [first.id])
+    for _ in range(100):
+        states = {one.id: one.state for one in await aws.instances(REGION)}
+        if states.get(first.id) == InstanceState.TERMINATED:
+            break
+        await asyncio.sleep(0.02)
+    with pytest.raises(AttemptSpent):
+        await aws.launch(order())
+    assert (await aws.launch(order(attempt=2))).id != first.id
+
+
+async def test_launch__sold_out_then_quota__is_told_apart(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    honest.ec2.faults.sold_out = {("*", f"{REGION}{letter}") for letter in "abcdef"}
+    with pytest.raises(NoCapacity):
+        await make("same").launch(order())
+    honest.ec2.faults.sold_out = set()
+    honest.ec2.faults.vcpu_quota = 0
+    with pytest.raises(QuotaReached):
+        await make("other").launch(order())
+    assert _live(honest) == 0
+
+
+async def test_launch__many_at_once_under_throttling__each_once(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    honest.ec2.faults.throttle = True
+    honest.ec2.faults.run_per_second = 20.0
+    aws = make("same")
+    await asyncio.gather(*(aws.launch(order(job, deadline=float(job))) for job in range(1, 11)))
+    assert _live(honest) == 10
