@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.figure import Figure
 
-BENCHES = ("fetch", "host", "measure")
+BENCHES = ("cloud", "fetch", "host", "measure")
 RESULTS = Path(__file__).parent / "results"
 
 
