@@ -12,9 +12,11 @@ import typer
 
 from commands import attestation, cloud, contracts, devnet, image, jobs, keys, offers, service
 from commands.demo import demo
+from commands.doctor import doctor
 from commands.init import init
 from commands.leave import leave
 from commands.look import capacity, status
+from commands.report import report
 from commands.run import run
 from commands.stake import register, stake, unstake
 from faults import Fault
@@ -37,10 +39,12 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(offers.app, name="offers")
 app.add_typer(jobs.app, name="jobs")
 app.command()(init)
+app.command()(doctor)
 app.command()(run)
 app.command("exit")(leave)
 app.command()(status)
 app.command()(capacity)
+app.command()(report)
 app.command()(stake)
 app.command()(unstake)
 app.command()(register)
