@@ -59,6 +59,7 @@ def _print_status(view: dict[str, Any]) -> None:
         counts[job["state"]] = counts.get(job["state"], 0) + 1
     money, chain = view["money"], view["chain"]
     state = "not ready" if view["problems"] else "serving"
+    age = view["now"] - chain["head_at"]
     rate = int(money["rate"]) * 3600 / 10 ** (12 + money["decimals"])
     print_facts(
         [
@@ -67,7 +68,10 @@ def _print_status(view: dict[str, Any]) -> None:
             ("up since", f"{show_time(view['started_at'])} UTC, version {view['version']}"),
             ("jobs", ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none"),
             ("earning", f"{rate:.4f} {money['symbol']}/h"),
-            ("chain head", f"{chain['head']}, {show_span(view['now'] - chain['head_at'])} old"),
+            (
+                "chain head",
+                f"{chain['head']}, {show_span(age)} old" if chain["head"] else "not read yet",
+            ),
             ("nodes", _nodes(chain["endpoints"])),
         ]
     )

@@ -18,7 +18,7 @@ from commands.terminal import (
 )
 
 if TYPE_CHECKING:
-    from agent.config.model import Config, Offer
+    from agent.config.model import Offer
     from agent.market.model import Price
     from commands.context import Desk, Terms
     from commands.sending import Step
@@ -38,6 +38,7 @@ def set_(
     as_json: JsonOption = False,
 ) -> None:
     """List a type at a price, or change its price; the configuration follows."""
+    from agent.config.load import path_of
     from commands.context import at_desk, terms_of
     from commands.sending import How, carry_out
 
@@ -46,7 +47,7 @@ def set_(
         how = How(yes, dry_run, as_json)
         await carry_out(desk, [offer_step(desk, terms, instance_type, price)], how)
         if not dry_run:
-            write_offer(_path(config), desk.config, instance_type, price)
+            write_offer(path_of(config), instance_type, price)
 
     at_desk(config, work)
 
@@ -60,6 +61,7 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Take a type off the market; running jobs of it go on."""
+    from agent.config.load import path_of
     from commands.context import at_desk
     from commands.sending import How, Step, carry_out
 
@@ -68,7 +70,7 @@ def remove(
         step = Step(desk.calls.deregister(instance_type), text)
         await carry_out(desk, [step], How(yes, dry_run, as_json))
         if not dry_run:
-            write_offer(_path(config), desk.config, instance_type, None)
+            write_offer(path_of(config), instance_type, None)
 
     at_desk(config, work)
 
@@ -194,7 +196,7 @@ def offer_step(desk: Desk, terms: Terms, instance_type: str, price: str) -> Step
     return Step(desk.calls.register(instance_type, found), text)
 
 
-def write_offer(path: Path, config: Config, instance_type: str, price: str | None) -> None:
+def write_offer(path: Path, instance_type: str, price: str | None) -> None:
     """Make the file say what the chain says, comments and all; SIGHUP or a restart reads it."""
     import tomlkit
 
@@ -236,9 +238,3 @@ def _replace(path: Path, text: str) -> None:
         raise UsageFault(
             f"{path}: {error.strerror}; the chain has the offer, the file not"
         ) from error
-
-
-def _path(config: Path | None) -> Path:
-    from agent.config.load import path_of
-
-    return path_of(config)

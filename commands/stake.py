@@ -80,9 +80,10 @@ def register(
     as_json: JsonOption = False,
 ) -> None:
     """Stake what is missing and offer one type: the way from nothing to the first job."""
+    from agent.config.load import path_of
     from commands.amounts import read_amount
     from commands.context import at_desk, terms_of
-    from commands.offers import offer_step
+    from commands.offers import offer_step, write_offer
     from commands.sending import How, carry_out
 
     async def work(desk: Desk) -> None:
@@ -92,6 +93,8 @@ def register(
         steps = await stake_steps(desk, terms, missing) if missing > 0 else []
         steps.append(offer_step(desk, terms, instance_type, price))
         await carry_out(desk, steps, How(yes, dry_run, as_json))
+        if not dry_run:
+            write_offer(path_of(config), instance_type, price)
 
     at_desk(config, work)
 

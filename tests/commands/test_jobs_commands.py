@@ -67,7 +67,7 @@ def test_exit__one_job__leaves_an_order_for_the_agent(offered: World) -> None:
     assert done.returncode == 0, done.stderr
     assert "serve, earn and stay liable for 2 min 0 s" in done.stdout
     assert _orders(offered) == [(OrderKind.EXIT, job)]
-    assert offered.read("job", job)[6] == 1, "the command itself sends nothing"
+    assert offered.read("job", job)[7] == 1, "the command itself sends nothing"
 
 
 def test_exit__all_and_back__are_orders_too(offered: World) -> None:

@@ -29,6 +29,9 @@ def test_register__from_nothing__stakes_and_lists(world: World) -> None:
     assert world.read("stakeOf", PROVIDER) == 300 * POND
     assert world.read("offer", PROVIDER, TYPE) == 47_222_222_222_222
 
+    assert world.run("register", "us-east-1/m5.large", "0.1/h", "--yes").returncode == 0
+    assert [offer.type for offer in load(world.config, {}).offers] == [TYPE, "us-east-1/m5.large"]
+
 
 def test_transactions__nobody_to_ask__nothing_is_sent(world: World) -> None:
     done = world.run("stake", "1")

@@ -111,7 +111,7 @@ function drawTiles() {
     ["Bootstrapping", String(by("bootstrapping")), nearest ? ["slash point in ", nearest] : "none waits"],
     ["Earning", [rate, `${view.money.symbol}/h`], "all running jobs"],
     ["Earned today", [amount(view.money.earned_today, view.money.decimals, 2), view.money.symbol], `${token(view.money.earned_total)} in all`],
-    ["Chain head", amount(view.chain.head, 0, 0), ["seen ", -view.chain.head_at, " ago"]],
+    ["Chain head", amount(view.chain.head, 0, 0), view.chain.head ? ["seen ", -view.chain.head_at, " ago"] : "not read yet"],
   ];
   $("tiles").replaceChildren(...tiles.map(tile));
 }
