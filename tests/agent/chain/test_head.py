@@ -130,8 +130,13 @@ async def test_heads__subscribed__are_seen_long_before_the_next_poll(
 
 
 async def test_heads__subscription_falls_silent__is_dropped_and_polling_takes_over(
-    stage: Stage, tracker: HeadTracker
+    stage: Stage,
+    tracker: HeadTracker,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    caplog.set_level("DEBUG")
+    caplog.set_level("WARNING", "websockets.server")  # the other side, in this process
     lines: asyncio.Queue[str] = asyncio.Queue()
     async with subscription(lines) as url:
         follower = HeadFollower(tracker, RealClock(), Pace(poll=0.05, silent=0.3), [url])
@@ -149,15 +154,25 @@ async def test_heads__subscription_falls_silent__is_dropped_and_polling_takes_ov
         async with asyncio.timeout(5):
             assert (await anext(heads)).block == stage.head
         await heads.aclose()
+    said = "".join([caplog.text, *capsys.readouterr()])
+    assert "chain.subscription_silent" in said
+    assert "key-of-nobody" not in said
 
 
-async def test_heads__no_such_websocket__polls_all_the_same(
-    stage: Stage, tracker: HeadTracker
+async def test_heads__no_such_websocket__polls_all_the_same_and_shows_no_key(
+    stage: Stage,
+    tracker: HeadTracker,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    caplog.set_level("DEBUG")
     pace = replace(Pace(), poll=0.05)
-    heads = HeadFollower(tracker, RealClock(), pace, ["ws://127.0.0.1:9/key"]).heads()
+    heads = HeadFollower(tracker, RealClock(), pace, ["ws://127.0.0.1:9/key-of-nobody"]).heads()
     await anext(heads)
     stage.node.call("evm_mine")
     async with asyncio.timeout(5):
         assert (await anext(heads)).block == stage.head
     await heads.aclose()
+    said = "".join([caplog.text, *capsys.readouterr()])
+    assert "chain.subscription_lost" in said
+    assert "key-of-nobody" not in said
