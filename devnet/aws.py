@@ -12,6 +12,7 @@ import base64
 import io
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -132,7 +133,10 @@ class Aws:
         for record in self.ec2.advance():
             moto_state.set_state(record.region, record.id, record.state)
             if self.machines and record.state == RUNNING:
-                self.machines.started(record)
+                try:
+                    self.machines.started(record)
+                except OSError as error:  # this machine is at its limits; the others go on
+                    sys.stderr.write(f"devnet: {record.id} cannot be started: {error}\n")
         if self.machines:
             for record in list(self.ec2.records.values()):
                 if record.state == RUNNING:

@@ -11,9 +11,10 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from enclave.host.config import Places
 from enclave.host.machine import Allocate, Allocation, Enclave, Run
@@ -156,22 +157,32 @@ def _backtrace(places: Places, text: str) -> str:
 
 
 def _call(arguments: Sequence[str], seconds: float) -> str:
-    """Standard output. Raises NitroError with what the program wrote to standard error."""
-    try:
-        done = subprocess.run(
-            arguments,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NitroError(f"{arguments[0]}: {error}") from error
+    """Standard output. Raises NitroError with what the program wrote to standard error.
+
+    Through files, not pipes: an enclave's process that inherits a pipe would keep it open.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            done = subprocess.run(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                timeout=seconds,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NitroError(f"{arguments[0]}: {error}") from error
+        said, complained = _text(out), _text(err)
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip())[:_MOST_TEXT]
-        raise NitroError(f"{arguments[0]} exited with {done.returncode}: {said}")
-    return done.stdout
+        words = (complained.strip() or said.strip())[:_MOST_TEXT]
+        raise NitroError(f"{arguments[0]} exited with {done.returncode}: {words}")
+    return said
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _try(arguments: Sequence[str], seconds: float) -> str:

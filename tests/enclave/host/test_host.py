@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from devnet.guest import place
 from devnet.imds import may
-from enclave.attestation import Expected, verify
+from enclave.attestation import AttestationRefused, Expected, verify
 from enclave.certificates import load_root
 from enclave.host.documents import Port
 from tests.enclave.host.rig import FAST, Host, Rig, rig, until
@@ -122,6 +123,39 @@ def test_enclave__dies__is_restarted_and_counted(running: Host) -> None:
     after = running.wait(lambda one: one.restarts == 1 and one.phase == "running")
     assert after.enclave_id != before.enclave_id
     running.get(1300, "/attestation/raw")
+
+
+def test_enclave__hangs__a_new_run_id_replaces_it(running: Host, fast: Rig) -> None:
+    before = running.wait_phase("running")
+    assert running.command("enclave_hang") == {"stopped": 1}
+    running.want(replace(fast.desired, run_id="run-2"))
+    after = running.wait_phase("running", "run-2")
+    assert after.enclave_id != before.enclave_id
+    assert b"simulated" in running.get(8080, "/")
+
+
+def test_enclave__lies__its_document_is_refused(running: Host, fast: Rig) -> None:
+    running.command("enclave_lie", lie="WRONG_PCR4")
+    document = running.get(1300, "/attestation/raw")
+    root = load_root(fast.fleet.attestation_root.read_bytes())
+    with pytest.raises(AttestationRefused, match="instance"):
+        verify(document, at=time.time(), expected=Expected(instance_id=running.id), root=root)
+
+
+def test_address__elastic_one_associated__leads_to_the_enclave(running: Host, fast: Rig) -> None:
+    address = fast.ec2.allocate_address(Domain="vpc")
+    fast.ec2.associate_address(InstanceId=running.id, AllocationId=address["AllocationId"])
+    url = f"http://{address['PublicIp']}:8080/"
+
+    def ask() -> bytes | None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return bytes(answer.read())
+        except OSError:
+            return None
+
+    assert running.id.encode() in until(ask, running.log)
+    fast.ec2.release_address(AllocationId=address["AllocationId"])
 
 
 def test_enclave__will_not_start__fails_after_five_restarts_with_its_words(fast: Rig) -> None:
