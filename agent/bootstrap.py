@@ -180,7 +180,13 @@ def _late_at(view: JobView, host: Host, rules: Rules) -> float:
 def launch(
     view: JobView, job: Job, now: float, draft: Draft, rules: Rules, *, deadline: float
 ) -> None:
-    """The launch that is to be made now, if one is: the same order while its end is unknown."""
+    """The launch that is to be made now, if one is: the same order while its end is unknown.
+
+    Never before EC2 was listed: what is there already would be bought again.
+    """
+    if view.observed.listed_at is None:
+        draft.look_at(now + rules.bootstrap.attest_retry_seconds)
+        return
     known = view.launch if view.launch and view.launch.generation == job.generation else None
     if known is not None and known.retry_at > now:
         draft.look_at(known.retry_at)

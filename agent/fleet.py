@@ -69,6 +69,7 @@ class Fleet:
         self._by_id: dict[InstanceId, Record] = {}
         self._observed: dict[Region, Observed] = {}
         self._strangers: dict[InstanceId, tuple[Region, float]] = {}
+        self.ended_jobs: set[JobId] = set()  # told as ended: their gone instances are no news
         self._done: set[InstanceId] = set()  # ended and forgotten; EC2 lists them for an hour
 
     def hosts(self, job: JobId) -> tuple[Host, ...]:
@@ -139,7 +140,7 @@ class Fleet:
         """Take in what is known of an instance; the job, if that is news."""
         record = self._by_id.get(instance.id)
         job = JobId(instance.identity.job)
-        if instance.id in self._done and not instance.live:
+        if not instance.live and (instance.id in self._done or job in self.ended_jobs):
             return None
         if record is None:
             record = Record(instance, now)

@@ -18,6 +18,7 @@ def restore(world: World, reader: Reader) -> None:
     """Put the launches that the journal knows of into memory: which attempts were made, and
     whether one was asked for whose end nobody heard. Jobs that ended are left alone."""
     ended = reader.ended()
+    world.fleet.ended_jobs.update(ended)
     for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
         for record in records:
             if record.at > ended.get(job, 0.0):

@@ -98,7 +98,7 @@ def _care(
         draft.look_at(now + health.retry_seconds)
     else:
         draft.look_at(due)
-    if one.judgement.verdict is not Verdict.WELL:
+    if one.judgement.verdict not in (Verdict.WELL, Verdict.COMING):
         draft.note("job.ill", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
 
 
@@ -164,6 +164,9 @@ def _replace(
 ) -> None:
     """Another instance, not before the back-off allows and not for a job that ends sooner."""
     draft.stage = "replacing"
+    if view.observed.listed_at is None:
+        draft.look_at(now + health.retry_seconds)
+        return
     if len(view.live) >= rules.bootstrap.max_live:
         give_back(view, view.live[:1], f"dead: {why}", draft)
         return

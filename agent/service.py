@@ -46,7 +46,7 @@ class ServiceRules:
     """The loop's own cadences, seconds."""
 
     resync_seconds: float = 300.0
-    busy_look_seconds: float = 2.0  # at a region in which something is coming up or going down
+    busy_look_seconds: float = 1.0  # at a region in which something is coming up or going down
     calm_look_seconds: float = 20.0
     orders_seconds: float = 1.0
     sweep_seconds: float = 300.0
@@ -104,6 +104,7 @@ class Agent:
         self._drain = Drain()
         self._tasks: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self._looked = asyncio.Event()  # the fleet was looked at once: before that nobody decides
         self._fatal: MustStop | None = None
 
     @property
@@ -236,6 +237,7 @@ class Agent:
         """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
         fleet, market = self.world.fleet, self.sources.market
         await asyncio.gather(*(fleet.look(region) for region in self._regions))
+        self._looked.set()
         blocks = await market.blocks()
         listed = await market.active_jobs(blocks.head)
         self.agenda.wake({*listed, *fleet.jobs(), *self.world.memory.jobs})
@@ -280,6 +282,7 @@ class Agent:
     # The main loop.
 
     async def _turn_for_ever(self) -> None:
+        await self._first_look()
         while not self._stopping.is_set():
             await self._wait()
             if self._stopping.is_set():
@@ -292,6 +295,13 @@ class Agent:
             self.progress.turn_seconds = self.clock_now - begun
             self.progress.turns += 1
             self.on_turn(self.progress)
+
+    async def _first_look(self) -> None:
+        looked = asyncio.create_task(self._looked.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({looked, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        looked.cancel()
+        stopping.cancel()
 
     async def _wait(self) -> None:
         """Until something wakes us, a time comes, or a heartbeat of the loop is due."""
