@@ -120,6 +120,7 @@ def node(anvil: str | None) -> Iterator[str]:
             yield server.url
         return
     command = [anvil, "--port", "0", "--gas-limit", "3000000000", "--accounts", "1"]
+    command += ["--prune-history", "50"]  # else every block keeps a copy of the state
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = iter(process.stdout.readline, "") if process.stdout else iter(())
         port = next(hit[1] for line in lines if (hit := re.search(r"127\.0\.0\.1:(\d+)", line)))

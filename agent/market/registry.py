@@ -2,7 +2,7 @@
 
 Every read names a block by its hash (EIP-1898), so what one decision sees is of one state, and a
 node that doesn't have that block says so instead of answering of another. 1,000 jobs of a
-provider take 12 HTTP exchanges: 2 for the ids (50 an eth_call, in waves of 4, 16, 64 calls), 10
+provider take 13 HTTP exchanges: 3 for the ids (50 an eth_call, in waves of 4, 16, 64 calls), 10
 for the jobs (100 eth_calls each).
 """
 
