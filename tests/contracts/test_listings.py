@@ -60,6 +60,18 @@ def test_listing__skipped_for_a_while__keeps_its_place(market: Market) -> None:
     assert market.read("job", market.request()).provider == a
 
 
+@pytest.mark.parametrize("name", [TYPE, "another type"])
+def test_listing__made_or_re_priced_while_stake_is_locked__waits_for_it(
+    market: Market, name: str
+) -> None:
+    who = market.provider(0, UNIT)
+    job_id = market.request()
+    market.send(who, "register", name, 2 * UNIT)
+    assert market.refuses(USER, "requestJob", name, 2 * UNIT, URL, 1) == "no provider"
+    market.send(USER, "requestToStopJob", job_id)
+    assert market.read("job", market.request(name=name)).price == 2 * UNIT
+
+
 def test_listing__slashed_bare__survives_and_is_shown(assigned: Market) -> None:
     assigned.later(60)
     assigned.slash(1)
