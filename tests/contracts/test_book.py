@@ -111,7 +111,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=400 if "CONTRACTS_THOROUGH" in os.environ else 25, deadline=None)
+@settings(max_examples=400 if "CONTRACTS_THOROUGH" in os.environ else 16, deadline=None)
 @given(steps)
 def test_book__any_sequence__is_a_balanced_sorted_list(
     todo: list[tuple[str, str, int, int]],

@@ -87,6 +87,7 @@ def test_fields__settled_until__is_the_last_settlement_even_if_it_paid_nothing(
     market.send(STRANGER, "settle", 1)
     assert market.read("job", 1).settledUntil == 0
     market.send(who, "reportStarted", 1, ENDPOINT)
+    assert market.read("job", 1).settledUntil == T0 + 3
     market.later(7)
     assert market.send(STRANGER, "settle", 1) == []
     assert market.read("job", 1).settledUntil == T0 + 10

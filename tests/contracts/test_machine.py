@@ -160,7 +160,7 @@ class Life(RuleBasedStateMachine):
 
 
 Life.TestCase.settings = settings(
-    max_examples=600 if THOROUGH else 40,
+    max_examples=600 if THOROUGH else 32,
     stateful_step_count=70 if THOROUGH else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
