@@ -1,0 +1,139 @@
+"""The journal: append-only, shared by processes, and never what stops the agent."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from agent.chain.encoding import Fees
+from agent.chain.txlog import Attempt, TxRecord, TxStatus
+from agent.journal import Event, Journal, LaunchRecord, OrderKind, Reader, metadata, open_engine
+from agent.market.model import Address, JobId, Wei
+from agent.snapshot import LaunchPhase
+from agent.txjournal import TxJournal
+from faults import MustStop
+
+pytestmark = pytest.mark.unit
+
+ONE = JobId(1)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> sa.Engine:
+    return open_engine(tmp_path / "journal.sqlite")
+
+
+def test_migrations__from_nothing__give_the_tables_the_code_knows(engine: sa.Engine) -> None:
+    found = sa.MetaData()
+    found.reflect(engine)
+    for name, table in metadata.tables.items():
+        assert set(found.tables[name].columns.keys()) == set(table.columns.keys())
+    engine.dispose()
+
+
+def test_journal__opened_again__keeps_what_was_written(tmp_path: Path) -> None:
+    for number in range(3):
+        engine = open_engine(tmp_path / "journal.sqlite")
+        journal = Journal(engine)
+        journal.event(Event(float(number), "job.assigned", ONE, 1, fields={"n": number}))
+        journal.close()
+    reader = Reader(open_engine(tmp_path / "journal.sqlite"))
+    assert [event.fields["n"] for event in reader.timeline(ONE)] == [0, 1, 2]
+    reader.engine.dispose()
+
+
+def test_journal__many_wait_in_one_turn__share_one_commit(engine: sa.Engine) -> None:
+    commits = 0
+
+    def count(_connection: object) -> None:
+        nonlocal commits
+        commits += 1
+
+    sa.event.listen(engine, "commit", count)
+    journal = Journal(engine)
+
+    async def one(number: int) -> None:
+        journal.launch(
+            LaunchRecord(1.0, JobId(number), 1, 1, "r", "t", LaunchPhase.ASKED, None, "")
+        )
+        await journal.durable()
+
+    async def everybody() -> None:
+        await asyncio.gather(*(one(number) for number in range(500)))
+
+    asyncio.run(everybody())
+    assert commits == 1
+    assert len(Reader(engine).launches([JobId(n) for n in range(500)])) == 500
+    journal.close()
+
+
+def test_journal__read_and_ordered_by_another_process__while_the_agent_writes(
+    tmp_path: Path,
+) -> None:
+    ours, theirs = (open_engine(tmp_path / "journal.sqlite") for _ in range(2))
+    journal, cli = Journal(ours), Reader(theirs)
+    journal.event(Event(1.0, "job.assigned", ONE))
+    journal.flush()
+    cli.order(2.0, OrderKind.EXIT, ONE, "root")
+    assert [event.name for event in cli.timeline(ONE)] == ["job.assigned"]
+    orders = Reader(ours).orders()
+    assert [(order.kind, order.job) for order in orders] == [(OrderKind.EXIT, ONE)]
+    assert Reader(ours).orders(orders[-1].id) == []
+    ours.dispose()
+    theirs.dispose()
+
+
+def test_journal__disk_refuses__is_degraded_and_keeps_what_waits(engine: sa.Engine) -> None:
+    journal = Journal(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE timeline RENAME TO elsewhere"))
+    journal.event(Event(1.0, "job.assigned", ONE))
+    assert not journal.flush()
+    assert journal.degraded
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO timeline"))
+    assert journal.flush()
+    assert not journal.degraded
+    assert len(Reader(engine).timeline(ONE)) == 1
+    journal.close()
+
+
+def test_journal__not_a_database__stops_with_a_word(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    file.write_bytes(b"not a database" * 100)
+    with pytest.raises(MustStop, match="journal"):
+        open_engine(file)
+
+
+def record(key: str, send: int = 1, **changes: object) -> TxRecord:
+    fields: dict[str, object] = {
+        "key": key,
+        "send": send,
+        "job": ONE,
+        "label": "settle(1)",
+        "to": Address("0x4444444444444444444444444444444444444444"),
+        "data": b"\x01\x02",
+        "nonce": send,
+        "gas": 100_000,
+        "created_at": 10.0,
+        "attempts": (Attempt("0xaa", "0xbb", Fees(Wei(10**20), Wei(3)), 11.0),),
+    }
+    return TxRecord(**{**fields, **changes})  # type: ignore[arg-type] # a table of fields
+
+
+def test_transactions__put_and_read__are_the_same(engine: sa.Engine) -> None:
+    log = TxJournal(engine)
+    first, second = record("a"), record("a", 2, status=TxStatus.MINED, final=True, fee=Wei(10**19))
+    log.put(first)
+    log.put(second)
+    assert log.latest("a") == second
+    assert log.unfinished() == [first]
+    assert log.highest_nonce() == 2
+    assert log.worst_fees(job=ONE) == 100_000 * 10**20 + 10**19
+    assert log.worst_fees(since=11.0) == 0
+    log.put(record("a", status=TxStatus.LOST, final=True))
+    assert log.unfinished() == []
+    engine.dispose()

@@ -1,0 +1,161 @@
+"""The small pure judges, by tables: breaker, keep-alive, deadline, agenda, offers."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.breaker import Asked, BreakerRules, BreakerState, judge
+from agent.deadline import DEFAULT_LENGTHS, HOST_STAGES, Budget, Learner, Length, Stage
+from agent.keepalive import (
+    Answers,
+    Doubt,
+    HealthRules,
+    backoff_until,
+    reconsider,
+    restarts,
+    run_id,
+)
+from agent.market.model import JobId
+from agent.plan import Terminate
+from agent.watcher import Agenda
+from cloud.model import InstanceId, Region
+
+pytestmark = pytest.mark.unit
+
+RULES = BreakerRules(share=0.3, window_seconds=600, min_jobs=3)
+HEALTH = HealthRules()
+
+
+def ends(*jobs: int, confirmed: bool = False, by_chain: bool = True) -> tuple[Terminate, ...]:
+    return tuple(
+        Terminate(
+            JobId(job),
+            Region("us-east-1"),
+            (InstanceId(f"i-{job}"),),
+            "stopped",
+            by_chain,
+            confirmed,
+        )
+        for job in jobs
+    )
+
+
+def ask(terminations: tuple[Terminate, ...], served: int) -> Asked:
+    return Asked(frozenset(a.job for a in terminations), terminations, served)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "served", "held"),
+    [((1,), 1, 0), ((1, 2), 2, 0), ((1, 2, 3), 3, 3), ((1, 2, 3), 10, 0), ((1, 2, 3, 4), 10, 4)],
+)
+def test_breaker__ends_in_one_tick__held_above_the_share(
+    jobs: tuple[int, ...], served: int, held: int
+) -> None:
+    ruling = judge(ask(ends(*jobs), served), BreakerState(), 0, RULES)
+    assert len(ruling.held) == held
+    assert len(ruling.allowed) == len(jobs) - held
+
+
+def test_breaker__one_after_another__is_a_mass_too() -> None:
+    state, held = BreakerState(), 0
+    for job in range(1, 11):
+        ruling = judge(ask(ends(job), 11 - job + held), state, 10 * job, RULES)
+        state, held = ruling.state, held + len(ruling.held)
+    assert held == 7  # three of ten went, the fourth in ten minutes was held, and all after it
+
+
+def test_breaker__ends_far_apart__are_none() -> None:
+    state = BreakerState()
+    for job in range(1, 11):
+        ruling = judge(ask(ends(job), 11 - job), state, 1000 * job, RULES)
+        state = ruling.state
+        assert ruling.held == ()
+
+
+def test_breaker__held_longer_than_the_window__stays_held() -> None:
+    state = BreakerState()
+    for now in range(0, 5000, 100):
+        ruling = judge(ask(ends(1, 2, 3), 3), state, now, RULES)
+        state = ruling.state
+        assert len(ruling.held) == 3
+
+
+def test_breaker__no_longer_asked_for__is_forgotten() -> None:
+    state = judge(ask(ends(1, 2, 3), 3), BreakerState(), 0, RULES).state
+    looked = Asked(frozenset({JobId(1), JobId(2), JobId(3)}), (), 3)
+    assert judge(looked, state, 10, RULES).state.held == frozenset()
+
+
+@pytest.mark.parametrize("passes", [{"confirmed": True}, {"by_chain": False}])
+def test_breaker__confirmed_or_our_own__passes(passes: dict[str, bool]) -> None:
+    ruling = judge(ask(ends(1, 2, 3, **passes), 3), BreakerState(), 0, RULES)
+    assert ruling.held == ()
+
+
+def test_run_id__any__tells_its_restarts() -> None:
+    assert restarts(run_id(3, 2, 7)) == 7
+    assert restarts(None) == restarts("something else") == 0
+
+
+@pytest.mark.parametrize(
+    ("launched", "until"),
+    [((), 0.0), ((5.0,), 0.0), ((5.0, 10.0), 610.0), ((1.0, 5.0, 10.0), 1210.0)],
+)
+def test_backoff__each_replacement__waits_twice_as_long(
+    launched: tuple[float, ...], until: float
+) -> None:
+    assert backoff_until(launched, HEALTH) == until
+
+
+@pytest.mark.parametrize(
+    ("asked", "ill", "doubted"), [(10, 2, False), (10, 5, False), (10, 6, True), (2, 2, False)]
+)
+def test_doubt__raised__by_a_large_share_of_what_was_asked(
+    asked: int, ill: int, doubted: bool
+) -> None:
+    doubt = reconsider(Doubt(), Answers(asked, ill), 100, HEALTH)
+    assert doubt.holds(101, HEALTH) is doubted
+
+
+def test_doubt__that_lasts__ends_in_belief() -> None:
+    doubt = reconsider(Doubt(), Answers(10, 10), 100, HEALTH)
+    doubt = reconsider(doubt, Answers(10, 10), 399, HEALTH)
+    assert doubt.holds(399, HEALTH)
+    assert not doubt.holds(400, HEALTH)
+
+
+def test_budget__what_fits__is_judged_by_the_least_lengths() -> None:
+    budget = Budget()
+    least = budget.least(*HOST_STAGES, Stage.ENCLAVE, Stage.ATTEST, Stage.REPORT)
+    assert budget.fits(0, least + 0.01, image_ready=True, host=HOST_STAGES)
+    assert not budget.fits(0, least, image_ready=True, host=HOST_STAGES)
+
+
+def test_budget__late__is_never_before_the_usual_length() -> None:
+    budget = Budget()
+    usual = budget.usual(*HOST_STAGES)
+    for deadline in (10, 60, 120, 600, 86_400):
+        late = budget.late_at(0, deadline, *HOST_STAGES)
+        assert 1.5 * usual <= late <= 3 * usual
+
+
+def test_learner__one_outlier__moves_little_and_many_move_all_the_way() -> None:
+    learner = Learner(Budget({**DEFAULT_LENGTHS, Stage.BOOT: Length(10, 1)}))
+    learner.observe(Stage.BOOT, 10_000)
+    assert learner.budget.lengths[Stage.BOOT].usual < 20
+    for _ in range(50):
+        learner.observe(Stage.BOOT, 4)
+    assert learner.budget.lengths[Stage.BOOT].usual == pytest.approx(4, abs=0.1)
+
+
+def test_agenda__put_off_and_woken__is_taken_once() -> None:
+    agenda = Agenda()
+    agenda.put_off(JobId(1), 100)
+    agenda.put_off(JobId(1), 50)
+    agenda.put_off(JobId(2), 60)
+    assert agenda.next_time() == 50
+    assert agenda.take(55) == [1]
+    agenda.wake([JobId(2)])
+    assert agenda.take(55) == [2]
+    assert agenda.take(1000) == [2]
+    assert agenda.next_time() is None
