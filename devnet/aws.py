@@ -23,10 +23,11 @@ from typing import Any, Protocol
 from xml.etree.ElementTree import Element
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer, make_server
 
 from devnet import ec2_wire as wire
 from devnet import imds, moto_state
+from devnet.aws_http import Quiet, Request, json_answer, xml
 from devnet.control import Control
 from devnet.ec2 import (
     ADDRESS_QUOTA,
@@ -57,26 +58,6 @@ class Machines(Protocol):
     def close(self) -> None: ...
 
 
-class _Request:
-    """One HTTP request, its body read."""
-
-    def __init__(self, environ: dict[str, Any]) -> None:
-        self.environ = environ
-        self.method = str(environ["REQUEST_METHOD"])
-        self.path = str(environ["PATH_INFO"])
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        self.body = environ["wsgi.input"].read(length) if length else b""
-        authorization = str(environ.get("HTTP_AUTHORIZATION", ""))
-        query = str(environ.get("QUERY_STRING", ""))
-        self.key_id, self.region, self.service = wire.scope(authorization, query)
-        self.params = wire.parameters(self.body) if self.service == "ec2" else {}
-
-    def headers(self) -> dict[str, str]:
-        """Upper case with dashes."""
-        items = self.environ.items()
-        return {k[5:].replace("_", "-"): str(v) for k, v in items if k.startswith("HTTP_")}
-
-
 class _Lost(Exception):
     """The reply never arrives."""
 
@@ -97,8 +78,9 @@ class Aws:
         self._imds, self._control = imds.Imds(self.ec2), Control(self.ec2, machines)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server: BaseWSGIServer = make_server(
-            "127.0.0.1", port, self._wsgi, threaded=True, request_handler=_Quiet
+            "127.0.0.1", port, self._wsgi, threaded=True, request_handler=Quiet
         )
+        self.ec2.port = int(self._server.server_port)
         self._ending = threading.Event()
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(_STOP_SECONDS,), daemon=True),
@@ -144,7 +126,7 @@ class Aws:
                     self.machines.reach(record.id, reached)
 
     def _wsgi(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        request = _Request(environ)
+        request = Request(environ)
         try:
             status, headers, body = self._answer(request)
         except Ec2Error as error:
@@ -157,7 +139,7 @@ class Aws:
         start(f"{status} {HTTPStatus(status).phrase}", headers)
         return [body] if isinstance(body, bytes) else body
 
-    def _answer(self, request: _Request) -> tuple[int, list[tuple[str, str]], Any]:
+    def _answer(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         if request.path.startswith("/_devnet/imds/"):
             instance, _, path = request.path.removeprefix("/_devnet/imds/").partition("/")
             status, text = self._imds.answer(instance, request.method, path, request.headers())
@@ -167,7 +149,7 @@ class Aws:
                 text,
             )
         if request.path.startswith("/_devnet/"):
-            return _json(self._control.handle(request.path, request.body))
+            return json_answer(self._control.handle(request.path, request.body))
         if request.service == "ec2":
             return self._ec2(request)
         if request.service == "servicequotas":
@@ -179,14 +161,14 @@ class Aws:
 
     # S3
 
-    def _check_s3(self, request: _Request) -> None:
+    def _check_s3(self, request: Request) -> None:
         if self.ec2.faults.s3_down:
             raise Ec2Error(503, "SlowDown", "Please reduce your request rate.")
         host = self._imds.host_of(request.key_id)
         if host is not None and not imds.may(host, request.method, request.path):
             raise Ec2Error(403, "AccessDenied", "Access Denied")
 
-    def _s3(self, request: _Request) -> tuple[int, list[tuple[str, str]], Any]:
+    def _s3(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         status, headers, body = self._ask_moto(request)
         if status == 404 and self._imds.host_of(request.key_id) is not None:
             raise Ec2Error(403, "AccessDenied", "Access Denied")  # a host may not list
@@ -194,7 +176,7 @@ class Aws:
 
     # EC2
 
-    def _ec2(self, request: _Request) -> tuple[int, list[tuple[str, str]], Any]:
+    def _ec2(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         action = request.params.get("Action", "")
         self.ec2.admit(request.region, action)
         if request.params.get("DryRun", "").lower() == "true":
@@ -209,26 +191,26 @@ class Aws:
             raise _Lost
         return answer
 
-    def _other(self, request: _Request, action: str) -> tuple[int, list[tuple[str, str]], Any]:
+    def _other(self, request: Request, action: str) -> tuple[int, list[tuple[str, str]], Any]:
         if action == "AllocateAddress":
             self._check_addresses(request.region)
         answer = self._ask_moto(request)
         if answer[0] != 200:
             return answer
         if action == "DescribeInstances":
-            return _xml(self._seen(answer[2]))
+            return xml(self._seen(answer[2]))
         if action == "DescribeInstanceStatus":
-            return _xml(wire.edited(answer[2], "item", self._edit_status, "instanceStatusSet"))
+            return xml(wire.edited(answer[2], "item", self._edit_status, "instanceStatusSet"))
         if action == "TerminateInstances":
-            return _xml(wire.edited(answer[2], "item", self._edit_ended, "instancesSet"))
+            return xml(wire.edited(answer[2], "item", self._edit_ended, "instancesSet"))
         return answer
 
-    def _run(self, request: _Request) -> tuple[int, list[tuple[str, str]], Any]:
+    def _run(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         params = request.params
         with self.ec2.lock:
             known = self.ec2.known_launch(request.region, params)
             if known is not None:
-                return _xml(self._shown(known[1]))
+                return xml(self._shown(known[1]))
             kind = params.get("InstanceType", "m1.small")
             vcpus = _checked_vcpus(kind, params)
             zone = self._zone(request, kind)
@@ -238,10 +220,10 @@ class Aws:
                 return status, headers, body
             for item in wire.children(body, "instancesSet/item"):
                 self._remember(request, wire.text(item, "instanceId"), zone, vcpus, body)
-            return _xml(self._shown(body))
+            return xml(self._shown(body))
 
     def _remember(
-        self, request: _Request, instance: str, zone: str, vcpus: int, body: bytes
+        self, request: Request, instance: str, zone: str, vcpus: int, body: bytes
     ) -> None:
         params, region = request.params, request.region
         address = moto_state.set_public_ip(region, instance, self.ec2.next_address())
@@ -261,7 +243,7 @@ class Aws:
         moto_state.set_state(region, instance, PENDING)
         self.ec2.launched(record, params, body)
 
-    def _zone(self, request: _Request, kind: str) -> str:
+    def _zone(self, request: Request, kind: str) -> str:
         """The zone asked for, or like EC2 one that has room."""
         params = request.params
         subnet = params.get("SubnetId") or params.get("NetworkInterface.1.SubnetId")
@@ -325,7 +307,7 @@ class Aws:
             text = "The maximum number of addresses has been reached."
             raise Ec2Error(400, "AddressLimitExceeded", text)
 
-    def _quotas(self, request: _Request) -> tuple[int, list[tuple[str, str]], Any]:
+    def _quotas(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         asked = json.loads(request.body or b"{}")
         faults = self.ec2.faults
         values = {VCPU_QUOTA: faults.vcpu_quota, ADDRESS_QUOTA: faults.address_quota}
@@ -335,15 +317,17 @@ class Aws:
         ]
         target = str(request.environ.get("HTTP_X_AMZ_TARGET", "")).rpartition(".")[2]
         if target == "ListServiceQuotas":
-            return _json((200, {"Quotas": quotas}))
+            return json_answer((200, {"Quotas": quotas}))
         found = [one for one in quotas if one["QuotaCode"] == asked.get("QuotaCode")]
         if not found or asked.get("ServiceCode") != "ec2":
-            return _json((400, {"__type": "NoSuchResourceException", "Message": "no such quota"}))
-        return _json((200, {"Quota": found[0]}))
+            return json_answer(
+                (400, {"__type": "NoSuchResourceException", "Message": "no such quota"})
+            )
+        return json_answer((200, {"Quota": found[0]}))
 
     # moto
 
-    def _ask_moto(self, request: _Request) -> tuple[int, list[tuple[str, str]], Any]:
+    def _ask_moto(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         environ = dict(request.environ)
         environ["wsgi.input"] = io.BytesIO(request.body)
         environ["CONTENT_LENGTH"] = str(len(request.body))
@@ -369,25 +353,6 @@ def _each_instance(body: bytes, edit: Any) -> bytes:
     listed = b"<DescribeInstancesResponse" in body
     parent = "reservationSet/item/instancesSet" if listed else "instancesSet"
     return wire.edited(body, "item", edit, parent)
-
-
-def _xml(body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    return 200, [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))], body
-
-
-def _json(answer: tuple[int, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
-    body = json.dumps(answer[1]).encode()
-    kind = ("Content-Type", "application/x-amz-json-1.1")
-    return answer[0], [kind, ("Content-Length", str(len(body)))], body
-
-
-class _Quiet(WSGIRequestHandler):
-    """No access log; keeps the connection's socket within reach."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log(self, type: str, message: str, *args: Any) -> None:
-        pass
 
 
 def main() -> None:

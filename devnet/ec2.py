@@ -112,6 +112,7 @@ class HonestEc2:
 
     def __init__(self, clock: Callable[[], float], timings: Timings) -> None:
         self.clock, self.timings, self.faults = clock, timings, Faults()
+        self.port = 0
         self.records: dict[str, Record] = {}
         self.calls: dict[str, int] = {}
         self.lock = threading.RLock()
@@ -197,9 +198,12 @@ class HonestEc2:
                 self._tokens[key] = (_fingerprint(params), record.id, answer)
 
     def next_address(self) -> str:
-        """A loopback address of its own for each instance: 127.64.0.1 and up."""
-        block, last = divmod(next(self._addresses) - 1, 254)
-        return f"127.{64 + block // 256}.{block % 256}.{last + 1}"
+        """A loopback address of its own for each instance; the 255th gets the first one again.
+
+        `port`, the server's own, makes the block: two servers on one machine never share one.
+        """
+        last = (next(self._addresses) - 1) % 254 + 1
+        return f"127.{self.port >> 8}.{self.port & 255}.{last}"
 
     def hidden(self, instance: str) -> bool:
         """Whether lists do not show it yet (eventual consistency)."""

@@ -257,6 +257,6 @@ def test_bucket__drained__refills_with_time() -> None:
 
 
 def test_addresses__many_instances__are_all_different(quick: Account) -> None:
-    found = [quick.aws.ec2.next_address() for _ in range(1000)]
-    assert len(set(found)) == 1000
+    found = [quick.aws.ec2.next_address() for _ in range(254)]
+    assert len(set(found)) == 254
     assert all(address.startswith("127.") for address in found)
