@@ -22,6 +22,7 @@ from agent.notify import Notifier
 from agent.ports import Clock
 from agent.service import Agent, Progress
 from agent.status import Metrics, StatusServer
+from agent.status.tally import Tally
 from agent.view import AgentView
 from agent.wiring import Wired, wired
 from faults import Fault, MustStop, UsageFault
@@ -65,17 +66,23 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
     clock = clock or SystemClock()
     notifier = Notifier()
     async with wired(config, clock) as world:
-        metrics = Metrics(config.aws.regions)
+        metrics = Metrics()
         view = AgentView(world, clock)
         metrics.watch(view, clock)
+        world.agent.world.journal.told = Tally(metrics).event
+        world.agent.world.learner.told = metrics.stage
         async with StatusServer(config.status, view, metrics, clock) as server:
             log.info(
                 "service.started", provider=str(world.chain.signer.address), **server.addresses
             )
             _on_signals(world, path, notifier)
             world.agent.on_turn = _turns(notifier, metrics, world.agent)
+            books = asyncio.create_task(world.books.follow(), name="books")
             notifier.ready("started")
-            await _until_stopped(world.agent)
+            try:
+                await _until_stopped(world.agent)
+            finally:
+                books.cancel()
             notifier.stopping()
     log.info("service.stopped")
 

@@ -14,7 +14,7 @@ up), usual ones decide when a stage is late enough to start a second way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -103,8 +103,10 @@ class Learner:
 
     budget: Budget = field(default_factory=Budget)
     weight: float = 0.25
+    told: Callable[[str, float], None] = lambda stage, seconds: None
 
     def observe(self, stage: Stage, seconds: float) -> None:
+        self.told(stage.value, seconds)
         length = self.budget.lengths[stage]
         seen = min(max(seconds, length.least), 4 * length.usual)
         usual = length.usual + self.weight * (seen - length.usual)

@@ -11,7 +11,7 @@ Records are buffered, and committed together: once a turn of the event loop for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,10 +162,12 @@ class Journal:
         self.degraded = ""  # why nothing can be written; empty: all is well
         self._waiting: list[tuple[sa.Table, dict[str, Any]]] = []
         self._turn: asyncio.Future[None] | None = None
+        self.told: Callable[[Event], None] = lambda event: None  # each line, for metrics
 
     def event(self, event: Event) -> None:
         """Note a line of a timeline; committed with the next flush."""
         self._add(timeline, {**_plain(event), "fields": dict(event.fields)})
+        self.told(event)
 
     def launch(self, record: LaunchRecord) -> None:
         """Note what is known of a launch; await `durable` before the call it announces."""

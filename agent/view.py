@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from agent.market.model import accrued, ending
 from agent.memory import JobMemory
 from agent.ports import Clock
 from agent.snapshot import Host
-from agent.status.source import ChainRow, EndpointRow, JobRow, JobState, MoneyRow, TypeRow, View
+from agent.status.source import (
+    CallRow,
+    ChainRow,
+    EndpointRow,
+    JobRow,
+    JobState,
+    MoneyRow,
+    TypeRow,
+    View,
+)
 from agent.wiring import Wired
 
 _STATES = {
@@ -53,6 +63,7 @@ class AgentView:
             money=self._money(),
             regions=tuple(self._world.regions),
             held=len(agent.held_jobs),
+            aws_calls=tuple(self._calls()),
         )
 
     def _problems(self) -> Iterator[str]:
@@ -133,7 +144,14 @@ class AgentView:
         jobs = self._world.agent.world.memory.jobs.values()
         heads = [job.head for job in jobs if job.stage in ("running", "exiting", "ill")]
         rate = sum(head.price.raw for head in heads if head is not None)
-        return MoneyRow(symbol=token.symbol, decimals=token.decimals, rate=rate)
+        row = self._world.books.row
+        return replace(row, symbol=token.symbol, decimals=token.decimals, rate=rate)
+
+    def _calls(self) -> Iterator[CallRow]:
+        calls = self._world.aws.calls
+        for region, call in sorted(calls.sent):
+            place = (region, call)
+            yield CallRow(region, call, calls.sent[place], calls.throttled[place])
 
 
 def _serving(hosts: tuple[Host, ...]) -> Host | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agent.actions import World
 from agent.attester import HttpAttester
+from agent.books import Books
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import EventReader
 from agent.chain.head import HeadFollower, HeadTracker, Pace
@@ -80,6 +81,8 @@ class Wired:
     chain: Chain
     config: Config
     regions: tuple[Region, ...]
+    aws: Aws
+    books: Books
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
@@ -158,7 +161,17 @@ async def _wire(
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )
-    return Wired(agent, chain, config, regions)
+    books = Books(
+        config,
+        chain.market,
+        market,
+        chain.endpoints,
+        Reader(journal.engine),
+        TxJournal(journal.engine),
+        account.provider,
+        clock,
+    )
+    return Wired(agent, chain, config, regions, aws, books)
 
 
 def _wakes(config: Config, chain: Chain, clock: Clock) -> ChainWakes:

@@ -135,6 +135,7 @@ class Calls:
         self.clock = clock
         self.budget = budget or Budget(clock)
         self.sent: Counter[tuple[Region, str]] = Counter()
+        self.throttled: Counter[tuple[Region, str]] = Counter()
 
     async def ask(
         self,
@@ -155,6 +156,7 @@ class Calls:
                 return await self.clients.run(doing, call)
             except Throttled:
                 self.budget.refused(region, name)
+                self.throttled[region, name] += 1
                 if attempt == THROTTLED_TRIES:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")

@@ -139,13 +139,10 @@ def to_json(job: Job, terms: Terms) -> dict[str, Any]:
 
 
 def earned(job: Job, terms: Terms) -> int:
-    """What this assignment has come to, paid or due, in base units of the payment token."""
-    from agent.market.model import accrued, owed
+    """What this assignment has come to by the terms' block, in base units of the token."""
+    from agent.books import earned as earned_by
 
-    if not job.is_started:
-        return 0
-    paid = owed(job.price, job.settled_until - job.started_at) if job.settled_until else 0
-    return paid + accrued(job, terms.params, terms.at.timestamp)
+    return earned_by(job, terms.params, terms.at.timestamp)
 
 
 def _state(job: Job, terms: Terms) -> str:

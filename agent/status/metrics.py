@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -17,19 +17,12 @@ from agent.ports import Clock
 from agent.status.source import JobState, StatusSource, View
 
 STAGES = ("launch", "boot", "image", "enclave", "attest", "report")
-ENDS = ("user_request", "escrow_exhausted", "provider_exit", "no_provider", "reassigned")
-TRANSACTIONS = (
-    "report_started",
-    "request_exit",
-    "finalize_exit",
-    "settle",
-    "register",
-    "stake",
-    "other",
-)
-TX_RESULTS = ("mined", "reverted", "replaced", "refused")
-AWS_CALLS = ("run", "describe", "terminate", "address", "store", "other")
-AWS_RESULTS = ("ok", "throttled", "no_capacity", "failed")
+# How agent.lifecycle names what a job came to; "other" for what is not listed, here and below.
+ENDS = ("stopped", "reassigned", "unknown", "other")
+TRANSACTIONS = ("report_started", "settled", "exit_requested", "exit_finalized", "other")
+TX_RESULTS = ("mined", "refused", "later")
+LAUNCHES = ("asked", "launched", "nowhere", "later", "spent", "refused", "other")
+IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "other")
 REFUSALS = ("type", "owner", "image", "price", "escrow", "url", "size", "other")
 REPAIRS = ("enclave_restart", "host_replace", "race")
 
@@ -40,23 +33,19 @@ _STAGE_BUCKETS = (0.5, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
 class Metrics:
     """Counters and histograms of one agent; names that are not listed above become "other"."""
 
-    def __init__(self, regions: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._stages = self._histogram("stage_seconds", "How long a stage took", "stage", STAGES)
-        self._ends = self._counter("jobs_ended", "Jobs that ended, by reason", reason=ENDS)
-        self._slashed = self._counter("jobs_slashed", "Jobs lost to auditors' reports")
+        self._ends = self._counter("jobs_ended", "Jobs whose last trace is gone", outcome=ENDS)
+        self._missed = self._counter("jobs_missed", "Jobs that were not reported started in time")
         self._refused = self._counter("jobs_refused", "Jobs not served, by rule", rule=REFUSALS)
         self._repairs = self._counter("repairs", "Enclaves and hosts set right", kind=REPAIRS)
+        self._launches = self._counter("launches", "Launches, by what came of them", phase=LAUNCHES)
+        self._images = self._counter("images", "Images, by what came of them", result=IMAGES)
         self._transactions = self._counter(
-            "transactions",
-            "Transactions, by what for and result",
-            kind=TRANSACTIONS,
-            result=TX_RESULTS,
+            "transactions", "Transactions, by kind and end", kind=TRANSACTIONS, result=TX_RESULTS
         )
-        self._gas = self._counter("gas_wei", "Coin spent on gas, wei")
-        self._aws = self._counter(
-            "aws_calls", "Calls to AWS", region=tuple(regions), call=AWS_CALLS, result=AWS_RESULTS
-        )
+        self._gas = self._counter("gas_wei", "Coin spent on gas for jobs, wei")
         self._passes = self._counter("passes", "Passes of the loop that finished")
         self._pass_seconds = Histogram(
             "oyster_pass_seconds", "How long a pass of the loop took", registry=self.registry
@@ -67,13 +56,13 @@ class Metrics:
         if name in STAGES:
             self._stages.labels(name).observe(seconds)
 
-    def job_ended(self, reason: str) -> None:
-        """A job of ours is over; `reason` is the protocol's stop reason in snake case."""
-        self._ends.labels(reason if reason in ENDS else "no_provider").inc()
+    def job_ended(self, outcome: str) -> None:
+        """Nothing is left of a job in AWS."""
+        self._ends.labels(_known(outcome, ENDS)).inc()
 
-    def job_slashed(self) -> None:
-        """StakePerJob was lost."""
-        self._slashed.inc()
+    def job_missed(self) -> None:
+        """A job was not reported started before its slash point."""
+        self._missed.inc()
 
     def job_refused(self, rule: str) -> None:
         """The policy said no."""
@@ -84,18 +73,20 @@ class Metrics:
         if kind in REPAIRS:
             self._repairs.labels(kind).inc()
 
+    def launch(self, phase: str) -> None:
+        """A launch was asked for, or its outcome became known."""
+        self._launches.labels(_known(phase, LAUNCHES)).inc()
+
+    def image(self, result: str) -> None:
+        """A fetch or a staging ended."""
+        self._images.labels(_known(result, IMAGES)).inc()
+
     def transaction(self, kind: str, result: str, *, gas_wei: int = 0) -> None:
-        """A transaction came to its end."""
+        """A transaction came to its end, or to a wait."""
         self._transactions.labels(
             _known(kind, TRANSACTIONS), result if result in TX_RESULTS else "refused"
         ).inc()
         self._gas.inc(gas_wei)
-
-    def aws_call(self, region: str, call: str, result: str) -> None:
-        """A request to AWS was answered."""
-        self._aws.labels(
-            region, _known(call, AWS_CALLS), result if result in AWS_RESULTS else "failed"
-        ).inc()
 
     def finished_pass(self, seconds: float) -> None:
         """The loop went round once."""
@@ -136,6 +127,7 @@ class ViewCollector(Collector):
         yield from _types(view)
         yield from _chain(view, now)
         yield from _money(view)
+        yield from _aws(view)
 
     def describe(self) -> Iterable[Metric]:
         """Empty: names are checked at the first scrape, not while the agent is still starting."""
@@ -202,6 +194,17 @@ def _money(view: View) -> Iterator[Metric]:
     yield _gauge("coin_balance", "The provider's coin for gas, whole", money.coin_balance / 1e18)
     yield _gauge("gas_day", "Coin spent on gas in 24 hours, whole", money.gas_day / 1e18)
     yield _gauge("gas_day_budget", "The day's gas budget, whole coin", money.gas_day_budget / 1e18)
+
+
+def _aws(view: View) -> Iterator[Metric]:
+    sent = CounterMetricFamily("oyster_aws_calls", "Calls to AWS", labels=("region", "call"))
+    throttled = CounterMetricFamily(
+        "oyster_aws_throttled", "Calls that AWS throttled", labels=("region", "call")
+    )
+    for row in view.aws_calls:
+        sent.add_metric([row.region, row.call], row.sent)
+        throttled.add_metric([row.region, row.call], row.throttled)
+    yield from (sent, throttled)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -119,6 +119,16 @@ class MoneyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CallRow:
+    """How often AWS was asked one thing in one region since the start."""
+
+    region: str
+    call: str
+    sent: int
+    throttled: int
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """The agent at one moment. `problems` keep it from being ready, each a sentence."""
 
@@ -135,6 +145,7 @@ class View:
     chain: ChainRow = field(default_factory=ChainRow)
     money: MoneyRow = field(default_factory=MoneyRow)
     regions: tuple[str, ...] = ()
+    aws_calls: tuple[CallRow, ...] = ()
     held: int = 0  # terminations that the breaker holds
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from agent.status.source import (
+    CallRow,
     ChainRow,
     EndpointRow,
     JobRow,
@@ -103,6 +104,7 @@ def a_view(now: float = NOW) -> View:
             gas_day_budget=5 * 10**17,
         ),
         regions=("eu-west-1", "us-east-1"),
+        aws_calls=(CallRow("us-east-1", "RunInstances", 41, 3),),
     )  # fmt: skip
 
 

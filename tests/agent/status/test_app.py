@@ -45,7 +45,7 @@ MARKET = ("/ip?id=97&region=us-east-1", "/spec", "/bandwidth", "/healthz")
 
 @pytest.fixture
 def metrics(source: Any, clock: Any) -> Metrics:
-    made = Metrics(regions=("us-east-1",))
+    made = Metrics()
     made.watch(source, clock)
     return made
 
@@ -154,7 +154,7 @@ def test_metrics__nothing_happened_yet__has_every_label_set(operator: Caller) ->
     assert rules == set(REFUSALS)
     states = {sample.labels["state"]: sample.value for sample in families["oyster_jobs"].samples}
     assert states == {state: float(state is not JobState.REFUSED) for state in JobState}
-    assert len(families["oyster_aws_calls"].samples) == 6 * 4
+    assert len(families["oyster_transactions"].samples) == 5 * 3
 
 
 def test_metrics__gauges__follow_the_view(operator: Caller, source: Any, clock: Any) -> None:
@@ -172,7 +172,7 @@ def test_metrics__what_happened__is_counted(operator: Caller, metrics: Metrics) 
     metrics.stage("unheard-of", 1.0)
     metrics.job_refused("unheard-of")
     metrics.transaction("report_started", "mined", gas_wei=21_000)
-    metrics.aws_call("us-east-1", "run", "throttled")
+    metrics.launch("nowhere")
     metrics.finished_pass(0.2)
     families = _families(operator)
     values = {
@@ -184,14 +184,15 @@ def test_metrics__what_happened__is_counted(operator: Caller, metrics: Metrics) 
     assert values["oyster_jobs_refused_total", "other"] == 1
     assert values["oyster_transactions_total", "mined", "report_started"] == 1
     assert values["oyster_gas_wei_total",] == 21_000
-    assert values["oyster_aws_calls_total", "run", "throttled", "us-east-1"] == 1
+    assert values["oyster_launches_total", "nowhere"] == 1
+    assert values["oyster_aws_throttled_total", "RunInstances", "us-east-1"] == 3
     assert values["oyster_passes_total",] == 1
 
 
 def test_metrics__two_agents_in_one_process__do_not_meet() -> None:
     one, two = Metrics(), Metrics()
-    one.job_slashed()
-    assert two.registry.get_sample_value("oyster_jobs_slashed_total") == 0
+    one.job_missed()
+    assert two.registry.get_sample_value("oyster_jobs_missed_total") == 0
 
 
 def _families(client: Caller) -> dict[str, Any]:
