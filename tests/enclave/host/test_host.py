@@ -237,8 +237,8 @@ def test_s3__down__enclave_is_kept_and_restarted_and_then_reported(
         running.get(1300, "/attestation/raw")
     finally:
         fast.faulty.faults(s3_down=False)
-    after = running.wait(lambda one: one.restarts == 1 and one.phase == "running")
-    assert after.last_error is None
+    told = running.wait(lambda one: one.restarts == 1 and one.last_error is None)
+    assert told.phase == "running"
 
 
 def test_nitro_cli__cannot_describe__ports_stay_open(running: Host) -> None:
