@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.figure import Figure
 
-BENCHES = ("cloud", "fetch", "host", "measure")
+BENCHES = ("assignment", "cloud", "fetch", "host", "measure")
 RESULTS = Path(__file__).parent / "results"
 
 
