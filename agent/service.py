@@ -19,7 +19,8 @@ from agent import breaker, keepalive
 from agent.actions import EFFECTS, World, carry_out, task_key
 from agent.breaker import BreakerRules, BreakerState
 from agent.exit import Drain
-from agent.journal import Event, OrderKind, OrderRecord, Reader
+from agent.feeds import CHAIN_SECONDS, Feeds
+from agent.journal import Event, Reader
 from agent.keepalive import Answers, Doubt
 from agent.lifecycle import LifecycleRules, plan
 from agent.loader import Loader, Sources
@@ -30,15 +31,12 @@ from agent.plan import Action, Finish, Launch, Plan, Terminate
 from agent.ports import Wakes
 from agent.restore import restore
 from agent.snapshot import JobView
-from agent.sweep import sweep_mailboxes
 from agent.watcher import Agenda
-from cloud.model import Region
 from faults import Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
 
 BUG_SECONDS = 30.0  # a job whose effect broke in a way nobody foresaw waits this long
-CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +97,12 @@ class Agent:
         self.doubt = Doubt()
         self.on_turn: Callable[[Progress], None] = lambda progress: None
         self._wakes = wakes
-        self._reader = reader
+        self.reader = reader
         self._breaker = BreakerState()
-        self._drain = Drain()
+        self.drain = Drain()
         self._tasks: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
-        self._looked = asyncio.Event()  # the fleet was looked at once: before that nobody decides
+        self.looked = asyncio.Event()  # the fleet was looked at once: before that nobody decides
         self._fatal: MustStop | None = None
 
     @property
@@ -114,7 +112,7 @@ class Agent:
     @property
     def drained(self) -> bool:
         """Whether `exit --all` has come so far that every job is left."""
-        return self._drain.leaving
+        return self.drain.leaving
 
     def tasks(self) -> Sequence[asyncio.Task[None]]:
         """The effects that are in flight."""
@@ -132,7 +130,7 @@ class Agent:
     @property
     def draining(self) -> bool:
         """Whether `exit --all` is ordered."""
-        return self._drain.ordered
+        return self.drain.ordered
 
     def in_words(self) -> str:
         """One line for `systemctl status`."""
@@ -150,18 +148,9 @@ class Agent:
 
     async def run(self) -> None:
         """Until `stop`. Raises MustStop when going on would do harm."""
-        restore(self.world, self._reader)
-        feeders = [
-            asyncio.create_task(feed, name=name)
-            for name, feed in (
-                ("heads", self._follow_heads()),
-                ("orders", self._follow_orders()),
-                ("resync", self._resync_for_ever()),
-                ("offers", self._tend_offers()),
-                ("sweep", self._sweep_for_ever()),
-                *((f"look:{region}", self._look_for_ever(region)) for region in self._regions),
-            )
-        ]
+        restore(self.world, self.reader)
+        feeds = Feeds(self, self._wakes).all()
+        feeders = [asyncio.create_task(feed, name=name) for name, feed in feeds.items()]
         for feeder in feeders:
             feeder.add_done_callback(self._feeder_ended)
         try:
@@ -171,10 +160,6 @@ class Agent:
             self.world.journal.flush()
         if self._fatal is not None:
             raise self._fatal
-
-    @property
-    def _regions(self) -> tuple[Region, ...]:
-        return self.sources.regions
 
     async def _end_tasks(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in tasks:
@@ -190,94 +175,6 @@ class Agent:
         self._fatal = broken if isinstance(broken, MustStop) else MustStop(text)
         log.error("service.broken", loop=task.get_name(), error=repr(broken), exc_info=broken)
         self.stop()
-
-    # The feeders.
-
-    async def _follow_heads(self) -> None:
-        while True:
-            self.agenda.wake(await self._wakes.wait())
-
-    async def _follow_orders(self) -> None:
-        while True:
-            for order in self._reader.orders(self.world.memory.orders.last_id):
-                self._take_order(order)
-            await self.world.clock.sleep(self.rules.service.orders_seconds)
-
-    def _take_order(self, order: OrderRecord) -> None:
-        orders = self.world.memory.orders
-        orders.last_id = order.id
-        if order.kind == OrderKind.EXIT and order.job is not None:
-            orders.exits.add(order.job)
-        elif order.kind == OrderKind.EXIT_ALL:
-            orders.exit_all_at = order.at
-        elif order.kind == OrderKind.CANCEL_EXIT_ALL:
-            orders.exit_all_at = None
-        elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
-            self._confirm(order)
-        self._drain.ordered = orders.exit_all_at is not None
-        self.agenda.wake(self.world.memory.jobs)
-
-    def _confirm(self, order: OrderRecord) -> None:
-        """Terminations that are held now, or will be found held for an end before the order."""
-        orders = self.world.memory.orders
-        jobs = [order.job] if order.job is not None else list(self._breaker.held)
-        orders.confirmed_jobs.update(dict.fromkeys(jobs, order.at))
-
-    async def _resync_for_ever(self) -> None:
-        while True:
-            try:
-                await self.resync()
-                pause = self.rules.service.resync_seconds
-            except (RetryLater, TryElsewhere) as later:
-                log.warning("service.resync_later", error=str(later))
-                pause = CHAIN_SECONDS
-            await self.world.clock.sleep(pause)
-
-    async def resync(self) -> None:
-        """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
-        fleet, market = self.world.fleet, self.sources.market
-        await asyncio.gather(*(fleet.look(region) for region in self._regions))
-        self._looked.set()
-        blocks = await market.blocks()
-        listed = await market.active_jobs(blocks.head)
-        self.agenda.wake({*listed, *fleet.jobs(), *self.world.memory.jobs})
-        self.progress.resynced_at = self.clock_now
-
-    async def _look_for_ever(self, region: Region) -> None:
-        while True:
-            rules = self.rules.service
-            busy = self._busy(region)
-            await self.world.clock.sleep(
-                rules.busy_look_seconds if busy else rules.calm_look_seconds
-            )
-            self.agenda.wake(await self.world.fleet.look(region))
-
-    def _busy(self, region: Region) -> bool:
-        """Whether anything in the region is on its way up or down."""
-        return any(
-            job.stage not in ("running", "exiting", "refused", "missed")
-            for job in self.world.memory.jobs.values()
-            if _region_of(job) in (region, None)
-        )
-
-    async def _tend_offers(self) -> None:
-        while True:
-            await self.world.clock.sleep(
-                self.offering.rules.probe_seconds if self.progress.turns else 1
-            )
-            try:
-                await self.offering.tend(draining=self._drain.ordered)
-            except (RetryLater, TryElsewhere) as later:
-                log.warning("offers.later", error=str(later))
-            self._drain.listed = self.offering.listed
-            if self._drain.ordered:
-                self.agenda.wake(self.world.memory.jobs)
-
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            await self.world.clock.sleep(self.rules.service.sweep_seconds)
-            grace = self.rules.service.orphan_grace_seconds
-            await sweep_mailboxes(self.world.fleet, self.world.mailbox, self.world.clock, grace)
 
     # The main loop.
 
@@ -297,7 +194,7 @@ class Agent:
             self.on_turn(self.progress)
 
     async def _first_look(self) -> None:
-        looked = asyncio.create_task(self._looked.wait())
+        looked = asyncio.create_task(self.looked.wait())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({looked, stopping}, return_when=asyncio.FIRST_COMPLETED)
         looked.cancel()
@@ -446,8 +343,3 @@ class Agent:
 def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, int]:
     deadline = pair[1].deadline
     return (deadline if deadline is not None else float("inf"), pair[0].id)
-
-
-def _region_of(job: JobMemory) -> Region | None:
-    kind = job.view.instance_type if job.view else None
-    return Region(kind.region) if kind else None

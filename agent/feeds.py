@@ -1,0 +1,150 @@
+"""What feeds the agenda: new heads, looks at the fleet, the operator's orders, resyncs.
+
+Each is a small endless task. None decides anything: they say "look at job N again", and keep the
+agent's view of cloud, offers and orders current.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.journal import OrderKind, OrderRecord
+from agent.memory import JobMemory
+from agent.ports import Wakes
+from agent.sweep import sweep_mailboxes
+from cloud.model import Region
+from faults import RetryLater, TryElsewhere
+
+if TYPE_CHECKING:
+    from agent.service import Agent
+
+log = structlog.get_logger()
+
+CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
+SETTLED = frozenset({"running", "exiting", "refused", "missed"})  # nothing moves in AWS
+
+
+class Feeds:
+    """The endless tasks of one agent, by name."""
+
+    def __init__(self, agent: Agent, wakes: Wakes) -> None:
+        self._agent = agent
+        self._wakes = wakes
+
+    def all(self) -> Mapping[str, Coroutine[None, None, None]]:
+        """Every feed, ready to be made a task."""
+        looks = {f"look:{one}": self._look_for_ever(one) for one in self._agent.sources.regions}
+        return {
+            "heads": self._follow_heads(),
+            "orders": self._follow_orders(),
+            "resync": self._resync_for_ever(),
+            "offers": self._tend_offers(),
+            "sweep": self._sweep_for_ever(),
+            **looks,
+        }
+
+    async def _follow_heads(self) -> None:
+        while True:
+            self._agent.agenda.wake(await self._wakes.wait())
+
+    async def _follow_orders(self) -> None:
+        while True:
+            for order in self._agent.reader.orders(self._agent.world.memory.orders.last_id):
+                self._take_order(order)
+            await self._agent.world.clock.sleep(self._agent.rules.service.orders_seconds)
+
+    def _take_order(self, order: OrderRecord) -> None:
+        orders = self._agent.world.memory.orders
+        orders.last_id = order.id
+        if order.kind == OrderKind.EXIT and order.job is not None:
+            orders.exits.add(order.job)
+        elif order.kind == OrderKind.EXIT_ALL:
+            orders.exit_all_at = order.at
+        elif order.kind == OrderKind.CANCEL_EXIT_ALL:
+            orders.exit_all_at = None
+        elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
+            self._confirm(order)
+        self._agent.drain.ordered = orders.exit_all_at is not None
+        self._agent.agenda.wake(self._agent.world.memory.jobs)
+
+    def _confirm(self, order: OrderRecord) -> None:
+        """Terminations that are held now, or will be found held for an end before the order."""
+        orders = self._agent.world.memory.orders
+        jobs = [order.job] if order.job is not None else list(self._agent.held_jobs)
+        orders.confirmed_jobs.update(dict.fromkeys(jobs, order.at))
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            try:
+                await self.resync()
+                pause = self._agent.rules.service.resync_seconds
+            except (RetryLater, TryElsewhere) as later:
+                log.warning("service.resync_later", error=str(later))
+                pause = CHAIN_SECONDS
+            await self._agent.world.clock.sleep(pause)
+
+    async def resync(self) -> None:
+        """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
+        fleet, market = self._agent.world.fleet, self._agent.sources.market
+        await asyncio.gather(*(fleet.look(region) for region in self._agent.sources.regions))
+        self._agent.looked.set()
+        blocks = await market.blocks()
+        listed = await market.active_jobs(blocks.head)
+        self._agent.agenda.wake({*listed, *fleet.jobs(), *self._agent.world.memory.jobs})
+        self._agent.progress.resynced_at = self._agent.clock_now
+
+    async def _look_for_ever(self, region: Region) -> None:
+        while True:
+            rules = self._agent.rules.service
+            busy = self._busy(region)
+            await self._agent.world.clock.sleep(
+                rules.busy_look_seconds if busy else rules.calm_look_seconds
+            )
+            self._agent.agenda.wake(await self._agent.world.fleet.look(region))
+
+    def _busy(self, region: Region) -> bool:
+        """Whether anything in the region is on its way up or down."""
+        return any(
+            job.stage not in SETTLED
+            for job in self._agent.world.memory.jobs.values()
+            if _region_of(job) in (region, None)
+        )
+
+    async def _tend_offers(self) -> None:
+        agent = self._agent
+        while True:
+            await self._pause_offers()
+            try:
+                await agent.offering.tend(draining=agent.drain.ordered)
+            except (RetryLater, TryElsewhere) as later:
+                log.warning("offers.later", error=str(later))
+            agent.drain.listed = agent.offering.listed
+            if agent.drain.ordered:
+                agent.agenda.wake(agent.world.memory.jobs)
+
+    async def _pause_offers(self) -> None:
+        """Until the next probe; a drain that has offers to withdraw does not wait for it."""
+        agent, step = self._agent, self._agent.rules.service.orders_seconds
+        probe = agent.offering.rules.probe_seconds if agent.offering.listed is not None else step
+        until = agent.clock_now + probe
+        while agent.clock_now < until:
+            await agent.world.clock.sleep(min(step, probe))
+            if agent.drain.ordered and not agent.drain.leaving:
+                return
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await self._agent.world.clock.sleep(self._agent.rules.service.sweep_seconds)
+            grace = self._agent.rules.service.orphan_grace_seconds
+            await sweep_mailboxes(
+                self._agent.world.fleet, self._agent.world.mailbox, self._agent.world.clock, grace
+            )
+
+
+def _region_of(job: JobMemory) -> Region | None:
+    kind = job.view.instance_type if job.view else None
+    return Region(kind.region) if kind else None
