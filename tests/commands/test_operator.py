@@ -1,0 +1,135 @@
+"""The operator's way on a whole devnet: set up, doctor, register, run as systemd would, look, stop.
+
+The unit's own exec line is started with a notify socket, since no service manager runs in tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from devnet.up import Options, environment, running
+
+from .program import ROOT, oyster
+
+pytestmark = pytest.mark.integration
+
+TYPE = "us-east-1/c6a.xlarge"
+UNIT = ROOT / "systemd" / "oyster-provider.service"
+
+
+class Operator:
+    """Runs commands against one devnet with its configuration."""
+
+    def __init__(self, environ: dict[str, str], config: Path) -> None:
+        self.environ = environ
+        self.config = config
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return oyster(*words, environ=self.environ)
+
+    def ask(self, *words: str) -> Any:
+        done = self.run(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    with running(Options(tmp_path_factory.mktemp("operator"))) as up:
+        environ = environment(up.devnet)
+        yield Operator(environ, Path(environ["OYSTER_CONFIG"]))
+
+
+@pytest.fixture(scope="module")
+def ready(operator: Operator) -> Operator:
+    """Before and after: the doctor finds what is missing, the commands put it right."""
+    before = oyster("doctor", "--json", environ=operator.environ)
+    failed = {each["check"] for each in json.loads(before.stdout) if each["verdict"] == "fail"}
+    assert before.returncode == 3
+    assert {"stake", "AWS identity"} <= failed
+    assert operator.run("cloud", "setup").returncode == 0
+    done = operator.run("register", TYPE, "0.17/h", "--stake", "500", "--yes")
+    assert done.returncode == 0, done.stderr
+    return operator
+
+
+def test_doctor__everything_is_set_up__finds_nothing_that_fails(ready: Operator) -> None:
+    found = {each["check"]: each for each in ready.ask("doctor")}
+    assert not [each for each in found.values() if each["verdict"] == "fail"]
+    assert found["stake"]["found"].endswith("enough for 5 more jobs")
+    assert found["us-east-1"]["verdict"] == "ok"
+    assert found[TYPE]["verdict"] in ("ok", "warn")
+    (room,) = ready.ask("capacity")
+    assert (room["type"], room["stake"]) == (TYPE, 5)
+
+
+def test_run__started_as_the_unit_does__speaks_systemds_protocol(
+    ready: Operator, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        environ = {
+            **os.environ, **ready.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "120000000",
+        }  # fmt: skip
+        with subprocess.Popen(
+            _exec_line(ready.config), cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True
+        ) as agent:
+            try:
+                assert b"READY=1" in manager.recv(4096)
+                _until(manager, b"WATCHDOG=1")
+                _look(ready)
+                agent.send_signal(signal.SIGHUP)
+                _until(manager, b"RELOADING=1")
+                _until(manager, b"READY=1")
+                begun = time.monotonic()
+                agent.send_signal(signal.SIGTERM)
+                _until(manager, b"STOPPING=1")
+                _, log = agent.communicate(timeout=30)
+            finally:
+                agent.kill()
+        assert agent.returncode == 0, log
+        assert time.monotonic() - begun < 15
+        assert "Traceback" not in log
+    assert ready.run("status").returncode == 4
+
+
+def _look(ready: Operator) -> None:
+    """What people and programs see of the running agent."""
+    view = ready.ask("status")
+    assert (view["stalled"], view["jobs"]) == (False, [])
+    listen = re.search(r'^listen = "(.+)"', ready.config.read_text(), re.M)
+    assert listen
+    with httpx.Client(base_url=f"http://{listen[1]}", trust_env=False) as client:
+        assert client.get("/healthz").text == "ok\n"
+        assert "oyster_build_info" in client.get("/metrics").text
+        assert client.post("/jobs").status_code == 405
+
+
+def _exec_line(config: Path) -> list[str]:
+    """ExecStart of the unit, with this program and this configuration in their places."""
+    line = re.search(r"^ExecStart=(\S+) (.+)$", UNIT.read_text(), re.M)
+    assert line
+    words = line[2].replace("/etc/oyster-provider/config.toml", str(config)).split()
+    return [sys.executable, "-m", "cli", *words]
+
+
+def _until(manager: socket.socket, wanted: bytes) -> None:
+    for _ in range(1000):
+        if wanted in manager.recv(4096):
+            return
+    raise AssertionError(f"never said {wanted!r}")
