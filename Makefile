@@ -19,7 +19,7 @@ demo: $(STAMP)   ## a whole market on this machine, one job from request to refu
 	$(BIN)/oyster-provider demo
 
 test: $(STAMP)   ## every test, on all cores
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: $(STAMP)  ## ruff, formatting, types, the arrows between packages
 	$(BIN)/ruff check .

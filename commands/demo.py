@@ -20,7 +20,7 @@ def demo(
 
     from devnet.demo import LIMIT_SECONDS, play
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="oyster-demo-") as scratch:
         seconds = play(directory or Path(scratch), console)
     console.print(f"All of it was seen on the chain and in AWS, in {seconds:.0f} s.")

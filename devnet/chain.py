@@ -226,7 +226,7 @@ def _error(id_: Json, code: int, message: str, data: str | None = None) -> Json:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve until the process is told to stop; the first line on stdout is JSON with the URL."""
+    """Serve until told to stop; the first line on stdout is JSON with the URLs of two nodes."""
     parser = argparse.ArgumentParser(prog="python -m devnet.chain", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--chain-id", type=int, default=31337)
@@ -236,8 +236,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     evm = Evm(automine=not args.block_time, chain_id=args.chain_id, skew=-args.behind)
     server = ChainServer(evm=evm, port=args.port, finality_blocks=args.finality_blocks)
-    with server, contextlib.suppress(KeyboardInterrupt):
-        sys.stdout.write(json.dumps({"url": server.url, "chainId": args.chain_id}) + "\n")
+    twin = server.twin(args.finality_blocks)
+    with server, twin, contextlib.suppress(KeyboardInterrupt):
+        hello = {"url": server.url, "twin": twin.url, "chainId": args.chain_id}
+        sys.stdout.write(json.dumps(hello) + "\n")
         sys.stdout.flush()
         _mine_forever(server, args.block_time)
 

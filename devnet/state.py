@@ -32,6 +32,7 @@ class Devnet:
 
     pid: int
     rpc_url: str
+    witness_urls: tuple[str, ...]  # other nodes of the same chain; anvil has none
     chain_id: int
     registry: str
     pond: str
@@ -74,7 +75,8 @@ def read(directory: Path) -> Devnet:
             "or name its folder with --dir"
         ) from None
     people = {name: Person(**person) for name, person in data.pop("people").items()}
-    return Devnet(people=people, regions=tuple(data.pop("regions")), **data)
+    regions, witnesses = tuple(data.pop("regions")), tuple(data.pop("witness_urls"))
+    return Devnet(people=people, regions=regions, witness_urls=witnesses, **data)
 
 
 def remove(directory: Path) -> None:

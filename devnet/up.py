@@ -55,6 +55,7 @@ class Options:
     quorum: int = 2
     boot_share: float = 0.1  # of EC2's published boot times; 1 is as slow as the real one
     regions: tuple[str, ...] = (REGION,)
+    lying_gateways: tuple[str, ...] = ()  # asked before the devnet's own; for tests
     config_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -130,6 +131,9 @@ def _open_market(options: Options, directory: Path, parts: Mapping[str, Child]) 
     devnet = Devnet(
         pid=os.getpid(),
         rpc_url=rpc_url,
+        witness_urls=tuple(
+            str(parts["chain"].hello[key]) for key in ("twin",) if key in parts["chain"].hello
+        ),
         chain_id=deployed.chain_id,
         registry=deployed.registry,
         pond=deployed.pond,
@@ -219,13 +223,13 @@ def _write_config(options: Options, directory: Path, devnet: Devnet) -> Path:
         "chain": {
             "chain_id": devnet.chain_id,
             "registry": devnet.registry,
-            "rpc_urls": [devnet.rpc_url],
+            "rpc_urls": [devnet.rpc_url, *devnet.witness_urls],
             "finality": "2",
             "poll": "250ms",
         },
         "wallet": {"key_file": devnet.person("provider").key_file},
         "aws": {"regions": list(options.regions), "endpoint_url": devnet.aws_endpoint},
-        "images": {"gateways": [devnet.ipfs_gateway]},
+        "images": {"gateways": [*options.lying_gateways, devnet.ipfs_gateway]},
         "enclave": {"root_file": devnet.attestation_root, "ports": ["1300:1300", "8080:8080"]},
         "status": {"listen": f"127.0.0.1:{free_port()}"},
     }

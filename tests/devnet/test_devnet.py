@@ -17,7 +17,7 @@ import pytest
 from devnet import detached, state
 from devnet.processes import wait_until_gone
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("devnet")]
 
 ROOT = Path(__file__).parents[2]
 TYPE = "us-east-1/c6a.xlarge"

@@ -1,0 +1,202 @@
+"""A job's life on the whole devnet, each time with another thing going wrong.
+
+Real contracts, real HTTP and S3, the agent as a process; believed is only what chain and AWS show.
+Every image comes from two gateways, and the first one lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.market.model import JobStatus, StopReason
+from agent.market.price import Price
+from devnet.agent_process import Provider
+from devnet.control import Faulty
+from devnet.eyes import Eyes, SeenInstance
+from devnet.image import build_image
+from devnet.ipfs_node import add
+from devnet.people import Actions
+from devnet.processes import Children
+from devnet.up import USD, Options, free_port, running
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(420),
+    pytest.mark.xdist_group("story"),  # one devnet for all of them
+]
+
+TYPE = "us-east-1/c6a.xlarge"
+PRICE = Price.parse("3.60/h", decimals=6)
+PATIENCE = 90  # seconds; a busy machine, not the agent, is what takes them
+BOOTSTRAPPING = 120
+
+CONFIG = {
+    "chain": {"finality": "6"},
+    "jobs": {"min_escrow": "3s", "resync": "5s", "dry_grace": "0s"},
+    "keepalive": {"probe": "2s", "retry": "1s", "replace_backoff": "1s"},
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A devnet with our provider registered and its agent running."""
+
+    eyes: Eyes
+    provider: Provider
+    url: str
+
+    @property
+    def people(self) -> Actions:
+        return Actions(self.eyes.market)
+
+    @property
+    def faulty(self) -> Faulty:
+        return Faulty(self.eyes.devnet.aws_control)
+
+    def request(self, deposit: int = 5 * USD) -> int:
+        user = self.eyes.devnet.person("user")
+        return self.people.request_job(user, TYPE, PRICE.raw, self.url, deposit)
+
+    def launched(self, job_id: int) -> SeenInstance:
+        found = self.eyes.until(
+            "an instance", lambda: self.eyes.live_instances(job_id), seconds=PATIENCE
+        )
+        return found[0]
+
+    def started(self, job_id: int) -> dict[str, Any]:
+        return self.until(job_id, JobStatus.RUNNING)
+
+    def until(self, job_id: int, status: JobStatus) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            job = self.eyes.job(job_id)
+            return job if job["status"] == status else None
+
+        return self.eyes.until(f"job {job_id} {status.name}", look, PATIENCE)
+
+    def gone(self, job_id: int) -> None:
+        self.eyes.until(
+            "no live instance", lambda: not self.eyes.live_instances(job_id), seconds=PATIENCE
+        )
+
+    def stop(self, job_id: int) -> None:
+        self.people.stop_job(self.eyes.devnet.person("user"), job_id)
+        self.gone(job_id)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("story")
+    with ExitStack() as stack:
+        liar = stack.enter_context(Children(folder / "liar"))
+        lies = folder / "ipfs"
+        words = ["-m", "devnet.ipfs_node", "--directory", str(lies), "--behave", "lying"]
+        lying_url = str(liar.start("liar", words).hello["url"])
+        options = Options(
+            directory=folder,
+            job_bootstrapping=BOOTSTRAPPING,
+            job_startup=BOOTSTRAPPING,
+            job_exit_cool_down=3,
+            boot_share=0.02,
+            config_overrides={**CONFIG, "status": {"listen": f"127.0.0.1:{free_port()}"}},
+            lying_gateways=(lying_url,),
+        )
+        net = stack.enter_context(running(options))
+        config = Path(net.devnet.config_files["provider"])
+        provider = Provider(net.devnet, net.children, config)
+        provider.command("cloud", "setup")
+        provider.command("register", TYPE, "3.60/h", "--stake", "1000", "--yes")
+        provider.run_agent()
+        app = folder / "app"
+        app.mkdir()
+        (app / "program").write_bytes(b"\x7fELF" * 1000)
+        image = folder / "app.eif"
+        image.write_bytes(build_image(app))
+        url = f"ipfs://{add(folder / 'ipfs', image)}"
+        yield Scene(Eyes(net.devnet), provider, url)
+
+
+def test_job__first_gateway_lies__is_served_all_the_same(scene: Scene) -> None:
+    job_id = scene.request()
+    job = scene.started(job_id)
+    assert job["startedAt"] - job["assignedAt"] < BOOTSTRAPPING
+    scene.stop(job_id)
+    assert scene.eyes.job(job_id)["stopReason"] == StopReason.USER_REQUEST
+
+
+def test_job__first_zone_sold_out__starts_in_another(scene: Scene) -> None:
+    zones = ["us-east-1a", "us-east-1b", "us-east-1c"]
+    scene.faulty.faults(sold_out=[["*", zone] for zone in zones])
+    try:
+        job_id = scene.request()
+        job = scene.started(job_id)
+        assert job["endpoint"]
+        [placed] = [
+            one["zone"]
+            for one in scene.faulty.instances()
+            if one["id"] == scene.launched(job_id).id
+        ]
+        assert placed not in zones
+    finally:
+        scene.faulty.faults(sold_out=[])
+    scene.stop(job_id)
+
+
+def test_job__reply_of_runinstances_lost__launches_once(scene: Scene) -> None:
+    scene.faulty.faults(lose_replies={"RunInstances": 1})
+    job_id = scene.request()
+    scene.started(job_id)
+    assert len(scene.eyes.instances(job_id)) == 1
+    assert scene.faulty.faults()["lose_replies"].get("RunInstances", 0) == 0
+    scene.stop(job_id)
+    assert len(scene.eyes.instances(job_id)) == 1
+
+
+def test_job__instance_ended_by_someone_else__is_replaced(scene: Scene) -> None:
+    job_id = scene.request()
+    scene.started(job_id)
+    first = scene.launched(job_id)
+    scene.eyes.ec2.terminate_instances(InstanceIds=[first.id])
+    second = scene.eyes.until(
+        "a replacement",
+        lambda: [one for one in scene.eyes.live_instances(job_id) if one.id != first.id],
+        PATIENCE,
+    )[0]
+    assert second.identity.generation == first.identity.generation
+    assert second.identity.attempt == first.identity.attempt + 1
+    scene.stop(job_id)
+
+
+def test_job__escrow_runs_dry__is_settled_and_cleared_away(scene: Scene) -> None:
+    job_id = scene.request(deposit=PRICE.raw * 8 // Price.SCALE)
+    scene.started(job_id)
+    job = scene.until(job_id, JobStatus.STOPPED)
+    assert job["stopReason"] == StopReason.ESCROW_EXHAUSTED
+    assert job["stoppedAt"] == job["startedAt"] + 8
+    scene.gone(job_id)
+
+
+def test_job__assignment_undone_by_a_reorganisation__is_cleared_away(scene: Scene) -> None:
+    w3 = scene.eyes.market.w3
+    job_id = scene.request()
+    assigned_in = w3.eth.block_number
+    scene.launched(job_id)
+    depth = w3.eth.block_number - assigned_in + 1
+    w3.manager.request_blocking("devnet_reorg", [depth])  # type: ignore[arg-type]  # ours
+    assert scene.eyes.market.registry.functions.jobCount().call() == job_id - 1
+    scene.gone(job_id)
+    again = scene.request()
+    assert again == job_id
+    scene.started(again)
+    scene.stop(again)
+
+
+def test_scene__at_the_end__nothing_is_left_and_money_is_exact(scene: Scene) -> None:
+    scene.eyes.until("an empty AWS account", lambda: not scene.eyes.left_in_aws(), PATIENCE)
+    assert scene.eyes.books().exact
+    assert scene.provider.stop_agent() == 0
