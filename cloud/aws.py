@@ -85,6 +85,10 @@ class Aws:
         await self._capacity.launched(order.region, order.instance_type)
         return instance
 
+    async def rehearse(self, order: LaunchOrder) -> None:
+        """Whether EC2 would let this order be launched now; see `Instances.rehearse`."""
+        await self._instances.rehearse(order)
+
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         """Ask for the end of these; gone and unknown ones are fine. Listing confirms it, and gives
         their addresses back once the job has had no instance for a while."""

@@ -159,6 +159,16 @@ def translated(doing: str) -> Iterator[None]:
         raise fault_of(error, doing) from error
 
 
+def would_work(call: Callable[[], object]) -> None:
+    """Returns when AWS answers a call with DryRun=True that it would have worked (EC2 API
+    reference, DryRun); everything else it answers is raised."""
+    try:
+        call()
+    except ClientError as error:
+        if code_of(error) != "DryRunOperation":
+            raise
+
+
 def or_none(ask: Callable[[], T]) -> T | None:
     """What `ask` answers, or None when AWS says that there is no such thing."""
     try:

@@ -25,6 +25,7 @@ from cloud.errors import (
     OutcomeUnknown,
     ParametersDiffer,
     QuotaReached,
+    would_work,
 )
 from cloud.memory import LaunchMemory, Spot, client_token, order_key
 from cloud.model import (
@@ -107,6 +108,24 @@ class Instances:
                 self._places.forget()
                 self._memory.refused(order)
                 raise NotSetUp(f"{fault}; it was there before, or run `cloud setup`") from fault
+
+    async def rehearse(self, order: LaunchOrder) -> None:
+        """Whether a launch would be allowed: EC2's DryRun of the very request; buys nothing.
+
+        Raises NotAllowed, NotSetUp, NoCapacity (no zone), QuotaReached, Refused.
+        """
+        subnets = await self._open_subnets(order)
+        if not subnets:
+            raise NoCapacity(f"{order.region} has no zone left for {order.instance_type}")
+        request = await self._request(order, await self._spot(order, subnets[0]))
+        request["DryRun"] = True
+        ec2 = self._calls.clients.ec2(order.region)
+        await self._calls.ask(
+            order.region,
+            "RunInstances",
+            f"rehearsing a launch of {order.instance_type}",
+            lambda: would_work(lambda: ec2.run_instances(**request)),
+        )
 
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         """Ask for the end of these; unknown ones are fine, listing confirms.

@@ -17,7 +17,9 @@ from typing import Any
 
 from agent.config import Config, ConfigFault, load
 from agent.config.load import path_of
+from agent.config.model import Offer
 from agent.config.units import show_bytes
+from cloud.model import Identity, LaunchOrder, Region
 from commands.amounts import show_amount, show_span
 from commands.context import Desk, Terms, open_cloud, open_desk, terms_of
 from faults import Fault
@@ -205,8 +207,6 @@ async def _identity(patient: Patient) -> list[Finding]:
 
 
 async def _regions(patient: Patient) -> list[Finding]:
-    from cloud.model import Region
-
     if patient.aws is None:
         return [_skipped("AWS regions", "AWS was not reached")]
     findings = []
@@ -227,8 +227,6 @@ async def _regions(patient: Patient) -> list[Finding]:
 
 
 async def _types(patient: Patient) -> list[Finding]:
-    from cloud.model import Region
-
     if patient.aws is None:
         return [_skipped("capacity", "AWS was not reached")]
     findings = []
@@ -237,14 +235,25 @@ async def _types(patient: Patient) -> list[Finding]:
         try:
             room = await patient.aws.room(region, offer.instance_type)
             ami = await patient.aws.places.ami(region, room.architecture)
+            await patient.aws.rehearse(_rehearsal(patient, offer))
             head = await patient.aws.headroom(region, offer.instance_type)
         except Fault as fault:
             findings.append(Finding(offer.type, "fail", str(fault), "offer another type"))
             continue
-        text = f"room for {head.more} ({head.limited_by}), enclave {room.memory_mib} MiB, {ami.id}"
+        text = (
+            f"may launch, room for {head.more} ({head.limited_by}), {room.memory_mib} MiB, {ami.id}"
+        )
         todo = "" if head.more else "ask AWS for a higher quota, or wait"
         findings.append(Finding(offer.type, "ok" if head.more else "warn", text, todo))
     return findings
+
+
+def _rehearsal(patient: Patient, offer: Offer) -> LaunchOrder:
+    """A launch for job 0, which there is none of; only ever sent with DryRun."""
+    assert patient.desk is not None
+    chain, provider = patient.config.chain, str(patient.desk.provider)
+    identity = Identity(chain.chain_id, chain.registry, provider, job=0, generation=0, attempt=0)
+    return LaunchOrder(identity, Region(offer.region), offer.instance_type, deadline=float("inf"))
 
 
 async def _ipfs(patient: Patient) -> list[Finding]:

@@ -133,20 +133,9 @@ def policy(
 
 def settings_of(config: Config, provider: str = "") -> Settings:
     """What the configuration says about AWS, in the cloud's own words."""
-    from cloud.model import Region
-    from cloud.settings import Owner, Settings
+    from agent.parts import cloud_settings
 
-    return Settings(
-        owner=Owner(config.chain.chain_id, config.chain.registry, provider),
-        regions=tuple(Region(region) for region in config.aws.regions),
-        state_dir=config.state,
-        prefix=config.aws.bucket_prefix,
-        service_ports=tuple(int(port.partition(":")[0]) for port in config.enclave.ports),
-        ami=config.aws.ami,
-        subnets=config.aws.subnets,
-        elastic_ips=config.aws.elastic_ip,
-        root_volume_gib=config.aws.root_volume_bytes >> 30,
-    )
+    return cloud_settings(config, provider)
 
 
 def _do(steps: Sequence[Step], dry_run: bool, as_json: bool) -> None:

@@ -72,6 +72,8 @@ def test_doctor__everything_is_set_up__finds_nothing_that_fails(ready: Operator)
     assert found["stake"]["found"].endswith("enough for 5 more jobs")
     assert found["us-east-1"]["verdict"] == "ok"
     assert found[TYPE]["verdict"] in ("ok", "warn")
+    assert found[TYPE]["found"].startswith("may launch")
+    assert _reservations(ready) == [], "the rehearsal buys nothing"
     (room,) = ready.ask("capacity")
     assert (room["type"], room["stake"]) == (TYPE, 5)
 
@@ -118,6 +120,20 @@ def _look(ready: Operator) -> None:
         assert client.get("/healthz").text == "ok\n"
         assert "oyster_build_info" in client.get("/metrics").text
         assert client.post("/jobs").status_code == 405
+
+
+def _reservations(ready: Operator) -> list[Any]:
+    import boto3
+
+    ec2 = boto3.client(
+        "ec2", region_name="us-east-1", endpoint_url=ready.environ["AWS_ENDPOINT_URL"],
+        aws_access_key_id="x", aws_secret_access_key="x",
+    )  # fmt: skip
+    try:
+        found: list[Any] = ec2.describe_instances()["Reservations"]
+    finally:
+        ec2.close()
+    return found
 
 
 def _exec_line(config: Path) -> list[str]:

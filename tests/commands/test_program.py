@@ -31,7 +31,7 @@ def test_help__cold_start__imports_little() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 420
+    assert int(done.stdout) < 250
 
 
 def test_completion__after_a_few_letters__offers_the_command() -> None:
