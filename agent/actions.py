@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from agent.deadline import Learner, Stage
+from agent.deadline import DEFAULT_LENGTHS, HOST_STAGES, Learner, Stage
 from agent.fleet import Fleet, Record
 from agent.journal import ENDED, Event, Journal, LaunchRecord
 from agent.market.model import JobId
@@ -34,7 +34,7 @@ from agent.plan import (
     Terminate,
     WriteDesired,
 )
-from agent.ports import Attester, Clock, Cloud, Image, Images, Mailbox, Order, Transactor
+from agent.ports import Attester, Call, Clock, Cloud, Image, Images, Mailbox, Order, Transactor
 from agent.snapshot import (
     ImagePhase,
     ImageView,
@@ -72,6 +72,13 @@ class World:
     fleet: Fleet
     learner: Learner
     hook: Hook = lambda when, name: None
+    measured: Callable[[str, float], None] = lambda stage, seconds: None
+    told: Callable[[Event], None] = lambda event: None
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """A stage of a bootstrapping ended well: learn its length, count it."""
+        self.learner.observe(stage, seconds)
+        self.measured(stage.value, seconds)
 
     def say(self, job: JobId, name: str, text: str = "", level: int = 20, **fields: Any) -> None:
         """Log and journal one line of a job's timeline; PCRs are for the journal alone."""
@@ -81,6 +88,7 @@ class World:
         generation = head.generation if head else None
         event = Event(self.clock.now(), name, job, generation, level, text, fields)
         self.journal.event(event)
+        self.told(event)
 
 
 class Outside:
@@ -168,7 +176,7 @@ async def _fetch_image(world: World, action: FetchImage, outside: Outside) -> No
         return
     now = world.clock.now()
     known.image = replace(known.image, phase=ImagePhase.READY, since=now, image=image)
-    world.learner.observe(Stage.IMAGE, now - begun)
+    world.stage(Stage.IMAGE, now - begun)
     pcrs = {str(number): digest for number, digest in image.pcrs.items()}
     seconds = round(now - begun, 3)
     world.say(action.job, "image.ready", cid=image.cid, seconds=seconds, pcrs=pcrs)
@@ -284,8 +292,17 @@ async def _attest(world: World, action: Attest, outside: Outside) -> None:
         record.probe, asked_at=at, passed_at=at, passed_run=action.run_id, failures=0, refused=None
     )
     if first:
-        _learn_boot(world, record)
-        world.say(action.job, "enclave.attested", instance=action.instance.id, run=action.run_id)
+        stages = _stages(record, at)
+        for stage, seconds in stages.items():
+            world.stage(stage, seconds)
+        took = {stage.value: round(seconds, 1) for stage, seconds in stages.items()}
+        world.say(
+            action.job,
+            "enclave.attested",
+            instance=action.instance.id,
+            run=action.run_id,
+            seconds=took,
+        )
 
 
 def _missed(world: World, action: Attest, text: str, *, refused: str | None) -> None:
@@ -301,19 +318,24 @@ def _missed(world: World, action: Attest, text: str, *, refused: str | None) -> 
         world.say(action.job, name, text, level, instance=action.instance.id)
 
 
-def _learn_boot(world: World, record: Record) -> None:
-    """What this host's stages took, by its own clock, for the budget of the next job."""
+def _stages(record: Record, attested_at: float) -> dict[Stage, float]:
+    """What this host's stages took, by EC2's clock and its own; what makes no sense is left out.
+
+    The listing does not say when an instance came to run: launch and boot are shared out as
+    published boots are.
+    """
     phases = record.status.phases if record.status else {}
     booted, running = phases.get("booted"), phases.get("running")
-    if booted is not None and booted > record.instance.launched_at:
-        usual = world.learner.budget.usual(Stage.LAUNCH, Stage.BOOT)
-        share = world.learner.budget.usual(Stage.LAUNCH) / usual
-        seconds = booted - record.instance.launched_at
-        world.learner.observe(Stage.LAUNCH, seconds * share)
-        world.learner.observe(Stage.BOOT, seconds * (1 - share))
-    if booted is not None and running is not None and running > booted:
-        fetching = phases.get("fetching", booted)
-        world.learner.observe(Stage.ENCLAVE, running - max(booted, fetching))
+    found: dict[Stage, float] = {}
+    if booted is None or running is None:
+        return found
+    host = booted - record.instance.launched_at
+    whole = DEFAULT_LENGTHS[Stage.LAUNCH].usual + DEFAULT_LENGTHS[Stage.BOOT].usual
+    for stage in HOST_STAGES:
+        found[stage] = host * DEFAULT_LENGTHS[stage].usual / whole
+    found[Stage.ENCLAVE] = running - max(booted, phases.get("fetching", booted))
+    found[Stage.ATTEST] = attested_at - running
+    return {stage: seconds for stage, seconds in found.items() if seconds >= 0}
 
 
 @effect("transact", ReportStarted, Settle, RequestExit, FinalizeExit)
@@ -340,7 +362,8 @@ async def _transact(
     else:
         now = world.clock.now()
         known.transactions[order.key] = TxView(TxPhase.MINED, now, block=mined.block)
-        world.learner.observe(Stage.REPORT, now - begun)
+        if order.call is Call.REPORT_STARTED:
+            world.stage(Stage.REPORT, now - begun)
         world.say(
             action.job,
             f"tx.{_event_name(order)}",

@@ -93,22 +93,29 @@ class Budget:
         return max(since + 1.5 * usual, min(patient, share, last_moment))
 
 
+LEARNT_LEAST = 0.5  # of the configured length: a lucky streak must not make hasty races
+
+
 @dataclass(slots=True)
 class Learner:
     """Keeps usual lengths current: a quarter of the way to each new observation.
 
-    Only what was seen to succeed is learnt, and never less than the stage's least length; an
-    outlier moves the figure by at most a doubling.
+    Only what was seen to succeed is learnt, never below half of what is configured, and an
+    outlier counts as four times the present length at most.
     """
 
     budget: Budget = field(default_factory=Budget)
     weight: float = 0.25
-    told: Callable[[str, float], None] = lambda stage, seconds: None
+    configured: Budget = field(default_factory=Budget)
+
+    def adopt(self, budget: Budget) -> None:
+        """Start from a configured budget."""
+        self.budget = self.configured = budget
 
     def observe(self, stage: Stage, seconds: float) -> None:
-        self.told(stage.value, seconds)
         length = self.budget.lengths[stage]
-        seen = min(max(seconds, length.least), 4 * length.usual)
+        least = max(length.least, LEARNT_LEAST * self.configured.lengths[stage].usual)
+        seen = min(max(seconds, least), 4 * length.usual)
         usual = length.usual + self.weight * (seen - length.usual)
         lengths = {**self.budget.lengths, stage: Length(usual, length.least)}
         self.budget = replace(self.budget, lengths=lengths)

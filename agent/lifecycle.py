@@ -98,9 +98,17 @@ def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> Non
     _take_all_down(view, now, draft, rules)
     ended = all(host.instance.state is InstanceState.TERMINATED for host in view.hosts)
     if ended and view.observed.listed_at is not None:
-        clean_up(view, draft, draft.stage)
+        clean_up(view, draft, outcome_of(view))
     else:
         draft.look_at(now + rules.ending.look_again_seconds)
+
+
+def outcome_of(view: JobView) -> str:
+    """How it ended for this provider, in one word: the protocol's stop reason, or why not ours."""
+    job = view.head
+    if job is None:
+        return "unknown"
+    return "reassigned" if job.provider != view.account.provider else job.stop_reason.name.lower()
 
 
 def _take_all_down(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -91,6 +91,7 @@ class Agent:
         self.loader = Loader(sources)
         self.agenda = Agenda()
         self.rules = rules
+        world.learner.adopt(rules.lifecycle.bootstrap.budget)
         self.offering = offering
         self.progress = Progress()
         self.held: tuple[Terminate, ...] = ()
@@ -144,6 +145,7 @@ class Agent:
     def reload(self, rules: Rules) -> None:
         """Take new rules; jobs that run are not vetted again."""
         self.rules = rules
+        self.world.learner.adopt(rules.lifecycle.bootstrap.budget)
         self.agenda.wake(self.world.memory.jobs)
 
     async def run(self) -> None:
@@ -234,8 +236,15 @@ class Agent:
             self._chain_is_down(ids, later)
             return
         self.progress.chain_error = ""
-        self.apply([(view, plan(view, self.clock_now, self.rules.lifecycle)) for view in views])
+        rules, now = self._rules_learnt(), self.clock_now
+        self.apply([(view, plan(view, now, rules)) for view in views])
         await self.world.journal.durable()
+
+    def _rules_learnt(self) -> LifecycleRules:
+        """The configured rules, with stages as long as they have been seen to take."""
+        rules = self.rules.lifecycle
+        bootstrap = replace(rules.bootstrap, budget=self.world.learner.budget)
+        return replace(rules, bootstrap=bootstrap)
 
     def _chain_is_down(self, ids: Sequence[JobId], fault: Fault) -> None:
         if self.progress.chain_error != str(fault):
