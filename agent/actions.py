@@ -72,13 +72,6 @@ class World:
     fleet: Fleet
     learner: Learner
     hook: Hook = lambda when, name: None
-    measured: Callable[[str, float], None] = lambda stage, seconds: None
-    told: Callable[[Event], None] = lambda event: None
-
-    def stage(self, stage: Stage, seconds: float) -> None:
-        """A stage of a bootstrapping ended well: learn its length, count it."""
-        self.learner.observe(stage, seconds)
-        self.measured(stage.value, seconds)
 
     def say(self, job: JobId, name: str, text: str = "", level: int = 20, **fields: Any) -> None:
         """Log and journal one line of a job's timeline; PCRs are for the journal alone."""
@@ -88,7 +81,6 @@ class World:
         generation = head.generation if head else None
         event = Event(self.clock.now(), name, job, generation, level, text, fields)
         self.journal.event(event)
-        self.told(event)
 
 
 class Outside:
@@ -176,7 +168,7 @@ async def _fetch_image(world: World, action: FetchImage, outside: Outside) -> No
         return
     now = world.clock.now()
     known.image = replace(known.image, phase=ImagePhase.READY, since=now, image=image)
-    world.stage(Stage.IMAGE, now - begun)
+    world.learner.observe(Stage.IMAGE, now - begun)
     pcrs = {str(number): digest for number, digest in image.pcrs.items()}
     seconds = round(now - begun, 3)
     world.say(action.job, "image.ready", cid=image.cid, seconds=seconds, pcrs=pcrs)
@@ -294,7 +286,7 @@ async def _attest(world: World, action: Attest, outside: Outside) -> None:
     if first:
         stages = _stages(record, at)
         for stage, seconds in stages.items():
-            world.stage(stage, seconds)
+            world.learner.observe(stage, seconds)
         took = {stage.value: round(seconds, 1) for stage, seconds in stages.items()}
         world.say(
             action.job,
@@ -363,7 +355,7 @@ async def _transact(
         now = world.clock.now()
         known.transactions[order.key] = TxView(TxPhase.MINED, now, block=mined.block)
         if order.call is Call.REPORT_STARTED:
-            world.stage(Stage.REPORT, now - begun)
+            world.learner.observe(Stage.REPORT, now - begun)
         world.say(
             action.job,
             f"tx.{_event_name(order)}",

@@ -12,14 +12,12 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import structlog
 
 from agent.clock import SystemClock
 from agent.config import Config, load
-from agent.counting import count
 from agent.notify import Notifier
 from agent.ports import Clock
 from agent.service import Agent, Progress
@@ -78,8 +76,6 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
                 "service.started", provider=str(world.chain.signer.address), **server.addresses
             )
             _on_signals(world, path, notifier)
-            world.agent.world.measured = metrics.stage
-            world.agent.world.told = partial(count, metrics)
             world.agent.on_turn = _turns(notifier, metrics, world.agent)
             books = asyncio.create_task(world.books.follow(), name="books")
             notifier.ready("started")

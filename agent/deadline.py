@@ -107,12 +107,15 @@ class Learner:
     budget: Budget = field(default_factory=Budget)
     weight: float = 0.25
     configured: Budget = field(default_factory=Budget)
+    told: Callable[[str, float], None] = lambda stage, seconds: None
 
     def adopt(self, budget: Budget) -> None:
         """Start from a configured budget."""
         self.budget = self.configured = budget
 
     def observe(self, stage: Stage, seconds: float) -> None:
+        """A stage ended well after `seconds`."""
+        self.told(stage.value, seconds)
         length = self.budget.lengths[stage]
         least = max(length.least, LEARNT_LEAST * self.configured.lengths[stage].usual)
         seen = min(max(seconds, least), 4 * length.usual)
