@@ -2,11 +2,13 @@
 
 An instance installs them, switches itself off when all went well, and becomes an image named
 `<prefix>-host-<architecture>-<time>`, which `aws.ami = "<prefix>-host-*"` finds. The instance ends
-whatever happens. The program comes from the bucket, by digest, with the role of any host.
+whatever happens; should this process be killed before it could see to that, the next bake does.
+The program comes from the bucket, by digest, with the role of any host.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from cloud import layout
 from cloud.aws import Aws
-from cloud.errors import Missing
+from cloud.errors import Missing, NoCapacity, OutcomeUnknown
+from cloud.instances import LOST_REPLY_TRIES
 from cloud.model import InstanceId, Region
+from cloud.places import Subnet
 from cloud.settings import Settings
 from cloud.setup import SETUP_TAG
-from faults import Refused, RetryLater
+from faults import Fault, Refused, RetryLater
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import TagSpecificationTypeDef
@@ -28,6 +32,9 @@ BUILDERS: Mapping[str, str] = {"x86_64": "t3.small", "arm64": "t4g.small"}
 POLL_SECONDS = 5.0
 INSTALL_SECONDS = 900.0  # packages come within two minutes; the rest is for a slow repository
 IMAGE_SECONDS = 1800.0
+# No bake takes longer, so a builder of this age has lost its process.
+LEFTOVER_SECONDS = 3600.0
+END_TRIES = 5  # a pause of POLL_SECONDS apart: a builder that is left behind costs money
 
 # `set -e` and switching off as the last line: an instance that stops has done everything above.
 # Amazon Linux 2023 has the AWS CLI (AL2023 user guide, "Installing the AWS CLI").
@@ -65,6 +72,7 @@ async def bake(
         sha256=sha256,
     )
     oven = _Oven(aws, settings, region, told)
+    await oven.clear()
     builder = await oven.start(recipe.architecture, script)
     try:
         await oven.installed(builder)
@@ -88,10 +96,58 @@ class _Oven:
         self._ec2 = aws.calls.clients.ec2(region)
         self._clock = aws.calls.clock
 
+    async def clear(self) -> None:
+        """End the builders of bakes that were killed."""
+        filters = [
+            {"Name": f"tag:{SETUP_TAG}", "Values": [self._settings.prefix]},
+            {"Name": "instance-state-name", "Values": ["pending", "running", "stopped"]},
+        ]
+        pages = self._ec2.get_paginator("describe_instances")
+        found = await self._aws.calls.ask(
+            self._region,
+            "DescribeInstances",
+            "looking for what earlier bakes left",
+            lambda: [
+                instance
+                for page in pages.paginate(Filters=filters)  # type: ignore[arg-type]  # plain dicts
+                for reservation in page["Reservations"]
+                for instance in reservation["Instances"]
+            ],
+        )
+        before = self._clock.now() - LEFTOVER_SECONDS
+        for left in found:
+            if left["LaunchTime"].timestamp() < before:
+                self._told(f"ending {left['InstanceId']}, which an earlier bake left")
+                await self.end(InstanceId(left["InstanceId"]))
+
     async def start(self, architecture: str, script: str) -> InstanceId:
+        """The builder, in the first zone that has room for one."""
+        refusal: Fault = NoCapacity(f"no zone of {self._region} has room for a builder")
+        for subnet in await self._aws.places.subnets(self._region):
+            try:
+                builder = await self._launched(architecture, script, subnet)
+            except NoCapacity as full:
+                refusal = full
+            else:
+                self._told(f"installing on {builder}")
+                return builder
+        raise refusal
+
+    async def _launched(self, architecture: str, script: str, subnet: Subnet) -> InstanceId:
+        """Launched once: when a reply is lost, the same call again finds the builder."""
         ami = await self._aws.places.ami(self._region, architecture)
-        subnet = (await self._aws.places.subnets(self._region))[0]
         group = await self._aws.places.group(self._region)
+        token = secrets.token_hex(16)
+        for _ in range(LOST_REPLY_TRIES - 1):
+            try:
+                return await self._run(architecture, script, ami.id, subnet, group, token)
+            except OutcomeUnknown:
+                await self._clock.sleep(POLL_SECONDS)
+        return await self._run(architecture, script, ami.id, subnet, group, token)
+
+    async def _run(
+        self, architecture: str, script: str, ami: str, subnet: Subnet, group: str, token: str
+    ) -> InstanceId:
         answer = await self._aws.calls.ask(
             self._region,
             "RunInstances",
@@ -99,7 +155,8 @@ class _Oven:
             lambda: self._ec2.run_instances(
                 MinCount=1,
                 MaxCount=1,
-                ImageId=ami.id,
+                ClientToken=token,
+                ImageId=ami,
                 InstanceType=BUILDERS[architecture],  # type: ignore[arg-type]  # stubs list all types
                 UserData=script,
                 InstanceInitiatedShutdownBehavior="stop",
@@ -116,9 +173,7 @@ class _Oven:
                 TagSpecifications=[self._tags("instance"), self._tags("volume")],
             ),
         )
-        builder = InstanceId(answer["Instances"][0]["InstanceId"])
-        self._told(f"installing on {builder}")
-        return builder
+        return InstanceId(answer["Instances"][0]["InstanceId"])
 
     async def installed(self, builder: InstanceId) -> None:
         """Wait until the builder has switched itself off."""
@@ -133,7 +188,10 @@ class _Oven:
                 )
             except Missing:
                 return False  # launched a moment ago, not visible yet
-            return found["Reservations"][0]["Instances"][0]["State"]["Name"] == "stopped"
+            state = found["Reservations"][0]["Instances"][0]["State"]["Name"]
+            if state in ("shutting-down", "terminated"):
+                raise Refused(f"{builder} was ended while it installed; bake again")
+            return state == "stopped"
 
         if not await self._until(off, INSTALL_SECONDS):
             raise Refused(
@@ -175,20 +233,36 @@ class _Oven:
             raise RetryLater(f"{image} is still not available after {IMAGE_SECONDS:.0f} s")
 
     async def end(self, builder: InstanceId) -> None:
-        await self._aws.terminate(self._region, [builder])
+        """Raises RetryLater when AWS does not take the call, tried again for a while."""
+        for _ in range(END_TRIES - 1):
+            try:
+                return await self._aws.terminate(self._region, [builder])
+            except RetryLater:
+                await self._clock.sleep(POLL_SECONDS)
+        try:
+            await self._aws.terminate(self._region, [builder])
+        except RetryLater as later:
+            raise RetryLater(f"{builder} still runs, end it by hand: {later}") from later
 
     async def _console(self, builder: InstanceId) -> str:
-        answer = await self._aws.calls.ask(
-            self._region,
-            "GetConsoleOutput",
-            f"reading the console of {builder}",
-            lambda: self._ec2.get_console_output(InstanceId=builder),
-        )
-        return answer.get("Output", "nothing yet")[-1000:]
+        """The end of what it printed, on one line, fit for a terminal."""
+        try:
+            answer = await self._aws.calls.ask(
+                self._region,
+                "GetConsoleOutput",
+                f"reading the console of {builder}",
+                lambda: self._ec2.get_console_output(InstanceId=builder),
+            )
+        except Fault as fault:
+            return f"nothing that can be read ({fault})"
+        words = answer.get("Output", "").split()
+        text = " ".join(words)[-1000:] or "nothing yet"
+        return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
     async def _until(self, done: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+        """Ask until it is so; an answer that can't be had now is asked for again."""
         end = self._clock.now() + seconds
-        while not await done():
+        while not await _or_later(done):
             if self._clock.now() >= end:
                 return False
             await self._clock.sleep(POLL_SECONDS)
@@ -203,3 +277,10 @@ class _Oven:
                 {"Key": "Name", "Value": f"{prefix} bake"},
             ],
         }
+
+
+async def _or_later(done: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await done()
+    except RetryLater:
+        return False

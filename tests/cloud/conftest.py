@@ -15,6 +15,7 @@ import moto.ec2.models.amis
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.utilities.utils import load_resource
 
 from cloud.aws import Aws
 from cloud.model import Identity, LaunchOrder, Region
@@ -121,8 +122,20 @@ def _models_read_once() -> Iterator[None]:
     loader = functools.cache(botocore.session.create_loader)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", loader)
-        patch.setattr(moto.ec2.models.amis, "AMIS", [])  # a thousand of another time
+        # Two thousand images made for each region of each test, and few are ever asked for.
+        patch.setattr(moto.ec2.models.amis, "AMIS", [])
+        patch.setattr(moto.ec2.models.amis, "load_resource", _few_images)
         yield
+
+
+def _few_images(name: str) -> list[dict[str, Any]]:
+    return [dict(image) for image in _amazon_linux(name)]  # moto writes into them
+
+
+@functools.cache
+def _amazon_linux(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = load_resource(name)
+    return [image for image in found if image["name"].startswith("al2023-ami-")]
 
 
 @pytest.fixture
@@ -139,14 +152,22 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@functools.cache
+def client(service: str) -> Any:
+    """One client for all tests: making one costs more than what most of them ask of it."""
+    make: Any = boto3.client
+    return make(
+        service, region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing"
+    )
+
+
 @pytest.fixture
 def region(mocked: None) -> None:
     """What setup makes, made by hand so that these tests do not lean on it."""
-    iam = boto3.client("iam", region_name=REGION)
+    iam, ec2 = client("iam"), client("ec2")
     iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
     iam.create_instance_profile(InstanceProfileName="oyster-host")
-    boto3.client("s3", region_name=REGION).create_bucket(Bucket=f"oyster-123456789012-{REGION}")
-    ec2 = boto3.client("ec2", region_name=REGION)
+    client("s3").create_bucket(Bucket=f"oyster-123456789012-{REGION}")
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     ec2.create_security_group(GroupName="oyster-host", Description="hosts", VpcId=vpc)
 
