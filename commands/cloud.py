@@ -92,6 +92,9 @@ def bake(
     if architecture not in BUILDERS:
         raise UsageFault(f"--architecture {architecture}: one of {', '.join(BUILDERS)}")
     loaded = load(config)
+    if region not in loaded.aws.regions:
+        known = ", ".join(loaded.aws.regions)
+        raise UsageFault(f"--region {region}: not among the configured regions ({known})")
     recipe = Recipe(architecture, PACKAGES, build())
     # On Amazon's image, whatever the configuration names: that may be an image baked before.
     settings = replace(settings_of(loaded), ami="al2023")
@@ -131,11 +134,11 @@ def policy(
     typer.echo(json.dumps(document, indent=2))
 
 
-def settings_of(config: Config, provider: str = "") -> Settings:
-    """What the configuration says about AWS, in the cloud's own words."""
+def settings_of(config: Config) -> Settings:
+    """What the agent itself goes by, but for the provider, whose key may not be at hand here."""
     from agent.parts import cloud_settings
 
-    return cloud_settings(config, provider)
+    return cloud_settings(config, provider="")
 
 
 def _do(steps: Sequence[Step], dry_run: bool, as_json: bool) -> None:

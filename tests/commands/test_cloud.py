@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from commands.cloud import app
+from agent.config import load
+from agent.parts import cloud_settings
+from commands.cloud import app, settings_of
+from faults import UsageFault
 
 pytestmark = pytest.mark.unit
 
@@ -62,3 +66,17 @@ def test_teardown__json_without_yes__asks_nothing_and_does_nothing(config: str) 
     assert declined.exit_code != 0
     again = CliRunner().invoke(app, ["setup", "--config", config, "--dry-run"])
     assert "nothing to do" in again.stdout
+
+
+def test_bake__region_not_configured__is_refused_before_any_call(config: str) -> None:
+    words = ["bake", "--region", "eu-west-1; reboot", "--config", config, "--dry-run"]
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, UsageFault)
+    assert "us-east-1" in str(refused.exception)
+
+
+def test_settings__of_commands__are_the_agent_s_own_but_for_the_provider(config: str) -> None:
+    loaded = load(Path(config))
+    assert replace(settings_of(loaded), owner=cloud_settings(loaded, "0xp").owner) == (
+        cloud_settings(loaded, "0xp")
+    )
