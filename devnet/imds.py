@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import hashlib
 import json
 import secrets
 import time
 from collections.abc import Mapping
 
+from cloud.policies import render
 from devnet import moto_state
 from devnet.ec2 import RUNNING, HonestEc2, Record
 
 _CREDENTIAL_SECONDS = 6 * 3600
 _KEY_PREFIX = "ASIADEVNET"
+# What IAM calls a request for an object (Service Authorization Reference, Amazon S3).
+_ACTIONS = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject"}
 
 
 class Imds:
@@ -94,10 +99,25 @@ def _identity(record: Record) -> str:
 
 
 def may(host: tuple[str, str], method: str, path: str) -> bool:
-    """Whether a host's role allows this S3 request; `path` is /bucket/key."""
+    """Whether `cloud/iam/host.json` allows a host this S3 request; `path` is /bucket/key.
+
+    The policy names the buckets of one account; here every bucket is one of those.
+    """
     instance, role_id = host
     key = path.lstrip("/").partition("/")[2]
-    folder = f"hosts/{role_id}:{instance}/"
-    if method in ("GET", "HEAD"):
-        return key.startswith(("images/", "programs/")) or key == folder + "desired.json"
-    return method == "PUT" and key == folder + "status.json"
+    return any(
+        fnmatch.fnmatchcase(key, pattern.replace("${aws:userid}", f"{role_id}:{instance}"))
+        for pattern in allowed_keys(_ACTIONS.get(method, ""))
+    )
+
+
+@functools.cache
+def allowed_keys(action: str) -> frozenset[str]:
+    """The patterns of keys for which the hosts' policy allows an action such as s3:GetObject."""
+    found: set[str] = set()
+    for statement in render("host", account=moto_state.ACCOUNT, prefix="oyster")["Statement"]:
+        resources = statement["Resource"]
+        if statement["Action"] == action:
+            named = [resources] if isinstance(resources, str) else resources
+            found |= {resource.partition("/")[2] for resource in named}
+    return frozenset(found)

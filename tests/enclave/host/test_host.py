@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cloud import policies
+from devnet import imds
 from devnet.guest import place
 from devnet.imds import may
 from enclave.attestation import AttestationRefused, Expected, verify
@@ -280,6 +282,29 @@ def test_instance__terminated__no_process_is_left(fast: Rig) -> None:
     assert len(place.session(session)) >= 5
     fast.end(host)
     until(lambda: place.session(session) == [], lambda: str(place.session(session)))
+
+
+def test_policy__a_host_s_life__asks_for_all_that_is_allowed_and_nothing_else(
+    fast: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[tuple[str, str]] = set()
+
+    def heard(host: tuple[str, str], method: str, path: str) -> bool:
+        key = path.split("/", 2)[2].replace(f"{host[1]}:{host[0]}", "${aws:userid}")
+        folder = key.partition("/")[0]
+        asked.add((method, f"{folder}/*" if folder in ("images", "programs") else key))
+        return may(host, method, path)
+
+    monkeypatch.setattr(imds, "may", heard)
+    host = fast.launch()
+    host.want(fast.desired)
+    host.wait_phase("running")
+    fast.end(host)
+    allowed = {("GET", key) for key in imds.allowed_keys("s3:GetObject")}
+    allowed |= {("PUT", key) for key in imds.allowed_keys("s3:PutObject")}
+    assert asked == allowed
+    statements = policies.render("host", account="1" * 12, prefix="oyster")["Statement"]
+    assert {one["Action"] for one in statements} == {"s3:GetObject", "s3:PutObject"}
 
 
 def test_role__another_hosts_folder__is_denied(fast: Rig, running: Host) -> None:
