@@ -59,6 +59,8 @@ class Machine:
     ends_at: float = NEVER
     hangs_at: float = NEVER  # the host does nothing more; EC2 calls it fine
     enclave_dies_at: float = NEVER  # this run answers no more
+    dies_at: float = NEVER  # whichever run is on then answers no more
+    fails_at: float = NEVER  # the hardware fails: EC2 ends the instance
     never_boots: bool = False
     desired: Desired | None = None
     desired_at: float = NEVER
@@ -123,7 +125,8 @@ class Machine:
 
     def answers(self, now: float) -> bool:
         alive = self.running_at <= now < min(self.hangs_at, self.enclave_dies_at, self.ends_at)
-        return alive and self.desired is not None
+        died = self.running_at <= self.dies_at <= now
+        return alive and not died and self.desired is not None
 
 
 @dataclass

@@ -24,6 +24,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 import contracts
+from devnet.simulation.protocol import Event
 
 TX_GAS = 21_000
 REFUND_QUOTIENT = 5
@@ -40,14 +41,6 @@ class Reverted(Exception):
 
 class OutOfGas(Exception):
     """The call ended without a revert: it ran out of gas or hit an invalid instruction."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One log: its name and its arguments in the order of the ABI."""
-
-    name: str
-    args: tuple[Any, ...]
 
 
 def account(number: int) -> str:

@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 
 import contracts
-from tests.contracts.evm import Contract, Event, Evm, Reverted, account
-from tests.contracts.model import DEAD, Model, Refusal, Terms
+from devnet.simulation.protocol import DEAD, Event, Model, Refusal, Terms
+from tests.contracts.evm import Contract, Evm, Reverted, account
 
 T0 = 1_800_000_000
 TERMS = Terms(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.evm import Event
+from devnet.simulation.protocol import Event
 from tests.contracts.market import (
     ENDPOINT,
     MONEY,

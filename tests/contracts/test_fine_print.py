@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.evm import Event
+from devnet.simulation.protocol import DEAD, MAX_PRICE, Event, Terms
 from tests.contracts.market import (
     AUDITORS,
     ENDPOINT,
@@ -19,7 +19,6 @@ from tests.contracts.market import (
     USERS,
     Market,
 )
-from tests.contracts.model import DEAD, MAX_PRICE, Terms
 
 pytestmark = pytest.mark.integration
 

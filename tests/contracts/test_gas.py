@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bench import gas
-from tests.contracts.evm import Event, account
+from devnet.simulation.protocol import MAX_ASSIGNMENTS, Event, Terms
+from tests.contracts.evm import account
 from tests.contracts.market import AUDITORS, TYPE, UNIT, URL, USERS, Market
-from tests.contracts.model import MAX_ASSIGNMENTS, Terms
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.evm import Event
+from devnet.simulation.protocol import MAX_PRICE, Event
 from tests.contracts.market import (
     PROVIDERS,
     TYPE,
@@ -13,7 +13,6 @@ from tests.contracts.market import (
     USERS,
     Market,
 )
-from tests.contracts.model import MAX_PRICE
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from devnet.simulation.protocol import MAX_PRICE, Job, Terms
 from tests.contracts.market import AUDITORS, ENDPOINT, PROVIDERS, UNIT, URL, USERS, Twin
-from tests.contracts.model import MAX_PRICE, Job, Terms
 
 pytestmark = pytest.mark.integration
 

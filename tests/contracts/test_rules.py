@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.evm import Event
+from devnet.simulation.protocol import DEAD, Event
 from tests.contracts.market import (
     AUDITORS,
     ENDPOINT,
@@ -17,7 +17,6 @@ from tests.contracts.market import (
     USERS,
     Market,
 )
-from tests.contracts.model import DEAD
 
 pytestmark = pytest.mark.integration
 

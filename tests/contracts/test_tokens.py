@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import contracts
+from devnet.simulation.protocol import Terms
 from tests.contracts.evm import Contract, Evm, Interface, Reverted, account
 from tests.contracts.market import AUDITORS, ENDPOINT, PROVIDERS, T0, TERMS, TYPE, UNIT, URL, USERS
-from tests.contracts.model import Terms
 
 pytestmark = pytest.mark.integration
 

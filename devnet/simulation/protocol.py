@@ -1,7 +1,8 @@
 """The protocol as plain Python: what the contract must do, written from the protocol's text.
 
 Nothing here is shared with the contract but the reasons of its reverts. Lists are sorted when
-they are needed and times are compared as they are told; there is no cleverness to test.
+they are needed and times are compared as they are told; there is no cleverness to test. The
+contract's own tests hold this model against the EVM; the simulator's chain is made of it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from tests.contracts.evm import Event
 
 SCALE = 10**12
 MAX_PRICE = 2**128 - 1
@@ -33,6 +32,14 @@ class Refusal(Exception):
 def require(condition: bool, reason: str) -> None:
     if not condition:
         raise Refusal(reason)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One log: its name and its arguments in the order of the ABI."""
+
+    name: str
+    args: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,9 @@ class Job:
     settled_until: int = 0
     endpoint: str = ""
     paid: int = 0
-    slashed: set[str] = field(default_factory=set)
-    voters: set[str] = field(default_factory=set)
+    slashed: frozenset[str] = frozenset()
+    voters: frozenset[str] = frozenset()
+    id: int = 0
 
     @property
     def status(self) -> int:
@@ -89,7 +97,7 @@ class Job:
 
 @dataclass
 class State:
-    """Everything that a revert takes back."""
+    """Everything that a revert takes back. A call works on a copy: any state can be kept."""
 
     pond: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     money: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -98,6 +106,13 @@ class State:
     listings: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     turns: int = 0
+
+    def copy(self) -> State:
+        """Jobs are shared: whoever changes one replaces it (`Model._known`)."""
+        return State(
+            self.pond.copy(), self.money.copy(), self.total.copy(), self.locked.copy(),
+            self.listings.copy(), self.jobs.copy(), self.turns,
+        )  # fmt: skip
 
 
 class Model:
@@ -114,7 +129,8 @@ class Model:
 
     def call(self, sender: str, function: str, *args: Any) -> list[Event]:
         """The events of one transaction. Raises Refusal, changing nothing then."""
-        before = copy.deepcopy(self.state)
+        before = self.state
+        self.state = before.copy()
         self.events = []
         try:
             getattr(self, f"do_{function}")(sender, *args)
@@ -192,11 +208,10 @@ class Model:
         _check_text(instance_type, "instanceType", 64)
         _check_text(enclave_url, "enclaveUrl", 512)
         require(deposit > 0, "deposit is 0")
-        job = Job(sender, instance_type, max_price, enclave_url, deposit)
+        number = len(self.state.jobs) + 1
+        job = Job(sender, instance_type, max_price, enclave_url, deposit, id=number)
         self.state.jobs.append(job)
-        self._emit(
-            "JobRequested", self._id(job), sender, instance_type, max_price, enclave_url, deposit
-        )
+        self._emit("JobRequested", job.id, sender, instance_type, max_price, enclave_url, deposit)
         require(self._assign(job), "no provider")
         self._move(self.state.money, sender, self.HOLDER, deposit)
 
@@ -253,7 +268,7 @@ class Model:
         window = self.terms.job_startup if job.started_at else self.terms.job_bootstrapping
         require(self.now >= job.assigned_at + window, "too early to report")
         require(sender not in job.voters, "already reported")
-        job.voters.add(sender)
+        job.voters |= {sender}
         self._emit("FaultReported", job_id, sender, generation)
         if len(job.voters) >= self.terms.quorum:
             self._slash(job)
@@ -263,8 +278,8 @@ class Model:
         self.state.total[job.provider] -= lost
         self.state.locked[job.provider] -= lost
         self._move(self.state.pond, self.HOLDER, DEAD, lost)
-        self._emit("JobSlashed", self._id(job), job.provider, lost)
-        job.slashed.add(job.provider)
+        self._emit("JobSlashed", job.id, job.provider, lost)
+        job.slashed |= {job.provider}
         if len(job.slashed) == MAX_ASSIGNMENTS or not self._assign(job):
             self._end(job, self.now, NO_PROVIDER)
 
@@ -272,7 +287,8 @@ class Model:
 
     def _known(self, job_id: int) -> Job:
         require(1 <= job_id <= len(self.state.jobs), "no such job")
-        return self.state.jobs[job_id - 1]
+        job = self.state.jobs[job_id - 1] = copy.copy(self.state.jobs[job_id - 1])
+        return job
 
     def _active(self, job_id: int) -> Job:
         job = self._known(job_id)
@@ -311,7 +327,7 @@ class Model:
             job.paid += amount
             job.escrow -= amount
             self._move(self.state.money, self.HOLDER, job.provider, amount)
-            self._emit("JobSettled", self._id(job), job.provider, amount)
+            self._emit("JobSettled", job.id, job.provider, amount)
 
     def _stop(self, job: Job, second: int, reason: int) -> None:
         self.state.locked[job.provider] -= self.terms.stake_per_job
@@ -321,7 +337,7 @@ class Model:
         self._move(self.state.money, self.HOLDER, job.user, job.escrow)
         job.escrow = 0
         job.stopped_at, job.stop_reason = second, reason
-        self._emit("JobStopped", self._id(job), job.provider, reason)
+        self._emit("JobStopped", job.id, job.provider, reason)
 
     def _assign(self, job: Job) -> bool:
         won = self._winner(job)
@@ -333,19 +349,14 @@ class Model:
         job.assigned_at = self.now
         job.started_at = job.settled_until = job.exit_requested_at = job.paid = 0
         job.endpoint = ""
-        job.voters = set()
-        self._emit("JobAssigned", self._id(job), job.provider, job.generation, job.price, self.now)
+        job.voters = frozenset()
+        self._emit("JobAssigned", job.id, job.provider, job.generation, job.price, self.now)
         return True
 
     def active_jobs(self, provider: str) -> set[int]:
         return {
-            self._id(job)
-            for job in self.state.jobs
-            if job.provider == provider and not job.stop_reason
+            job.id for job in self.state.jobs if job.provider == provider and not job.stop_reason
         }
-
-    def _id(self, job: Job) -> int:
-        return next(i for i, each in enumerate(self.state.jobs, 1) if each is job)
 
     def _emit(self, name: str, *args: Any) -> None:
         self.events.append(Event(name, args))

@@ -1,0 +1,350 @@
+"""A chain with the market of protocol.md on it: blocks, forks, a pool, endpoints with opinions.
+
+Every block keeps the state it ends in, so a reorganisation takes blocks off, shuffles what was in
+them and runs it again: job ids and seconds come out differently, as on a real chain. Implements
+`Market`, `Wakes` and `Transactor` for one agent; its `Witness` is beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.market import model as values
+from agent.market.model import Address, BlockNumber, BlockRef, JobId, Params, Price, Wei
+from agent.ports import Blocks, Call, Clock, Mined, Order
+from devnet.simulation.faults import Weather
+from devnet.simulation.market import US
+from devnet.simulation.protocol import Event, Job, Model, Refusal, State
+from faults import MustStop, Refused, RetryLater
+
+
+@dataclass(eq=False, slots=True)
+class Tx:
+    """One transaction: in the pool, or in a block. `key` is the agent's, None for other people."""
+
+    sender: str
+    function: str
+    args: tuple[Any, ...]
+    key: str | None = None
+    block: int | None = None
+    reverted: str = ""
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`state` is what the block ends in; `logs` pair events with the transaction's sender."""
+
+    ref: BlockRef
+    state: State
+    txs: tuple[Tx, ...] = ()
+    logs: tuple[Event, ...] = ()
+
+
+@dataclass(slots=True)
+class Views:
+    """What the agent's own endpoint gets wrong just now."""
+
+    lag: int = 0
+    empty: bool = False
+    lies: int = 0  # a number that says about which jobs; 0: it is honest
+    deaf: bool = False
+    echo: bool = False
+
+
+@dataclass
+class SimChain:
+    """`depth` blocks under the head are final: no fork is deeper than that."""
+
+    clock: Clock
+    weather: Weather
+    model: Model
+    block_seconds: float = 12.0
+    depth: int = 5
+    pool: list[Tx] = field(default_factory=list)
+    views: Views = field(default_factory=Views)
+    frozen: bool = False
+    disk_full: bool = False
+    on_block: Callable[[Block], None] = lambda block: None
+    on_undone: Callable[[Block], None] = lambda block: None
+    on_sent: Callable[[Tx, Order], None] = lambda tx, order: None
+
+    def __post_init__(self) -> None:
+        self._forks = 0
+        self._heads = asyncio.Event()
+        self._touched: set[JobId] = set()
+        self._known: dict[int, tuple[Job, values.Job]] = {}
+        self.log: dict[str, Tx] = {}
+        self.blocks_: list[Block] = [Block(self._ref(0, int(self.clock.now())), self.model.state)]
+
+    # Blocks.
+
+    async def mine_for_ever(self) -> None:
+        while True:
+            await self.clock.sleep(self.block_seconds)
+            if not self.frozen:
+                self.mine()
+
+    @property
+    def head(self) -> Block:
+        return self.blocks_[-1]
+
+    @property
+    def final(self) -> Block:
+        return self.blocks_[max(0, len(self.blocks_) - 1 - self.depth)]
+
+    def _ref(self, number: int, at: int) -> BlockRef:
+        self._forks += 1
+        return BlockRef(BlockNumber(number), f"0x{self._forks:064x}", at)
+
+    def mine(self, at: int | None = None) -> None:
+        """One block of all that waits, at second `at` (now)."""
+        pool, self.pool = self.pool, []
+        self._append(pool, int(self.clock.now()) if at is None else at)
+
+    def _append(self, txs: Sequence[Tx], at: int) -> None:
+        ref = self._ref(len(self.blocks_), max(at, self.head.ref.timestamp + 1))
+        self.model.now, logs = ref.timestamp, list[Event]()
+        for tx in txs:
+            tx.block, tx.reverted = ref.number, ""
+            try:
+                logs += self.model.call(tx.sender, tx.function, *tx.args)
+            except Refusal as refusal:
+                tx.reverted = str(refusal)
+        block = Block(ref, self.model.state, tuple(txs), tuple(logs))
+        self.blocks_.append(block)
+        self._touch(block)
+        self.on_block(block)
+        self._heads.set()
+        for tx in txs:
+            tx.done.set()
+
+    def _touch(self, block: Block) -> None:
+        self._touched.update(JobId(e.args[0]) for e in block.logs if e.name.startswith(JOB_EVENTS))
+
+    def reorganise(self, depth: int, rng: random.Random) -> None:
+        """The last `depth` blocks never were; a longer fork has most of their transactions."""
+        depth = min(depth, self.depth - 1, len(self.blocks_) - 1)
+        if depth < 1:
+            return
+        gone, self.blocks_ = self.blocks_[-depth:], self.blocks_[:-depth]
+        self.model.state = self.head.state
+        for block in gone:
+            self._touch(block)
+            self.on_undone(block)
+        txs = self._survivors(gone, rng)
+        for block in gone:
+            share = len(txs) if block is gone[-1] else rng.randint(0, len(txs))
+            now, txs = txs[:share], txs[share:]
+            self._append(now, block.ref.timestamp)
+        self.mine()
+
+    def _survivors(self, gone: Sequence[Block], rng: random.Random) -> list[Tx]:
+        txs = [tx for block in gone for tx in block.txs]
+        for tx in txs:
+            tx.block, tx.done = None, asyncio.Event()
+        if rng.random() < 0.5:
+            rng.shuffle(txs)
+        return [tx for tx in txs if tx.key is not None or rng.random() < 0.95]
+
+    # People: in the next block.
+
+    def submit(self, sender: str, function: str, *args: Any) -> None:
+        self.pool.append(Tx(sender, function, args))
+
+    # What the agent reads.
+
+    def _seen(self) -> list[Block]:
+        lag = min(self.views.lag, len(self.blocks_) - 1)
+        return self.blocks_[: len(self.blocks_) - lag] if lag else self.blocks_
+
+    async def blocks(self) -> Blocks:
+        await self.weather.before("chain.read")
+        seen = self._seen()
+        return Blocks(seen[-1].ref, seen[max(0, len(seen) - 1 - self.depth)].ref)
+
+    def at(self, ref: BlockRef) -> Block:
+        """Raises RetryLater: no endpoint knows this block (any more)."""
+        if ref.number >= len(self.blocks_) or self.blocks_[ref.number].ref != ref:
+            raise RetryLater(f"block {ref} is unknown")
+        return self.blocks_[ref.number]
+
+    async def params(self, at: BlockRef) -> Params:
+        await self.weather.before("chain.read")
+        terms = self.model.terms
+        return Params(
+            Wei(terms.stake_per_job), terms.job_bootstrapping, terms.job_startup,
+            terms.job_exit_cool_down, terms.quorum,
+        )  # fmt: skip
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, values.Job]:
+        await self.weather.before("chain.read")
+        honest = self.values(self.at(at).state, ids)
+        if self.views.empty:
+            return {}
+        return self._lied(honest) if self.views.lies else honest
+
+    def _lied(self, honest: Mapping[JobId, values.Job]) -> Mapping[JobId, values.Job]:
+        """Some jobs are left out, some are said to be over."""
+        found: dict[JobId, values.Job] = {}
+        for job, value in honest.items():
+            what = hash((job, self.views.lies)) % 5
+            if what == 0:
+                continue
+            found[job] = stopped(value) if what == 1 else value
+        return found
+
+    def values(self, state: State, ids: Sequence[JobId]) -> dict[JobId, values.Job]:
+        """The jobs of a state as the ABI has them; unknown ids are left out."""
+        jobs = state.jobs
+        return {job: self.value(jobs[job - 1]) for job in ids if 1 <= job <= len(jobs)}
+
+    def value(self, job: Job) -> values.Job:
+        """One job as the agent's types have it; made once for each state of it."""
+        known = self._known.get(id(job))
+        if known is None:
+            known = self._known[id(job)] = (job, as_value(job))
+        return known[1]
+
+    async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
+        await self.weather.before("chain.read")
+        state = self.at(at).state
+        if self.views.empty:
+            return []
+        return [JobId(j.id) for j in state.jobs if j.provider == US and not j.stop_reason]
+
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        await self.weather.before("chain.read")
+        found = self.at(at).state.listings.get((instance_type, US))
+        return Price(found[0]) if found else None
+
+    async def unlocked_stake(self, at: BlockRef) -> int:
+        await self.weather.before("chain.read")
+        state = self.at(at).state
+        return state.total[US] - state.locked[US]
+
+    async def wait(self) -> Sequence[JobId]:
+        await self._heads.wait()
+        self._heads.clear()
+        touched, self._touched = self._touched, set()
+        await self.weather.before("chain.events")
+        if self.views.deaf:
+            return []
+        return sorted(touched) * (3 if self.views.echo else 1)
+
+    # What the agent sends.
+
+    async def carry_out(self, order: Order) -> Mined:
+        """As `agent.chain.transactions` does: simulated, recorded, sent, followed into a block."""
+        await self.weather.before("chain.send")
+        tx = self.log.get(order.key)
+        if tx is None:
+            tx = self._new(order)
+        while tx.block is None:
+            await tx.done.wait()
+        await self.weather.after("chain.send")
+        if tx.reverted:
+            raise Refused(f"{tx.function} reverts: {tx.reverted}")
+        return Mined(f"0x{order.key}", tx.block or 0, 1)
+
+    def _new(self, order: Order) -> Tx:
+        function, args = call_of(order)
+        self._simulate(function, args)
+        if self.disk_full:
+            raise MustStop(f"transaction {order.key} can't be recorded: disk full")
+        known = (tx for tx in self.pool if tx.sender == US)
+        same = [tx for tx in known if (tx.function, tx.args) == (function, args) and not tx.key]
+        tx = same[0] if same else Tx(US, function, args, order.key)
+        tx.key = order.key
+        self.log[order.key] = tx
+        if not same:
+            self.pool.append(tx)
+            self.on_sent(tx, order)
+        return tx
+
+    def _simulate(self, function: str, args: tuple[Any, ...]) -> None:
+        """eth_call on the newest block that the endpoint knows."""
+        before, now = self.model.state, self.model.now
+        seen = self._seen()[-1]
+        self.model.state, self.model.now = seen.state, max(int(self.clock.now()), now)
+        try:
+            self.model.call(US, function, *args)
+        except Refusal as refusal:
+            raise Refused(f"{function} would revert: {refusal}") from None
+        finally:
+            self.model.state, self.model.now = before, now
+
+    def lose_log(self) -> None:
+        """The journal's file is gone: what waits in the pool is the node's knowledge alone."""
+        self.log.clear()
+        for tx in self.pool:
+            tx.key = None
+
+    def restart(self) -> None:
+        """A new process begins at the head and has heard of nothing before."""
+        self._touched = set()
+
+
+JOB_EVENTS = ("Job", "Funds", "Exit")
+_REASONS = {reason.value: reason for reason in values.StopReason}
+
+
+def as_value(job: Job) -> values.Job:
+    """The model's job in the agent's types."""
+    return values.Job(
+        id=JobId(job.id),
+        user=Address(job.user),
+        provider=Address(job.provider),
+        instance_type=job.instance_type,
+        max_price=Price(job.max_price),
+        price=Price(job.price),
+        enclave_url=job.enclave_url,
+        generation=job.generation,
+        status=values.JobStatus(job.status),
+        stop_reason=_REASONS[job.stop_reason],
+        assigned_at=job.assigned_at,
+        started_at=job.started_at,
+        exit_requested_at=job.exit_requested_at,
+        stopped_at=job.stopped_at,
+        escrow=Wei(job.escrow),
+        settled_until=job.settled_until,
+        endpoint=job.endpoint,
+    )
+
+
+def stopped(job: values.Job) -> values.Job:
+    """A lie: its user stopped it, just now."""
+    from dataclasses import replace
+
+    status, reason = values.JobStatus.STOPPED, values.StopReason.USER_REQUEST
+    at = max(job.assigned_at, job.settled_until)
+    return replace(job, status=status, stop_reason=reason, stopped_at=at, escrow=Wei(0))
+
+
+def call_of(order: Order) -> tuple[str, tuple[Any, ...]]:
+    """The contract's function and its arguments."""
+    match order.call:
+        case Call.REPORT_STARTED:
+            return order.call.value, (order.job, order.endpoint)
+        case Call.REGISTER:
+            return order.call.value, (order.instance_type, order.price.raw if order.price else 0)
+        case Call.DEREGISTER:
+            return order.call.value, (order.instance_type,)
+        case _:
+            return order.call.value, (order.job,)
+
+
+@dataclass
+class SimSecondEndpoint:
+    """`Witness`: honest, sometimes silent."""
+
+    chain: SimChain
+    weather: Weather
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, values.Job]:
+        await self.weather.before("witness.read")
+        return self.chain.values(self.chain.at(at).state, ids)

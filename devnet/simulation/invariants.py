@@ -1,0 +1,329 @@
+"""What must hold whatever goes wrong, checked after every event of a run.
+
+Each check looks at the truth of the models, never at what the agent believes. The time that a
+fault takes away is read from the plan; what is left is the agent's to use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent.ports import Call, Image, Order
+from devnet.simulation.chain import Block, SimChain, Tx
+from devnet.simulation.cloud import NEVER, Machine
+from devnet.simulation.loop import START
+from devnet.simulation.market import OTHER, US
+from devnet.simulation.people import AUDITORS, sha_of
+from devnet.simulation.protocol import SCALE, Job
+from devnet.simulation.stormcloud import StormCloud
+from devnet.simulation.trouble import Plan, covered
+
+# Invariants, by the names that runs print.
+ONE = "at most one instance an attempt, beyond a declared race"
+STRANGER = "no instance for a job that is not ours, after finality and grace"
+UNPROVEN = "no reportStarted without a matching attestation"
+EARLY = "no termination before finality"
+TWICE = "no identical transaction twice"
+MISSED = "what could be started in time is started in time"
+DROPPED = "what is started is kept answering"
+LEFT = "at the end nothing is left"
+MONEY = "money is exact"
+BROKEN = "the agent runs"
+NAMES = (ONE, STRANGER, UNPROVEN, EARLY, TWICE, MISSED, DROPPED, LEFT, MONEY, BROKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Which invariant, when (second of the run), and what was seen."""
+
+    at: float
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.at:8.1f} s  {self.name}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowances:
+    """Seconds that the agent may take, beyond what the world takes.
+
+    `react`: from a fact to the act on it, all stages of a start together; `spare`: to notice that
+    a machine does not come up and have another; `grace`: from final to terminated.
+    """
+
+    react: float = 30.0
+    spare: float = 170.0
+    grace: float = 150.0
+
+
+@dataclass
+class Invariants:
+    """Hears of every event; `found` are the violations so far, `judged` counts the decided."""
+
+    chain: SimChain
+    cloud: StormCloud
+    plan: Plan
+    served: Callable[[Job], bool]
+    image_seconds: float
+    allow: Allowances = field(default_factory=Allowances)
+    found: list[Violation] = field(default_factory=list)
+    judged: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._proven: dict[str, set[str]] = {}  # instance -> digests it proved
+        self._races: set[tuple[int, int, int]] = set()
+        self._sent: dict[tuple[object, ...], Tx] = {}
+        self._strange: dict[str, float] = {}
+        self._told: set[tuple[str, object]] = set()
+        self._starts: dict[tuple[int, int], Job] = {}
+        self._supply = self._total_supply()
+
+    @property
+    def now(self) -> float:
+        return self.chain.clock.now() - START
+
+    def violated(self, name: str, text: str, once: object = None) -> None:
+        """Say it; with `once`, only the first time for that thing."""
+        if once is not None and (name, once) in self._told:
+            return
+        self._told.add((name, once))
+        self.found.append(Violation(self.now, name, text))
+
+    # Events of the cloud.
+
+    def declared(self, job: int, generation: int, attempt: int, *, race: bool) -> None:
+        """The agent said, before the call, whether this launch races another instance."""
+        if race:
+            self._races.add((job, generation, attempt))
+
+    def launched(self, machine: Machine) -> None:
+        identity = machine.order.identity
+        who = (identity.job, identity.generation, identity.attempt)
+        others = [
+            one
+            for one in self.cloud.of_job(identity.job)
+            if one is not machine
+            and one.ends_at == NEVER
+            and one.order.identity.generation == identity.generation
+        ]
+        if any(one.order.identity.attempt == identity.attempt for one in others):
+            self.violated(ONE, f"job {who[0]} has two of attempt {who[2]}")
+        elif len(others) > 1:
+            self.violated(ONE, f"job {who[0]} has {len(others) + 1} instances")
+        elif others and who not in self._races:
+            self.violated(ONE, f"job {who[0]} has a second instance that is no declared race")
+
+    def attested(self, machine: Machine, image: Image) -> None:
+        self._proven.setdefault(machine.id, set()).add(image.sha256)
+
+    def ending(self, machine: Machine) -> None:
+        """The agent terminates a live machine: somebody must have made that right."""
+        if not self._may_end(machine):
+            who = machine.order.identity
+            text = f"{machine.id[-4:]} of job {who.job}, generation {who.generation}, still serves"
+            self.violated(EARLY, text)
+
+    def _may_end(self, machine: Machine) -> bool:
+        now = self.chain.clock.now()
+        if self._needless(machine, self.chain.final) or self._spare(machine):
+            return True
+        job = self._job(machine, self.chain.head)
+        if job is None:
+            return False
+        given_up = not job.started_at and not self.served(job)
+        wrong = machine.order.instance_type != job.instance_type.partition("/")[2]
+        begun = now >= machine.running_at or now - machine.launched_at > self.allow.spare
+        dead = begun and not self.cloud.serves(machine, sha_of(job.enclave_url), now)
+        return given_up or wrong or dead
+
+    def needless(self, machine: Machine) -> bool:
+        """What the finalized block, looked up by a person, says."""
+        return self._needless(machine, self.chain.final)
+
+    def _spare(self, machine: Machine) -> bool:
+        """Another machine of the same assignment has proven itself and lives."""
+        who = machine.order.identity
+        return any(
+            one is not machine
+            and one.ends_at == NEVER
+            and one.order.identity.generation == who.generation
+            and one.id in self._proven
+            for one in self.cloud.of_job(who.job)
+        )
+
+    def _needless(self, machine: Machine, block: Block) -> bool:
+        """Whether, as of this block, the machine serves nothing that is this provider's."""
+        who, job = machine.order.identity, self._job(machine, block)
+        if job is None:
+            return block.ref.timestamp >= machine.launched_at
+        if job.provider != US or job.stop_reason or job.generation != who.generation:
+            return job.generation >= who.generation or block.ref.timestamp >= machine.launched_at
+        over = any(block.ref.timestamp >= second for second, _ in self.chain.model.ends(job))
+        deadline = job.assigned_at + self.chain.model.terms.job_bootstrapping
+        return over or (not job.started_at and block.ref.timestamp >= deadline)
+
+    def _job(self, machine: Machine, block: Block) -> Job | None:
+        number, jobs = machine.order.identity.job, block.state.jobs
+        return jobs[number - 1] if number <= len(jobs) else None
+
+    # Events of the chain.
+
+    def sent(self, tx: Tx, order: Order) -> None:
+        if order.call is Call.REPORT_STARTED and order.job is not None:
+            self._check_report(order)
+        head = self.chain.head.state.jobs
+        job = head[order.job - 1] if order.job and order.job <= len(head) else None
+        generation = job.generation if job else 0
+        moment = job.settled_until if job and order.call is Call.SETTLE else 0
+        what = (order.call, order.job, generation, moment, order.instance_type, order.price)
+        before = self._sent.get(what)
+        if order.job is not None and before is not None and not before.reverted and _stands(before):
+            self.violated(TWICE, f"{order.call} of job {order.job} is sent again")
+        self._sent[what] = tx
+
+    def _check_report(self, order: Order) -> None:
+        machine = self.cloud.by_ip.get((order.endpoint or "").partition(":")[0])
+        jobs = self.chain.head.state.jobs
+        job = jobs[order.job - 1] if order.job and order.job <= len(jobs) else None
+        if machine is None or machine.order.identity.job != order.job:
+            self.violated(UNPROVEN, f"job {order.job} is reported at {order.endpoint}: not its own")
+        elif not self._proven.get(machine.id):
+            self.violated(UNPROVEN, f"job {order.job} is reported, its enclave was never asked")
+        elif job is not None and sha_of(job.enclave_url) not in self._proven[machine.id]:
+            self.violated(UNPROVEN, f"job {order.job} is reported with another image's enclave")
+
+    def journal_lost(self) -> None:
+        """What was sent is forgotten with the file: the same may be sent again."""
+        self._sent.clear()
+
+    def block(self, block: Block) -> None:
+        """After each block: who is a stranger now, whose deadline passed, is the money exact."""
+        self._note_starts(block)
+        self._look_for_strangers()
+        self._check_money()
+
+    def _note_starts(self, block: Block) -> None:
+        for job in block.state.jobs:
+            if job.provider == US and not job.stop_reason:
+                self._starts[job.id, job.generation] = job
+
+    def _look_for_strangers(self) -> None:
+        final = self.chain.final
+        quiet = self.plan.quiet_since(self.now)
+        for machine in self.cloud.live_machines():
+            if not self._needless(machine, final):
+                self._strange.pop(machine.id, None)
+                continue
+            since = max(self._strange.setdefault(machine.id, self.now), quiet)
+            if self.now - since > self.allow.grace:
+                text = f"{machine.id[-4:]} of job {machine.order.identity.job}: {since:.0f} s"
+                self.violated(STRANGER, text, machine.id)
+
+    def _total_supply(self) -> tuple[int, int]:
+        state = self.chain.model.state
+        return sum(state.pond.values()), sum(state.money.values())
+
+    def _check_money(self) -> None:
+        state, holder = self.chain.model.state, self.chain.model.HOLDER
+        if sum(job.escrow for job in state.jobs) != state.money[holder]:
+            self.violated(MONEY, "escrows are not what the contract holds", "escrow")
+        if sum(state.total.values()) != state.pond[holder]:
+            self.violated(MONEY, "stakes are not what the contract holds", "stake")
+        if self._total_supply() != self._supply:
+            self.violated(MONEY, "tokens came from nowhere or went there", "supply")
+
+    def reported(self, job: Job, since: float) -> None:
+        """Auditors report a job of ours: was that the plan's fault or the agent's?"""
+        if job.provider != US or not job.started_at:
+            return
+        lost, _ = covered(self.plan.start_spans(), since - START, self.now)
+        deaths = sum(
+            self.plan.fate(job.id, job.generation, attempt).bad_start for attempt in (1, 2, 3)
+        )
+        if lost == 0 and deaths < 2:
+            text = f"job {job.id} answered nobody since {since - START:.0f} s"
+            self.violated(DROPPED, text, (job.id, job.generation))
+
+    # The end.
+
+    def finish(self, *, remembered: int) -> None:
+        """Nothing may be left: not in the cloud, not on the chain, not in the agent's memory."""
+        self._check_starts()
+        self._check_earnings()
+        live = self.cloud.live_machines()
+        left = {
+            "instances": len(live),
+            "mailboxes": len(self.cloud.mail),
+            "staged images": len(self.cloud.bucket),
+            "jobs in memory": remembered,
+            "jobs of ours on the chain": self._active(),
+        }
+        for what, count in left.items():
+            if count:
+                self.violated(LEFT, f"{count} {what}")
+
+    def _active(self) -> int:
+        jobs = self.chain.head.state.jobs
+        return sum(job.provider == US and not job.stop_reason for job in jobs)
+
+    def _check_starts(self) -> None:
+        """Every assignment that reached its slash point: started, or beyond what was possible."""
+        final: dict[int, Job] = {job.id: job for job in self.chain.head.state.jobs}
+        for (number, generation), job in self._starts.items():
+            if job.started_at:
+                self.judged["started"] += 1
+            elif number not in final or not self._reached_deadline(job, final[number]):
+                self.judged["ended before"] += 1
+            elif not self.served(job):
+                self.judged["not to be served"] += 1
+            elif self._feasible(job):
+                end = job.assigned_at - START + self.chain.model.terms.job_bootstrapping
+                text = f"job {number}, generation {generation}, by {end:.0f} s"
+                self.violated(MISSED, text)
+            else:
+                self.judged["out of reach"] += 1
+
+    def _reached_deadline(self, job: Job, last: Job) -> bool:
+        """Whether it was ours, unstarted and active until the slash point, on the last fork."""
+        deadline = job.assigned_at + self.chain.model.terms.job_bootstrapping
+        if last.generation == job.generation:
+            same = last.assigned_at == job.assigned_at and last.provider == US
+            return same and not (last.stop_reason and last.stopped_at < deadline)
+        return last.generation > job.generation and US in last.slashed
+
+    def _feasible(self, job: Job) -> bool:
+        """Whether a perfect agent had the time, with what this one is allowed to take."""
+        lengths, allow = self.cloud.lengths, self.allow
+        since = job.assigned_at - START
+        until = since + self.chain.model.terms.job_bootstrapping
+        lost, touches = covered(self.plan.start_spans(), since, until)
+        up = 1.5 * (lengths.running + lengths.boot)
+        needed = max(up, self.image_seconds) + lengths.fetch + lengths.enclave
+        needed += 2 * self.chain.block_seconds + allow.react
+        if self.plan.fate(job.id, job.generation, 1).bad_start:
+            needed += allow.spare
+        # What a fault interrupts is done again: at most one image or boot each time.
+        needed += touches * min(self.image_seconds, 30.0)
+        return until - since - lost >= needed
+
+    def _check_earnings(self) -> None:
+        """Independent of the model's books: what our intervals add up to, and nobody else's."""
+        owed = Counter[str]()
+        for job in self._starts.values():
+            owed["seen"] += 1
+            if job.paid > job.price * max(0, self._last_second(job) - job.started_at) // SCALE:
+                self.violated(MONEY, f"job {job.id} paid more than it owes", job.id)
+        people = (US, OTHER, *AUDITORS)
+        if any(self.chain.model.state.money[one] < 0 for one in people):
+            self.violated(MONEY, "somebody has less than nothing")
+
+    def _last_second(self, job: Job) -> int:
+        return job.settled_until or self.chain.head.ref.timestamp
+
+
+def _stands(tx: Tx) -> bool:
+    """Whether the transaction waits or is in a block: sending another is sending it twice."""
+    return not tx.reverted
