@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 
-.PHONY: help demo test check format contracts bench clean
+.PHONY: help demo test check format contracts bench storm clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,6 +37,9 @@ contracts: $(STAMP) ## compile the Vyper sources to contracts/artifacts/
 
 bench: $(STAMP)  ## measured figures, side by side; writes bench/results/
 	$(BIN)/python -m bench
+
+storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong
+	$(BIN)/python -m devnet.simulation $(SEEDS)
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

@@ -151,23 +151,27 @@ async def carry_out(world: World, action: Action) -> None:
 @effect("fetch-image", FetchImage)
 async def _fetch_image(world: World, action: FetchImage, outside: Outside) -> None:
     known, begun = world.memory.job(action.job), world.clock.now()
-    known.image = replace(known.image, phase=ImagePhase.FETCHING, since=begun)
+    fetching = ImageView(ImagePhase.FETCHING, begun, url=action.url)
+    known.image = fetching
     try:
         image = await outside(
             lambda: world.images.fetch(action.url, job=action.job, deadline=action.deadline)
         )
     except Refused as refused:
-        known.image = ImageView(ImagePhase.REFUSED, world.clock.now(), reason=str(refused))
+        now = world.clock.now()
+        known.image = ImageView(ImagePhase.REFUSED, now, reason=str(refused), url=action.url)
         world.say(action.job, "image.refused", str(refused), 40)
         return
     except (RetryLater, TryElsewhere) as later:
         now = world.clock.now()
         retry = now + _after(later)
-        known.image = ImageView(ImagePhase.FAILED, now, reason=str(later), retry_at=retry)
+        known.image = ImageView(
+            ImagePhase.FAILED, now, reason=str(later), retry_at=retry, url=action.url
+        )
         world.say(action.job, "image.unavailable", str(later), 30)
         return
     now = world.clock.now()
-    known.image = replace(known.image, phase=ImagePhase.READY, since=now, image=image)
+    known.image = replace(fetching, phase=ImagePhase.READY, since=now, image=image)
     world.learner.observe(Stage.IMAGE, now - begun)
     pcrs = {str(number): digest for number, digest in image.pcrs.items()}
     seconds = round(now - begun, 3)
@@ -186,7 +190,8 @@ async def _stage_image(world: World, action: StageImage, outside: Outside) -> No
         world.say(action.job, "image.not_staged", str(fault), 30, region=action.region)
         await world.clock.sleep(_after(fault))
     else:
-        known.image = replace(known.image, staged=known.image.staged | {action.region})
+        if known.image.image == image:
+            known.image = replace(known.image, staged=known.image.staged | {action.region})
         world.say(action.job, "image.staged", region=action.region)
     finally:
         known.image = replace(known.image, staging=False)
@@ -275,8 +280,8 @@ async def _attest(world: World, action: Attest, outside: Outside) -> None:
     except Refused as wrong:
         _missed(world, action, str(wrong), refused=str(wrong))
         return
-    record = world.fleet.record(action.instance.id)
-    if record is None:
+    record, image = world.fleet.record(action.instance.id), world.memory.job(action.job).image.image
+    if record is None or image != action.image:
         return
     first = record.probe.passed_run != action.run_id
     at = world.clock.now()

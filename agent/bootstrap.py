@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from agent.deadline import HOST_STAGES, Budget, Stage
 from agent.ending import EndingRules, may_send, next_key, request_exit
-from agent.keepalive import run_id
+from agent.keepalive import restarts, run_id
 from agent.market.model import Job
 from agent.plan import (
     Attest,
@@ -266,10 +266,21 @@ def prepare_hosts(
 
 def _give_orders(view: JobView, host: Host, image: Image, draft: Draft, rules: Rules) -> None:
     """desired.json, unless the host runs by it already."""
-    if host.run is not None or (host.status is None and view.observed.reports_at is None):
+    if host.run is None and host.status is None and view.observed.reports_at is None:
         return
-    run = run_id(host.generation, host.attempt, 0)
+    if host.run is not None and not _runs_other(host, image):
+        return
+    restart = restarts(host.run) + 1 if host.run is not None else 0
+    run = run_id(host.generation, host.attempt, restart)
     draft.do(write_desired(view, host, image, run, rules.enclave))
+
+
+def _runs_other(host: Host, image: Image) -> bool:
+    """Whether the host says that it runs another image: its orders were for another job."""
+    status = host.status
+    if status is None or status.run_id != host.run or status.image_sha256 is None:
+        return False
+    return status.image_sha256 != image.sha256
 
 
 def write_desired(

@@ -58,16 +58,22 @@ def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> F
     reason = _reason(final.job, final, view, host, rules)
     if not reason:
         return Final(waiting=f"block {final.block.number} does not make it final yet")
-    if view.facts.confirmed_at is not None or view.facts.exit_ordered:
+    if view.facts.confirmed_at is not None:
         return Final(reason, confirmed=True)
     if final.witness is WitnessPhase.ABSENT:
-        return Final(reason)
+        # Who ordered the exit expects the end of the cool-down; nothing else is confirmed by it.
+        return Final(reason, confirmed=view.facts.exit_ordered and _exited(view, final))
     if final.witness is WitnessPhase.SPOKE:
         same = _reason(final.witnessed, final, view, host, rules)
         return Final(reason, confirmed=True) if same else Final(waiting="a second endpoint differs")
     if now - _end_time(view, now) > rules.witness_patience_seconds:
         return Final(reason)
     return Final(waiting="the second endpoint has not confirmed it")
+
+
+def _exited(view: JobView, final: FinalView) -> bool:
+    end = ending(final.job, view.params) if final.job is not None else None
+    return end is not None and end.reason is StopReason.PROVIDER_EXIT
 
 
 def _reason(
@@ -158,9 +164,11 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
     """The job is over but the chain does not show it: settle or finalize, whoever caused it."""
     exit_passed = end.reason is StopReason.PROVIDER_EXIT
     kind, call = (FinalizeExit, Call.FINALIZE_EXIT) if exit_passed else (Settle, Call.SETTLE)
-    # In the second of the end itself the newest block may still be before it: wait for one.
-    if view.head_block.timestamp < end.at and now < end.at + rules.look_again_seconds:
-        draft.look_at(end.at + rules.look_again_seconds)
+    # A chain that nobody uses may stand before the end: one transaction makes it move. If it was
+    # mined and the chain's time is still before the end, this clock is ahead: wait for the chain's.
+    begun = f"{view.id}:{job_generation(view)}:{call.value}:{end.at}:0" in view.transactions
+    if view.head_block.timestamp < end.at and (begun or now < end.at + rules.look_again_seconds):
+        draft.look_at(max(float(end.at), now) + rules.look_again_seconds)
         return
     key = next_key(view, f"{call.value}:{end.at}", now, rules)
     draft.look_at(now + rules.look_again_seconds)
@@ -194,15 +202,19 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
     draft.look_at(now + rules.look_again_seconds)
 
 
+def job_generation(view: JobView) -> int:
+    """0 for a job that the head does not know."""
+    return view.head.generation if view.head else 0
+
+
 def next_key(view: JobView, what: str, now: float, rules: EndingRules) -> str | None:
     """The key to send `what` under: a new one when the last changed nothing.
 
     None while the last is mined in a block that the head does not show yet, and after
     `max_sends`: a reorganisation takes a transaction back once or twice, not for ever.
     """
-    generation = view.head.generation if view.head else 0
     for number in range(rules.max_sends):
-        key = f"{view.id}:{generation}:{what}:{number}"
+        key = f"{view.id}:{job_generation(view)}:{what}:{number}"
         known = view.transactions.get(key)
         if known is None or not _spent(known, now, rules):
             return key

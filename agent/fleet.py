@@ -109,9 +109,12 @@ class Fleet:
 
     def forget(self, instance: InstanceId) -> None:
         """Drop an instance whose end is confirmed and whose traces are removed."""
-        record = self._by_id.pop(instance, None)
         self._strangers.pop(instance, None)
         self._done.add(instance)
+        self._drop(instance)
+
+    def _drop(self, instance: InstanceId) -> None:
+        record = self._by_id.pop(instance, None)
         if record is not None:
             job = JobId(record.instance.identity.job)
             self._by_job.get(job, {}).pop(instance, None)
@@ -168,7 +171,9 @@ class Fleet:
                 record.instance = replace(record.instance, state=gone, state_reason="not listed")
                 record.seen_at = now
             else:
-                self.forget(record.instance.id)
+                # Its mail, if there is any left, is a stranger's from now on, and swept.
+                self._drop(record.instance.id)
+                self._strangers.setdefault(record.instance.id, (region, now))
         return changed
 
     async def read_reports(self, region: Region) -> set[JobId]:

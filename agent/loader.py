@@ -16,7 +16,15 @@ from agent.lifecycle import needs_final
 from agent.market.model import BlockRef, Job, JobId, Params
 from agent.memory import JobMemory, Memory
 from agent.ports import Account, Blocks, Clock, Cloud, Market, Witness
-from agent.snapshot import FinalView, JobView, WitnessPhase, parse_instance_type
+from agent.snapshot import (
+    FinalView,
+    ImagePhase,
+    ImageView,
+    JobView,
+    Probe,
+    WitnessPhase,
+    parse_instance_type,
+)
 from cloud.model import EnclaveRoom, Region
 from faults import Refused, RetryLater
 
@@ -79,6 +87,8 @@ class Loader:
         doubt: bool,
     ) -> JobView:
         known = self._from.memory.job(job)
+        if head is not None and not known.image.is_of(head.enclave_url):
+            self._forget_image(known)
         room = self._room(head)
         return JobView(
             id=job,
@@ -96,6 +106,16 @@ class Loader:
             facts=self._from.memory.facts(job, drained=drained),
             doubt=doubt,
         )
+
+    def _forget_image(self, known: JobMemory) -> None:
+        """A reorganisation made the id another job: nothing proven of the old image counts."""
+        if known.image.phase is ImagePhase.FETCHING:
+            return
+        known.image = ImageView()
+        for host in self._from.fleet.hosts(known.id):
+            record = self._from.fleet.record(host.instance.id)
+            if record is not None:
+                record.probe = Probe()
 
     def _regions(self, head: Job | None, known: JobMemory) -> Sequence[Region]:
         """Where the job's instances can be: the region of its type, or anywhere."""

@@ -80,7 +80,10 @@ class ImagePhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """How far this job's image is. `staged` are the regions whose bucket has it."""
+    """How far this job's image is. `staged` are the regions whose bucket has it.
+
+    `url` is what it was fetched from: after a reorganisation the same id can be another job.
+    """
 
     phase: ImagePhase = ImagePhase.UNKNOWN
     since: float = 0.0
@@ -89,6 +92,11 @@ class ImageView:
     retry_at: float = 0.0
     staged: frozenset[Region] = frozenset()
     staging: bool = False
+    url: str = ""
+
+    def is_of(self, url: str) -> bool:
+        """Whether this says anything about the image at `url`."""
+        return self.url in ("", url)
 
 
 class LaunchPhase(StrEnum):

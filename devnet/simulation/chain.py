@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.market import model as values
@@ -183,7 +183,7 @@ class SimChain:
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, values.Job]:
         await self.weather.before("chain.read")
-        honest = self.values(self.at(at).state, ids)
+        honest = self.found(self.at(at).state, ids)
         if self.views.empty:
             return {}
         return self._lied(honest) if self.views.lies else honest
@@ -198,7 +198,7 @@ class SimChain:
             found[job] = stopped(value) if what == 1 else value
         return found
 
-    def values(self, state: State, ids: Sequence[JobId]) -> dict[JobId, values.Job]:
+    def found(self, state: State, ids: Sequence[JobId]) -> dict[JobId, values.Job]:
         """The jobs of a state as the ABI has them; unknown ids are left out."""
         jobs = state.jobs
         return {job: self.value(jobs[job - 1]) for job in ids if 1 <= job <= len(jobs)}
@@ -318,8 +318,6 @@ def as_value(job: Job) -> values.Job:
 
 def stopped(job: values.Job) -> values.Job:
     """A lie: its user stopped it, just now."""
-    from dataclasses import replace
-
     status, reason = values.JobStatus.STOPPED, values.StopReason.USER_REQUEST
     at = max(job.assigned_at, job.settled_until)
     return replace(job, status=status, stop_reason=reason, stopped_at=at, escrow=Wei(0))
@@ -347,4 +345,4 @@ class SimSecondEndpoint:
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, values.Job]:
         await self.weather.before("witness.read")
-        return self.chain.values(self.chain.at(at).state, ids)
+        return self.chain.found(self.chain.at(at).state, ids)

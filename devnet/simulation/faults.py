@@ -31,7 +31,7 @@ class Weather:
     """The faults of one simulation. `latency` is drawn for each call, from `least` to `most`."""
 
     clock: Clock
-    rng: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - repeatable
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
     least: float = 0.0
     most: float = 0.0
     fits: list[Fit] = field(default_factory=list)

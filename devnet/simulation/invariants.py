@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.ports import Call, Image, Order
+from cloud.model import InstanceId
 from devnet.simulation.chain import Block, SimChain, Tx
 from devnet.simulation.cloud import NEVER, Machine
 from devnet.simulation.loop import START
@@ -249,15 +250,30 @@ class Invariants:
 
     # The end.
 
-    def finish(self, *, remembered: int) -> None:
+    def mail_left(self, *, lives: int) -> list[InstanceId]:
+        """Mailboxes that the agent should have emptied.
+
+        What a restarted agent can't see is left to the buckets' expiry: orders for a host that
+        never said a word, and an image that was staged by a life before.
+        """
+        mail = self.cloud.mail
+        return list(mail) if lives == 1 else [name for name in mail if self._has_spoken(name)]
+
+    def _has_spoken(self, name: InstanceId) -> bool:
+        machine = self.cloud.machines[name]
+        return machine.status(self.chain.clock.now()) is not None
+
+    def finish(self, *, remembered: int, lives: int) -> None:
         """Nothing may be left: not in the cloud, not on the chain, not in the agent's memory."""
         self._check_starts()
         self._check_earnings()
-        live = self.cloud.live_machines()
+        live, mail = self.cloud.live_machines(), self.mail_left(lives=lives)
+        expire = len(self.cloud.mail) - len(mail) + (len(self.cloud.bucket) if lives > 1 else 0)
+        self.judged["objects left to expiry"] += expire
         left = {
             "instances": len(live),
-            "mailboxes": len(self.cloud.mail),
-            "staged images": len(self.cloud.bucket),
+            "mailboxes": len(mail),
+            "staged images": len(self.cloud.bucket) if lives == 1 else 0,
             "jobs in memory": remembered,
             "jobs of ours on the chain": self._active(),
         }

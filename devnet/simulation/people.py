@@ -82,7 +82,7 @@ class Auditors:
     def look(self, block: Block) -> None:
         self.cloud.pass_time(self.chain.clock.now())
         for job in block.state.jobs:
-            if job.stop_reason:
+            if job.stop_reason or self._over(job, block.ref.timestamp):
                 continue
             since = self._fault(job, block.ref.timestamp)
             if since is not None:
@@ -90,6 +90,9 @@ class Auditors:
                 for auditor in AUDITORS:
                     if auditor not in job.voters:
                         self.chain.submit(auditor, "reportFault", job.id, job.generation)
+
+    def _over(self, job: Job, now: int) -> bool:
+        return any(second <= now for second, _ in self.chain.model.ends(job))
 
     def _fault(self, job: Job, now: int) -> float | None:
         """Since when it has been silent, when that is long enough to be reported."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
+import structlog
 
 from agent.journal import Event, OrderKind, Reader
 from agent.lifecycle import LifecycleRules
@@ -152,7 +154,7 @@ class Storm:
         await self._until_over()
         for task in running:
             task.cancel()
-        self.watch.finish(remembered=len(self.process.agent.world.memory.jobs))
+        self.watch.finish(remembered=len(self.process.agent.world.memory.jobs), lives=self.lives)
         self.process.kill()
         self._hash.update(f"{self.clock.now():.3f}".encode())
         return Result(
@@ -189,7 +191,7 @@ class Storm:
         self.competitor = people.Competitor(self.chain, what.seed)
         self._watch_everything()
         self.engine = new_engine()
-        self.over = self.killing = False
+        self.killing, self.lives, self.lost_at = False, 0, float("inf")
 
     def _watch_everything(self) -> None:
         watch = Invariants(
@@ -241,6 +243,7 @@ class Storm:
     # The agent's lives.
 
     def _start(self) -> None:
+        self.lives += 1
         self.chain.restart()
         self.ports = Ports(
             Account(1, REGISTRY, US), self.chain, self.chain, self.chain, self.witness,
@@ -271,13 +274,11 @@ class Storm:
             if self.process.alive or self._down():
                 continue
             self._why_ended()
-            if self._second() >= self._lost_at:
-                self.engine, self._lost_at = new_engine(), float("inf")
+            if self._second() >= self.lost_at:
+                self.engine, self.lost_at = new_engine(), float("inf")
                 self.chain.lose_log()
                 self.watch.journal_lost()
             self._start()
-
-    _lost_at = float("inf")
 
     def _why_ended(self) -> None:
         task = self.process.task
@@ -308,7 +309,7 @@ class Storm:
         if any(job.provider == US and not job.stop_reason for job in jobs):
             return False
         memory = self.process.agent.world.memory.jobs
-        left = self.cloud.live_machines() or self.cloud.mail or memory
+        left = self.cloud.live_machines() or self.watch.mail_left(lives=self.lives) or memory
         pending = any(not job.stop_reason for job in jobs)
         return not left and not pending
 
@@ -346,9 +347,9 @@ class Storm:
         """The job that came of a request: its user, image, type and deposit tell."""
         for job in self.chain.head.state.jobs:
             same = (job.user, job.enclave_url, job.instance_type, job.max_price)
-            if same == (one.user, one.url, one.instance_type, one.max_price):
-                if not job.stop_reason:
-                    return job
+            wanted = (one.user, one.url, one.instance_type, one.max_price)
+            if same == wanted and not job.stop_reason:
+                return job
         return None
 
     async def _operate(self) -> None:
@@ -359,9 +360,7 @@ class Storm:
                 machines = [m for m in self.cloud.of_job(number) if m.ends_at == float("inf")]
                 if machines and all(self.watch.needless(m) for m in machines):
                     order = OrderKind.CONFIRM_TERMINATIONS
-                    Reader(self.engine).order(
-                        self.agent_clock.now(), order, JobId(number), "storm"
-                    )
+                    Reader(self.engine).order(self.agent_clock.now(), order, JobId(number), "storm")
 
     # What goes wrong.
 
@@ -380,6 +379,11 @@ def rules() -> Rules:
     )
     lifecycle = replace(LifecycleRules(), policy=policy)
     return Rules(lifecycle=lifecycle, service=ServiceRules(orders_seconds=5.0))
+
+
+def quiet() -> None:
+    """The agent's log, a million lines of it, is not what a storm is about."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def genesis(what: Scenario) -> Model:
@@ -421,7 +425,7 @@ def _kill(storm: Storm, trouble: Trouble) -> None:
     else:
         storm.process.kill()
     if trouble.kind is Kind.JOURNAL_LOST:
-        storm._lost_at = trouble.since
+        storm.lost_at = trouble.since
 
 
 def _silent() -> Fault:

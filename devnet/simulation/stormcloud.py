@@ -183,5 +183,3 @@ class StormCloud(SimCloud):
 
 def is_live(machine: Machine) -> bool:
     return machine.ends_at == NEVER
-
-

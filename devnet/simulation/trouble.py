@@ -143,9 +143,13 @@ class Plan:
         rng = random.Random(f"{self.seed}:fate:{job}:{generation}:{attempt}")
         draw, age = rng.random(), rng.uniform(30, 2000)
         if attempt == 1 and draw < 0.06:
-            return (Fate(never_boots=True), Fate(rogue=True), Fate(boot_factor=5.0))[rng.randrange(3)]
+            return (Fate(never_boots=True), Fate(rogue=True), Fate(boot_factor=5.0))[
+                rng.randrange(3)
+            ]
         if attempt == 1 and draw < 0.16:
-            return (Fate(hangs_at=age), Fate(enclave_dies_at=age), Fate(ends_at=age))[rng.randrange(3)]
+            return (Fate(hangs_at=age), Fate(enclave_dies_at=age), Fate(ends_at=age))[
+                rng.randrange(3)
+            ]
         return Fate(boot_factor=rng.uniform(0.7, 1.5))
 
     def start_spans(self) -> list[tuple[float, float]]:

@@ -92,7 +92,7 @@ class Simulation:
 
     def _build(self) -> None:
         self.clock = loop.VirtualClock(asyncio.get_running_loop())
-        self.weather = Weather(self.clock, random.Random(self.seed))  # noqa: S311 - repeatable
+        self.weather = Weather(self.clock, random.Random(self.seed))
         self.market = SimMarket(self.clock, self.weather, done=self._note)
         self.market.offers.update(PRICES)
         self.cloud = SimCloud(self.clock, self.weather, done=self._note)

@@ -1,0 +1,107 @@
+"""`python -m devnet.simulation SEEDS`: storms by the hundred, and what they found.
+
+python -m devnet.simulation 1000            seeds 1 to 1000, on all cores
+python -m devnet.simulation 1 --seed 42     that one seed; --trace prints every event
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+from devnet.simulation.invariants import NAMES
+from devnet.simulation.storm import Result, Storm, quiet, scenario
+
+
+def play(seed: int, jobs: int) -> Result:
+    """One run, in whichever process."""
+    quiet()
+    return Storm(scenario(seed, jobs)).run()
+
+
+def play_all(seeds: Sequence[int], jobs: int, processes: int) -> Iterator[Result]:
+    """All runs, in the order of their seeds."""
+    if processes == 1:
+        yield from (play(seed, jobs) for seed in seeds)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(partial(play, jobs=jobs), seeds, chunksize=4)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 1 when an invariant was violated."""
+    chosen = _parser().parse_args(arguments)
+    seeds = range(chosen.seed, chosen.seed + chosen.seeds)
+    if chosen.trace:
+        return _trace(chosen.seed, chosen.jobs)
+    begun, results = time.monotonic(), []
+    for result in play_all(seeds, chosen.jobs, chosen.processes):
+        results.append(result)
+        for line in failure(result, chosen.jobs):
+            _say(line)
+    for line in summary(results, chosen.jobs, time.monotonic() - begun):
+        _say(line)
+    return 1 if any(result.violations for result in results) else 0
+
+
+def failure(result: Result, jobs: int) -> Iterator[str]:
+    """What a run violated, and the line that plays it again."""
+    if result.violations:
+        again = f"python -m devnet.simulation 1 --seed {result.seed} --jobs {jobs}"
+        yield f"seed {result.seed} violates; again: {again}"
+        yield from (f"  {violation}" for violation in result.violations[:10])
+
+
+def summary(results: Sequence[Result], jobs: int, seconds: float) -> Iterator[str]:
+    """Runs, simulated time, faults by kind, what the starts came to, violations by invariant."""
+    faults, judged, broken = Counter[str](), Counter[str](), Counter[str]()
+    for result in results:
+        faults.update(result.faults)
+        judged.update(result.judged)
+        broken.update(violation.name for violation in result.violations)
+    simulated = sum(result.seconds for result in results)
+    machines = sum(result.machines for result in results)
+    yield f"{len(results)} runs of {jobs} jobs, {simulated / 86400:.1f} days in {seconds:.0f} s"
+    yield f"{machines} instances, {sum(r.transactions for r in results)} transactions"
+    yield "faults:"
+    yield from (f"  {count:7d}  {kind}" for kind, count in sorted(faults.items()) if count)
+    yield "assignments:"
+    yield from (f"  {count:7d}  {what}" for what, count in sorted(judged.items()) if count)
+    yield f"violations: {sum(broken.values())}"
+    yield from (f"  {broken[name]:7d}  {name}" for name in NAMES if broken[name])
+
+
+def _trace(seed: int, jobs: int) -> int:
+    quiet()
+    storm = Storm(scenario(seed, jobs), trace=True)
+    result = storm.run()
+    for line in (*storm.lines, *failure(result, jobs)):
+        _say(line)
+    return 1 if result.violations else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m devnet.simulation", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("seeds", type=int, nargs="?", default=100, help="how many (100)")
+    parser.add_argument("--seed", type=int, default=1, help="the first one (1)")
+    parser.add_argument("--jobs", type=int, default=100, help="jobs a run (100)")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--processes", type=int, default=cores, help=f"at once ({cores})")
+    parser.add_argument("--trace", action="store_true", help="print one run's events")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
