@@ -99,12 +99,17 @@ class Feeds:
 
     async def _look_for_ever(self, region: Region) -> None:
         while True:
-            rules = self._agent.rules.service
-            busy = self._busy(region)
-            await self._agent.world.clock.sleep(
-                rules.busy_look_seconds if busy else rules.calm_look_seconds
-            )
+            await self._pause_looks(region)
             self._agent.agenda.wake(await self._agent.world.fleet.look(region))
+
+    async def _pause_looks(self, region: Region) -> None:
+        """The calm pause, cut short when something of the region gets on its way meanwhile."""
+        clock, rules = self._agent.world.clock, self._agent.rules.service
+        until = clock.now() + rules.calm_look_seconds
+        while True:
+            await clock.sleep(rules.busy_look_seconds)
+            if clock.now() >= until or self._busy(region):
+                return
 
     def _busy(self, region: Region) -> bool:
         """Whether anything in the region is on its way up or down."""
