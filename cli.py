@@ -13,6 +13,7 @@ import typer
 from commands import attestation, cloud, contracts, devnet, image, jobs, keys, offers, service
 from commands.demo import demo
 from commands.doctor import doctor
+from commands.examples import add_examples
 from commands.init import init
 from commands.leave import leave
 from commands.look import capacity, status
@@ -49,6 +50,7 @@ app.command()(stake)
 app.command()(unstake)
 app.command()(register)
 app.command()(demo)
+add_examples(app)
 
 
 @app.callback()

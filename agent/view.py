@@ -129,14 +129,14 @@ class AgentView:
             )
 
     def _chain(self) -> ChainRow:
-        blocks = self._world.agent.loader.blocks
         rows = tuple(
             EndpointRow(name=one.name, healthy=one.usable, lag_blocks=one.lag_blocks or 0)
             for one in self._world.chain.endpoints.health()
         )
-        if blocks is None:
+        newest = self._world.chain.followed.last
+        if newest is None:
             return ChainRow(endpoints=rows)
-        head, final = blocks.head, blocks.final
+        head, final = newest.block, newest.finalized
         return ChainRow(head.number, float(head.timestamp), final.number, rows)
 
     def _money(self) -> MoneyRow:

@@ -67,6 +67,7 @@ class Chain:
 
     endpoints: Endpoints
     tracker: HeadTracker
+    followed: HeadTracker  # polled all the time, jobs or not
     market: Market
     signer: Signer
     transactions: Transactions
@@ -126,7 +127,8 @@ async def _open_chain(
         finality=finality,
         patience=patience_of(config),
     )
-    return Chain(endpoints, tracker, market, signer, transactions, payment)
+    followed = HeadTracker(endpoints, finality)
+    return Chain(endpoints, tracker, followed, market, signer, transactions, payment)
 
 
 async def _wire(
@@ -177,8 +179,7 @@ async def _wire(
 def _wakes(config: Config, chain: Chain, clock: Clock) -> ChainWakes:
     settings = config.chain
     sockets = [settings.ws_url.reveal()] if settings.ws_url else []
-    tracker = HeadTracker(chain.endpoints, finality_of(config))
-    follower = HeadFollower(tracker, clock, Pace(poll=settings.poll_seconds), sockets)
+    follower = HeadFollower(chain.followed, clock, Pace(poll=settings.poll_seconds), sockets)
     events = EventReader(
         chain.endpoints,
         chain.market.registry,

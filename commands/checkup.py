@@ -95,7 +95,7 @@ async def _chain(patient: Patient) -> list[Finding]:
     health = patient.desk.endpoints.health()
     down = [node.name for node in health if not node.usable]
     findings = [
-        Finding("chain id", "ok", f"{len(health)} nodes say {patient.config.chain.chain_id}")
+        Finding("chain id", "ok", f"{patient.config.chain.chain_id} (by {_nodes(len(health))})")
     ]
     if down:
         todo = "check the URL and the node; the others serve meanwhile"
@@ -299,6 +299,10 @@ async def _systemd(patient: Patient) -> list[Finding]:
         todo = "oyster-provider service install"
         return [Finding("service", "warn", "no systemd unit is installed", todo)]
     return [Finding("service", "ok", f"{unit} is there")]
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
 
 
 def _skipped(name: str, why: str) -> Finding:

@@ -151,6 +151,8 @@ def _do(steps: Sequence[Step], dry_run: bool, as_json: bool) -> None:
     carry_out(steps, done.append if as_json else _tell)
     if as_json:
         _show(done, as_json)
+    elif all(step.verb == "keep" for step in steps):
+        typer.echo("nothing to do: everything is there" if steps else "nothing to do")
 
 
 def _tell(step: Step) -> None:

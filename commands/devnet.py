@@ -30,9 +30,7 @@ JobArgument = Annotated[int, typer.Argument(min=1, help="The job's id.")]
 DEFAULT_DIR = Path(".devnet")
 
 
-@app.command(
-    epilog="Example: oyster-provider devnet up --detach && eval $(oyster-provider devnet env)"
-)
+@app.command()
 def up(
     directory: Dir = DEFAULT_DIR,
     detach: Annotated[bool, typer.Option(help="Leave it running in the background.")] = False,
@@ -113,13 +111,12 @@ def env(directory: Dir = DEFAULT_DIR) -> None:
     import shlex
 
     from devnet import state
-    from devnet.up import environment
 
-    for name, value in environment(state.read(directory)).items():
+    for name, value in state.environment(state.read(directory)).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-@image_app.command("build", epilog="Example: oyster-provider devnet image build ./app -o app.eif")
+@image_app.command("build")
 def image_build(
     folder: Annotated[Path, typer.Argument(help="The folder whose files go into the image.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The image file to write.")],
@@ -140,7 +137,7 @@ def image_build(
             typer.echo(f"  PCR{number} {pcr}")
 
 
-@ipfs_app.command("add", epilog="Example: oyster-provider devnet ipfs add app.eif")
+@ipfs_app.command("add")
 def ipfs_add(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file to add.")],
     directory: Dir = DEFAULT_DIR,
@@ -155,9 +152,7 @@ def ipfs_add(
     typer.echo(json.dumps({"cid": cid, "url": f"ipfs://{cid}"}) if as_json else cid)
 
 
-@job_app.command(
-    "request", epilog="Example: devnet job request us-east-1/c6a.xlarge ipfs://bafy..."
-)
+@job_app.command("request")
 def job_request(
     instance_type: Annotated[str, typer.Argument(help="REGION/TYPE, as providers list it.")],
     url: Annotated[str, typer.Argument(help="The enclave image: ipfs://CID.")],
@@ -213,9 +208,19 @@ def job_fault(
 
 
 @job_app.command("show")
-def job_show(job_id: JobArgument, directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
-    """The job as the contract stores it."""
+def job_show(
+    job_id: JobArgument,
+    until: Annotated[
+        str | None, typer.Option(help="Wait for it: running, exiting or stopped.")
+    ] = None,
+    seconds: Annotated[int, typer.Option(min=1, help="How long to wait at most.")] = 120,
+    directory: Dir = DEFAULT_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """The job as the contract stores it; --until waits for a state, exit code 4 if in vain."""
     _, actions = _open(directory)
+    if until is not None:
+        actions.market.wait_for(job_id, until, seconds)
     _show_job(actions, job_id, as_json)
 
 
@@ -243,7 +248,24 @@ def _dollars(text: str) -> int:
 
 def _show_job(actions: Actions, job_id: int, as_json: bool) -> None:
     fields = {"id": job_id, **actions.market.job(job_id)}
-    _print(fields, as_json, title=f"job {job_id}")
+    _print(fields if as_json else _in_words(fields), as_json, title=f"job {job_id}")
+
+
+def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
+    """The contract's numbers as people say them: prices, dollars, times, states."""
+    from agent.market.model import JobStatus, Price, StopReason
+    from commands.amounts import show_time
+
+    said = dict(fields)
+    for name in ("price", "maxPrice"):
+        said[name] = f"{Price(fields[name]).text(6)} tUSD"
+    for name in ("assignedAt", "startedAt", "exitRequestedAt", "stoppedAt", "settledUntil"):
+        said[name] = show_time(fields[name])
+    said["status"] = JobStatus(fields["status"]).name.lower()
+    said["stopReason"] = StopReason(fields["stopReason"]).name.lower()
+    said["escrow"] = f"{fields['escrow'] / 10**6:.6f} tUSD"
+    said["endpoint"] = fields["endpoint"] or "-"
+    return said
 
 
 def _show(devnet: Devnet, as_json: bool) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from agent.config import Config
 from agent.journal import Event, Reader, open_engine
@@ -38,10 +39,15 @@ def order(config: Config, at: float, kind: str, job: JobId | None) -> None:
 def words(event: Event) -> str:
     """One line of a timeline without its time."""
     level = _LEVELS.get(event.level, "")
-    fields = " ".join(f"{name}={_short(value)}" for name, value in event.fields.items())
+    fields = " ".join(f"{name}={_said(name, value)}" for name, value in event.fields.items())
     return " ".join(filter(None, (level, event.name, event.text, fields)))
 
 
-def _short(value: object) -> str:
+def _said(name: str, value: object) -> str:
+    """A field as a person reads it: seconds as a time of day, measurements by their first bytes."""
+    if (name == "deadline" or name.endswith("_at")) and isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC).strftime("%H:%M:%S")
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{str(each)[:12]}" for key, each in value.items())
     text = str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

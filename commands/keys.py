@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands.terminal import ConfigOption
 from faults import UsageFault
 
 if TYPE_CHECKING:
@@ -55,15 +56,32 @@ def show(
     password_file: PasswordFile = None,
     kms_key_id: Annotated[str | None, typer.Option(help="Id, ARN or alias of a KMS key.")] = None,
     region: Annotated[str | None, typer.Option(help="AWS region of the KMS key.")] = None,
+    config: ConfigOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the address of a key; with a password file, see that it opens the keystore."""
-    if (key_file is None) == (kms_key_id is None):
+    """Print the address of a key, the configured one if none is named; with a password file, see
+    that it opens the keystore."""
+    if key_file is not None and kms_key_id is not None:
         raise UsageFault("name one of a key file and --kms-key-id")
-    if kms_key_id is not None:
+    if key_file is None and kms_key_id is None:
+        _print(_about_configured(config), as_json=as_json)
+    elif kms_key_id is not None:
         _print(_about_kms(kms_key_id, region), as_json=as_json)
     elif key_file is not None:
         _print(_about_file(key_file, password_file), as_json=as_json)
+
+
+def _about_configured(config: Path | None) -> dict[str, Any]:
+    """The key the agent signs with, opened as it opens it."""
+    import asyncio
+
+    from agent.config import load
+    from agent.parts import open_signer
+
+    loaded = load(config)
+    wallet = loaded.wallet
+    kind = "kms" if wallet.kms_key_id else "raw" if wallet.key_file else "keystore"
+    return {"address": asyncio.run(open_signer(loaded)).address, "kind": kind, "opened": True}
 
 
 def _about_file(path: Path, password_file: Path | None) -> dict[str, Any]:

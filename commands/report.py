@@ -129,14 +129,18 @@ def _days(
     """Earnings spread over the seconds in which they were earned; costs likewise."""
     decimals, symbol = terms.money.decimals, terms.money.symbol
     days: dict[int, list[Fraction]] = {}
+    unknown: set[int] = set()  # a job of that day has no configured cost: no total, no margin
     for line in lines:
         for day, part in _spread(line.started_at, line.until):
             sums = days.setdefault(day, [Fraction(0), Fraction(0)])
             sums[0] += part * Fraction(line.earned, 10**decimals)
             sums[1] += part * (line.cost or 0)
+            if line.cost is None:
+                unknown.add(day)
     rows: list[list[object]] = [
-        [datetime.fromtimestamp(day, UTC).date().isoformat(), _tokens(earned), _tokens(cost),
-         _tokens(earned - cost)]
+        [datetime.fromtimestamp(day, UTC).date().isoformat(), _tokens(earned),
+         _tokens(None if day in unknown else cost),
+         _tokens(None if day in unknown else earned - cost)]
         for day, (earned, cost) in sorted(days.items())
         if day + _DAY > after
     ]  # fmt: skip

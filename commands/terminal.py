@@ -48,7 +48,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_plain(cell)) for cell in row))
     Console().print(table)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devnet.processes import Child, Children
-from devnet.state import Devnet
-from devnet.up import environment
+from devnet.state import Devnet, environment
 from faults import Refused
 
 COMMAND_SECONDS = 60.0

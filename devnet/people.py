@@ -7,6 +7,7 @@ revert leaves as Refused with the contract's reason. Not for real keys.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from web3.types import TxParams, TxReceipt, Wei
 
 import contracts
 from devnet.state import Devnet, Person
-from faults import Refused, RetryLater
+from faults import Refused, RetryLater, UsageFault
 
 SECONDS_TO_INCLUDE = 30.0  # a block a second; more means that the chain stands still
 POLL_SECONDS = 0.05
@@ -99,6 +100,17 @@ class Market:
         """The job's stored fields by name. Raises Refused: there is no such job."""
         with _faults(f"job {job_id}"):
             return dict(self.registry.functions.job(job_id).call()._asdict())
+
+    def wait_for(self, job_id: int, state: str, seconds: float) -> None:
+        """Until the contract stores this state. Raises RetryLater: it does not in `seconds`."""
+        wanted = {"running": 2, "exiting": 3, "stopped": 4}.get(state)
+        if wanted is None:
+            raise UsageFault(f"--until {state}: there are running, exiting and stopped")
+        until = time.monotonic() + seconds
+        while self.job(job_id)["status"] != wanted:
+            if time.monotonic() >= until:
+                raise RetryLater(f"job {job_id} is not {state} after {seconds:.0f} s")
+            time.sleep(POLL_SECONDS)
 
     def send(self, person: Person, call: ContractFunction) -> TxReceipt:
         """Sign, send, wait until it is in a block. Raises Refused on a revert, RetryLater."""

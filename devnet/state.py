@@ -74,10 +74,29 @@ def read(directory: Path) -> Devnet:
             f"no devnet in {directory}: start one with 'oyster-provider devnet up --detach', "
             "or name its folder with --dir"
         ) from None
-    people = {name: Person(**person) for name, person in data.pop("people").items()}
-    regions, witnesses = tuple(data.pop("regions")), tuple(data.pop("witness_urls"))
-    return Devnet(people=people, regions=regions, witness_urls=witnesses, **data)
+    except (OSError, ValueError) as error:
+        raise UsageFault(f"{path} cannot be read: {error}") from error
+    try:
+        people = {name: Person(**person) for name, person in data.pop("people").items()}
+        regions, witnesses = tuple(data.pop("regions")), tuple(data.pop("witness_urls"))
+        return Devnet(people=people, regions=regions, witness_urls=witnesses, **data)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UsageFault(
+            f"{path} is of another version of this program; end its processes "
+            "(its pid and its children's are in it), remove the file, and start anew"
+        ) from error
 
 
 def remove(directory: Path) -> None:
     (directory / FILE).unlink(missing_ok=True)
+
+
+def environment(devnet: Devnet) -> dict[str, str]:
+    """What makes every other command work against this devnet."""
+    return {
+        "AWS_ACCESS_KEY_ID": "devnet",
+        "AWS_SECRET_ACCESS_KEY": "devnet",
+        "AWS_DEFAULT_REGION": devnet.regions[0],
+        "AWS_ENDPOINT_URL": devnet.aws_endpoint,
+        "OYSTER_CONFIG": devnet.config_files["provider"],
+    }

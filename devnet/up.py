@@ -247,14 +247,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def environment(devnet: Devnet) -> dict[str, str]:
-    """What makes every other command work against this devnet."""
-    return {
-        "AWS_ACCESS_KEY_ID": "devnet",
-        "AWS_SECRET_ACCESS_KEY": "devnet",
-        "AWS_DEFAULT_REGION": devnet.regions[0],
-        "AWS_ENDPOINT_URL": devnet.aws_endpoint,
-        "OYSTER_CONFIG": devnet.config_files["provider"],
-    }

@@ -74,6 +74,11 @@ class HeadTracker:
         self._finality = finality
         self._last: Head | None = None
 
+    @property
+    def last(self) -> Head | None:
+        """What the last poll that was answered found; None before the first."""
+        return self._last
+
     async def poll(self) -> Head:
         """Raises RetryLater or TryElsewhere when no endpoint tells."""
         depth = self._finality.depth

@@ -170,7 +170,7 @@ def _types(view: View) -> Iterator[Metric]:
 
 def _chain(view: View, now: float) -> Iterator[Metric]:
     chain = view.chain
-    yield _gauge("chain_head_block", "The head that decisions are made at", chain.head)
+    yield _gauge("chain_head_block", "The newest block that was read", chain.head)
     yield _gauge("chain_final_block", "The last block that counts as final", chain.final)
     age = now - chain.head_at if chain.head_at else float("inf")
     yield _gauge("chain_head_age_seconds", "Age of the head block", age)

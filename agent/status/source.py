@@ -89,7 +89,7 @@ class EndpointRow:
 
 @dataclass(frozen=True, slots=True)
 class ChainRow:
-    """Where the chain is, as the best node says."""
+    """Where the chain is, as the best node says, polled whether there are jobs or not."""
 
     head: int = 0
     head_at: float = 0.0

@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
-from devnet.up import Options, environment, running
+from devnet.state import environment
+from devnet.up import Options, running
 
 from .program import ROOT, oyster
 
