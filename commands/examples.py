@@ -21,7 +21,7 @@ EXAMPLES = {
     "--job-exit-cooldown 600 --auditor 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
     "attestation verify": "attestation verify document.bin --instance-id i-0123456789abcdef0",
     "image inspect": "image inspect app.eif",
-    "image fetch": "image fetch ipfs://bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi -o app.eif",
+    "image fetch": "image fetch ipfs://CID -o app.eif",
     "cloud setup": "cloud setup --dry-run",
     "cloud teardown": "cloud teardown --dry-run",
     "cloud bake": "cloud bake --region us-east-1 --architecture arm64",

@@ -40,7 +40,9 @@ def inspect(
 
 @app.command()
 def fetch(
-    url: Annotated[str, typer.Argument(help="ipfs://CID[/path], a CID, or its https:// URL.")],
+    url: Annotated[
+        str, typer.Argument(help="ipfs://CID or ipfs://CID/PATH, a CID, or its https:// URL.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the image is written.")],
     gateway: Annotated[
         list[str] | None, typer.Option(help="A trustless gateway; give several to try more.")

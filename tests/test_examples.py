@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.main import get_command
 
 import cli
@@ -46,3 +47,11 @@ def test_examples__each__is_taken_by_its_command(
     assert words[: len(own)] == own
     context = ALL[name].make_context(name, words[len(own) :])
     assert context.command is ALL[name]
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_help__of_each__can_be_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets in a help text are markup to the printer: one that ends nothing is fatal."""
+    with pytest.raises(typer.Exit):
+        ALL[name].make_context(name, ["--help"])
+    assert EXAMPLES[name].split()[-1] in capsys.readouterr().out.replace("\n", " ")
