@@ -28,6 +28,7 @@ from agent.policy import PolicyRules, Refusal, vet, vet_image
 from agent.ports import Call, Image, Order
 from agent.snapshot import Host, ImagePhase, JobView, LaunchPhase
 from cloud.model import Identity, InstanceState, LaunchOrder, Region
+from cloud.reconcile import Duplicates, duplicates
 from enclave.host.documents import Desired, Egress, Port
 
 
@@ -66,7 +67,7 @@ class Rules:
 
 def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
     """Ours and not reported started: bring it up, or say why not."""
-    refusals = _refusals(view, rules)
+    refusals = _refusals(view, now, rules)
     if refusals:
         _refuse(view, refusals, now, draft, rules)
         return
@@ -74,20 +75,21 @@ def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rul
         _missed(view, now, draft, rules)
         return
     draft.look_at(view.deadline)
+    _drop_doubles(view, draft)
     _buy(view, job, now, draft, rules)
     fetch_image(view, job, float(view.deadline), now, draft)
     prepare_hosts(view, view.live, now, draft, rules)
     _prove_and_report(view, now, draft, rules)
 
 
-def _refusals(view: JobView, rules: Rules) -> Sequence[Refusal]:
+def _refusals(view: JobView, now: float, rules: Rules) -> Sequence[Refusal]:
     """The job is vetted once, before anything is bought for it; the image when it is known."""
     image = view.image
     if image.phase is ImagePhase.REFUSED:
         return (Refusal("image", image.reason),)
     if view.launch and view.launch.phase is LaunchPhase.REFUSED and not view.live:
         return (Refusal("launch", view.launch.reason),)
-    found = vet_image(image.image, view, rules.policy) if image.image else ()
+    found = vet_image(image.image, view, rules.policy, now) if image.image else ()
     accepted = bool(view.live) or view.facts.vetted == (view.head.generation if view.head else 0)
     return found if accepted else (*vet(view, rules.policy), *found)
 
@@ -118,6 +120,23 @@ def give_back(view: JobView, hosts: Sequence[Host], reason: str, draft: Draft) -
     for host in hosts:
         instances = (host.instance.id,)
         draft.do(Terminate(view.id, host.instance.region, instances, reason))
+
+
+def _drop_doubles(view: JobView, draft: Draft) -> None:
+    """One attempt, one instance: the oldest stays, unless a younger one has proven itself."""
+    for found in duplicates(host.instance for host in view.live):
+        told_double(found, draft)
+        ids = {found.stays.id, *(one.id for one in found.go)}
+        if not any(host.attested for host in view.live if host.instance.id in ids):
+            going = [host for host in view.live if host.instance in found.go]
+            give_back(view, going, f"{found.stays.id} is of the same attempt, and older", draft)
+
+
+def told_double(found: Duplicates, draft: Draft) -> None:
+    """A launch happened twice, which nothing here does: tell a person."""
+    names = ", ".join(one.id for one in (found.stays, *found.go))
+    text = f"attempt {found.identity.attempt} has {1 + len(found.go)} instances: {names}"
+    draft.note("job.launched_twice", text, Level.ERROR)
 
 
 def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:

@@ -42,4 +42,5 @@ def _image(url: str, stored: StoredImage) -> Image:
         pcrs=stored.pcrs,
         architecture=stored.architecture,
         min_memory_mib=-(-MEMORY_PER_IMAGE * stored.size_bytes // MIB),
+        signer=stored.signer,
     )

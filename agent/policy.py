@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from agent.market.model import Job, Price, owed
 from agent.ports import Image
 from agent.snapshot import JobView, parse_instance_type
+from enclave.measure import signer_date_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ def vet(view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
     return tuple(refusal for refusal in found if refusal is not None)
 
 
-def vet_image(image: Image, view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
-    """Every reason not to run the image, now that its bytes are known."""
-    return tuple(_image_refusals(image, view, rules))
+def vet_image(image: Image, view: JobView, rules: PolicyRules, now: float) -> tuple[Refusal, ...]:
+    """Every reason not to start the image at `now`, now that its bytes are known."""
+    return (*_image_refusals(image, view, rules), *_signer_refusals(image, view, now))
 
 
 def _type_offered(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
@@ -142,3 +143,13 @@ def _image_refusals(image: Image, view: JobView, rules: PolicyRules) -> Iterator
     if image.min_memory_mib > view.room.memory_mib:
         text = f"needs {image.min_memory_mib} MiB, the type gives {view.room.memory_mib} MiB"
         yield Refusal("memory", text)
+
+
+def _signer_refusals(image: Image, view: JobView, now: float) -> Iterator[Refusal]:
+    """nitro-cli starts nothing whose signing certificate is out of date; what runs, runs on."""
+    up = any(
+        host.attested or (host.status and host.status.phase == "running") for host in view.live
+    )
+    broken = None if up else signer_date_fault(image.signer, now)
+    if broken is not None:
+        yield Refusal("signer", broken.text)

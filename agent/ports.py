@@ -15,6 +15,7 @@ from typing import Protocol
 
 from agent.market.model import Address, BlockRef, Job, JobId, Params, Price
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
+from enclave.eif_signature import Signer
 
 
 class Clock(Protocol):
@@ -202,6 +203,7 @@ class Image:
     pcrs: Mapping[int, str]
     architecture: str
     min_memory_mib: int
+    signer: Signer | None = None
 
 
 class Images(Protocol):

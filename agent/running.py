@@ -17,6 +17,7 @@ from agent.bootstrap import (
     give_back,
     launch,
     prepare_hosts,
+    told_double,
     write_desired,
 )
 from agent.deadline import HOST_STAGES, Stage
@@ -35,6 +36,7 @@ from agent.keepalive import (
 from agent.market.model import Job, ending
 from agent.plan import Draft, Level
 from agent.snapshot import Host, JobView, LaunchPhase
+from cloud.reconcile import duplicates
 
 IMAGE_SECONDS = 3600.0  # a running job's image is only asked for its PCRs: no deadline presses
 
@@ -67,7 +69,12 @@ def plan_running(
 
 
 def _drop_spares(view: JobView, judged: Sequence[Judged], draft: Draft) -> None:
-    """Once one of several proves itself, the others go: the losers of a race, the replaced."""
+    """Once one of several proves itself, the others go: the losers of a race, the replaced.
+
+    Not simply the oldest of an attempt: users have been told where the one that proved itself is.
+    """
+    for found in duplicates(one.host.instance for one in judged):
+        told_double(found, draft)
     proven = [one.host for one in judged if one.host.attested and one.host.probe.failures == 0]
     if not proven or len(judged) < 2:
         return

@@ -1,4 +1,4 @@
-"""Which instances are too many: duplicates and orphans. Pure; the caller acts on the answer."""
+"""Which instances are too many for one attempt. Pure; the caller acts on the answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cloud.model import Identity, Instance
-
-# A launch whose job this agent has not seen yet (another process launched it, or the chain's
-# answer is older than the listing) is no orphan; a few minutes of a small instance cost a cent.
-ORPHAN_GRACE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +33,3 @@ def duplicates(listed: Iterable[Instance]) -> Sequence[Duplicates]:
             first, *rest = sorted(instances, key=lambda one: (one.launched_at, one.id))
             found.append(Duplicates(identity, first, tuple(rest)))
     return found
-
-
-def orphans(
-    listed: Iterable[Instance],
-    wanted: Iterable[tuple[int, int]],
-    *,
-    now: float,
-    grace_seconds: float = ORPHAN_GRACE_SECONDS,
-) -> Sequence[Instance]:
-    """Live instances that no (job, generation) in `wanted` explains, older than the grace age.
-
-    List the cloud before the chain: a job that was assigned after the listing cannot have an
-    instance in it, whereas with the chain first an instance launched in between would look like
-    an orphan. The grace age covers what other processes launch.
-    """
-    explained = frozenset(wanted)
-    return [
-        instance
-        for instance in listed
-        if instance.live
-        and (instance.identity.job, instance.identity.generation) not in explained
-        and now - instance.launched_at >= grace_seconds
-    ]

@@ -109,6 +109,7 @@ class _Download:
             architecture=measured.architecture,
             sources=sources,
             seconds=round(self._guard.now() - self._begun, 3),
+            signer=measured.signer,
         )
 
     def _save_ipfs(self, cid: Cid, reserve: Callable[[int], Path]) -> tuple[Measured, Path]:

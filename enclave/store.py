@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from enclave.cid import Cid
+from enclave.eif_signature import Signer
 from faults import Refused, RetryLater
 
 
@@ -31,7 +32,8 @@ class Busy(RetryLater):
 class StoredImage:
     """A verified, measured image. `pcrs` as in `enclave.measure.Measured`: lower-case hex.
 
-    `seconds` is what fetching took, `sources` who gave verified bytes.
+    `seconds` is what fetching took, `sources` who gave verified bytes. The signature of a `signer`
+    was checked; whether the certificate is in date is a question of when the image is to run.
     """
 
     cid: str
@@ -42,6 +44,7 @@ class StoredImage:
     architecture: str
     sources: tuple[str, ...]
     seconds: float
+    signer: Signer | None
 
 
 class ImageStore:
@@ -202,7 +205,16 @@ class ImageStore:
                 return None
             pcrs = {int(number): str(value) for number, value in record.pop("pcrs").items()}
             sources = tuple(record.pop("sources"))
-            return StoredImage(**{**record, "path": path, "pcrs": pcrs, "sources": sources})
+            signer = record.pop("signer")
+            return StoredImage(
+                **record
+                | {
+                    "path": path,
+                    "pcrs": pcrs,
+                    "sources": sources,
+                    "signer": None if signer is None else Signer(**signer),
+                }
+            )
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
 

@@ -198,7 +198,10 @@ class Jobs:
         "5m", "1s", "1h", "Everything is looked at anew this often, events or not."
     )
     orphan_grace_seconds: float = f.duration(
-        "10m", "1s", "1d", "An instance of ours without a job is terminated at this age."
+        "10m",
+        "1s",
+        "1d",
+        "What the mailbox holds of a host that EC2 no longer lists is deleted at this age.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Duplicates, orphans and addresses: the pure decisions, and addresses on moto."""
+"""Duplicates and addresses: the pure decisions, and addresses on moto."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cloud import addresses
 from cloud.addresses import Address, job_of, plan
 from cloud.aws import Aws
 from cloud.model import Identity, Instance, InstanceId, InstanceState, Zone
-from cloud.reconcile import duplicates, orphans
+from cloud.reconcile import duplicates
 from tests.cloud.conftest import OWNER, REGION, FakeClock, Faults, answer, order
 
 pytestmark = pytest.mark.unit
@@ -57,19 +57,6 @@ def test_duplicates__any_fleet__one_live_instance_an_attempt_stays_whoever_decid
     assert all(group.stays.launched_at <= one.launched_at for group in found for one in group.go)
     again = {one.id for group in duplicates(fleet[::-1]) for one in group.go}
     assert again == going
-
-
-@given(FLEETS, st.sets(st.tuples(st.integers(1, 3), st.just(1))), st.floats(0, 1000))
-def test_orphans__any_fleet__none_wanted_none_young_none_gone(
-    fleet: list[Instance], wanted: set[tuple[int, int]], now: float
-) -> None:
-    found = orphans(fleet, wanted, now=now, grace_seconds=50)
-    expected = [
-        one
-        for one in fleet
-        if one.live and (one.identity.job, 1) not in wanted and one.launched_at <= now - 50
-    ]
-    assert {one.id for one in found} == {one.id for one in expected}
 
 
 ADDRESSES = st.lists(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from enclave.cid import DAG_PB, SHA2_256, Cid, cid_of
+from enclave.eif_signature import Signer
 from enclave.store import Busy, ImageStore, StoredImage
 from faults import Refused, RetryLater
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
 CIDS = [cid_of(b"%d" % number) for number in range(6)]
+SIGNER = Signer("CN=builder", "secp384r1", "11" * 32, 1_000.0, 2_000.0)
 PCRS = {0: "ab" * 48, 1: "cd" * 48, 2: "ef" * 48}
 
 
@@ -26,7 +28,9 @@ def keep(store: ImageStore, cid: Cid, size: int = 100) -> StoredImage:
     with store.lock(cid):
         part = store.reserve(cid, size, 0)
         part.write_bytes(bytes(size))
-        image = StoredImage(str(cid), part, size, "00" * 32, PCRS, "x86_64", ("a gateway",), 1.5)
+        image = StoredImage(
+            str(cid), part, size, "00" * 32, PCRS, "x86_64", ("a gateway",), 1.5, SIGNER
+        )
         return store.add(cid, image)
 
 

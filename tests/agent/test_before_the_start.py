@@ -1,0 +1,182 @@
+"""What is decided before a job is reported started: images out of date, doubled launches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.images import StoredImages
+from agent.lifecycle import LifecycleRules, plan
+from agent.market.model import (
+    Address,
+    BlockNumber,
+    BlockRef,
+    Job,
+    JobId,
+    JobStatus,
+    Params,
+    Price,
+    StopReason,
+    Wei,
+)
+from agent.plan import Launch, Plan, Terminate
+from agent.policy import PolicyRules
+from agent.ports import Account, Image
+from agent.snapshot import Host, ImagePhase, ImageView, JobView, Observed, Probe
+from cloud.model import EnclaveRoom, Identity, Instance, InstanceId, InstanceState, Region, Zone
+from enclave.eif_signature import Signer
+from enclave.fetch import FetchLimits, ImageFetcher, Reach
+from enclave.store import ImageStore
+from tests.enclave.test_store import CIDS, SIGNER, keep
+
+pytestmark = pytest.mark.unit
+
+US = Address("0x1111111111111111111111111111111111111111")
+REGISTRY = Address("0x4444444444444444444444444444444444444444")
+HOME = Region("us-east-1")
+NOW = 1_000_000.0
+RULES = LifecycleRules(policy=PolicyRules(min_escrow_seconds=0))
+
+
+def _job(started_at: int = 0) -> Job:
+    return Job(
+        id=JobId(1),
+        user=REGISTRY,
+        provider=US,
+        instance_type="us-east-1/c6a.xlarge",
+        max_price=Price(10**12),
+        price=Price(10**12),
+        enclave_url="ipfs://x",
+        generation=1,
+        status=JobStatus.RUNNING if started_at else JobStatus.BOOTSTRAPPING,
+        stop_reason=StopReason.NONE,
+        assigned_at=int(NOW) - 10,
+        started_at=started_at,
+        exit_requested_at=0,
+        stopped_at=0,
+        escrow=Wei(10**9),
+        settled_until=0,
+        endpoint="",
+    )
+
+
+def _image(signer: Signer | None) -> Image:
+    path = Path("/x")
+    return Image("ipfs://x", "x", path, 1, "a" * 64, {0: "b" * 96}, "x86_64", 1, signer)
+
+
+def _host(number: int, launched_at: float, *, attempt: int = 1, proven: bool = False) -> Host:
+    instance = Instance(
+        id=InstanceId(f"i-{number}"),
+        region=HOME,
+        zone=Zone("us-east-1a"),
+        instance_type="c6a.xlarge",
+        state=InstanceState.RUNNING,
+        identity=Identity(1, REGISTRY, US, 1, 1, attempt),
+        launched_at=launched_at,
+        public_ip="192.0.2.1",
+    )
+    run = f"g1a{attempt}r0"
+    probe = Probe(asked_at=NOW, passed_at=NOW, passed_run=run) if proven else Probe()
+    return Host(instance, probe=probe, desired_run=run)
+
+
+def _view(*hosts: Host, signer: Signer | None = None, started_at: int = 0) -> JobView:
+    return JobView(
+        id=JobId(1),
+        account=Account(1, REGISTRY, US),
+        params=Params(Wei(1000), 600, 900, 3600, 2),
+        head_block=BlockRef(BlockNumber(100), "0x100", int(NOW)),
+        head=_job(started_at),
+        hosts=hosts,
+        observed=Observed(NOW, NOW),
+        image=ImageView(ImagePhase.READY, NOW, _image(signer), staged=frozenset({HOME})),
+        room=EnclaveRoom("c6a.xlarge", "x86_64", 2, 6144),
+    )
+
+
+def _ended(decided: Plan) -> set[str]:
+    return {
+        name
+        for action in decided.actions
+        if isinstance(action, Terminate)
+        for name in action.instances
+    }
+
+
+def _noted(decided: Plan) -> set[str]:
+    return {note.name for note in decided.notes}
+
+
+@pytest.mark.parametrize("dates", [(NOW - 50, NOW - 1), (NOW + 1, NOW + 50)])
+def test_signer__out_of_date__nothing_is_bought(dates: tuple[float, float]) -> None:
+    signer = Signer("CN=builder", "secp384r1", "11" * 32, *dates)
+    decided = plan(_view(signer=signer), NOW, RULES)
+    assert "job.refused" in _noted(decided)
+    assert not [action for action in decided.actions if isinstance(action, Launch)]
+    bought = plan(_view(_host(1, NOW - 5), signer=signer), NOW, RULES)
+    assert _ended(bought) == {"i-1"}  # it could never start
+
+
+def test_signer__in_date_or_none__is_served() -> None:
+    for signer in (None, Signer("CN=builder", "secp384r1", "11" * 32, NOW - 1, NOW + 1)):
+        decided = plan(_view(signer=signer), NOW, RULES)
+        assert [action for action in decided.actions if isinstance(action, Launch)]
+
+
+@pytest.mark.parametrize("started_at", [0, int(NOW) - 5])
+def test_signer__runs_out_while_the_enclave_runs__changes_nothing(started_at: int) -> None:
+    signer = Signer("CN=builder", "secp384r1", "11" * 32, NOW - 50, NOW - 1)
+    decided = plan(
+        _view(_host(1, NOW - 9, proven=True), signer=signer, started_at=started_at), NOW, RULES
+    )
+    assert _ended(decided) == set()
+    assert "job.refused" not in _noted(decided)
+
+
+async def test_signer__of_a_stored_image__reaches_the_agent(tmp_path: Path) -> None:
+    class Clock:
+        def now(self) -> float:
+            return NOW
+
+        async def sleep(self, seconds: float) -> None:
+            raise AssertionError(seconds)
+
+    store = ImageStore(tmp_path, quota_bytes=1000)
+    keep(store, CIDS[0])
+    fetcher = ImageFetcher(store, Reach([]), FetchLimits())
+    images = StoredImages(fetcher, Clock())
+    image = await images.fetch(f"ipfs://{CIDS[0]}", job=1, deadline=NOW + 60)
+    await fetcher.close()
+    assert image.signer == SIGNER
+
+
+def test_doubles__two_of_one_attempt__oldest_stays_and_a_person_is_told() -> None:
+    old, young = _host(2, NOW - 9), _host(1, NOW - 5)
+    decided = plan(_view(old, young), NOW, RULES)
+    assert _ended(decided) == {"i-1"}
+    (note,) = [note for note in decided.notes if note.name == "job.launched_twice"]
+    assert "i-2, i-1" in note.text
+    gone = replace(young, instance=replace(young.instance, state=InstanceState.SHUTTING_DOWN))
+    assert _ended(plan(_view(old, gone), NOW, RULES)) == set()
+
+
+def test_doubles__the_younger_has_proven_itself__is_not_ended_before_it_is_reported() -> None:
+    decided = plan(_view(_host(2, NOW - 9), _host(1, NOW - 5, proven=True)), NOW, RULES)
+    assert _ended(decided) == set()
+    assert "job.launched_twice" in _noted(decided)
+
+
+def test_doubles__of_another_attempt__race_on() -> None:
+    decided = plan(_view(_host(2, NOW - 9), _host(1, NOW - 5, attempt=2)), NOW, RULES)
+    assert _ended(decided) == set()
+    assert "job.launched_twice" not in _noted(decided)
+
+
+def test_doubles__of_a_started_job__the_proven_one_stays_and_a_person_is_told() -> None:
+    old, young = _host(2, NOW - 9), _host(1, NOW - 5, proven=True)
+    decided = plan(_view(old, young, started_at=int(NOW) - 3), NOW, RULES)
+    assert _ended(decided) == {"i-2"}
+    assert "job.launched_twice" in _noted(decided)
