@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.terminal import DryRunOption
 from faults import UsageFault
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from eth_typing import ChecksumAddress
 
-    from contracts.deploy import Deployment
+    from contracts.deploy import Deployment, Rehearsal
 
 app = typer.Typer(no_args_is_help=True, help="Deploy the reference contracts of the market.")
 
@@ -23,7 +25,11 @@ def _root() -> None:
     """Keeps `contracts` a group of commands however many there are."""
 
 
-@app.command()
+@app.command(
+    epilog="Example: oyster-provider contracts deploy --rpc-url http://127.0.0.1:8545"
+    " --key-file key --stake-per-job 1000 --job-bootstrapping 300 --job-startup 600"
+    " --job-exit-cooldown 3600 --auditor 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --quorum 1"
+)
 def deploy(
     rpc_url: Annotated[str, typer.Option(help="HTTP JSON-RPC endpoint of the chain.")],
     key_file: Annotated[Path, typer.Option(help="Raw private key in hex, mode 0600; it pays.")],
@@ -37,6 +43,7 @@ def deploy(
     payment_token: Annotated[
         str | None, typer.Option(help="What jobs are paid in; a mintable test token if absent.")
     ] = None,
+    dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Deploy a market and print where it is."""
@@ -44,6 +51,11 @@ def deploy(
 
     from contracts import deploy as deployment
 
+    if dry_run:
+        tokens = (pond is None) + (payment_token is None)
+        plan = deployment.rehearse(Web3(HTTPProvider(rpc_url)), _account(key_file), tokens=tokens)
+        _show_plan(plan, as_json=as_json)
+        return
     done = deployment.deploy(
         Web3(HTTPProvider(rpc_url)),
         _account(key_file),
@@ -73,9 +85,21 @@ def _address(text: str, option: str) -> ChecksumAddress:
     return to_checksum_address(text)
 
 
-def _print(done: Deployment, *, as_json: bool) -> None:
-    import json
+def _show_plan(plan: Rehearsal, *, as_json: bool) -> None:
+    _show(
+        {
+            "chainId": plan.chain_id,
+            "payer": plan.payer,
+            "balanceWei": str(plan.balance_wei),
+            "contracts": list(plan.contracts) if as_json else ", ".join(plan.contracts),
+            "gas": plan.gas,
+            "costWei": str(plan.cost_wei),
+        },
+        as_json=as_json,
+    )
 
+
+def _print(done: Deployment, *, as_json: bool) -> None:
     values = {
         "chainId": done.chain_id,
         "registry": done.registry,
@@ -83,6 +107,12 @@ def _print(done: Deployment, *, as_json: bool) -> None:
         "paymentToken": done.payment_token,
         "block": done.block,
     }
+    _show(values, as_json=as_json)
+
+
+def _show(values: Mapping[str, object], *, as_json: bool) -> None:
+    import json
+
     if as_json:
         typer.echo(json.dumps(values))
         return

@@ -97,12 +97,12 @@ def status(directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def down(directory: Dir = DEFAULT_DIR) -> None:
+def down(directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
     """End the devnet of a folder; logs stay in FOLDER/logs."""
     from devnet import detached
 
     detached.stop(directory)
-    typer.echo(f"down: {directory}")
+    typer.echo(json.dumps({"down": str(directory)}) if as_json else f"down: {directory}")
 
 
 @app.command()

@@ -101,6 +101,53 @@ def deploy(
         raise RetryLater(f"the node does not answer ({type(error).__name__})") from error
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a deployment would send. `gas` is counted from the code's size, without what the
+    constructors store: the real thing takes some percent more."""
+
+    chain_id: int
+    payer: ChecksumAddress
+    balance_wei: int
+    contracts: tuple[str, ...]
+    gas: int
+    cost_wei: int
+
+
+def rehearse(w3: Web3, account: LocalAccount, *, tokens: int) -> Rehearsal:
+    """What `deploy` would create with this many test tokens, and its cost at the present fee.
+
+    Sends nothing. Raises Refused and RetryLater as `deploy` does.
+    """
+    names = (*(contracts.TEST_TOKEN,) * tokens, contracts.REGISTRY)
+    gas = sum(_gas(contracts.bytecode(name)) for name in names)
+    try:
+        return Rehearsal(
+            w3.eth.chain_id, account.address, w3.eth.get_balance(account.address), names,
+            gas, gas * _price(w3),
+        )  # fmt: skip
+    except Web3Exception as error:
+        raise Refused(f"the node refused: {error}") from error
+    except RequestException as error:
+        raise RetryLater(f"the node does not answer ({type(error).__name__})") from error
+
+
+def _base_fee(w3: Web3) -> int | None:
+    return w3.eth.get_block("latest").get("baseFeePerGas")
+
+
+def _price(w3: Web3) -> int:
+    """What a unit of gas costs now, wei."""
+    base = _base_fee(w3)
+    return w3.eth.gas_price if base is None else base + w3.eth.max_priority_fee
+
+
+def _gas(bytecode: str) -> int:
+    """Yellow paper, appendix G: a create, 16 a byte sent, 200 a byte kept."""
+    size = len(bytecode.removeprefix("0x")) // 2
+    return 21_000 + 32_000 + (16 + 200) * size
+
+
 def _reason(error: ContractLogicError) -> str:
     """The contract's own words: some nodes put them in the message, all in the data."""
     data = str(error.data or "")
@@ -145,7 +192,7 @@ class _Sender:
 
     def _fees(self) -> TxParams:
         """Twice the base fee lasts through six full blocks; chains before EIP-1559 have none."""
-        base = self.w3.eth.get_block("latest").get("baseFeePerGas")
+        base = _base_fee(self.w3)
         if base is None:
             return {"gasPrice": self.w3.eth.gas_price}
         tip = self.w3.eth.max_priority_fee

@@ -152,3 +152,23 @@ def test_deploy__more_auditors_than_the_contract_takes__is_refused_before_anythi
     many = [f"--auditor=0x{number:040x}" for number in range(63)]
     done = run("http://127.0.0.1:1", key_file, "--quorum=2", *many)
     assert (done.returncode, "65 auditors" in done.stderr) == (3, True)
+
+
+def test_deploy__dry_run__shows_the_cost_and_sends_nothing(
+    node: ChainServer, key_file: Path, run: Run
+) -> None:
+    w3 = Web3(HTTPProvider(node.url))
+    before = w3.eth.get_block_number()
+    shown = run(node.url, key_file, "--quorum=2", "--dry-run", "--json")
+    assert shown.returncode == 0, shown.stderr
+    plan = json.loads(shown.stdout)
+    assert plan["contracts"] == ["TestToken", "TestToken", "IsolatedInstanceRegistry"]
+    assert w3.eth.get_block_number() == before
+    paid = int(plan["balanceWei"])
+    assert run(node.url, key_file, "--quorum=2", "--json").returncode == 0
+    sent = [w3.eth.get_block(n) for n in range(before + 1, w3.eth.get_block_number() + 1)]
+    used = sum(block["gasUsed"] for block in sent)
+    assert plan["gas"] == pytest.approx(used, rel=0.2)
+    assert w3.eth.get_balance(Web3.to_checksum_address(plan["payer"])) < paid
+    few = run(node.url, key_file, "--quorum=2", "--dry-run", f"--pond={AUDITORS[0]}").stdout
+    assert "TestToken, IsolatedInstanceRegistry" in few

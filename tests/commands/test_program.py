@@ -34,11 +34,20 @@ def test_help__cold_start__imports_little() -> None:
     assert int(done.stdout) < 250
 
 
-def test_completion__after_a_few_letters__offers_the_command() -> None:
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("un", {"unstake"}),
+        ("offers ", {"set", "remove", "list"}),
+        ("devnet job f", {"fund", "fault"}),
+        ("jobs show --j", {"--json"}),
+    ],
+)
+def test_completion__after_a_few_letters__offers_what_fits(words: str, offered: set[str]) -> None:
     environ = {
         "_OYSTER_PROVIDER_COMPLETE": "complete_bash",
-        "COMP_WORDS": "oyster-provider un",
-        "COMP_CWORD": "1",
+        "COMP_WORDS": f"oyster-provider {words}",
+        "COMP_CWORD": str(len(words.split(" "))),
     }
     code = "import sys; sys.argv = ['oyster-provider']; import cli; cli.main()"
     done = subprocess.run(
@@ -49,7 +58,7 @@ def test_completion__after_a_few_letters__offers_the_command() -> None:
         text=True,
         check=False,
     )
-    assert done.stdout.split() == ["unstake"], done.stderr
+    assert set(done.stdout.split()) == offered, done.stderr
 
 
 @pytest.mark.parametrize(

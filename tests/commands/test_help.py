@@ -1,0 +1,63 @@
+"""Every command of the tree: --json, and --dry-run where something changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+import cli
+
+pytestmark = pytest.mark.unit
+
+# Commands without --json, and why.
+NO_JSON = {
+    "run": "prints nothing: its log goes to stderr, its state is served by status.listen",
+    "demo": "a play for people; its exit code is the answer",
+    "devnet env": "its output is shell code for eval",
+    "cloud policy": "its output is a JSON document already",
+}
+# Commands that send a transaction, or order the agent to: they show it first.
+SENDS = {"exit", "stake", "unstake", "register", "offers set", "offers remove", "contracts deploy"}
+CHANGES_AWS = {"cloud setup", "cloud teardown", "cloud bake"}
+CHANGES_HOST = {"init", "service install", "service uninstall"}
+
+
+def _walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Typer brings its own Click, whose classes have no public name: told apart by `commands`."""
+    if hasattr(command, "commands"):
+        for name, below in command.commands.items():
+            yield from _walk(below, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+COMMANDS = dict(_walk(get_command(cli.app)))
+
+
+def _options(command: Any) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def test_tree__walked__is_whole() -> None:
+    assert len(COMMANDS) > 35
+    assert not (set(NO_JSON) | SENDS | CHANGES_AWS | CHANGES_HOST) - set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_json__every_command_that_prints__has_it(path: str) -> None:
+    assert ("--json" in _options(COMMANDS[path])) != (path in NO_JSON)
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_dry_run__every_command_that_changes_the_world__has_it(path: str) -> None:
+    changes = path in SENDS | CHANGES_AWS | CHANGES_HOST
+    assert ("--dry-run" in _options(COMMANDS[path])) == changes
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help__every_option__says_what_it_is(path: str) -> None:
+    silent = [p.name for p in COMMANDS[path].params if not getattr(p, "help", "")]
+    assert silent == []
