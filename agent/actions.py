@@ -44,6 +44,7 @@ from agent.snapshot import (
     TxPhase,
     TxView,
 )
+from agent.sweep import used_images
 from cloud.model import AttemptSpent, InstanceId, InstanceState, Region
 from faults import Fault, Refused, RetryLater, TryElsewhere
 
@@ -428,18 +429,8 @@ async def _release_image(world: World, action: ReleaseImage, outside: Outside) -
 async def _unstage(
     world: World, job: JobId, region: Region, image: Image | None, outside: Outside
 ) -> None:
-    if image is not None and image.sha256 not in _used_images(world, except_job=job):
+    if image is not None and image.sha256 not in used_images(world, except_job=job):
         await outside(lambda: world.mailbox.unstage(region, image.sha256))
-
-
-def _used_images(world: World, *, except_job: JobId) -> set[str]:
-    """Digests that another job has, or that a host says it runs; too many rather than too few."""
-    others = [job for job in world.memory.jobs.values() if job.id != except_job]
-    used = {job.image.image.sha256 for job in others if job.image.image is not None}
-    for record in world.fleet.records():
-        if record.instance.live and record.status and record.status.image_sha256:
-            used.add(record.status.image_sha256)
-    return used
 
 
 @effect("finish", Finish)

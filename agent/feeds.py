@@ -15,7 +15,7 @@ import structlog
 from agent.journal import OrderKind, OrderRecord
 from agent.memory import JobMemory
 from agent.ports import Wakes
-from agent.sweep import sweep_mailboxes
+from agent.sweep import sweep_images, sweep_mailboxes
 from cloud.model import Region
 from faults import RetryLater, TryElsewhere
 
@@ -144,10 +144,10 @@ class Feeds:
     async def _sweep_for_ever(self) -> None:
         while True:
             await self._agent.world.clock.sleep(self._agent.rules.service.sweep_seconds)
-            grace = self._agent.rules.service.orphan_grace_seconds
-            await sweep_mailboxes(
-                self._agent.world.fleet, self._agent.world.mailbox, self._agent.world.clock, grace
-            )
+            grace, world = self._agent.rules.service.orphan_grace_seconds, self._agent.world
+            await sweep_mailboxes(world.fleet, world.mailbox, world.clock, grace)
+            if self._agent.progress.resynced_at is not None:
+                await sweep_images(world, self._agent.sources.regions, grace)
 
 
 def _region_of(job: JobMemory) -> Region | None:

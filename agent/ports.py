@@ -186,8 +186,16 @@ class Mailbox(Protocol):
         """Delete what the mailbox holds of a host that is gone."""
         ...
 
+    async def staged(self, region: Region) -> Mapping[str, float]:
+        """Digest of every staged image, and when it was written (unix seconds): one list call
+        for a thousand. Raises RetryLater."""
+        ...
+
     async def unstage(self, region: Region, sha256: str) -> None:
-        """Delete a staged image that no job of the region uses any more."""
+        """Delete a staged image that no job of the region uses any more.
+
+        Staging of the same image waits for it, and then stages anew.
+        """
         ...
 
 

@@ -33,6 +33,11 @@ def image_key(sha256: str) -> str:
     return f"{IMAGES}{sha256}"
 
 
+def image_of(key: str) -> str:
+    """The digest in the key of a staged image."""
+    return key.removeprefix(IMAGES)
+
+
 def program_key(sha256: str) -> str:
     """The host program with this digest."""
     return f"{PROGRAMS}{sha256}.pyz"

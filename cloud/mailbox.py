@@ -61,7 +61,9 @@ class Mailbox:
 
     async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
         """The last status of every host; reads again only what changed. Raises RetryLater."""
-        listed = await self._list(region)
+        account = await self._find()
+        mine = layout.host_prefix(account.role_id)
+        listed = await self._list(region, mine, f"listing the mailbox of {region}")
         self._note_desired(region, listed)
         before = self._reports.get(region, {})
         changed = {
@@ -105,9 +107,20 @@ class Mailbox:
             region, account.bucket(region), account.id, image, sha256, size_bytes
         )
 
+    async def staged(self, region: Region) -> Mapping[str, float]:
+        """Digest of every staged image, and when it was written (unix seconds): one list call
+        for a thousand. Raises RetryLater."""
+        listed = await self._list(region, layout.IMAGES, f"listing the images of {region}")
+        return {layout.image_of(one["Key"]): one["LastModified"].timestamp() for one in listed}
+
     async def unstage(self, region: Region, sha256: str) -> None:
-        """Delete a staged image that no job of the region uses any more."""
-        await self._delete(region, [layout.image_key(sha256)])
+        """Delete a staged image that no job of the region uses any more.
+
+        Staging of the same image waits for it, and then stages anew.
+        """
+        account = await self._find()
+        async with self._staging.alone(account.bucket(region), sha256):
+            await self._delete(region, [layout.image_key(sha256)])
 
     async def forget(self, region: Region, instance: InstanceId) -> None:
         """Delete what the mailbox holds of a host that is gone."""
@@ -124,16 +137,16 @@ class Mailbox:
         await self._put(account, region, layout.program_key(digest), program)
         return digest
 
-    async def _list(self, region: Region) -> list[ObjectTypeDef]:
+    async def _list(self, region: Region, prefix: str, doing: str) -> list[ObjectTypeDef]:
         account = await self._find()
         pages = self._clients.s3(region).get_paginator("list_objects_v2")
         return await self._run(
-            f"listing the mailbox of {region}",
+            doing,
             lambda: [
                 found
                 for page in pages.paginate(
                     Bucket=account.bucket(region),
-                    Prefix=layout.host_prefix(account.role_id),
+                    Prefix=prefix,
                     ExpectedBucketOwner=account.id,
                 )
                 for found in page.get("Contents", [])

@@ -60,14 +60,17 @@ class Staging:
         self, region: Region, bucket: str, account: str, image: Path, sha256: str, size_bytes: int
     ) -> None:
         """Have the image in the bucket. Raises Refused (not that file), NotSetUp, RetryLater."""
-        lock = self._locks.setdefault((bucket, sha256), asyncio.Lock())
         target = _Target(self._clients.s3(region), bucket, account, layout.image_key(sha256))
-        async with lock:
+        async with self.alone(bucket, sha256):
             age = await self._age(target, size_bytes)
             if age is not None and age < self._refresh:
                 return
             await self._clients.run(f"reading {image}", lambda: check(image, sha256, size_bytes))
             await self._upload(target, image, size_bytes)
+
+    def alone(self, bucket: str, sha256: str) -> asyncio.Lock:
+        """Held by whoever writes or deletes this image in this bucket."""
+        return self._locks.setdefault((bucket, sha256), asyncio.Lock())
 
     async def _age(self, target: _Target, size_bytes: int) -> float | None:
         """Seconds since the staged image was written; None when it is not there."""

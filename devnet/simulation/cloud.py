@@ -141,6 +141,7 @@ class SimCloud:
     machines: dict[InstanceId, Machine] = field(default_factory=dict)
     tokens: dict[Identity, InstanceId] = field(default_factory=dict)
     bucket: set[tuple[Region, str]] = field(default_factory=set)
+    staged_at: dict[tuple[Region, str], float] = field(default_factory=dict)
     mail: set[InstanceId] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     done: Callable[[str], None] = lambda text: None
@@ -255,12 +256,18 @@ class SimCloud:
 
     async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
         await self.weather.before("mailbox.stage")
+        if (region, sha256) not in self.bucket:
+            self.staged_at[region, sha256] = self.clock.now()
         self.bucket.add((region, sha256))
         await self.weather.after("mailbox.stage")
 
     async def forget(self, region: Region, instance: InstanceId) -> None:
         await self.weather.before("mailbox.forget")
         self.mail.discard(instance)
+
+    async def staged(self, region: Region) -> Mapping[str, float]:
+        await self.weather.before("mailbox.staged")
+        return {sha: self.staged_at[where, sha] for where, sha in self.bucket if where == region}
 
     async def unstage(self, region: Region, sha256: str) -> None:
         await self.weather.before("mailbox.unstage")

@@ -554,3 +554,28 @@ def test_throttled__launch__is_repeated_with_the_wait_that_aws_asks_for() -> Non
 def test_second_provider__of_other_address__is_none_of_ours() -> None:
     other = Address("0x5555555555555555555555555555555555555555")
     assert Simulation().run([assigned(provider=other)], 1000) == []
+
+
+def test_image__staged_for_a_job_that_ended_while_the_journal_was_lost__is_swept() -> None:
+    def ends(simulation: Simulation) -> None:
+        machine(simulation).ends_at = simulation.clock.now()
+        simulation.cloud.lengths.listed = 0
+
+    simulation = Simulation()
+    script = [
+        assigned(escrow=2000),
+        at(1000, lambda s: s.kill()),
+        at(1001, lambda s: s.market.stop_by_user(ONE)),
+        at(1100, ends),  # EC2 lists it no more
+        at(1110, lambda s: s.start(lose_journal=True)),
+    ]
+    simulation.run(script, 2500)
+    clean(simulation)
+
+
+def test_image__in_use_by_a_host_or_a_job__is_not_swept() -> None:
+    simulation = Simulation()
+    script = [assigned(escrow=10**6), at(1000, lambda s: s.restart_in(5, lose_journal=True))]
+    simulation.run(script, 8000)
+    assert len(simulation.cloud.bucket) == 1
+    assert simulation.weather.counted["mailbox.unstage"] == 0

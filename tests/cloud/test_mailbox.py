@@ -219,3 +219,16 @@ async def test_stage__file_is_not_what_it_should_be__nothing_is_uploaded(
 async def test_desired__in_the_bucket__is_plain_json(aws: Aws, s3: Faults) -> None:
     await aws.mailbox.write_desired(REGION, ONE, {"b": 1, "a": None})
     assert json.loads(s3.calls("PutObject")[0]["Body"]) == {"a": None, "b": 1}
+
+
+async def test_staged__lists_digests_and_ages_of_images_alone(aws: Aws, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"image")
+    digest = hashlib.sha256(b"image").hexdigest()
+    await aws.mailbox.stage(REGION, image, digest, 5)
+    await aws.mailbox.write_desired(REGION, ONE, {"a": 1})
+    staged = await aws.mailbox.staged(REGION)
+    assert set(staged) == {digest}
+    assert staged[digest] > 1_700_000_000
+    await aws.mailbox.unstage(REGION, digest)
+    assert await aws.mailbox.staged(REGION) == {}
