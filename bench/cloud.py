@@ -1,23 +1,28 @@
-"""AWS calls a minute while jobs wait: the listing and the mailbox, on moto in this process.
+"""AWS calls and CPU of a minute while jobs wait: the listing and the mailbox.
 
 A minute is 60 / TICK_SECONDS ticks of "list the instances, read the reports"; every host writes
 its heartbeat every 30 s, as the host program does. The clock is a number, nothing is waited for.
+AWS's answers are canned (`bench.canned`): the CPU is ours and botocore's, TLS is not in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 from moto import mock_aws
 
+from bench.canned import Canned
 from bench.figure import Figure
 from cloud import layout
 from cloud.aws import Aws
@@ -45,9 +50,31 @@ class Clock:
         self.time += seconds
 
 
+@dataclass
+class Minute:
+    """What one minute cost."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    calm: list[float] = field(default_factory=list)  # CPU seconds of ticks without a heartbeat
+    news: list[float] = field(default_factory=list)  # and of those after one
+
+
 def run() -> list[Figure]:
-    """EC2 and S3 calls a minute for each number of waiting jobs."""
-    return [figure for jobs in JOBS for figure in _figures(jobs, _minute(jobs))]
+    """EC2 and S3 calls a minute for each number of waiting jobs, and the CPU of the most."""
+    minutes = {jobs: _minute(jobs) for jobs in JOBS}
+    counted = [figure for jobs in JOBS for figure in _figures(jobs, minutes[jobs].calls)]
+    return [*counted, *_cpu(JOBS[-1], minutes[JOBS[-1]])]
+
+
+def _cpu(jobs: int, minute: Minute) -> Iterator[Figure]:
+    name = f"{jobs} waiting jobs"
+    yield Figure(
+        f"CPU of a tick, {name}", statistics.median(minute.calm), "s", note="no heartbeat since"
+    )
+    each = statistics.median(minute.news) / jobs * 1000
+    yield Figure(f"CPU of a tick after heartbeats, by job, {name}", each, "ms")
+    share = sum(minute.calm + minute.news) / 60 * 100
+    yield Figure(f"CPU of a minute, {name}", share, "% of a core", note="ours and botocore's")
 
 
 def _figures(jobs: int, calls: Counter[str]) -> Iterator[Figure]:
@@ -76,7 +103,7 @@ def _figures(jobs: int, calls: Counter[str]) -> Iterator[Figure]:
     )
 
 
-def _minute(jobs: int) -> Counter[str]:
+def _minute(jobs: int) -> Minute:
     with _aws() as aws:
         return asyncio.run(_ticks(aws, jobs))
 
@@ -94,28 +121,33 @@ def _aws() -> Iterator[Aws]:
         aws.close()
 
 
-async def _ticks(aws: Aws, jobs: int) -> Counter[str]:
-    calls: Counter[str] = Counter()
+async def _ticks(aws: Aws, jobs: int) -> Minute:
+    minute, canned = Minute(), Canned()
     ids = _launch(jobs)
     account = await aws.account()
-    for client in (aws.calls.clients.ec2(REGION), aws.calls.clients.s3(REGION)):
-        client.meta.events.register(
-            "provide-client-params", lambda model, **_: calls.update([model.name])
-        )
+    ec2, s3 = aws.calls.clients.ec2(REGION), aws.calls.clients.s3(REGION)
+    canned.serve_ec2(ec2)
+    canned.serve_s3(s3)
+    await aws.instances(REGION)  # moto makes the answer that is given from here on
+    canned.alone()
+    await aws.calls.clock.sleep(60)  # the status checks are due again
     for instance in ids:
-        await aws.mailbox.write_desired(REGION, instance, {"run_id": "a"})
-    calls.clear()
-    s3: Any = boto3.client("s3", region_name=REGION)
-    bucket = account.bucket(REGION)
+        canned.objects[layout.desired_key(account.role_id, instance)] = b'{"run_id": "a"}'
+    for client in (ec2, s3):
+        client.meta.events.register(
+            "provide-client-params", lambda model, **_: minute.calls.update([model.name])
+        )
     for second in range(0, 60, TICK_SECONDS):
-        if second % HEARTBEAT_SECONDS == 0:
-            for instance in ids:
-                key = layout.status_key(account.role_id, instance)
-                s3.put_object(Bucket=bucket, Key=key, Body=f'{{"heartbeat": {second}}}'.encode())
+        beat = second % HEARTBEAT_SECONDS == 0
+        if beat:
+            said = f'{{"heartbeat": {second}}}'.encode()
+            canned.objects |= {layout.status_key(account.role_id, one): said for one in ids}
+        begun = time.process_time()
         await aws.instances(REGION)
         await aws.mailbox.reports(REGION)
+        (minute.news if beat else minute.calm).append(time.process_time() - begun)
         await aws.calls.clock.sleep(TICK_SECONDS)
-    return calls
+    return minute
 
 
 def _launch(jobs: int) -> list[InstanceId]:

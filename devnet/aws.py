@@ -366,9 +366,10 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--speed", type=float, default=0.1, help="1 is as slow as real, 0 at once")
+    parser.add_argument("--baked", action="store_true", help="no packages are installed at boot")
     options = parser.parse_args()
     timings = Timings().scaled(options.speed)
-    fleet = Fleet(options.directory, timings)
+    fleet = Fleet(options.directory, timings, baked=options.baked)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

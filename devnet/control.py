@@ -62,8 +62,12 @@ class Control:
         return asdict(self._ec2.timings)
 
     def _instances(self, _: dict[str, Any]) -> list[dict[str, Any]]:
-        kept = ("id", "region", "zone", "instance_type", "state", "public_ip", "running_at")
-        return [{k: getattr(one, k) for k in kept} for one in list(self._ec2.records.values())]
+        kept = ("id", "region", "zone", "instance_type", "state", "public_ip")
+        times = ("launched_at", "running_at")  # unix seconds
+        return [
+            {name: getattr(one, name) for name in (*kept, *times)}
+            for one in list(self._ec2.records.values())
+        ]
 
     def _machine(self, given: dict[str, Any]) -> dict[str, Any]:
         if self._machines is None:

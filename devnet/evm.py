@@ -25,6 +25,7 @@ MNEMONIC = "test test test test test test test test test test test junk"
 HD_PATH = "m/44'/60'/0'/0"
 BUMP_PERCENT = 10  # by which geth wants both fees raised in a replacement
 CALL_GAS = 30_000_000
+BLOCK_GAS = 60_000_000  # Ethereum mainnet's limit since November 2025
 ERROR_SELECTOR = bytes.fromhex("08c379a0")  # Error(string), Solidity ABI specification
 
 
@@ -91,7 +92,9 @@ class Evm:
             MNEMONIC,
             num_accounts=self.accounts,
             hd_path=HD_PATH,
-            genesis_parameters=PyEVMBackend.generate_genesis_params({"timestamp": self.time()}),
+            genesis_parameters=PyEVMBackend.generate_genesis_params(
+                {"timestamp": self.time(), "gas_limit": BLOCK_GAS}
+            ),
         )
         self.keys = backend.account_keys
         self._evm: Any = backend.chain

@@ -54,6 +54,9 @@ class Options:
     job_exit_cool_down: int = 60
     quorum: int = 2
     boot_share: float = 0.1  # of EC2's published boot times; 1 is as slow as the real one
+    baked: bool = (
+        False  # instances start from an image that has the packages, as `cloud bake` makes
+    )
     regions: tuple[str, ...] = (REGION,)
     lying_gateways: tuple[str, ...] = ()  # asked before the devnet's own; for tests
     config_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -100,6 +103,7 @@ def _start_parts(options: Options, directory: Path, children: Children) -> Mappi
         "aws": [
             *("-m", "devnet.aws", "--directory", str(directory / "aws")),
             *("--speed", str(options.boot_share)),
+            *(["--baked"] if options.baked else []),
         ],
     }
     with ThreadPoolExecutor(len(arguments)) as pool:  # importing them is what takes the time

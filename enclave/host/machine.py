@@ -66,7 +66,7 @@ class Observed:
 class Tries:
     """What is remembered of one run (one enclave name); survives this program.
 
-    `failures` counts in a row, `restarts` in all. `alive_since` is set while the enclave is seen.
+    `failures` counts in a row, `restarts` in all. `alive_since`: since when it runs.
     """
 
     name: str = ""
@@ -185,6 +185,13 @@ def failed(tries: Tries, error: str, now: float, backoff: float) -> Tries:
     """One more failure in a row; the pause doubles with each."""
     pause = min(backoff * 2**tries.failures, LONGEST_BACKOFF_SECONDS)
     return replace(tries, failures=tries.failures + 1, retry_at=now + pause, error=error)
+
+
+def started(tries: Tries, name: str, now: float) -> Tries:
+    """`nitro-cli run-enclave` said that `name` runs: gone at the first look, it died."""
+    if not name or name != tries.name:
+        return tries
+    return replace(tries, alive_since=now, error=None)
 
 
 def noticed(

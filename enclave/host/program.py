@@ -38,6 +38,8 @@ class Looked:
     step_error: str | None
     look_error: str | None
     at: float
+    ran: str
+    """The name of the enclave that was started; empty: none was."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Host:
         self._seen = self._with_known_enclave(looked)
         cadence = self._config.cadence
         tries = machine.noticed(
-            self._run.tries,
+            machine.started(self._run.tries, looked.ran, now),
             looked.seen,
             now,
             backoff=cadence.backoff,
@@ -244,8 +246,10 @@ class Host:
 
     def _step_and_look(self, step: machine.Step | None) -> Looked:
         step_error = look_error = None
+        ran = ""
         try:
             carry_out(self._places, step)
+            ran = step.name if isinstance(step, machine.Run) else ""
         except (nitro.NitroError, OSError) as error:
             step_error = str(error)
         enclaves: tuple[machine.Enclave, ...] | None = ()
@@ -255,7 +259,7 @@ class Host:
         except nitro.NitroError as error:
             enclaves, look_error = None, str(error)
         seen = machine.Observed(tools, False, nitro.allocated(self._places), enclaves)
-        return Looked(seen, step_error, look_error, self._clock())
+        return Looked(seen, step_error, look_error, self._clock(), ran)
 
     # What is said
 

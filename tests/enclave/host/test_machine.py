@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enclave.host.documents import Desired, DocumentRefused, Egress, Port, Status
@@ -24,6 +24,7 @@ from enclave.host.machine import (
     enclave_name,
     failed,
     noticed,
+    started,
 )
 
 pytestmark = pytest.mark.unit
@@ -110,6 +111,13 @@ def test_noticed__died_after_a_long_life__counts_from_one_again() -> None:
     assert (old.failures, old.restarts) == (1, 6)
 
 
+def test_noticed__gone_before_it_was_ever_seen__is_a_failure() -> None:
+    tries = started(Tries(NAME), NAME, 5.0)
+    gone = noticed(tries, replace(READY, enclaves=()), 5.1, backoff=1.0, well_after=WELL_AFTER)
+    assert (gone.failures, gone.restarts, gone.retry_at) == (1, 1, 6.1)
+    assert started(Tries(NAME), "another", 5.0) == Tries(NAME)
+
+
 class World:
     """A machine on which steps work or fail as a list says; time stands where it is put."""
 
@@ -147,6 +155,7 @@ class World:
             assert self.seen.allocation.holds(DESIRED)
             assert self.seen.enclaves == ()
             self.runs += 1
+            self.tries = started(self.tries, step.name, self.now)
             self.seen = replace(self.seen, enclaves=(enclave(),))
 
 
@@ -154,6 +163,7 @@ FAULTS = st.lists(st.sampled_from(["", "step", "fetch", "die", "blind"]), max_si
 
 
 @given(FAULTS)
+@example(["", ""] + ["die"] * 6)
 def test_life__any_faults__ends_running_or_failed_and_never_doubles(faults: list[str]) -> None:
     world = World(list(faults))
     plans = [world.turn() for _ in range(len(faults) + 10)]
