@@ -50,8 +50,9 @@ class Intake:
         self._early, self._early_bytes = {}, 0
         with closing(session.car(self.root, self.walk.position)) as blocks:
             for cid, block in blocks:
+                before = self.walk.position
                 if self.take(cid, block):
-                    session.guard.progress()
+                    session.guard.progress(max(len(block), self.walk.position - before))
                 if self.whole:
                     return
 
@@ -62,9 +63,11 @@ class Intake:
             while not self.whole:
                 ahead = list(dict.fromkeys(self.walk.upcoming(session.parallel)))
                 asked = [cid for cid in ahead if cid.inline is None and not self.walk.knows(cid)]
+                size = 0
                 for cid, block in zip(asked, pool.map(session.block, asked), strict=True):
                     self.take(cid, block)
-                session.guard.progress()
+                    size += len(block)
+                session.guard.progress(size)
 
     def _keep(self, cid: Cid, block: bytes) -> None:
         if cid in self._early:

@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -23,6 +24,9 @@ from enclave.urls import BadUrl, https_host
 from faults import RetryLater, TryElsewhere
 
 CONNECT_SECONDS: Final = 10.0
+RESOLVE_SECONDS: Final = 10.0
+# Slower, no image of a usual size arrives before a usual deadline: another source is better.
+LEAST_BYTES_PER_SECOND: Final = 64 << 10
 READ_BYTES: Final = 256 << 10  # h11 asks for 64 KiB; larger reads cost less a byte
 _LOOK_UP_SECONDS: Final = 0.5  # how often a wait looks whether it was cancelled
 _MAX_REDIRECTS: Final = 5
@@ -53,6 +57,7 @@ class Cancelled(RetryLater):
 class Guard:
     """When to give up: `deadline` for the whole, `stall_seconds` since the last progress.
 
+    Progress in crumbs is none: in each span of `stall_seconds` LEAST_BYTES_PER_SECOND must come.
     `clock` is monotonic, in seconds. Safe to ask and to cancel from other threads.
     """
 
@@ -67,15 +72,17 @@ class Guard:
         self._deadline = deadline
         self._stall_seconds = stall_seconds
         self._parent = parent
-        self._last = clock()
+        self._last = self._span_begun = clock()
+        self._span_bytes = 0
         self._stop = threading.Event()
 
     def fork(self) -> Guard:
         """A guard with a stall clock and a cancel of its own, under the same deadline."""
         return Guard(self._clock, self._deadline, self._stall_seconds, self)
 
-    def progress(self) -> None:
+    def progress(self, verified_bytes: int) -> None:
         self._last = self._clock()
+        self._span_bytes += verified_bytes
 
     def cancel(self) -> None:
         self._stop.set()
@@ -101,11 +108,21 @@ class Guard:
         stalled = self._last + self._stall_seconds - now
         if stalled <= 0:
             raise Stalled(f"no verified bytes for {self._stall_seconds:g} s")
+        if now - self._span_begun >= self._stall_seconds:
+            self._end_span(now)
         return min(stalled, self._deadline - now)
+
+    def _end_span(self, now: float) -> None:
+        rate = self._span_bytes / (now - self._span_begun)
+        # With nothing at all it is a stall, which is measured from the last progress instead.
+        if 0 < rate < LEAST_BYTES_PER_SECOND:
+            raise Stalled(f"{rate:.0f} verified bytes a second, at least {LEAST_BYTES_PER_SECOND}")
+        self._span_begun, self._span_bytes = now, 0
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not beyond the deadline; a cancel ends it."""
-        self._last = self._clock() + seconds
+        self._last = self._span_begun = self._clock() + seconds
+        self._span_bytes = 0
         self._stop.wait(min(seconds, self.remaining()))
         self.remaining()
 
@@ -252,7 +269,7 @@ class _Backend(httpcore.NetworkBackend):
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         try:
-            addresses = self._resolve(host, port)
+            addresses = self._resolved(host, port)
         except OSError as fault:
             raise Unreachable(f"{host} does not resolve: {fault}") from None
         if self._trusted != (host, port):
@@ -260,6 +277,22 @@ class _Backend(httpcore.NetworkBackend):
                 if not is_public(address):
                     raise Unreachable(f"{host} leads to {address}, which is not a public address")
         return addresses
+
+    def _resolved(self, host: str, port: int) -> Sequence[str]:
+        """A resolver can't be told to stop, so a slow one is left behind in its thread."""
+        answer: futures.Future[Sequence[str]] = futures.Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._resolve(host, port))
+            except (OSError, UnicodeError) as fault:  # a label too long for IDNA is the latter
+                answer.set_exception(OSError(str(fault)))
+
+        threading.Thread(target=ask, name="resolve", daemon=True).start()
+        for _ in range(int(RESOLVE_SECONDS / _LOOK_UP_SECONDS)):
+            if futures.wait([answer], min(self._guard.remaining(), _LOOK_UP_SECONDS)).done:
+                return answer.result()
+        raise OSError(f"no answer in {RESOLVE_SECONDS:g} s")
 
 
 class _Stream(httpcore.NetworkStream):

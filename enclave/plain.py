@@ -75,7 +75,7 @@ class PlainFetch:
             if size != self._size:
                 raise WrongDigest(f"{self._url.url} changed its size while it was fetched")
             for data in _after(response.iter_stream(), self._position - start):
-                session.guard.progress()
+                session.guard.progress(len(data))
                 self._take(data, self._emit)
         if self._position != self._size:
             raise Unreachable(f"the file ended after {self._position} of {self._size} bytes")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enclave import net
 from enclave.net import (
+    LEAST_BYTES_PER_SECOND,
     Cancelled,
     Guard,
     HttpSession,
@@ -216,7 +219,7 @@ def test_guard__deadline_stall_cancel__each_by_its_name() -> None:
     whole = guard(time)
     one = whole.fork()
     time.now += 15
-    one.progress()
+    one.progress(1 << 30)
     time.now += 15
     assert one.remaining() == 5
     time.now += 5
@@ -224,7 +227,7 @@ def test_guard__deadline_stall_cancel__each_by_its_name() -> None:
         one.remaining()
     one = whole.fork()
     time.now = 1099.0
-    one.progress()
+    one.progress(1 << 30)
     assert one.remaining() == 1
     assert whole.seconds_left == 1
     time.now = 1100.0
@@ -263,3 +266,69 @@ def test_origin__default_ports__are_filled_in() -> None:
 
 def _private_unless_loopback(host: str, port: int) -> list[str]:
     return [host] if host == "127.0.0.1" else ["10.1.2.3"]
+
+
+def test_guard__crumbs_of_progress__are_a_stall_and_a_fair_rate_is_not() -> None:
+    clock = Time()
+    crumbs, fair = Guard(clock, 10_000.0, 20.0), Guard(clock, 10_000.0, 20.0)
+    with pytest.raises(Stalled, match="verified bytes a second"):  # noqa: PT012 - time must pass
+        for _ in range(10):
+            clock.now += 5
+            fair.progress(5 * LEAST_BYTES_PER_SECOND)
+            fair.remaining()
+            crumbs.progress(1000)
+            crumbs.remaining()
+    assert clock.now == 1020.0
+
+
+def test_guard__fast_before_and_crumbs_now__is_a_stall_within_two_spans() -> None:
+    clock = Time()
+    one = Guard(clock, 10_000.0, 20.0)
+    one.progress(1 << 30)
+    with pytest.raises(Stalled):  # noqa: PT012 - time must pass
+        for _ in range(100):
+            clock.now += 1
+            one.progress(1000)
+            one.remaining()
+    assert clock.now <= 1040.0
+
+
+def test_guard__waited_for_the_next_round__the_pause_is_not_held_against_it() -> None:
+    clock = Time()
+    one = Guard(clock, 10_000.0, 20.0)
+    one.progress(1)
+    one.cancel()  # so that no wall clock is waited for
+    with pytest.raises(Cancelled):
+        one.sleep(30.0)
+    assert one._span_begun == 1030.0
+
+
+def test_get__a_resolver_that_hangs__is_left_when_the_guard_says_so() -> None:
+    begun, hang = time.monotonic(), threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        hang.wait(30)
+        return ["8.8.8.8"]
+
+    limit = Guard(time.monotonic, begun + 0.2, 20.0)
+    session = HttpSession(limit, resolve=resolve)
+    with pytest.raises(OutOfTime):
+        get(session, "https://gateway.example/ipfs/x")
+    assert time.monotonic() - begun < 5
+    hang.set()
+
+
+def test_get__a_resolver_that_never_answers__is_unreachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(net, "RESOLVE_SECONDS", 0.5)
+    hang = threading.Event()
+    session = HttpSession(guard(), resolve=lambda host, port: [str(hang.wait(30))])
+    with pytest.raises(Unreachable, match=r"does not resolve: no answer in 0\.5 s"):
+        get(session, "https://gateway.example/ipfs/x")
+    hang.set()
+
+
+def test_get__a_label_too_long_for_dns__is_unreachable() -> None:
+    with pytest.raises(Unreachable):
+        get(HttpSession(guard()), f"https://{'a' * 64}.example/ipfs/x")
