@@ -26,6 +26,7 @@ from botocore.config import Config
 from cloud.budget import Budget, Clock
 from cloud.errors import Throttled, translated
 from cloud.model import Region
+from faults import UsageFault
 
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
@@ -102,17 +103,21 @@ class Clients:
             return self._made[service, region]
 
     def _make(self, service: Service, region: Region) -> Any:
-        if self._session is None:
-            self._session = boto3.Session()
-        with translated(f"making a client for {service} in {region}"):
+        doing = f"making a client for {service} in {region}"
+        with translated(doing):
+            if self._session is None:
+                self._session = boto3.Session()
             # boto3-stubs knows one overload a service; the methods above give the types back.
             make: Any = self._session.client
-            return make(
-                service,
-                region_name=region,
-                endpoint_url=self._endpoint_url,
-                config=self._config(service),
-            )
+            try:
+                return make(
+                    service,
+                    region_name=region,
+                    endpoint_url=self._endpoint_url,
+                    config=self._config(service),
+                )
+            except ValueError as error:  # botocore's word for an endpoint that is no URL
+                raise UsageFault(f"{doing}: {error}; see AWS_ENDPOINT_URL") from error
 
     def _config(self, service: Service) -> Config:
         s3 = service == "s3"

@@ -17,11 +17,15 @@ from typing import TypeVar
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
     CredentialRetrievalError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
     UnknownRegionError,
 )
 
@@ -117,7 +121,15 @@ _BY_CODE: tuple[tuple[frozenset[str], type[Fault]], ...] = (
     (MISSING, Missing),
     (UNKNOWN, OutcomeUnknown),
 )
-_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    ProfileNotFound,
+    ConfigParseError,
+    SSOError,
+    TokenRetrievalError,
+)
 _MISUSE = (ParamValidationError, NoRegionError, UnknownRegionError)
 
 

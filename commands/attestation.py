@@ -49,10 +49,11 @@ def verify(
     expected = attestation.Expected(
         pcrs=expected_pcrs(pcr or []), instance_id=instance_id, allow_debug=allow_debug
     )
+    moment = read_time(at)
     try:
         found = attestation.verify(
             read_document(_read(file)),
-            at=read_time(at),
+            at=moment,
             expected=expected,
             root=_read(str(root)) if root else None,
         )

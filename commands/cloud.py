@@ -123,6 +123,8 @@ def policy(
     from cloud.policies import partition_of, render
     from faults import UsageFault
 
+    if not (len(account) == 12 and account.isascii() and account.isdigit()):
+        raise UsageFault(f"--account {account}: an AWS account's number has 12 digits")
     loaded = load(config)
     region = Region(loaded.aws.regions[0])
     prefix = loaded.aws.bucket_prefix

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from agent.config import load
 from agent.parts import cloud_settings
+from cloud.errors import NotAllowed
 from commands.cloud import app, settings_of
 from faults import UsageFault
 
@@ -80,3 +81,22 @@ def test_settings__of_commands__are_the_agent_s_own_but_for_the_provider(config:
     assert replace(settings_of(loaded), owner=cloud_settings(loaded, "0xp").owner) == (
         cloud_settings(loaded, "0xp")
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [("AWS_PROFILE", "nobody", NotAllowed), ("AWS_ENDPOINT_URL", "junk", UsageFault)],
+)
+def test_setup__environment_wrong__is_a_fault_that_names_it(
+    name: str, value: str, fault: type[Exception], config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(app, ["setup", "--dry-run", "--config", config])
+    assert isinstance(result.exception, fault)
+    assert value in str(result.exception)
+
+
+@pytest.mark.parametrize("account", ["x", "12345678901", "*", "1234567890123"])
+def test_policy__account_that_is_none__is_refused(account: str, config: str) -> None:
+    result = CliRunner().invoke(app, ["policy", "host", "--account", account, "--config", config])
+    assert isinstance(result.exception, UsageFault)
