@@ -435,9 +435,13 @@ async def _unstage(
 
 @effect("finish", Finish)
 async def _finish(world: World, action: Finish, outside: Outside) -> None:
-    """Nothing is left of the job in AWS: the journal says so, and the memory lets go."""
-    world.say(action.job, ENDED, action.outcome, left_in_aws=0)
-    await world.journal.durable()
+    """Nothing is left of the job in AWS: the journal says so, and the memory lets go.
+
+    Of a job that never was this provider's there is nothing to say.
+    """
+    if world.memory.job(action.job).served:
+        world.say(action.job, ENDED, action.outcome, left_in_aws=0)
+        await world.journal.durable()
     world.memory.jobs.pop(action.job, None)
 
 

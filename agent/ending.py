@@ -13,6 +13,7 @@ from itertools import groupby
 
 from agent.market.model import Address, Ending, Job, StopReason, bootstrap_deadline, ending, is_over
 from agent.plan import (
+    END_NOT_FINAL,
     Draft,
     FinalizeExit,
     Finish,
@@ -129,7 +130,7 @@ def take_down(
         else:
             loud = now > _end_time(view, now) + rules.dry_grace_seconds
             level = Level.WARNING if loud else Level.INFO
-            draft.note("job.end_not_final", final.waiting, level)
+            draft.note(END_NOT_FINAL, final.waiting, level)
         draft.look_at(now + rules.look_again_seconds)
     for (region, reason), group in groupby(
         ready, lambda one: (one[0].instance.region, one[1].reason)

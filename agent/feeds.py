@@ -72,10 +72,12 @@ class Feeds:
         self._agent.agenda.wake(self._agent.world.memory.jobs)
 
     def _confirm(self, order: OrderRecord) -> None:
-        """Terminations that are held now, or will be found held for an end before the order."""
+        """Counts for ends that were asked for before it: of the job it names, or all held ones."""
         orders = self._agent.world.memory.orders
-        jobs = [order.job] if order.job is not None else list(self._agent.held_jobs)
-        orders.confirmed_jobs.update(dict.fromkeys(jobs, order.at))
+        if order.job is None:
+            orders.confirmed_at = order.at
+        else:
+            orders.confirmed_jobs[order.job] = order.at
 
     async def _resync_for_ever(self) -> None:
         while True:

@@ -29,7 +29,14 @@ from faults import MustStop
 
 log = structlog.get_logger()
 
+# Lines that a later process reads back (`agent.restore`, `agent.offering`).
+ASSIGNED = "job.assigned"
 ENDED = "job.ended"  # the last line of a timeline: nothing of the job is left in AWS
+END_ASKED = "end.asked"  # the chain asks for the end of the job's instances
+END_TAKEN_BACK = "end.taken_back"  # and asks for it no more, while they live
+HELD = "breaker.held"
+OFFER_LISTED = "offer.listed"
+OFFER_WITHDRAWN = "offer.withdrawn"
 MAX_WAITING = 100_000  # records kept while the disk refuses them; the oldest go first
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
 _CHUNK = 500  # ids in one query: below SQLite's limit of variables
@@ -255,6 +262,22 @@ class Reader:
         )
         with self._rows(query) as rows:
             return {JobId(row["job"]): row["at"] for row in rows}
+
+    def last(self, *names: str) -> dict[JobId, Event]:
+        """Of each job, the newest line that has one of these names."""
+        newest = (
+            sa.select(sa.func.max(timeline.c.id))
+            .where(timeline.c.name.in_(names), timeline.c.job.is_not(None))
+            .group_by(timeline.c.job)
+        )
+        with self._rows(sa.select(timeline).where(timeline.c.id.in_(newest))) as rows:
+            return {JobId(row["job"]): _event(row) for row in rows}
+
+    def own(self, *names: str) -> list[Event]:
+        """The agent's own lines that have one of these names, oldest first."""
+        named = sa.and_(timeline.c.job.is_(None), timeline.c.name.in_(names))
+        with self._rows(sa.select(timeline).where(named).order_by(timeline.c.id)) as rows:
+            return [_event(row) for row in rows]
 
     def launches(self, jobs: Sequence[JobId]) -> dict[JobId, list[LaunchRecord]]:
         """What is known of the launches of these jobs, oldest first."""

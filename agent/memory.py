@@ -38,6 +38,9 @@ class JobMemory:
     deadline: float | None = None
     next_look_at: float | None = None
     final: FinalView | None = None
+    served: bool = False  # it was this provider's, or something was bought for it
+    end_asked_at: float | None = None  # since when the chain has been asking for its end
+    held_at: float | None = None  # since when the breaker has been holding that end
 
     @property
     def head(self) -> Job | None:
@@ -64,8 +67,18 @@ class Orders:
     last_id: int = 0
     exits: set[JobId] = field(default_factory=set)
     exit_all_at: float | None = None
-    confirmed_at: float | None = None
+    confirmed_at: float | None = None  # all that were held then
     confirmed_jobs: dict[JobId, float] = field(default_factory=dict)
+
+    def confirmation(self, job: JobMemory) -> float | None:
+        """When the operator confirmed the end that the chain asks for now; None: not that one."""
+        named, general = self.confirmed_jobs.get(job.id), self.confirmed_at
+        times = [
+            confirmed
+            for confirmed, since in ((named, job.end_asked_at), (general, job.held_at))
+            if confirmed is not None and since is not None and confirmed >= since
+        ]
+        return max(times, default=None)
 
 
 @dataclass(slots=True)
@@ -84,7 +97,7 @@ class Memory:
         known, orders = self.job(job), self.orders
         return Facts(
             exit_ordered=drained or job in orders.exits,
-            confirmed_at=orders.confirmed_jobs.get(job),
+            confirmed_at=orders.confirmation(known),
             attempts=known.attempts,
             vetted=known.vetted,
         )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from agent.journal import Event, Journal
+from agent.journal import OFFER_LISTED, OFFER_WITHDRAWN, Event, Journal, Reader
 from agent.market.model import BlockRef, InstanceType, Price
-from agent.offers import Change, OfferRules, OfferView, Relist, Withdraw, decide
+from agent.offers import Change, OfferRules, OfferView, Relist, Spent, Withdraw, decide
 from agent.ports import Call, Clock, Cloud, Market, Order, Transactor
 from agent.snapshot import parse_instance_type
 from cloud.model import Region
@@ -32,12 +32,17 @@ class Room:
 
 @dataclass(slots=True)
 class Desk:
-    """What is remembered of the offers between two rounds."""
+    """What is remembered of the offers between two rounds.
+
+    `withdrawn` is what the agent took off by itself; `fees` are when and for how much wei it
+    changed listings lately; `changed_in` is the block of each type's last change.
+    """
 
     rooms: dict[str, Room] = field(default_factory=dict)
     listed: dict[str, Price] = field(default_factory=dict)
     withdrawn: set[str] = field(default_factory=set)
-    changed_at: list[float] = field(default_factory=list)
+    fees: list[tuple[float, int]] = field(default_factory=list)
+    changed_in: dict[str, int] = field(default_factory=dict)
     sends: int = 0
 
 
@@ -70,6 +75,17 @@ class Offering:
         """How many offers the chain shows; None before the first look."""
         return len(self.desk.listed) if self._looked else None
 
+    def restore(self, reader: Reader) -> None:
+        """What the journal knows of earlier changes: what to restore, and what was spent."""
+        for event in reader.own(OFFER_LISTED, OFFER_WITHDRAWN):
+            name = str(event.fields.get("type"))
+            if event.name == OFFER_WITHDRAWN:
+                self.desk.withdrawn.add(name)
+            else:
+                self.desk.withdrawn.discard(name)
+            self.desk.fees.append((event.at, int(event.fields.get("fee_wei", 0))))
+            self.desk.changed_in[name] = int(event.fields.get("block", 0))
+
     async def tend(self, *, draining: bool) -> None:
         """One round over all types. Raises RetryLater when chain or cloud do not answer."""
         blocks = await self._market.blocks()
@@ -85,12 +101,10 @@ class Offering:
     async def _tend_type(
         self, instance_type: str, at: BlockRef, stake_left: int, *, draining: bool
     ) -> None:
+        if at.number < self.desk.changed_in.get(instance_type, 0):
+            return  # a node that does not show the last change yet
         listed = await self._market.offer(instance_type, at)
-        if listed is None:
-            self.desk.listed.pop(instance_type, None)
-        else:
-            self.desk.listed[instance_type] = listed
-            self.desk.withdrawn.discard(instance_type)
+        self._note_listing(instance_type, listed)
         room = await self._room(instance_type, stake_left)
         view = OfferView(
             instance_type=instance_type,
@@ -103,13 +117,24 @@ class Offering:
             withdrawn=instance_type in self.desk.withdrawn,
         )
         now = self._clock.now()
-        change = decide(view, now, self.rules, draining=draining, changes_today=self._today(now))
+        change = decide(view, now, self.rules, draining=draining, spent=self._spent(now))
         if change is not None:
             await self._carry_out(change)
 
-    def _today(self, now: float) -> int:
-        self.desk.changed_at = [when for when in self.desk.changed_at if now - when < DAY]
-        return len(self.desk.changed_at)
+    def _note_listing(self, instance_type: str, listed: Price | None) -> None:
+        """What the chain shows. What somebody listed again, the agent restores no more."""
+        if listed is None:
+            self.desk.listed.pop(instance_type, None)
+            return
+        self.desk.listed[instance_type] = listed
+        if instance_type in self.desk.withdrawn:
+            self.desk.withdrawn.discard(instance_type)
+            self._tell(OFFER_LISTED, "listed again by somebody else", type=instance_type)
+
+    def _spent(self, now: float) -> Spent:
+        self.desk.fees = [(when, fee) for when, fee in self.desk.fees if now - when < DAY]
+        fees = [fee for _, fee in self.desk.fees]
+        return Spent(sum(fees), max(fees, default=0))
 
     async def _room(self, instance_type: str, stake_left: int) -> Room | None:
         """Ask the cloud; stake counts as room too. None: it can't be said now."""
@@ -149,15 +174,27 @@ class Offering:
         except (Refused, RetryLater, TryElsewhere) as fault:
             log.warning("offers.not_changed", type=change.instance_type, error=str(fault))
             return
-        now = self._clock.now()
-        self.desk.changed_at.append(now)
-        if isinstance(change, Withdraw):
+        self.desk.fees.append((self._clock.now(), mined.fee_wei))
+        self.desk.changed_in[change.instance_type] = mined.block
+        withdrawn = isinstance(change, Withdraw)
+        if withdrawn:
             self.desk.listed.pop(change.instance_type, None)
             self.desk.withdrawn.add(change.instance_type)
-        name = "offer.withdrawn" if isinstance(change, Withdraw) else "offer.listed"
-        fields = {"type": change.instance_type, "tx": mined.tx_hash}
-        log.info(name, why=change.why, **fields)
-        self._journal.event(Event(now, name, text=change.why, fields=fields))
+        else:
+            self.desk.withdrawn.discard(change.instance_type)
+        self._tell(
+            OFFER_WITHDRAWN if withdrawn else OFFER_LISTED,
+            change.why,
+            type=change.instance_type,
+            tx=mined.tx_hash,
+            block=mined.block,
+            fee_wei=str(mined.fee_wei),
+        )
+        await self._journal.durable()
+
+    def _tell(self, name: str, why: str, **fields: str | int) -> None:
+        log.info(name, why=why, **fields)
+        self._journal.event(Event(self._clock.now(), name, text=why, fields=fields))
 
     def _order(self, change: Change) -> Order:
         """A key of its own each time: what a listing is worth depends on what came before it."""

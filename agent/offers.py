@@ -14,13 +14,16 @@ from agent.market.model import Price
 
 @dataclass(frozen=True, slots=True)
 class OfferRules:
-    """`follow` off: the agent touches no offer but to re-price, and to drain."""
+    """`follow` off: the agent touches no offer but to re-price, and to drain.
+
+    `day_wei` bounds the gas of all changes within 24 hours; a drain is not held up by it.
+    """
 
     follow: bool = True
     withdraw_after_seconds: float = 60.0
     restore_after_seconds: float = 600.0
     probe_seconds: float = 30.0
-    changes_a_day: int = 24  # of all types: the gas budget, counted in transactions
+    day_wei: int = 5 * 10**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,23 @@ class Withdraw:
 Change = Relist | Withdraw
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Gas of the changes within 24 hours, wei: all of them together, and the dearest."""
+
+    all_wei: int = 0
+    dearest_wei: int = 0
+
+
 def decide(
-    view: OfferView, now: float, rules: OfferRules, *, draining: bool, changes_today: int
+    view: OfferView, now: float, rules: OfferRules, *, draining: bool, spent: Spent
 ) -> Change | None:
-    """What to do about one offer now."""
+    """What to do about one offer now. The next change is taken to cost what the dearest did."""
     if draining:
         leaving = view.listed is not None
         return Withdraw(view.instance_type, "draining") if leaving else None
-    if changes_today >= rules.changes_a_day or view.wanted is None:
+    beyond = spent.all_wei + spent.dearest_wei > rules.day_wei
+    if beyond or view.wanted is None:
         return None
     if view.listed is not None:
         return _listed(view, view.wanted, now, rules)

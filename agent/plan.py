@@ -14,6 +14,8 @@ from agent.ports import Image, Order
 from cloud.model import Instance, InstanceId, LaunchOrder, Region
 from enclave.host.documents import Desired
 
+END_NOT_FINAL = "job.end_not_final"  # the note of an end that is still waited for
+
 
 @dataclass(frozen=True, slots=True)
 class FetchImage:
@@ -171,6 +173,12 @@ class Plan:
     next_look_at: float | None = None
     notes: tuple[Note, ...] = ()
     deadline: float | None = None
+
+    @property
+    def asks_for_end(self) -> bool:
+        """Whether the chain asks for the end of instances, final or not yet."""
+        ends = any(isinstance(action, Terminate) and action.by_chain for action in self.actions)
+        return ends or any(note.name == END_NOT_FINAL for note in self.notes)
 
 
 @dataclass(slots=True)

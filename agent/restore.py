@@ -5,8 +5,10 @@ With an empty journal nothing is restored, and the decisions are the same.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent.actions import World
-from agent.journal import LaunchRecord, Reader
+from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord, Reader
 from agent.market.model import JobId
 from agent.snapshot import LaunchPhase, LaunchView
 from cloud.model import InstanceId
@@ -15,14 +17,32 @@ RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter
 
 
 def restore(world: World, reader: Reader) -> None:
-    """Put the launches that the journal knows of into memory: which attempts were made, and
-    whether one was asked for whose end nobody heard. Jobs that ended are left alone."""
+    """Put what the journal knows into memory: which jobs were served, which attempts were made,
+    whether one was asked for whose end nobody heard, which ends the chain asks for. Jobs that
+    ended are left alone."""
     ended = reader.ended()
     world.fleet.ended_jobs.update(ended)
+    _assignments(world, reader, ended)
+    _asked_ends(world, reader, ended)
     for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
         for record in records:
             if record.at > ended.get(job, 0.0):
                 _remember(world, job, record)
+
+
+def _assignments(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
+    for job, event in reader.last(ASSIGNED).items():
+        if event.at > ended.get(job, 0.0):
+            known = world.memory.job(job)
+            known.served, known.told = True, event.generation or 0
+
+
+def _asked_ends(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
+    for job, event in reader.last(END_ASKED, END_TAKEN_BACK, HELD).items():
+        if event.name != END_TAKEN_BACK and event.at > ended.get(job, 0.0):
+            known = world.memory.job(job)
+            known.end_asked_at = event.at
+            known.held_at = event.at if event.name == HELD else None
 
 
 def _remember(world: World, job: JobId, record: LaunchRecord) -> None:
@@ -32,5 +52,6 @@ def _remember(world: World, job: JobId, record: LaunchRecord) -> None:
         record.generation, record.attempt, phase, record.at, record.reason, 0.0, instance
     )
     known = world.memory.job(job)
+    known.served = True
     known.told = max(known.told, record.generation)
     known.remember_launch(view)

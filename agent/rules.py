@@ -20,8 +20,6 @@ from agent.service import Rules, ServiceRules
 from enclave.host.documents import Egress, Port
 from enclave.urls import BadUrl, parse_image_url
 
-LISTING_GAS = 120_000  # a register's worst, from the gas table: turns a budget into a count
-
 
 def rules_of(config: Config, payment_decimals: int) -> Rules:
     """Everything that a reload replaces."""
@@ -45,14 +43,13 @@ def rules_of(config: Config, payment_decimals: int) -> Rules:
 
 
 def offer_rules_of(config: Config) -> OfferRules:
-    """How listings follow capacity. The gas budget becomes a count at the highest fee allowed."""
+    """How listings follow capacity."""
     listing = config.listing
-    each = max(1, LISTING_GAS * config.gas.max_fee_wei)
     return OfferRules(
         follow=listing.follow_capacity,
         withdraw_after_seconds=min(60.0, listing.settle_seconds),
         restore_after_seconds=listing.settle_seconds,
-        changes_a_day=max(2, listing.per_day_wei // each),
+        day_wei=listing.per_day_wei,
     )
 
 

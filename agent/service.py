@@ -20,7 +20,7 @@ from agent.actions import EFFECTS, World, carry_out, task_key
 from agent.breaker import BreakerRules, BreakerState
 from agent.exit import Drain
 from agent.feeds import CHAIN_SECONDS, Feeds
-from agent.journal import Event, Reader
+from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, Event, Reader
 from agent.keepalive import Answers, Doubt
 from agent.lifecycle import LifecycleRules, plan
 from agent.loader import Loader, Sources
@@ -151,6 +151,7 @@ class Agent:
     async def run(self) -> None:
         """Until `stop`. Raises MustStop when going on would do harm."""
         restore(self.world, self.reader)
+        self.offering.restore(self.reader)
         feeds = Feeds(self, self._wakes).all()
         feeders = [asyncio.create_task(feed, name=name) for name, feed in feeds.items()]
         for feeder in feeders:
@@ -190,6 +191,7 @@ class Agent:
             ids = self.agenda.take(begun)
             if ids:
                 await self._turn_over(ids)
+            await self.world.journal.durable()
             self.progress.finished_at = self.clock_now
             self.progress.turn_seconds = self.clock_now - begun
             self.progress.turns += 1
@@ -238,7 +240,6 @@ class Agent:
         self.progress.chain_error = ""
         rules, now = self._rules_learnt(), self.clock_now
         self.apply([(view, plan(view, now, rules)) for view in views])
-        await self.world.journal.durable()
 
     def _rules_learnt(self) -> LifecycleRules:
         """The configured rules, with stages as long as they have been seen to take."""
@@ -272,9 +273,11 @@ class Agent:
 
     def _remember(self, view: JobView, decision: Plan) -> None:
         known = self.world.memory.job(view.id)
-        self._tell_assignment(known, view)
         known.view, known.stage, known.deadline = view, decision.stage, decision.deadline
         known.next_look_at = decision.next_look_at
+        known.served |= view.ours or bool(view.hosts)
+        self._tell_assignment(known, view)
+        self._note_end(known, view, decision)
         if view.head is not None and any(isinstance(a, Launch) for a in decision.actions):
             known.vetted = view.head.generation
         for note in known.news(decision.notes):
@@ -291,12 +294,22 @@ class Agent:
         self.offering.seen.add(job.instance_type)
         self.world.say(
             view.id,
-            "job.assigned",
+            ASSIGNED,
             instance_type=job.instance_type,
             url=job.enclave_url,
             assigned_at=job.assigned_at,
             deadline=view.deadline,
         )
+
+    def _note_end(self, known: JobMemory, view: JobView, decision: Plan) -> None:
+        """Since when the chain asks for the end: a confirmation counts only from then on."""
+        asked = decision.asks_for_end
+        if asked and known.end_asked_at is None:
+            known.end_asked_at = self.clock_now
+            self.world.say(view.id, END_ASKED)
+        elif known.end_asked_at is not None and not asked and any(h.live for h in view.hosts):
+            known.end_asked_at = known.held_at = None
+            self.world.say(view.id, END_TAKEN_BACK, level=30)
 
     def _ask_breaker(self, decided: Sequence[tuple[JobView, Plan]]) -> frozenset[Terminate]:
         wanted = [a for _, p in decided for a in p.actions if isinstance(a, Terminate)]
@@ -309,7 +322,8 @@ class Agent:
         self.held = ruling.held
         for action in ruling.held:
             if action.job in fresh:
-                self.world.say(action.job, "breaker.held", action.reason, 40)
+                self.world.memory.job(action.job).held_at = self.clock_now
+                self.world.say(action.job, HELD, action.reason, 40)
         return frozenset(ruling.allowed)
 
     @property

@@ -494,7 +494,7 @@ def test_offer__when_following_is_off__stays_as_it_is() -> None:
 
 
 def test_offer__flapping_room__is_bounded_by_the_budget() -> None:
-    rules = OfferRules(withdraw_after_seconds=0, restore_after_seconds=0, changes_a_day=4)
+    rules = OfferRules(withdraw_after_seconds=0, restore_after_seconds=0, day_wei=4)
     flips: list[Step] = [
         at(100 * n, lambda s, n=n: setattr(s.cloud, "capacity", n % 2))  # type: ignore[misc] # bound
         for n in range(1, 60)
@@ -553,7 +553,9 @@ def test_throttled__launch__is_repeated_with_the_wait_that_aws_asks_for() -> Non
 
 def test_second_provider__of_other_address__is_none_of_ours() -> None:
     other = Address("0x5555555555555555555555555555555555555555")
-    assert Simulation().run([assigned(provider=other)], 1000) == []
+    simulation = Simulation()
+    assert simulation.run([assigned(provider=other)], 1000) == []
+    assert simulation.events(1) == []
 
 
 def test_image__staged_for_a_job_that_ended_while_the_journal_was_lost__is_swept() -> None:
@@ -579,3 +581,62 @@ def test_image__in_use_by_a_host_or_a_job__is_not_swept() -> None:
     simulation.run(script, 8000)
     assert len(simulation.cloud.bucket) == 1
     assert simulation.weather.counted["mailbox.unstage"] == 0
+
+
+def test_offer__withdrawn_before_a_restart__is_restored_after_it() -> None:
+    def capacity(count: int) -> Callable[[Simulation], None]:
+        return lambda simulation: setattr(simulation.cloud, "capacity", count)
+
+    script = [at(100, capacity(0)), at(500, lambda s: s.restart_in(5)), at(1000, capacity(10))]
+    done = Simulation().run(script, 3000)
+    assert [text for _, text in done] == ["deregister", "register"]
+    assert 1600 <= done[1][0] <= 1650
+
+
+def test_offer__removed_by_a_person__stays_removed_over_a_restart() -> None:
+    def remove(simulation: Simulation) -> None:
+        simulation.market.offers.clear()
+
+    script = [at(100, remove), at(500, lambda s: s.restart_in(5))]
+    assert Simulation().run(script, 3000) == []
+
+
+def test_offer__budget_spent_before_a_restart__is_spent_after_it() -> None:
+    rules = OfferRules(withdraw_after_seconds=0, restore_after_seconds=0, day_wei=2)
+    flips: list[Step] = [
+        at(100 * n, lambda s, n=n: setattr(s.cloud, "capacity", n % 2))  # type: ignore[misc] # bound
+        for n in range(1, 20)
+    ]
+    restarts = [at(950, lambda s: s.restart_in(5))]
+    assert len(Simulation(offer_rules=rules).run([*flips, *restarts], 3000)) == 2
+
+
+def test_confirmation__given_before_the_end_was_asked_for__counts_for_nothing() -> None:
+    jobs = [JobId(number) for number in range(1, 11)]
+
+    def lies(simulation: Simulation) -> None:
+        simulation.market.lies = lying  # type: ignore[assignment] # an empty map of any kind
+
+    simulation = Simulation()
+    script = [
+        *(assigned(1, job) for job in jobs),
+        at(400, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS, 1)),
+        at(450, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS)),
+        at(1000, lies),
+        at(2000, lambda s: s.restart_in(5)),
+    ]
+    done = simulation.run(script, 5000)
+    assert not [text for _, text in done if text.startswith("terminate")]
+
+
+def test_confirmation__written_while_the_agent_was_down__counts_for_what_was_held() -> None:
+    jobs = [JobId(number) for number in range(1, 11)]
+    script = [
+        *(assigned(1, job) for job in jobs),
+        *(at(1000, lambda s, job=job: s.market.stop_by_user(job)) for job in jobs),  # type: ignore[misc] # bound
+        at(2000, lambda s: s.kill()),
+        at(2010, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS)),
+        at(2020, lambda s: s.start()),
+    ]
+    done = Simulation().run(script, 2100)
+    assert len([text for _, text in done if text.startswith("terminate")]) == 10
