@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cloud.addresses import Addresses
 from cloud.budget import Clock
-from cloud.capacity import Capacity
+from cloud.capacity import Capacity, QuotaUse
 from cloud.catalog import Catalog
 from cloud.clients import Calls, Clients
 from cloud.errors import Missing, NotSetUp
@@ -16,6 +16,7 @@ from cloud.mailbox import Mailbox
 from cloud.model import (
     EnclaveRoom,
     Headroom,
+    Identity,
     Instance,
     InstanceId,
     InstanceState,
@@ -23,6 +24,7 @@ from cloud.model import (
     Region,
 )
 from cloud.places import Cache, Places
+from cloud.rehearsal import Allowed, Rehearsal
 from cloud.settings import Account, Home, Settings
 
 # EC2's status checks run every minute (EC2 user guide, "Status checks").
@@ -55,6 +57,7 @@ class Aws:
         self._capacity = Capacity(
             self.calls, settings, self.places, self._catalog, self._instances.sold_out
         )
+        self._rehearsal = Rehearsal(self.calls, settings, self.account)
         self._health = Cache(clock.now, HEALTH_KEEP_SECONDS)
         self._once = Cache(clock.now, _FOREVER)
         self.mailbox = Mailbox(self._clients, self.account, clock.now)
@@ -88,6 +91,16 @@ class Aws:
     async def rehearse(self, order: LaunchOrder) -> None:
         """Whether EC2 would let this order be launched now; see `Instances.rehearse`."""
         await self._instances.rehearse(order)
+
+    async def allowed(self, region: Region, identity: Identity) -> Allowed:
+        """What else may be done in the region, tried without doing it; see `Rehearsal`."""
+        ours = await self._instances.listing(region)
+        live = next((one.id for one in ours if one.live), None)
+        return await self._rehearsal.allowed(region, identity, live)
+
+    async def quotas(self, region: Region, instance_type: str) -> Sequence[QuotaUse]:
+        """The quotas that one more job of the type counts against. Raises RetryLater, Refused."""
+        return await self._capacity.quotas(region, instance_type)
 
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         """Ask for the end of these; gone and unknown ones are fine. Listing confirms it, and gives

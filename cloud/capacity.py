@@ -41,6 +41,22 @@ class Limit:
     more: int
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """A quota of the account in one region: its limit, what is in use, what one more job takes."""
+
+    code: str
+    what: str
+    limit: int
+    used: int
+    needs: int
+
+    @property
+    def more(self) -> int:
+        """How many more jobs it leaves room for."""
+        return max(0, (self.limit - self.used) // self.needs)
+
+
 def tightest(region: Region, instance_type: str, limits: Iterable[Limit]) -> Headroom:
     """The headroom under all of these limits; the first of the tightest is named."""
     least = min(limits, key=lambda limit: limit.more, default=Limit("nothing known", UNLIMITED))
@@ -78,6 +94,12 @@ class Capacity:
         ]
         return tightest(region, instance_type, [limit for limit in limits if limit])
 
+    async def quotas(self, region: Region, instance_type: str) -> list[QuotaUse]:
+        """The known quotas that one more job of the type counts against, with their use."""
+        facts = await self._catalog.facts(region, instance_type)
+        found = [await self._vcpu_use(region, facts), await self._address_use(region)]
+        return [use for use in found if use]
+
     async def launched(self, region: Region, instance_type: str) -> None:
         """This process has launched one more; counted until the use is read again."""
         self._launched[region] += (await self._catalog.facts(region, instance_type)).vcpus
@@ -93,13 +115,21 @@ class Capacity:
         return Limit("free addresses in subnets", sum(s.free_addresses for s in left))
 
     async def _vcpus(self, region: Region, facts: TypeFacts) -> Limit | None:
+        use = await self._vcpu_use(region, facts)
+        return Limit(f"vCPU quota {VCPUS}", use.more) if use else None
+
+    async def _addresses(self, region: Region) -> Limit | None:
+        use = await self._address_use(region)
+        return Limit(f"Elastic IP quota {ADDRESSES}", use.more) if use else None
+
+    async def _vcpu_use(self, region: Region, facts: TypeFacts) -> QuotaUse | None:
         quota = await self._quota(region, VCPUS)
         if quota is None or not is_standard(facts.instance_type):
             return None
         used = await self._use.get(region, lambda: self._used(region)) + self._launched[region]
-        return Limit(f"vCPU quota {VCPUS}", int(quota - used) // facts.vcpus)
+        return QuotaUse(VCPUS, "vCPUs", int(quota), used, facts.vcpus)
 
-    async def _addresses(self, region: Region) -> Limit | None:
+    async def _address_use(self, region: Region) -> QuotaUse | None:
         if not self._settings.elastic_ips:
             return None
         quota = await self._quota(region, ADDRESSES)
@@ -112,7 +142,7 @@ class Capacity:
             f"counting addresses in {region}",
             ec2.describe_addresses,
         )
-        return Limit(f"Elastic IP quota {ADDRESSES}", int(quota) - len(answer["Addresses"]))
+        return QuotaUse(ADDRESSES, "Elastic IPs", int(quota), len(answer["Addresses"]), 1)
 
     async def _quota(self, region: Region, code: str) -> float | None:
         return await self._quotas.get((region, code), lambda: self._asked(region, code))

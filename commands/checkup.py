@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.config import Config, ConfigFault, load
 from agent.config.load import path_of
@@ -23,6 +23,9 @@ from cloud.model import Identity, LaunchOrder, Region
 from commands.amounts import show_amount, show_span
 from commands.context import Desk, Terms, open_cloud, open_desk, terms_of
 from faults import Fault
+
+if TYPE_CHECKING:
+    from cloud.capacity import QuotaUse
 
 # A clock that is off this far misjudges deadlines and AWS refuses its signatures at five minutes.
 CLOCK_SECONDS = 30
@@ -241,19 +244,73 @@ async def _types(patient: Patient) -> list[Finding]:
             findings.append(Finding(offer.type, "fail", str(fault), "offer another type"))
             continue
         text = (
-            f"may launch, room for {head.more} ({head.limited_by}), {room.memory_mib} MiB, {ami.id}"
+            f"may launch (with ec2:CreateTags, iam:PassRole), room for {head.more} "
+            f"({head.limited_by}), {room.memory_mib} MiB, {ami.id}"
         )
         todo = "" if head.more else "ask AWS for a higher quota, or wait"
         findings.append(Finding(offer.type, "ok" if head.more else "warn", text, todo))
     return findings
 
 
-def _rehearsal(patient: Patient, offer: Offer) -> LaunchOrder:
-    """A launch for job 0, which there is none of; only ever sent with DryRun."""
+async def _quotas(patient: Patient) -> list[Finding]:
+    if patient.aws is None:
+        return [_skipped("quotas", "AWS was not reached")]
+    findings = []
+    for offer in patient.config.offers:
+        name = f"quotas {offer.type}"
+        try:
+            uses = await patient.aws.quotas(Region(offer.region), offer.instance_type)
+        except Fault as fault:
+            findings.append(Finding(name, "fail", str(fault), "oyster-provider cloud policy agent"))
+            continue
+        findings.append(_quota_finding(name, uses))
+    return findings or [_skipped("quotas", "nothing is on offer")]
+
+
+def _quota_finding(name: str, uses: Sequence[QuotaUse]) -> Finding:
+    text = "; ".join(
+        f"{use.code}: {use.used} of {use.limit} {use.what} in use, one more job takes {use.needs}"
+        for use in uses
+    )
+    short = [use.code for use in uses if not use.more]
+    if short:
+        never = any(use.limit < use.needs for use in uses)
+        todo = f"ask for more: Service Quotas, EC2, {', '.join(short)}; takes hours to days"
+        return Finding(name, "fail" if never else "warn", text, todo)
+    return Finding(name, "ok", text or "AWS names no quota for it")
+
+
+async def _permissions(patient: Patient) -> list[Finding]:
+    if patient.aws is None:
+        return [_skipped("permissions", "AWS was not reached")]
+    findings = []
+    for region in map(Region, patient.config.aws.regions):
+        name = f"permissions {region}"
+        try:
+            allowed = await patient.aws.allowed(region, _nobody(patient))
+        except Fault as fault:
+            todo = "attach what `oyster-provider cloud policy agent` prints"
+            findings.append(Finding(name, "fail", str(fault), todo))
+            continue
+        text = f"may {', '.join(allowed.rehearsed)}"
+        if allowed.not_tried:
+            text += f"; nothing is there to try {', '.join(allowed.not_tried)} on"
+        findings.append(Finding(name, "ok", text))
+    return findings
+
+
+def _nobody(patient: Patient) -> Identity:
+    """Job 0, which there is none of: what is rehearsed is rehearsed for it."""
     assert patient.desk is not None
     chain, provider = patient.config.chain, str(patient.desk.provider)
-    identity = Identity(chain.chain_id, chain.registry, provider, job=0, generation=0, attempt=0)
-    return LaunchOrder(identity, Region(offer.region), offer.instance_type, deadline=float("inf"))
+    return Identity(chain.chain_id, chain.registry, provider, job=0, generation=0, attempt=0)
+
+
+def _rehearsal(patient: Patient, offer: Offer) -> LaunchOrder:
+    """A launch for nobody's job; only ever sent with DryRun."""
+    return LaunchOrder(
+        _nobody(patient), Region(offer.region), offer.instance_type, deadline=float("inf")
+    )
 
 
 async def _ipfs(patient: Patient) -> list[Finding]:
@@ -294,11 +351,15 @@ async def _journal(patient: Patient) -> list[Finding]:
 
 
 async def _systemd(patient: Patient) -> list[Finding]:
-    unit = Path("/etc/systemd/system/oyster-provider.service")
-    if not unit.exists():
-        todo = "oyster-provider service install"
+    from commands.service import outdated
+
+    old = outdated(Path("/"))
+    todo = "oyster-provider service install"
+    if old is None:
         return [Finding("service", "warn", "no systemd unit is installed", todo)]
-    return [Finding("service", "ok", f"{unit} is there")]
+    if old:
+        return [Finding("service", "warn", f"not this version's: {', '.join(old)}", todo)]
+    return [Finding("service", "ok", "unit, account and folders are this version's")]
 
 
 def _nodes(count: int) -> str:
@@ -319,6 +380,8 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("offers", _offers),
     ("AWS identity", _identity),
     ("AWS regions", _regions),
+    ("permissions", _permissions),
+    ("quotas", _quotas),
     ("capacity", _types),
     ("images", _ipfs),
     ("disk", _disk),

@@ -81,6 +81,29 @@ def uninstall(
         typer.echo("removed; /etc/oyster-provider and /var/lib/oyster-provider are still there")
 
 
+def outdated(root: Path) -> list[str] | None:
+    """The installed files that `install` would write differently; None when no unit is there.
+
+    The program's place in the unit is the installer's choice, and so no difference.
+    """
+    try:
+        unit = (root / _PLACES[UNIT]).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    program = next(
+        (line[10:].split(" ")[0] for line in unit.splitlines() if line.startswith("ExecStart=")), ""
+    )
+    wanted = _texts(Path(program or _DEFAULT_PROGRAM))
+    return [str(root / _PLACES[name]) for name in wanted if not _is_there(root, name, wanted[name])]
+
+
+def _is_there(root: Path, name: str, text: str) -> bool:
+    try:
+        return (root / _PLACES[name]).read_text(encoding="utf-8") == text
+    except OSError:
+        return False
+
+
 def _texts(program: Path) -> Mapping[str, str]:
     texts = {name: (_SOURCES / name).read_text(encoding="utf-8") for name in _PLACES}
     return {**texts, UNIT: texts[UNIT].replace(_DEFAULT_PROGRAM, str(program))}

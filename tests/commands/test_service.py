@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from commands.service import outdated
+
 from .program import ROOT, oyster
 
 pytestmark = pytest.mark.integration
@@ -122,3 +124,14 @@ def _analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 def _files(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_outdated__what_install_placed__is_current_until_it_differs(installed: Path) -> None:
+    assert outdated(installed) == []
+    unit = installed / UNIT
+    unit.write_text(unit.read_text().replace("WatchdogSec=2min", "WatchdogSec=9min"))
+    assert outdated(installed) == [str(unit)]
+    (installed / "etc/sysusers.d/oyster-provider.conf").unlink()
+    assert len(outdated(installed) or []) == 2
+    unit.unlink()
+    assert outdated(installed) is None
