@@ -22,6 +22,7 @@ from faults import RetryLater
 log = structlog.get_logger()
 
 VISIBLE_SECONDS = 120.0
+SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
 
 
 @dataclass(slots=True)
@@ -198,7 +199,7 @@ class Fleet:
         if report.etag == record.etag and report.written_at == record.written_at:
             return False
         try:
-            status = Status.from_json(report.document)
+            status = _status_of(report)
         except DocumentRefused as refused:
             if report.etag != record.etag:
                 log.warning("host.status_refused", instance=report.instance, error=str(refused))
@@ -222,6 +223,23 @@ class Fleet:
 
 def _order(host: Host) -> tuple[int, int, float, str]:
     return (host.generation, host.attempt, host.instance.launched_at, host.instance.id)
+
+
+def _status_of(report: HostReport) -> Status:
+    """What the host says, its times by the mailbox's clock and none of them still to come.
+
+    A host whose clock runs ahead would otherwise be "just started" for ever. Raises
+    DocumentRefused: of another schema, or of another instance.
+    """
+    status = Status.from_json(report.document)
+    if status.instance_id != report.instance:
+        raise DocumentRefused(f"instance_id: {status.instance_id!r:.40} is another's")
+    ahead = status.heartbeat - report.written_at
+    if abs(ahead) <= SKEW_SECONDS:
+        ahead = 0.0
+    latest = report.written_at + SKEW_SECONDS
+    phases = {name: min(when - ahead, latest) for name, when in status.phases.items()}
+    return replace(status, heartbeat=status.heartbeat - ahead, phases=phases)
 
 
 def _telling(status: Status) -> tuple[object, ...]:

@@ -1,0 +1,118 @@
+"""What hosts say, taken as hostile: wrong clocks, another's name, nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.fleet import SKEW_SECONDS, Fleet
+from agent.market.model import Address
+from agent.ports import Account
+from cloud.model import (
+    EnclaveRoom,
+    Headroom,
+    HostReport,
+    Identity,
+    Instance,
+    InstanceId,
+    InstanceState,
+    LaunchOrder,
+    Region,
+    Zone,
+)
+from enclave.host.documents import Status
+
+pytestmark = pytest.mark.unit
+
+HOME, NOW = Region("us-east-1"), 1_000_000.0
+US = Address("0x1111111111111111111111111111111111111111")
+NAME = InstanceId("i-1")
+
+
+class Clock:
+    def now(self) -> float:
+        return NOW
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(seconds)
+
+
+class Mail:
+    """A mailbox with one report in it."""
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        self.document = document
+
+    async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
+        return {NAME: HostReport(NAME, self.document, NOW, "etag")}
+
+    async def write_desired(self, *_: Any) -> None: ...
+    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None: ...
+    async def forget(self, region: Region, instance: InstanceId) -> None: ...
+    async def staged(self, *_: Any, **__: Any) -> Any: ...
+    async def unstage(self, region: Region, sha256: str) -> None: ...
+
+
+class Nothing:
+    """A cloud that is not asked."""
+
+    async def instances(self, region: Region) -> Sequence[Instance]:
+        return []
+
+    async def launch(self, order: LaunchOrder) -> Instance:
+        raise AssertionError(order)
+
+    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+        raise AssertionError(instances)
+
+    async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
+        raise AssertionError(instance_type)
+
+    async def headroom(self, region: Region, instance_type: str) -> Headroom:
+        raise AssertionError(instance_type)
+
+
+async def heard(document: Mapping[str, object]) -> Status | None:
+    fleet = Fleet(Nothing(), Mail(document), Clock(), Account(1, US, US))
+    owner = Identity(1, US, US, 1, 1, 1)
+    zone = Zone("us-east-1a")
+    fleet.add(Instance(NAME, HOME, zone, "c6a.xlarge", InstanceState.RUNNING, owner, NOW - 60))
+    await fleet.read_reports(HOME)
+    record = fleet.record(NAME)
+    assert record is not None
+    return record.status
+
+
+def says(clock: float, **changes: object) -> dict[str, object]:
+    phases = {"booted": clock - 30, "starting": clock - 10}
+    status = Status("starting", "g1a1r0", clock, "p", NAME, phases).to_json()
+    return status | changes
+
+
+@pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0, 1e9])
+async def test_reports__host_clock_wrong__times_are_the_mailbox_s(skew: float) -> None:
+    status = await heard(says(NOW + skew))
+    assert status is not None
+    assert status.phases == {"booted": NOW - 30, "starting": NOW - 10}
+    assert status.heartbeat == NOW
+
+
+async def test_reports__a_phase_still_to_come__counts_as_now() -> None:
+    status = await heard(says(NOW, phases={"starting": NOW + 1e9}))
+    assert status is not None
+    assert status.phases["starting"] == NOW + SKEW_SECONDS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"instance_id": "i-2"}, {"instance_id": None}, {"heartbeat": float("nan")},
+        {"heartbeat": float("inf")}, {"phases": {"starting": float("nan")}}, {"phase": ["running"]},
+        {"restarts": 10**30}, {"last_error": "x" * 5000}, {"pcrs": {"PCR0": "zz"}}, {"schema": 2},
+    ],
+)  # fmt: skip
+async def test_reports__nonsense__is_not_taken_in(changes: dict[str, object]) -> None:
+    assert await heard(says(NOW, **changes)) is None
