@@ -113,7 +113,7 @@ async def _chain(patient: Patient) -> list[Finding]:
 
 async def _contract(patient: Patient) -> list[Finding]:
     if patient.desk is None:
-        return [_skipped("contract", "no node answers")]
+        return [_skipped("contract", "no node of this chain answers")]
     code = await patient.desk.endpoints.call("eth_getCode", patient.desk.registry, "latest")
     if code in ("0x", None):
         todo = "check chain.registry and chain.chain_id"
@@ -154,7 +154,7 @@ async def _gas(patient: Patient) -> list[Finding]:
 
     desk = patient.desk
     if desk is None:
-        return [_skipped("gas", "no node answers")]
+        return [_skipped("gas", "no node of this chain answers")]
     balance = int(await desk.endpoints.call("eth_getBalance", desk.provider, "latest"), 16)
     fees = await market_fees(desk.endpoints, fees_of(patient.config))
     if fees is None:
@@ -202,7 +202,7 @@ async def _offers(patient: Patient) -> list[Finding]:
 
 async def _identity(patient: Patient) -> list[Finding]:
     if patient.desk is None:
-        return [_skipped("AWS identity", "whose instances they are is not known without a key")]
+        return [_skipped("AWS identity", "the chain could not be opened, or the key")]
     patient.aws = open_cloud(patient.desk)
     patient.stack.callback(patient.aws.close)
     account = await patient.aws.account()

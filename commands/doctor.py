@@ -30,7 +30,9 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         _print(findings)
     failed = [finding.name for finding in findings if finding.verdict == "fail"]
     if failed:
-        raise Refused(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
+        raise Refused(
+            f"{len(failed)} of {len(findings)} checks failed: {', '.join(dict.fromkeys(failed))}"
+        )
 
 
 def _print(findings: list[Finding]) -> None:

@@ -22,3 +22,27 @@ def test_dependencies__each_declared_one__has_a_reason() -> None:
     }
     without = {name for name in names if name.removeprefix("pytest") not in text}
     assert not without
+
+
+def _pages() -> list[Path]:
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes it of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links__relative_ones_of_each_page__lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        to = (page.parent / name).resolve() if name else page
+        headings = re.findall(r"^#+ (.*)$", to.read_text(), re.MULTILINE) if anchor else []
+        if not to.exists() or (anchor and anchor not in map(_anchor, headings)):
+            broken.append(target)
+    assert not broken

@@ -1,0 +1,133 @@
+"""docs/tutorial.md is true: its commands, in order on one terminal, print what it says.
+
+Each ```console block holds commands (`$ `) and their output. Every command exits 0. Every line of
+output that the page shows is printed, once numbers, addresses and times are evened out; `…` stands
+for lines left out; a line with `/home/you` in it, and the rest of a folded cell, are not compared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COLUMNS = 100
+COMMAND_SECONDS = 120.0
+MARK = "--exit-code--"
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+NOT_COMPARED = re.compile(r"/home/you|^ {20}|^…$")
+EVEN = (
+    (r"\x1b\[[0-9;?]*[a-zA-Z]", ""),
+    (r"\b(0x|i-|ami-)[0-9a-fA-F]+", r"\1#"),
+    (r"\b(bafy[a-z2-7]{20,}|[0-9a-f]{12,})\b", "#"),
+    (r"(\d+(\.\d+)? (d|h|min|s)\b ?)+", "TIME "),
+    (r"\d+([.:-]\d+)*", "N"),
+    (r"[^\x21-\x7e]+", " "),
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """One command of the page and the lines it shows below it."""
+
+    command: str
+    output: tuple[str, ...]
+
+
+def commands_of(page: str) -> Iterator[Said]:
+    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *output = part.rstrip("\n").split("\n")
+            yield Said(command, tuple(output))
+
+
+def even(line: str) -> str:
+    """The line without what differs from run to run."""
+    for pattern, instead in EVEN:
+        line = re.sub(pattern, instead, line)
+    return line.strip()
+
+
+class Shell:
+    """One bash whose output is a terminal of COLUMNS columns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._terminal, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
+        clean = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+        programs = f"{Path(sys.executable).parent}:{clean['PATH']}"
+        self._bash = subprocess.Popen(
+            ["bash", "--norc", "--noprofile"],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={**clean, "PATH": programs, "TERM": "xterm", "NO_COLOR": "1"},
+        )
+        os.close(theirs)
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Exit code and output."""
+        assert self._bash.stdin is not None
+        line = f"{{ {command}\n}} </dev/null\nprintf '\\n{MARK} %s\\n' $?\n"
+        self._bash.stdin.write(line.encode())
+        self._bash.stdin.flush()
+        said, until = b"", time.monotonic() + COMMAND_SECONDS
+        while (end := re.search(rb"\n" + MARK.encode() + rb" (\d+)\r?\n", said)) is None:
+            ready, _, _ = select.select([self._terminal], [], [], until - time.monotonic())
+            assert ready, (
+                f"{command}: no end after {COMMAND_SECONDS:.0f} s; it said {said[-500:]!r}"
+            )
+            said += os.read(self._terminal, 65536)
+        return int(end[1]), said[: end.start()].decode().replace("\r", "")
+
+    def close(self) -> None:
+        """End it and what it left running."""
+        assert self._bash.stdin is not None
+        self._bash.stdin.close()
+        os.killpg(self._bash.pid, signal.SIGTERM)
+        self._bash.wait()
+        os.close(self._terminal)
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    folder = Path(tempfile.mkdtemp(prefix="oyster-"))
+    shell = Shell(folder)
+    try:
+        yield shell
+    finally:
+        shell.run("oyster-provider devnet down >/dev/null 2>&1")  # where the page got stuck
+        shell.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_tutorial__every_command__exits_0_and_prints_what_the_page_shows(shell: Shell) -> None:
+    steps = list(commands_of((ROOT / "docs" / "tutorial.md").read_text()))
+    assert len(steps) > 20
+    for step in steps:
+        code, output = shell.run(step.command)
+        assert code == 0, f"{step.command}\n{output}"
+        printed = {even(line) for line in output.splitlines()}
+        shown = [line for line in step.output if not NOT_COMPARED.search(line)]
+        missing = [line for line in shown if even(line) not in printed]
+        assert not missing, f"{step.command}\nshows {missing}, printed was\n{output}"
