@@ -30,7 +30,7 @@ from agent.journal import Journal, Reader, open_engine
 from agent.loader import Sources
 from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
 from agent.market.calls import Calls
-from agent.market.registry import Market, Token, changed_jobs, job_topics
+from agent.market.registry import Market, Token, job_topics
 from agent.memory import Memory
 from agent.offering import Offering
 from agent.parts import (
@@ -46,6 +46,7 @@ from agent.parts import (
 from agent.ports import Account, Clock
 from agent.rules import attestation_rules_of, offer_rules_of, rules_of
 from agent.service import Agent
+from agent.slashes import Slashes
 from agent.txjournal import TxJournal
 from cloud import layout
 from cloud.aws import Aws
@@ -158,7 +159,7 @@ async def _wire(
     agent = Agent(
         Sources(account, market, witness, aws, fleet, memory, clock, regions),
         world,
-        _wakes(config, chain, clock),
+        _wakes(config, chain, clock, Slashes(account.provider, clock, journal.event)),
         Reader(journal.engine),
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
@@ -176,7 +177,7 @@ async def _wire(
     return Wired(agent, chain, config, regions, aws, books)
 
 
-def _wakes(config: Config, chain: Chain, clock: Clock) -> ChainWakes:
+def _wakes(config: Config, chain: Chain, clock: Clock, slashes: Slashes) -> ChainWakes:
     settings = config.chain
     sockets = [settings.ws_url.reveal()] if settings.ws_url else []
     follower = HeadFollower(chain.followed, clock, Pace(poll=settings.poll_seconds), sockets)
@@ -184,7 +185,7 @@ def _wakes(config: Config, chain: Chain, clock: Clock) -> ChainWakes:
         chain.endpoints,
         chain.market.registry,
         job_topics(),
-        partial(changed_jobs, provider=chain.signer.address),
+        slashes.jobs_in,
         settings.log_range_blocks,
     )
     return ChainWakes(follower, events)

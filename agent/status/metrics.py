@@ -38,6 +38,7 @@ class Metrics:
         self._stages = self._histogram("stage_seconds", "How long a stage took", "stage", STAGES)
         self._ends = self._counter("jobs_ended", "Jobs whose last trace is gone", outcome=ENDS)
         self._missed = self._counter("jobs_missed", "Jobs that were not reported started in time")
+        self._slashed = self._counter("jobs_slashed", "Jobs for which stake of ours was slashed")
         self._refused = self._counter("jobs_refused", "Jobs not served, by rule", rule=REFUSALS)
         self._repairs = self._counter("repairs", "Enclaves and hosts set right", kind=REPAIRS)
         self._launches = self._counter("launches", "Launches, by what came of them", phase=LAUNCHES)
@@ -63,6 +64,10 @@ class Metrics:
     def job_missed(self) -> None:
         """A job was not reported started before its slash point."""
         self._missed.inc()
+
+    def job_slashed(self) -> None:
+        """The contract took StakePerJob for a job of ours."""
+        self._slashed.inc()
 
     def job_refused(self, rule: str) -> None:
         """The policy said no."""

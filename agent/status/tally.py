@@ -39,6 +39,8 @@ class Tally:
             self._metrics.job_refused(event.text.partition(":")[0])
         elif word == "missed":
             self._metrics.job_missed()
+        elif word == "slashed":
+            self._metrics.job_slashed()
         elif word == "ended":
             self._metrics.job_ended(event.text)
 

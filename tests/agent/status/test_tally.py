@@ -17,6 +17,7 @@ pytestmark = pytest.mark.unit
         (Event(0, "job.refused", text="price: too low"), "jobs_refused", {"rule": "price"}, 1),
         (Event(0, "job.refused", text="new rule: x"), "jobs_refused", {"rule": "other"}, 1),
         (Event(0, "job.missed"), "jobs_missed", {}, 1),
+        (Event(0, "job.slashed"), "jobs_slashed", {}, 1),
         (Event(0, "job.ended", text="stopped"), "jobs_ended", {"outcome": "stopped"}, 1),
         (Event(0, "job.replaced"), "repairs", {"kind": "host_replace"}, 1),
         (Event(0, "enclave.restarted"), "repairs", {"kind": "enclave_restart"}, 1),
