@@ -265,7 +265,7 @@ async def _write_desired(world: World, action: WriteDesired, outside: Outside) -
     if record is not None:
         anew = record.host().run is not None
         record.desired_run = run
-        record.probe = Probe(restarted_at=world.clock.now() if anew else None)
+        world.fleet.probed(record, Probe(restarted_at=world.clock.now() if anew else None))
     world.say(action.job, "host.ordered", instance=action.instance, run=run)
 
 
@@ -286,9 +286,10 @@ async def _attest(world: World, action: Attest, outside: Outside) -> None:
         return
     first = record.probe.passed_run != action.run_id
     at = world.clock.now()
-    record.probe = replace(
+    passed = replace(
         record.probe, asked_at=at, passed_at=at, passed_run=action.run_id, failures=0, refused=None
     )
+    world.fleet.probed(record, passed)
     if first:
         stages = _stages(record, at)
         for stage, seconds in stages.items():
@@ -309,7 +310,8 @@ def _missed(world: World, action: Attest, text: str, *, refused: str | None) -> 
         return
     probe = record.probe
     now, failures = world.clock.now(), probe.failures + 1
-    record.probe = replace(probe, asked_at=now, failures=failures, refused=refused)
+    missed = replace(probe, asked_at=now, failures=failures, refused=refused)
+    world.fleet.probed(record, missed)
     if failures == 1 or refused != probe.refused:
         name = "enclave.refused" if refused else "enclave.silent"
         level = 40 if refused else 30
@@ -396,7 +398,8 @@ async def _terminate(world: World, action: Terminate, outside: Outside) -> None:
     for name in action.instances:
         record = world.fleet.record(name)
         if record is not None:
-            record.instance = replace(record.instance, state=InstanceState.SHUTTING_DOWN)
+            ending = replace(record.instance, state=InstanceState.SHUTTING_DOWN)
+            world.fleet.change(record, ending)
 
 
 @effect("forget-host", ForgetHost)

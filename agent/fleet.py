@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from agent.evidence import Evidence
 from agent.market.model import JobId
 from agent.ports import Account, Clock, Cloud, Mailbox
 from agent.snapshot import Host, Observed, Probe
@@ -68,6 +69,8 @@ class Fleet:
         self._visible_seconds = visible_seconds
         self._by_job: dict[JobId, dict[InstanceId, Record]] = {}
         self._by_id: dict[InstanceId, Record] = {}
+        self._live: dict[JobId, set[InstanceId]] = {}
+        self.evidence = Evidence()
         self._observed: dict[Region, Observed] = {}
         self._strangers: dict[InstanceId, tuple[Region, float]] = {}
         self.ended_jobs: set[JobId] = set()  # told as ended: their gone instances are no news
@@ -95,7 +98,25 @@ class Fleet:
 
     def live_jobs(self) -> int:
         """How many jobs have a live instance: what a mass is measured against."""
-        return sum(any(r.instance.live for r in held.values()) for held in self._by_job.values())
+        return len(self._live)
+
+    def probed(self, record: Record, probe: Probe) -> None:
+        """How the enclave of an instance answered, or that its answers count anew."""
+        record.probe = probe
+        if record.instance.live:
+            self.evidence.note(record.instance.id, probe)
+
+    def change(self, record: Record, instance: Instance) -> None:
+        """The instance as it is now."""
+        record.instance = instance
+        held = self._live.setdefault(JobId(instance.identity.job), set())
+        if instance.live:
+            held.add(instance.id)
+        else:
+            held.discard(instance.id)
+            self.evidence.drop(instance.id)
+        if not held:
+            del self._live[JobId(instance.identity.job)]
 
     def records(self) -> Iterable[Record]:
         return self._by_id.values()
@@ -118,6 +139,7 @@ class Fleet:
         record = self._by_id.pop(instance, None)
         if record is not None:
             job = JobId(record.instance.identity.job)
+            self.change(record, replace(record.instance, state=InstanceState.TERMINATED))
             self._by_job.get(job, {}).pop(instance, None)
             if not self._by_job.get(job):
                 self._by_job.pop(job, None)
@@ -151,13 +173,15 @@ class Fleet:
             self._by_id[instance.id] = record
             self._by_job.setdefault(job, {})[instance.id] = record
             self._strangers.pop(instance.id, None)
+            self.change(record, instance)
             return job
         news = record.instance != instance
         if instance.healthy is not False:
             record.unhealthy_since = None
         elif record.unhealthy_since is None:
             record.unhealthy_since = now
-        record.instance, record.seen_at = instance, now
+        self.change(record, instance)
+        record.seen_at = now
         return job if news else None
 
     def _vanished(self, region: Region, listed: set[InstanceId], now: float) -> set[JobId]:
@@ -169,7 +193,7 @@ class Fleet:
             if record.instance.live:
                 log.warning("instance.vanished", instance=record.instance.id, region=region)
                 gone = InstanceState.TERMINATED
-                record.instance = replace(record.instance, state=gone, state_reason="not listed")
+                self.change(record, replace(record.instance, state=gone, state_reason="not listed"))
                 record.seen_at = now
             else:
                 # Its mail, if there is any left, is a stranger's from now on, and swept.

@@ -47,6 +47,14 @@ class Sources:
     regions: tuple[Region, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all views of one turn share, however many reads they take."""
+
+    blocks: Blocks
+    params: Params
+
+
 class Loader:
     """`load` makes views; parameters and what enclaves get on a type are kept in between."""
 
@@ -56,11 +64,17 @@ class Loader:
         self._rooms: dict[tuple[str, str], EnclaveRoom | str] = {}
         self.blocks: Blocks | None = None
 
-    async def load(self, ids: Sequence[JobId], *, drained: bool, doubt: bool) -> list[JobView]:
-        """One view a job, all at the same head. Raises RetryLater: the chain can't be read."""
+    async def frame(self) -> Frame:
+        """The blocks to read at, and the parameters. Raises RetryLater."""
         blocks = await self._from.market.blocks()
         self.blocks = blocks
-        params = await self.params(blocks.head)
+        return Frame(blocks, await self.params(blocks.head))
+
+    async def load(
+        self, ids: Sequence[JobId], frame: Frame, *, drained: bool, doubt: bool
+    ) -> list[JobView]:
+        """One view a job, all at the frame's head. Raises RetryLater: the chain can't be read."""
+        blocks, params = frame.blocks, frame.params
         heads = await self._from.market.jobs(ids, blocks.head)
         await self._learn_rooms(heads)
         views = [
@@ -115,7 +129,7 @@ class Loader:
         for host in self._from.fleet.hosts(known.id):
             record = self._from.fleet.record(host.instance.id)
             if record is not None:
-                record.probe = Probe()
+                self._from.fleet.probed(record, Probe())
 
     def _regions(self, head: Job | None, known: JobMemory) -> Sequence[Region]:
         """Where the job's instances can be: the region of its type, or anywhere."""

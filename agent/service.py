@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -36,6 +36,7 @@ from faults import Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
 
+FIRST_PART = 8  # jobs: a read that small is not slower than one of a single job
 BUG_SECONDS = 30.0  # a job whose effect broke in a way nobody foresaw waits this long
 
 
@@ -226,20 +227,34 @@ class Agent:
             slept.cancel()
 
     async def _turn_over(self, ids: Sequence[JobId]) -> None:
-        """One turn: all of `ids` loaded at one block, decided, and acted on."""
-        now = self.clock_now
-        self.doubt = keepalive.reconsider(
-            self.doubt, self._answers(now), now, self.rules.lifecycle.health
-        )
-        doubting = self.doubt.holds(now, self.rules.lifecycle.health)
+        """One turn: all of `ids` loaded at one block, decided, and acted on.
+
+        A crowd is read in parts, what presses first: the first launches do not wait for the last
+        read. Ends wait for all parts, since the breaker has to see how many there are.
+        """
+        now, health = self.clock_now, self.rules.lifecycle.health
+        self.doubt = keepalive.reconsider(self.doubt, self._answers(now), now, health)
+        doubt, decided = self.doubt.holds(now, health), list[tuple[JobView, Plan]]()
         try:
-            views = await self.loader.load(ids, drained=self.drained, doubt=doubting)
+            frame = await self.loader.frame()
+            for part in _parts(sorted(ids, key=self._presses)):
+                views = await self.loader.load(part, frame, drained=self.drained, doubt=doubt)
+                decided += self._act([(view, self._plan(view)) for view in views])
         except (RetryLater, TryElsewhere) as later:
             self._chain_is_down(ids, later)
             return
         self.progress.chain_error = ""
-        rules, now = self._rules_learnt(), self.clock_now
-        self.apply([(view, plan(view, now, rules)) for view in views])
+        self._end(decided)
+
+    def _presses(self, job: JobId) -> tuple[float, JobId]:
+        """New jobs first, then by the slash points that are known of."""
+        known = self.world.memory.jobs.get(job)
+        if known is None or known.view is None:
+            return (0.0, job)
+        return (known.deadline if known.deadline is not None else float("inf"), job)
+
+    def _plan(self, view: JobView) -> Plan:
+        return plan(view, self.clock_now, self._rules_learnt())
 
     def _rules_learnt(self) -> LifecycleRules:
         """The configured rules, with stages as long as they have been seen to take."""
@@ -257,19 +272,24 @@ class Agent:
     def _answers(self, now: float) -> Answers:
         """How the enclaves asked lately answered: the doubt's evidence."""
         since = now - self.rules.lifecycle.health.doubt_window_seconds
-        probes = [record.probe for record in self.world.fleet.records() if record.instance.live]
-        asked = [p for p in probes if p.asked_at is not None and p.asked_at >= since]
-        return Answers(len(asked), sum(p.failures > 0 and p.passed_at is not None for p in asked))
+        return self.world.fleet.evidence.since(since)
 
-    def apply(self, decided: Sequence[tuple[JobView, Plan]]) -> None:
-        """Remember and tell what was decided, then start its effects, closest deadline first."""
+    def _act(self, decided: list[tuple[JobView, Plan]]) -> list[tuple[JobView, Plan]]:
+        """Remember and tell what was decided, then start its effects, closest deadline first; but
+        for the ends that the chain asks for."""
         for view, decision in decided:
             self._remember(view, decision)
-        allowed = self._ask_breaker(decided)
         for _view, decision in sorted(decided, key=_urgency):
             for action in decision.actions:
-                if not isinstance(action, Terminate) or action in allowed:
+                if not isinstance(action, Terminate) or not action.by_chain:
                     self._start(action)
+        return decided
+
+    def _end(self, decided: Sequence[tuple[JobView, Plan]]) -> None:
+        """The ends that the chain asks for, as far as the breaker lets them."""
+        for action in self._ask_breaker(decided):
+            if action.by_chain:
+                self._start(action)
 
     def _remember(self, view: JobView, decision: Plan) -> None:
         known = self.world.memory.job(view.id)
@@ -288,10 +308,12 @@ class Agent:
 
     def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
         job = view.head
-        if job is None or not view.ours or known.told >= job.generation:
+        if job is None or not view.ours:
+            return
+        self.offering.seen.add(job.instance_type)
+        if known.told >= job.generation:
             return
         known.told = job.generation
-        self.offering.seen.add(job.instance_type)
         self.world.say(
             view.id,
             ASSIGNED,
@@ -311,7 +333,7 @@ class Agent:
             known.end_asked_at = known.held_at = None
             self.world.say(view.id, END_TAKEN_BACK, level=30)
 
-    def _ask_breaker(self, decided: Sequence[tuple[JobView, Plan]]) -> frozenset[Terminate]:
+    def _ask_breaker(self, decided: Sequence[tuple[JobView, Plan]]) -> Sequence[Terminate]:
         wanted = [a for _, p in decided for a in p.actions if isinstance(a, Terminate)]
         looked = frozenset(view.id for view, _ in decided)
         served = self.world.fleet.live_jobs() if wanted else 0
@@ -324,7 +346,7 @@ class Agent:
             if action.job in fresh:
                 self.world.memory.job(action.job).held_at = self.clock_now
                 self.world.say(action.job, HELD, action.reason, 40)
-        return frozenset(ruling.allowed)
+        return ruling.allowed
 
     @property
     def held_jobs(self) -> frozenset[JobId]:
@@ -361,6 +383,14 @@ class Agent:
         event = Event(self.clock_now, "effect.bug", action.job, level=40, text=repr(broken))
         self.world.journal.event(event)
         self.agenda.put_off(action.job, self.clock_now + BUG_SECONDS)
+
+
+def _parts(ids: Sequence[JobId]) -> Iterator[Sequence[JobId]]:
+    """All of `ids`, in parts that double: the first is read soon, all in few reads."""
+    begun, size = 0, FIRST_PART
+    while begun < len(ids):
+        yield ids[begun : begun + size]
+        begun, size = begun + size, 2 * size
 
 
 def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, int]:
