@@ -18,10 +18,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import boto3
 from botocore.config import Config
+from botocore.session import get_session
+from botocore.utils import parse_timestamp
 
 from cloud.budget import Budget, Clock
 from cloud.errors import Throttled, translated
@@ -106,7 +109,7 @@ class Clients:
         doing = f"making a client for {service} in {region}"
         with translated(doing):
             if self._session is None:
-                self._session = boto3.Session()
+                self._session = _session()
             # boto3-stubs knows one overload a service; the methods above give the types back.
             make: Any = self._session.client
             try:
@@ -130,6 +133,23 @@ class Clients:
             user_agent_extra="oyster-provider",
             s3={"addressing_style": "path"} if local else None,
         )
+
+
+def _session() -> boto3.Session:
+    """The SDK's own, but for how it reads times: dateutil took half the CPU of every listing."""
+    core = get_session()
+    factory = core.get_component("response_parser_factory")
+    factory.set_parser_defaults(timestamp_parser=timestamp)
+    return boto3.Session(botocore_session=core)
+
+
+def timestamp(value: Any) -> datetime:
+    """A time as AWS writes it; what is no ISO 8601 with its zone is left to botocore."""
+    try:
+        read = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return parse_timestamp(value)
+    return read if read.tzinfo is not None else parse_timestamp(value)
 
 
 class Calls:

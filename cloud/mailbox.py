@@ -66,15 +66,16 @@ class Mailbox:
         listed = await self._list(region, mine, f"listing the mailbox of {region}")
         self._note_desired(region, listed)
         before = self._reports.get(region, {})
+        there = _named(listed, layout.STATUS)
         changed = {
             instance: found
-            for instance, found in _named(listed, layout.STATUS).items()
+            for instance, found in there.items()
             if instance not in before or before[instance].etag != found["ETag"]
         }
         read = await asyncio.gather(
             *(self._read(region, instance, found) for instance, found in changed.items())
         )
-        kept = {i: r for i, r in before.items() if i in _named(listed, layout.STATUS)}
+        kept = {i: r for i, r in before.items() if i in there}
         self._reports[region] = kept | {report.instance: report for report in read if report}
         return dict(self._reports[region])
 
