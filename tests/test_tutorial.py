@@ -60,7 +60,11 @@ def commands_of(page: str) -> Iterator[Said]:
 
 
 def even(line: str) -> str:
-    """The line without what differs from run to run."""
+    """The line without what differs from run to run; of a table row, what begins its cells."""
+    line = re.sub(*EVEN[0], line)
+    if line.startswith(" "):
+        first, second, *rest = [*re.split(r" {2,}", line.strip()), "", ""]
+        line = " ".join((first, second, rest[0].split(" ")[0] if rest else ""))
     for pattern, instead in EVEN:
         line = re.sub(pattern, instead, line)
     return line.strip()
