@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
@@ -158,7 +159,16 @@ async def test_launch__same_order_at_once__one_call_after_the_other(
     assert len({call["ClientToken"] for call in faults.calls("RunInstances")}) == 1
 
 
-async def test_launch__many_orders__closest_deadline_first(aws: Aws, faults: Faults) -> None:
+async def test_launch__many_orders__closest_deadline_first(
+    aws: Aws, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One thread: several would send in any order what was let through within a moment.
+    with ThreadPoolExecutor(1) as one:
+        monkeypatch.setattr(aws._clients, "_pool", one)
+        await _closest_first(aws, faults)
+
+
+async def _closest_first(aws: Aws, faults: Faults) -> None:
     await aws.launch(order(1))
     faults.seen.clear()
     jobs = range(2, 14)
