@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# hypothesis chooses "ci" by itself where CI is set; a busy machine's slow example is no failure.
+settings.register_profile("house", settings(), deadline=None)
+settings.register_profile("thorough", settings(), deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 KINDS = frozenset({"unit", "integration"})
 
