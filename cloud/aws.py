@@ -24,6 +24,7 @@ from cloud.model import (
     Region,
 )
 from cloud.places import Cache, Places
+from cloud.pricing import ListPrices
 from cloud.rehearsal import Allowed, Rehearsal
 from cloud.settings import Account, Home, Settings
 
@@ -57,6 +58,7 @@ class Aws:
         self._capacity = Capacity(
             self.calls, settings, self.places, self._catalog, self._instances.sold_out
         )
+        self.prices = ListPrices(self.calls, settings.state_dir / "prices")
         self._rehearsal = Rehearsal(self.calls, settings, self.account)
         self._health = Cache(clock.now, HEALTH_KEEP_SECONDS)
         self._once = Cache(clock.now, _FOREVER)

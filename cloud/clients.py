@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from types_boto3_sts.client import STSClient
 
 T = TypeVar("T")
-Service = Literal["ec2", "s3", "iam", "sts", "ssm", "service-quotas"]
+Service = Literal["ec2", "s3", "iam", "sts", "ssm", "service-quotas", "pricing"]
 
 THREADS = 16
 THROTTLED_TRIES = 6  # through the budget, which slows down by half at each
@@ -83,6 +83,10 @@ class Clients:
     def quotas(self, region: Region) -> ServiceQuotasClient:
         client: ServiceQuotasClient = self._client("service-quotas", region)
         return client
+
+    def pricing(self, region: Region) -> Any:
+        """Untyped: its one answer that is used is JSON within JSON anyway."""
+        return self._client("pricing", region)
 
     async def run(self, doing: str, call: Callable[[], T]) -> T:
         """`call()` on a thread; what botocore raises leaves as a fault that begins with `doing`."""

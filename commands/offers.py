@@ -20,6 +20,7 @@ from commands.terminal import (
 if TYPE_CHECKING:
     from agent.config.model import Offer
     from agent.market.model import Price
+    from agent.market.registry import Token
     from commands.context import Desk, Terms
     from commands.sending import Step
 
@@ -83,7 +84,10 @@ def list_(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Own offers and the competition: rank, cheapest other, what the price leaves after cost."""
+    """Own offers and the competition: rank, cheapest other, what the price leaves after cost.
+
+    The cost is the configuration's, else AWS's list price with a public address.
+    """
     from commands.context import at_desk
 
     rows = at_desk(config, lambda desk: _compare(desk, instance_type or []))
@@ -95,6 +99,9 @@ def list_(
         [row.cells() for row in rows],
         empty="nothing is on offer; `oyster-provider offers set TYPE PRICE` lists a type",
     )
+    for row in rows:
+        if row.cost is None:
+            typer.echo(f"{row.type}: cost unknown ({row.cost_source})", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +117,19 @@ class Row:
     listed: int
     cheapest_other: Price | None
     cost: Price | None
+    cost_source: str  # "configuration", "AWS list price", or why it is unknown
 
     @property
     def margin(self) -> float | None:
-        """Tokens an hour that the price leaves after the configured cost."""
+        """Tokens an hour that the price leaves after the cost."""
         if self.price is None or self.cost is None:
             return None
         return float(self.price.per("h", self.decimals) - self.cost.per("h", self.decimals))
 
     def cells(self) -> tuple[object, ...]:
-        left = None if self.margin is None else f"{self.margin:+.4f} {self.symbol}/h"
+        left = "cost unknown" if self.cost is None else None
+        if self.margin is not None:
+            left = f"{self.margin:+.4f} {self.symbol}/h ({self.cost_source})"
         return (
             self.type,
             self._text(self.price) or "not listed",
@@ -142,6 +152,7 @@ class Row:
             "rank": self.rank,
             "listed": self.listed,
             "marginPerHour": self.margin,
+            "costSource": self.cost_source,
             **{name: price and str(price.raw) for name, price in prices.items()},
             **{f"{name}Text": self._text(price) for name, price in prices.items()},
         }
@@ -162,16 +173,46 @@ async def _compare(desk: Desk, types: list[str]) -> list[Row]:
         offers = await desk.market.offers(kind, terms.at)
         ranks = [n for n, offer in enumerate(offers, 1) if offer.provider == desk.provider]
         others = [offer.price for offer in offers if offer.provider != desk.provider]
+        cost, source = await _cost(desk, kind, configured.get(kind), terms.money)
         rows.append(
             Row(
                 kind, terms.money.decimals, terms.money.symbol,
                 price=offers[ranks[0] - 1].price if ranks else None,
                 configured=prices.get(kind), rank=ranks[0] if ranks else None, listed=len(offers),
                 cheapest_other=others[0] if others else None,
-                cost=cost_of(configured.get(kind), terms.money.decimals),
+                cost=cost, cost_source=source,
             )
         )  # fmt: skip
     return rows
+
+
+async def _cost(
+    desk: Desk, kind: str, offer: Offer | None, money: Token
+) -> tuple[Price | None, str]:
+    """What the type costs, in payment tokens, and who says so; a dollar token is a dollar."""
+    configured = cost_of(offer, money.decimals)
+    if configured is not None:
+        return configured, "configuration"
+    if "USD" not in money.symbol.upper():
+        return None, f"AWS asks dollars, jobs pay {money.symbol}; set cost in [[offers]]"
+    return await _list_price(desk, kind, money.decimals)
+
+
+async def _list_price(desk: Desk, kind: str, decimals: int) -> tuple[Price | None, str]:
+    from agent.market.model import InstanceType, Price
+    from cloud.model import Region
+    from commands.context import open_cloud
+    from faults import Fault
+
+    type_ = InstanceType.parse(kind)
+    aws = open_cloud(desk)
+    try:
+        usd = await aws.prices.hourly_usd(Region(type_.region), type_.ec2_type)
+    except Fault as fault:
+        return None, str(fault)
+    finally:
+        aws.close()
+    return Price.parse(f"{usd:f}/h", decimals), "AWS list price"
 
 
 def cost_of(offer: Offer | None, decimals: int) -> Price | None:

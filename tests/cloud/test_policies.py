@@ -23,7 +23,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
 CLOUD = ROOT / "cloud"
-SERVICES = ("ec2", "s3", "iam", "sts", "ssm", "service-quotas")
+SERVICES = ("ec2", "s3", "iam", "sts", "ssm", "service-quotas", "pricing")
 OPERATOR = {"setup", "teardown", "bake"}
 # Bake publishes the program and looks up image, subnet and group like the agent does.
 BAKE_BORROWS = {"ec2:DescribeSubnets", "ssm:GetParameter", "s3:PutObject", "ec2:TerminateInstances"}

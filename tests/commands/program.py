@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# Tables as wide as they like, and nobody asked for AWS credentials over the network.
+_ALONE = {"COLUMNS": "200", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def oyster(
@@ -18,6 +20,6 @@ def oyster(
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "cli", *map(str, words)],
-        cwd=ROOT, env={**kept, "COLUMNS": "200", **(environ or {})}, input=stdin,
+        cwd=ROOT, env={**kept, **_ALONE, **(environ or {})}, input=stdin,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

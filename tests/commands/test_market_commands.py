@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -106,6 +107,29 @@ def test_offers_list__with_cost__says_what_is_left(world: World) -> None:
     world.run("offers", "set", TYPE, "0.17/h", "--yes")
     (row,) = world.ask("offers", "list")
     assert row["marginPerHour"] == pytest.approx(0.02, abs=1e-9)
+    assert row["costSource"] == "configuration"
+
+
+def test_offers_list__no_cost_and_no_price_list__says_that_it_is_unknown(world: World) -> None:
+    listed = world.run("offers", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.splitlines()[1].endswith("cost unknown")
+    assert "no AWS credentials" in listed.stderr
+    (row,) = world.ask("offers", "list")
+    assert (row["cost"], row["marginPerHour"]) == (None, None)
+
+
+def test_offers_list__no_cost_but_a_kept_list_price__is_taken_after_the_address(
+    world: World,
+) -> None:
+    kept = load(world.config, {}).state / "cloud" / "prices" / f"{TYPE.replace('/', '.')}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps({"at": time.time(), "usd": "0.153"}))
+    world.run("stake", "100", "--yes")
+    world.run("offers", "set", TYPE, "0.17/h", "--yes")
+    (row,) = world.ask("offers", "list")
+    assert row["costSource"] == "AWS list price"
+    assert row["marginPerHour"] == pytest.approx(0.012, abs=1e-9)
 
 
 def test_commands__another_chain_or_no_node__say_so(world: World) -> None:
