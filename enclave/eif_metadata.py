@@ -9,6 +9,7 @@ pair. Keys it does not know are left alone.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import NoReturn, TypeAlias
 
@@ -22,6 +23,9 @@ _BUILD_TEXTS = ("BuildTime", "BuildTool", "BuildToolVersion", "OperatingSystem",
 _ANY = ("DockerInfo", "CustomMetadata")
 # serde_json's recursion limit.
 _MAX_DEPTH = 127
+# To the end where it is not closed, so that no text makes the search go back.
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
 
 
 def read_metadata(section: bytes) -> dict[str, Json] | None:
@@ -43,6 +47,7 @@ def read_metadata(section: bytes) -> dict[str, Json] | None:
 
 
 def _json(section: bytes) -> Json:
+    _check_nesting(section)
     try:
         text = section.decode()
         value: Json = json.loads(
@@ -52,6 +57,16 @@ def _json(section: bytes) -> Json:
         _refuse("metadata.json", f"it is not JSON that AWS's reader takes ({error})"[:200])
     _check_depth(value, _MAX_DEPTH)
     return value
+
+
+def _check_nesting(section: bytes) -> None:
+    """Refuse before parsing what nests too deep: json's scanner recurses on the C stack, and a
+    process whose recursion limit some library has raised would crash instead of raising."""
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", section)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _MAX_DEPTH:
+            _refuse("metadata.json", f"it is nested deeper than {_MAX_DEPTH}")
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

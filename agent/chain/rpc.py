@@ -214,7 +214,7 @@ class Rpc:
             )
         try:
             answer = json.loads(received)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if response.status_code >= 400 and not (isinstance(answer, dict) and "error" in answer):
             raise NodeRefused(f"{self.url} answers HTTP {response.status_code}")

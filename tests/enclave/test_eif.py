@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,3 +206,29 @@ def test_refusal__its_text__names_rule_and_numbers() -> None:
 def test_writer__thirty_two_sections__is_the_most() -> None:
     most = ImageSpec(b"k", b"c", [b"r"] * 29)
     assert measure(build(most)).size_bytes
+
+
+def test_metadata__nested_deep_where_the_recursion_limit_was_raised__is_refused_not_a_crash(
+    tmp_path: Path,
+) -> None:
+    """Libraries raise the limit (py-evm does); json's C scanner would then run off its stack."""
+    nested = b'{"ImageName":' + b"[" * 500_000
+    parts = [(1, b"kernel"), (2, b"cmdline"), (5, nested), (3, b"ramdisk")]
+    path = tmp_path / "image.eif"
+    path.write_bytes(assemble(parts))
+    code = (
+        "import sys; sys.setrecursionlimit(10**7); from pathlib import Path;"
+        "from enclave.measure import inspect_file;"
+        "print({broken.rule for broken in inspect_file(Path(sys.argv[1])).broken})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-300:]
+    assert "metadata.json" in done.stdout
+
+
+@pytest.mark.parametrize("ending", [b"", b"\\"])
+def test_metadata__a_mebibyte_of_escaped_quotes__is_refused_at_once(ending: bytes) -> None:
+    parts = [(1, b"kernel"), (2, b"cmdline"), (5, b'"' + b'\\"' * 500_000 + ending), (3, b"disk")]
+    assert refused_for(assemble(parts)) == "metadata.json"
