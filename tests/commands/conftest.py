@@ -19,7 +19,7 @@ from agent.market.registry import registry_abi, token_abi
 from contracts.deploy import Params, deploy
 from devnet.chain import ChainServer
 
-from .program import oyster
+from .program import oyster_here
 
 # Well-known development keys: provider (and deployer), user, auditor.
 KEYS = (
@@ -43,7 +43,7 @@ class World:
 
     def run(self, *words: str) -> Any:
         """The program with the configuration; gives the finished process."""
-        return oyster(*words, environ={"OYSTER_CONFIG": str(self.config)})
+        return oyster_here(*words, environ={"OYSTER_CONFIG": str(self.config)})
 
     def ask(self, *words: str) -> Any:
         """What it answers with --json."""
@@ -105,7 +105,7 @@ def world(chain: tuple[ChainServer, Any], tmp_path: Path) -> Iterator[World]:
     key = tmp_path / "key"
     key.write_text(KEYS[0] + "\n")
     key.chmod(0o600)
-    made = oyster(
+    made = oyster_here(
         "init", tmp_path / "config.toml", "--chain-id", str(node.evm.chain_id),
         "--registry", done.registry, "--rpc-url", node.url, "--region", "us-east-1",
         "--key-file", "key", "--state-dir", "state", "--offer", f"{TYPE}=0.17/h",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock
+
+import structlog
+
+import cli
 
 ROOT = Path(__file__).parents[2]
 # Tables as wide as they like, and nobody asked for AWS credentials over the network.
@@ -23,3 +30,31 @@ def oyster(
         cwd=ROOT, env={**kept, **_ALONE, **(environ or {})}, input=stdin,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+def oyster_here(
+    *words: str | Path, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same program from `main` on, in this process: a start costs more than most commands.
+
+    Exit code, output and environment are the program's own; a traceback fails the test at once.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    line = ["oyster-provider", *map(str, words)]
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with (
+        mock.patch.dict(os.environ, {**kept, **_ALONE, **(environ or {})}, clear=True),
+        mock.patch.object(sys, "argv", line),
+        mock.patch.object(sys, "stdin", io.StringIO()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            structlog.reset_defaults()
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())

@@ -15,7 +15,7 @@ from agent.market.model import Price, Wei
 from agent.snapshot import LaunchPhase
 
 from .conftest import POND, TYPE, World
-from .program import oyster
+from .program import oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +23,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def test_doctor__nothing_is_set_up__names_each_thing_and_what_to_do(world: World) -> None:
-    done = oyster("doctor", "--json", environ=_environ(world, OYSTER_IMAGES__GATEWAYS=NOBODY))
+    done = oyster_here("doctor", "--json", environ=_environ(world, OYSTER_IMAGES__GATEWAYS=NOBODY))
     assert done.returncode == 3
     found = {each["check"]: each for each in json.loads(done.stdout)}
     verdicts = {name: each["verdict"] for name, each in found.items()}
@@ -38,7 +38,7 @@ def test_doctor__nothing_is_set_up__names_each_thing_and_what_to_do(world: World
 
 def test_doctor__no_node_answers__still_looks_at_the_rest(world: World) -> None:
     environ = _environ(world, OYSTER_CHAIN__RPC_URLS=NOBODY, OYSTER_IMAGES__GATEWAYS=NOBODY)
-    done = oyster("doctor", "--json", environ=environ)
+    done = oyster_here("doctor", "--json", environ=environ)
     verdicts = {each["check"]: each["verdict"] for each in json.loads(done.stdout)}
     assert verdicts["chain id"] == "fail"
     assert verdicts["contract"] == verdicts["AWS identity"] == "skip"
@@ -48,7 +48,7 @@ def test_doctor__no_node_answers__still_looks_at_the_rest(world: World) -> None:
 def test_doctor__wrong_configuration__lists_every_problem(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('[chian]\n[log]\nlevel = "loud"\n')
-    done = oyster("doctor", "--config", file)
+    done = oyster_here("doctor", "--config", file)
     assert done.returncode == 3
     assert "did you mean chain?" in done.stdout
     assert "'loud' is none of" in done.stdout

@@ -14,7 +14,7 @@ import pytest
 
 from agent.config import load
 
-from .program import ROOT, oyster
+from .program import ROOT, oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -29,12 +29,12 @@ ANSWERS = (
 
 def test_init__everything_given__writes_a_private_file_once(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    done = oyster("init", file, *ANSWERS, "--json")
+    done = oyster_here("init", file, *ANSWERS, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"config": str(file)}), done.stderr
     assert file.stat().st_mode & 0o777 == 0o600
     assert load(file, {}).offers[0].instance_type == "c6a.xlarge"
     before = file.read_bytes()
-    again = oyster("init", file, *ANSWERS)
+    again = oyster_here("init", file, *ANSWERS)
     assert again.returncode == 3
     assert again.stderr.startswith(f"error: {file} is there already")
     assert file.read_bytes() == before
@@ -56,7 +56,7 @@ def test_init__bad_answers__write_nothing(
     tmp_path: Path, changed: tuple[str, str], said: str
 ) -> None:
     file = tmp_path / "config.toml"
-    done = oyster("init", file, *ANSWERS, *changed)
+    done = oyster_here("init", file, *ANSWERS, *changed)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert said in done.stderr
     assert not file.exists()
@@ -64,13 +64,13 @@ def test_init__bad_answers__write_nothing(
 
 def test_init__dry_run__shows_the_file_and_writes_none(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    done = oyster("init", file, *ANSWERS, "--dry-run")
+    done = oyster_here("init", file, *ANSWERS, "--dry-run")
     assert "chain_id = 42161" in done.stdout
     assert not file.exists()
 
 
 def test_init__nobody_to_ask__names_the_missing_option(tmp_path: Path) -> None:
-    done = oyster("init", tmp_path / "c.toml", "--chain-id", "1")
+    done = oyster_here("init", tmp_path / "c.toml", "--chain-id", "1")
     assert (done.returncode, done.stderr) == (
         2,
         "error: --registry is missing, and nobody is there to ask\n",

@@ -18,9 +18,11 @@ from agent.journal import Event, Journal, OrderKind, Reader, open_engine
 from agent.market.model import JobId, Price, Wei
 
 from .conftest import POND, TYPE, World
-from .program import oyster
+from .program import oyster_here
 
 pytestmark = pytest.mark.integration
+
+PROVIDER = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 
 
 @pytest.fixture
@@ -43,7 +45,10 @@ def test_jobs__assigned_then_started__list_and_show_say_it(offered: World) -> No
     offered.node.call("evm_mine")
     _write(offered, Event(1_000.0, "job.assigned", job, 1, text="c6a.xlarge\x1b[31m"))
     shown = offered.ask("jobs", "show", str(job))
-    assert int(shown["earned"]) == pytest.approx(170_000, abs=200)
+    head = offered.node.call("eth_getBlockByNumber", "latest", False)
+    served = int(head["timestamp"], 16) - offered.read("job", job)[10]
+    assert served >= 3590
+    assert int(shown["earned"]) == _price(offered) * served // 10**12
     assert shown["deadlineIs"] == "escrow exhausted"
     assert [each["name"] for each in shown["timeline"]] == ["job.assigned"]
     plain = offered.run("jobs", "show", str(job)).stdout
@@ -96,11 +101,11 @@ def test_status__nobody_there_or_somebody_else__is_exit_4(tmp_path: Path, world:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environ = {"OYSTER_CONFIG": str(world.config)}
-    down = oyster("status", environ={**environ, "OYSTER_STATUS__LISTEN": f"127.0.0.1:{port}"})
+    down = oyster_here("status", environ={**environ, "OYSTER_STATUS__LISTEN": f"127.0.0.1:{port}"})
     assert (down.returncode, down.stderr.count("\n")) == (4, 1)
     assert "systemctl start" in down.stderr
     with _answering(b'{"hello": 1}') as listen:
-        other = oyster("status", environ={**environ, "OYSTER_STATUS__LISTEN": listen})
+        other = oyster_here("status", environ={**environ, "OYSTER_STATUS__LISTEN": listen})
     assert other.returncode == 4
     assert "not the agent" in other.stderr
 
@@ -116,7 +121,7 @@ def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
         ]},
     }  # fmt: skip
     with _answering(json.dumps(view).encode()) as listen:
-        done = oyster(
+        done = oyster_here(
             "status",
             environ={"OYSTER_CONFIG": str(world.config), "OYSTER_STATUS__LISTEN": listen},
         )
@@ -124,6 +129,12 @@ def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
     for said in ("state\tstalled", "2 running", "0.1700 USDC/h", "http://n DOWN", "! draining"):
         assert said in done.stdout
     assert "stands still" in done.stderr
+
+
+def _price(world: World) -> int:
+    """The provider's price on the chain, base units a second times 10^12."""
+    raw: int = world.read("offer", PROVIDER, TYPE)
+    return raw
 
 
 @contextmanager

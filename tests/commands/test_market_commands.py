@@ -10,7 +10,7 @@ import pytest
 from agent.config import load
 
 from .conftest import KEYS, POND, TYPE, World
-from .program import oyster
+from .program import oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -133,13 +133,13 @@ def test_offers_list__no_cost_but_a_kept_list_price__is_taken_after_the_address(
 
 
 def test_commands__another_chain_or_no_node__say_so(world: World) -> None:
-    wrong = oyster(
+    wrong = oyster_here(
         "stake", "1", "--yes",
         environ={"OYSTER_CONFIG": str(world.config), "OYSTER_CHAIN__CHAIN_ID": "5"},
     )  # fmt: skip
     assert wrong.returncode == 3
     assert "expected 5" in wrong.stderr
-    down = oyster(
+    down = oyster_here(
         "stake", "1", "--yes",
         environ={"OYSTER_CONFIG": str(world.config), "OYSTER_CHAIN__RPC_URLS": "http://127.0.0.1:9"},
     )  # fmt: skip

@@ -1,6 +1,8 @@
 """The operator's way on a whole devnet: set up, doctor, register, run as systemd would, look, stop.
 
-The unit's own exec line is started with a notify socket, since no service manager runs in tests.
+The unit's own exec line is started with a notify socket: where this was written and in CI no
+systemd runs as the first process, `systemd-run --user` finds no bus, and systemd-nspawn needs a
+host that has one. The unit's words are judged by systemd's own tools in test_service.py.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import pytest
 from devnet.state import environment
 from devnet.up import Options, running
 
-from .program import ROOT, oyster
+from .program import ROOT, oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +41,7 @@ class Operator:
         self.config = config
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return oyster(*words, environ=self.environ)
+        return oyster_here(*words, environ=self.environ)
 
     def ask(self, *words: str) -> Any:
         done = self.run(*words, "--json")
@@ -57,7 +59,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 @pytest.fixture(scope="module")
 def ready(operator: Operator) -> Operator:
     """Before and after: the doctor finds what is missing, the commands put it right."""
-    before = oyster("doctor", "--json", environ=operator.environ)
+    before = oyster_here("doctor", "--json", environ=operator.environ)
     failed = {each["check"] for each in json.loads(before.stdout) if each["verdict"] == "fail"}
     assert before.returncode == 3
     assert {"stake", "AWS identity"} <= failed

@@ -14,7 +14,7 @@ import pytest
 
 from commands.service import outdated
 
-from .program import ROOT, oyster
+from .program import ROOT, oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,7 @@ UNIT = Path("etc/systemd/system/oyster-provider.service")
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    done = oyster("service", "install", "--root", tmp_path, "--program", PROGRAM, "--yes")
+    done = oyster_here("service", "install", "--root", tmp_path, "--program", PROGRAM, "--yes")
     assert done.returncode == 0, done.stderr
     return tmp_path
 
@@ -65,7 +65,7 @@ def test_unit__restart__does_not_repeat_what_cannot_help(installed: Path) -> Non
 
 def test_install__twice__changes_nothing(installed: Path) -> None:
     before = _files(installed)
-    assert oyster(
+    assert oyster_here(
         "service", "install", "--root", installed, "--program", PROGRAM, "--yes"
     ).returncode == 0  # fmt: skip
     assert _files(installed) == before
@@ -76,23 +76,23 @@ def test_uninstall__what_was_placed__is_gone_and_nothing_else(installed: Path) -
     config = installed / "etc/oyster-provider/config.toml"
     config.parent.mkdir(parents=True)
     config.write_text("# mine\n")
-    done = oyster("service", "uninstall", "--root", installed, "--yes", "--json")
+    done = oyster_here("service", "uninstall", "--root", installed, "--yes", "--json")
     assert len(json.loads(done.stdout)["remove"]) == 3
     assert set(_files(installed)) == {config}
-    assert oyster("service", "uninstall", "--root", installed, "--yes").returncode == 0
+    assert oyster_here("service", "uninstall", "--root", installed, "--yes").returncode == 0
 
 
 def test_install__dry_run_or_nobody_to_ask__places_nothing(tmp_path: Path) -> None:
     words = ("service", "install", "--root", tmp_path, "--program", PROGRAM)
-    assert oyster(*words, "--dry-run").returncode == 0
-    asked = oyster(*words)
+    assert oyster_here(*words, "--dry-run").returncode == 0
+    asked = oyster_here(*words)
     assert (asked.returncode, _files(tmp_path)) == (2, {})
     assert "add --yes" in asked.stderr
 
 
 @pytest.mark.parametrize("program", ["relative/path", "/opt/with space/x", "/opt/%n/x", "/opt/$X"])
 def test_install__a_program_the_unit_cannot_name__is_refused(tmp_path: Path, program: str) -> None:
-    done = oyster("service", "install", "--root", tmp_path, "--program", program, "--yes")
+    done = oyster_here("service", "install", "--root", tmp_path, "--program", program, "--yes")
     assert (done.returncode, _files(tmp_path)) == (2, {})
 
 
