@@ -38,6 +38,7 @@ class EndingRules:
     witness_patience_seconds: float = 1800.0  # a second endpoint silent this long is no reason
     settle_every_seconds: float = 86_400.0
     look_again_seconds: float = 5.0
+    linger_seconds: float = 300.0  # looked at so long before it is forgotten: an endpoint may lag
     max_sends: int = 5  # a transaction that was mined without effect is tried so often
     refused_retry_seconds: float = 30.0  # a refusal may be the node's lag: simulate anew then
 

@@ -90,6 +90,7 @@ class Fleet:
         return Observed(
             _oldest([look.listed_at for look in looks]),
             _oldest([look.reports_at for look in looks]),
+            max((look.since for look in looks if look.since is not None), default=None),
         )
 
     def jobs(self) -> set[JobId]:
@@ -151,7 +152,8 @@ class Fleet:
         changed = {job for one in listed if (job := self._put(one, asked_at)) is not None}
         changed |= self._vanished(region, {one.id for one in listed}, asked_at)
         old = self._observed.get(region, Observed())
-        self._observed[region] = replace(old, listed_at=asked_at)
+        since = asked_at if old.since is None else old.since
+        self._observed[region] = replace(old, listed_at=asked_at, since=since)
         return changed
 
     def _ours(self, identity: Identity) -> bool:

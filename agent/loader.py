@@ -104,6 +104,7 @@ class Loader:
         if head is not None and not known.image.is_of(head.enclave_url):
             self._forget_image(known)
         room = self._room(head)
+        self._note_gone(known, head)
         return JobView(
             id=job,
             account=self._from.account,
@@ -120,6 +121,12 @@ class Loader:
             facts=self._from.memory.facts(job, drained=drained),
             doubt=doubt,
         )
+
+    def _note_gone(self, known: JobMemory, head: Job | None) -> None:
+        if head is not None and not head.is_stopped and head.provider == self._from.account.provider:
+            known.gone_since = None
+        elif known.gone_since is None:
+            known.gone_since = self._from.clock.now()
 
     def _forget_image(self, known: JobMemory) -> None:
         """A reorganisation made the id another job: nothing proven of the old image counts."""

@@ -31,6 +31,7 @@ class JobMemory:
     transactions: dict[str, TxView] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
     vetted: int | None = None
+    gone_since: float | None = None  # since when the head has not shown it as ours
     told: int = 0  # the generation whose assignment is on the timeline
     said: dict[str, str] = field(default_factory=dict)
     view: JobView | None = None
@@ -100,4 +101,5 @@ class Memory:
             confirmed_at=orders.confirmation(known),
             attempts=known.attempts,
             vetted=known.vetted,
+            gone_since=known.gone_since,
         )

@@ -58,6 +58,8 @@ def plan_running(
     fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
     if not view.live:
+        if not view.hosts and _unsure(view, now, draft, rules):
+            return
         _replace(view, job, now, draft, rules, health, "no instance is left")
         return
     judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
@@ -66,6 +68,14 @@ def plan_running(
     for one in judged:
         _care(view, job, one, now, draft, rules, health)
     _mend(view, job, judged, now, draft, rules, health)
+
+
+def _unsure(view: JobView, now: float, draft: Draft, rules: Rules) -> bool:
+    """Whether this process has not looked for long enough to say that the instance is gone."""
+    since = view.observed.since
+    sure_at = (now if since is None else since) + rules.bootstrap.visible_seconds
+    draft.look_at(sure_at)
+    return now < sure_at
 
 
 def _drop_spares(view: JobView, judged: Sequence[Judged], draft: Draft) -> None:

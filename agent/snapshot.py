@@ -164,14 +164,19 @@ class Facts:
     confirmed_at: float | None = None  # the operator confirmed terminations asked for before
     attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
     vetted: int | None = None  # generation that the policy accepted
+    gone_since: float | None = None  # since when this process has not seen it as ours
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """When this process last saw the region: a missing thing counts only if it was looked for."""
+    """When this process last saw the region: a missing thing counts only if it was looked for.
+
+    `since` is when it first did: one listing alone can be empty by mistake.
+    """
 
     listed_at: float | None = None
     reports_at: float | None = None
+    since: float | None = None
 
 
 @dataclass(frozen=True)
