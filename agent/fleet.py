@@ -38,6 +38,7 @@ class Record:
     probe: Probe = field(default_factory=Probe)
     desired_run: str | None = None
     unhealthy_since: float | None = None
+    condemned: bool = False
 
     def host(self) -> Host:
         return Host(
@@ -47,6 +48,7 @@ class Record:
             probe=self.probe,
             desired_run=self.desired_run,
             unhealthy_since=self.unhealthy_since,
+            condemned=self.condemned,
         )
 
 

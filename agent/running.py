@@ -64,7 +64,7 @@ def plan_running(
         return
     judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
     prepare_hosts(view, [one.host for one in judged], now, draft, rules)
-    _drop_spares(view, judged, draft)
+    _drop_spares(view, job, judged, draft)
     for one in judged:
         _care(view, job, one, now, draft, rules, health)
     _mend(view, job, judged, now, draft, rules, health)
@@ -78,19 +78,25 @@ def _unsure(view: JobView, now: float, draft: Draft, rules: Rules) -> bool:
     return now < sure_at
 
 
-def _drop_spares(view: JobView, judged: Sequence[Judged], draft: Draft) -> None:
+def _drop_spares(view: JobView, job: Job, judged: Sequence[Judged], draft: Draft) -> None:
     """Once one of several proves itself, the others go: the losers of a race, the replaced.
 
-    Not simply the oldest of an attempt: users have been told where the one that proved itself is.
+    The one that was reported stays if it can: users have been told where it is. Never one whose
+    end was asked for already, though it may prove itself while EC2 has not ended it yet.
     """
     for found in duplicates(one.host.instance for one in judged):
         told_double(found, draft)
     proven = [one.host for one in judged if one.host.attested and one.host.probe.failures == 0]
+    proven = [host for host in proven if not host.condemned]
     if not proven or len(judged) < 2:
         return
-    keep = min(proven, key=lambda host: (host.attempt, host.instance.launched_at, host.instance.id))
+    keep = min(proven, key=lambda host: (not _reported(job, host), host.attempt, host.instance.id))
     spares = [one.host for one in judged if one.host is not keep]
     give_back(view, spares, f"attempt {keep.attempt} serves", draft)
+
+
+def _reported(job: Job, host: Host) -> bool:
+    return job.endpoint.partition(":")[0] == host.instance.public_ip
 
 
 def _care(

@@ -45,6 +45,7 @@ class Host:
     probe: Probe = Probe()
     desired_run: str | None = None  # the run this process last wrote to its desired.json
     unhealthy_since: float | None = None  # since when EC2's status checks fail
+    condemned: bool = False  # this process has asked EC2 to end it, maybe in vain
 
     @property
     def live(self) -> bool:
