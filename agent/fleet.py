@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 VISIBLE_SECONDS = 120.0
 SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
+UNSEEN_LOOKS = 10  # and so many listings without it: a clock that jumps is no time that passed
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Record:
     desired_run: str | None = None
     unhealthy_since: float | None = None
     condemned: bool = False
+    unseen: int = 0  # listings in a row without it
 
     def host(self) -> Host:
         return Host(
@@ -191,14 +193,18 @@ class Fleet:
     def _vanished(self, region: Region, listed: set[InstanceId], now: float) -> set[JobId]:
         changed: set[JobId] = set()
         for record in [r for r in self._by_id.values() if r.instance.region == region]:
-            if record.instance.id in listed or now - record.seen_at < self._visible_seconds:
+            record.unseen = 0 if record.instance.id in listed else record.unseen + 1
+            gone = now - record.seen_at >= self._visible_seconds
+            if not gone or record.unseen < UNSEEN_LOOKS:
                 continue
             changed.add(JobId(record.instance.identity.job))
             if record.instance.live:
                 log.warning("instance.vanished", instance=record.instance.id, region=region)
-                gone = InstanceState.TERMINATED
-                self.change(record, replace(record.instance, state=gone, state_reason="not listed"))
-                record.seen_at = now
+                ended = InstanceState.TERMINATED
+                self.change(
+                    record, replace(record.instance, state=ended, state_reason="not listed")
+                )
+                record.seen_at, record.unseen = now, 0
             else:
                 # Its mail, if there is any left, is a stranger's from now on, and swept.
                 self._drop(record.instance.id)

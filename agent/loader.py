@@ -123,7 +123,11 @@ class Loader:
         )
 
     def _note_gone(self, known: JobMemory, head: Job | None) -> None:
-        if head is not None and not head.is_stopped and head.provider == self._from.account.provider:
+        if (
+            head is not None
+            and not head.is_stopped
+            and head.provider == self._from.account.provider
+        ):
             known.gone_since = None
         elif known.gone_since is None:
             known.gone_since = self._from.clock.now()

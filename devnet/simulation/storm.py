@@ -29,7 +29,7 @@ from devnet.simulation import loop, people
 from devnet.simulation.chain import Block, SimChain, SimSecondEndpoint, Tx
 from devnet.simulation.cloud import Lengths, Machine, SimImages
 from devnet.simulation.faults import Fit, Weather
-from devnet.simulation.invariants import BROKEN, LEFT, Invariants, Violation
+from devnet.simulation.invariants import BROKEN, LEFT, Allowances, Invariants, Violation
 from devnet.simulation.market import OTHER, REGISTRY, US
 from devnet.simulation.people import AUDITORS, DENIED, HOSTILE, UNIT, USERS, Request
 from devnet.simulation.process import Ports, Process
@@ -40,6 +40,7 @@ from devnet.simulation.world import new_engine
 from faults import Fault, MustStop, RetryLater
 
 HOME = Region("us-east-1")
+FAR_OFF = 60.0  # seconds by which a wall clock is off when ages can't be judged by it any more
 LONGEST = 2.5 * 3600.0  # a run that is not done by then never will be
 
 
@@ -132,6 +133,7 @@ class Storm:
     tamper: Callable[[Storm], None] = lambda storm: None
     faults: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
+    left: set[tuple[int, int]] = field(default_factory=set)  # assignments the operator leaves
 
     def run(self) -> Result:
         """Everything, in virtual time."""
@@ -195,8 +197,10 @@ class Storm:
 
     def _watch_everything(self) -> None:
         watch = Invariants(
-            self.chain, self.cloud, self.what.plan, self._served, self.what.image_seconds
-        )
+            self.chain, self.cloud, self.what.plan, self._served, self.what.image_seconds,
+            Allowances(grace=150.0 if self.what.witness else 300.0),  # or the operator confirms
+            lambda: abs(self.agent_clock.skew_seconds) > FAR_OFF,
+        )  # fmt: skip
         self.watch = watch
         self.chain.on_block = self._block
         self.chain.on_sent = self._sent
@@ -231,7 +235,7 @@ class Storm:
     def _served(self, job: Job) -> bool:
         """Whether this provider's policy takes the job at all."""
         poor = job.escrow + job.paid < 600 * job.price // 10**12
-        left = job.exit_requested_at != 0
+        left = (job.id, job.generation) in self.left
         return not (job.user == DENIED or job.enclave_url == HOSTILE or poor or left)
 
     def _note(self, text: str) -> None:
@@ -341,6 +345,7 @@ class Storm:
         elif act == "fund":
             self.chain.submit(one.user, "addFunds", job.id, one.funds)
         elif job.provider == US:
+            self.left.add((job.id, job.generation))
             Reader(self.engine).order(self.clock.now(), OrderKind.EXIT, JobId(job.id), "storm")
 
     def _job_of(self, one: Request) -> Job | None:
