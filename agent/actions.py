@@ -387,8 +387,8 @@ def _event_name(order: Order) -> str:
 async def _terminate(world: World, action: Terminate, outside: Outside) -> None:
     names = ", ".join(action.instances)
     world.say(action.job, "instance.terminating", action.reason, instances=names)
-    for record in filter(None, map(world.fleet.record, action.instances)):
-        record.condemned = True  # before the call: whatever it answers later, it is not counted on
+    for known in filter(None, map(world.fleet.record, action.instances)):
+        known.condemned = True  # before the call: whatever it answers later, nobody counts on it
     await world.journal.durable()
     try:
         await outside(lambda: world.cloud.terminate(action.region, action.instances))

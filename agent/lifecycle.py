@@ -100,11 +100,11 @@ def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> Non
     there is: they are looked at for a while, since nobody wakes us when it was wrong.
     """
     _take_all_down(view, now, draft, rules)
-    gone = view.facts.gone_since
-    if view.launch is None and not view.hosts and gone is not None:
-        if now < gone + rules.ending.linger_seconds:
-            draft.look_at(now + rules.ending.look_again_seconds)
-            return
+    since = view.facts.gone_since
+    lingers = since is not None and now < since + rules.ending.linger_seconds
+    if view.launch is None and not view.hosts and lingers:
+        draft.look_at(now + rules.ending.look_again_seconds)
+        return
     ended = all(host.instance.state is InstanceState.TERMINATED for host in view.hosts)
     if ended and view.observed.listed_at is not None:
         clean_up(view, draft, outcome_of(view))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
@@ -142,12 +142,12 @@ def test_agent__broken_on_purpose__is_found_out(
 
 
 @pytest.fixture
-def mortal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scenario]:
+def mortal(monkeypatch: pytest.MonkeyPatch) -> Scenario:
     """Long jobs whose first enclave dies after a quarter of an hour."""
     monkeypatch.setattr(Plan, "fate", lambda plan, job, generation, attempt: dies(attempt))
     what = small()
     wanted = tuple(replace(one, deposit=6000, stops_at=float("inf")) for one in what.requests)
-    yield replace(what, requests=wanted)
+    return replace(what, requests=wanted)
 
 
 def dies(attempt: int) -> Fate:
