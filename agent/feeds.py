@@ -49,7 +49,12 @@ class Feeds:
 
     async def _follow_heads(self) -> None:
         while True:
-            self._agent.agenda.wake(await self._wakes.wait())
+            changed = await self._wakes.wait()
+            for job in changed:
+                # Something happened to it: if it seems gone, that is news and may be wrong.
+                if (known := self._agent.world.memory.jobs.get(job)) is not None:
+                    known.gone_since = None
+            self._agent.agenda.wake(changed)
 
     async def _follow_orders(self) -> None:
         while True:

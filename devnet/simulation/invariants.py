@@ -187,7 +187,7 @@ class Invariants:
         moment = job.settled_until if job and order.call is Call.SETTLE else 0
         what = (order.call, order.job, generation, moment, order.instance_type, order.price)
         before = self._sent.get(what)
-        if order.job is not None and before is not None and not before.reverted and _stands(before):
+        if order.job is not None and before is not None and _stands(before, order):
             self.violated(TWICE, f"{order.call} of job {order.job} is sent again")
         self._sent[what] = tx
 
@@ -346,6 +346,10 @@ class Invariants:
         return job.settled_until or self.chain.head.ref.timestamp
 
 
-def _stands(tx: Tx) -> bool:
-    """Whether the transaction waits or is in a block: sending another is sending it twice."""
-    return not tx.reverted
+def _stands(tx: Tx, order: Order) -> bool:
+    """Whether the transaction waits or did its work: sending another is sending it twice.
+
+    A settlement that a fork moved before the end was mined without ending anything.
+    """
+    records = order.call in (Call.SETTLE, Call.FINALIZE_EXIT)
+    return not tx.reverted and not (records and tx.block is not None)
