@@ -10,6 +10,7 @@ from agent.market.model import accrued, ending
 from agent.memory import JobMemory
 from agent.ports import Clock
 from agent.snapshot import Host
+from agent.stages import current, stages_of, usual_seconds
 from agent.status.source import (
     CallRow,
     ChainRow,
@@ -84,10 +85,11 @@ class AgentView:
                 yield row
 
     def _row(self, job: JobMemory) -> JobRow | None:
-        view = job.view
+        view = current(job, self._world.agent.world.fleet)
         if view is None or view.head is None:
             return None
         head, now = view.head, int(self._clock.now())
+        budget = self._world.agent.world.learner.budget
         host = _serving(view.hosts)
         end = ending(head, view.params)
         deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
@@ -108,6 +110,8 @@ class AgentView:
             public_ip=(host.instance.public_ip or "") if host else "",
             attempt=host.attempt if host else 1,
             image=view.image.image.cid if view.image.image else "",
+            usual_seconds=usual_seconds(view, budget),
+            stages=stages_of(view, host, self._clock.now(), budget),
             note="; ".join(text for text in job.said.values() if text)[:200],
         )
 

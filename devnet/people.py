@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +17,13 @@ from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from hexbytes import HexBytes
 from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 from web3.contract.contract import ContractEvent, ContractFunction
 from web3.exceptions import ContractLogicError, Web3Exception
-from web3.types import TxParams, TxReceipt, Wei
+from web3.types import Nonce, TxParams, TxReceipt, Wei
 
 import contracts
 from devnet.state import Devnet, Person
@@ -140,6 +141,44 @@ class Market:
                 f"{person.name}'s {call.fn_name} reverted in block {receipt['blockNumber']}"
             )
         return receipt
+
+    def send_all(
+        self, person: Person, calls: Sequence[ContractFunction], gas: int
+    ) -> list[TxReceipt]:
+        """All at once, so that they share few blocks; none is waited for before all are sent.
+
+        `gas` is the limit of each: one that depends on the one before can't be estimated. Raises
+        Refused on a revert, RetryLater.
+        """
+        eth, address = self.w3.eth, account_of(person).address
+        first = eth.get_transaction_count(address, "pending")
+        with _faults(f"{len(calls)} transactions of {person.name}"):
+            digests = [
+                self._hand_in(person, call, first + number, gas)
+                for number, call in enumerate(calls)
+            ]
+            receipts = [
+                eth.wait_for_transaction_receipt(one, SECONDS_TO_INCLUDE, POLL_SECONDS)
+                for one in digests
+            ]
+        if any(receipt["status"] != 1 for receipt in receipts):
+            raise Refused(f"one of {person.name}'s {len(calls)} transactions reverted")
+        return receipts
+
+    def _hand_in(self, person: Person, call: ContractFunction, nonce: int, gas: int) -> HexBytes:
+        account = account_of(person)
+        terms: TxParams = {
+            "from": account.address,
+            "nonce": Nonce(nonce),
+            "gas": gas,
+            "maxFeePerGas": Wei(100 * 10**9),
+            "maxPriorityFeePerGas": Wei(10**9),
+            "chainId": self.devnet.chain_id,
+        }
+        transaction: dict[str, Any] = dict(call.build_transaction(terms))
+        return self.w3.eth.send_raw_transaction(
+            account.sign_transaction(transaction).raw_transaction
+        )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ ONE = JobId(1)
 NAMES = sorted(entry.name for entry in EFFECTS.values())
 OUTSIDE = [name for name in NAMES if name != "finish"]  # writes the journal alone
 DOWN_SECONDS = 3.0
+VISIBLE_SECONDS = 10.0  # EC2 lists an instance later than it launches it, and later than a restart
 ESCROW = 3000
 
 
@@ -62,9 +63,13 @@ def exit_story() -> list[Step]:
 STORIES: dict[str, Any] = {"dry": (dry_story, 4500.0), "exit": (exit_story, 5000.0)}
 
 
+def _slow_listing(simulation: Simulation) -> None:
+    simulation.cloud.lengths.visible = VISIBLE_SECONDS
+
+
 def lived(crash: Crash, story: str) -> Simulation:
     steps, until = STORIES[story]
-    simulation = Simulation(hook=crash)
+    simulation = Simulation(hook=crash, setup=_slow_listing)
     crash.simulation = simulation
     simulation.run(steps(), until)
     return simulation

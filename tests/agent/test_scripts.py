@@ -190,6 +190,17 @@ def test_launch__its_reply_lost__is_the_same_call_again() -> None:
     assert done[-1][1] == "reportStarted job=1"
 
 
+def test_launch__its_reply_lost_and_not_listed_yet__is_the_same_call_again() -> None:
+    def hidden(simulation: Simulation) -> None:
+        simulation.cloud.lengths.visible = 60.0
+        simulation.weather.fail("cloud.launch", times=3, after=True)
+
+    simulation = Simulation(setup=hidden)
+    done = simulation.run([assigned()], 400)
+    assert [text for _, text in done if text.startswith("launch")] == ["launch job=1 attempt=1"]
+    assert done[-1][1] == "reportStarted job=1"
+
+
 def test_launch__no_zone_has_room__is_tried_again_while_it_fits() -> None:
     def sold_out(simulation: Simulation) -> None:
         simulation.cloud.zones = {"a": 0, "b": 0}

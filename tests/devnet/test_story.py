@@ -7,23 +7,14 @@ Every image comes from two gateways, and the first one lies.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.market.model import JobStatus, StopReason
 from agent.market.price import Price
-from devnet.agent_process import Provider
-from devnet.control import Faulty
-from devnet.eyes import Eyes, SeenInstance
-from devnet.image import build_image
-from devnet.ipfs_node import add
-from devnet.people import Actions
 from devnet.processes import Children
-from devnet.up import USD, Options, free_port, running
+from devnet.up import Options
+from tests.devnet.scene import PATIENCE, PRICE, Scene, opened
 
 pytestmark = [
     pytest.mark.integration,
@@ -31,9 +22,6 @@ pytestmark = [
     pytest.mark.xdist_group("story"),  # one devnet for all of them
 ]
 
-TYPE = "us-east-1/c6a.xlarge"
-PRICE = Price.parse("3.60/h", decimals=6)
-PATIENCE = 90  # seconds; a busy machine, not the agent, is what takes them
 BOOTSTRAPPING = 120
 
 CONFIG = {
@@ -43,57 +31,10 @@ CONFIG = {
 }
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A devnet with our provider registered and its agent running."""
-
-    eyes: Eyes
-    provider: Provider
-    url: str
-
-    @property
-    def people(self) -> Actions:
-        return Actions(self.eyes.market)
-
-    @property
-    def faulty(self) -> Faulty:
-        return Faulty(self.eyes.devnet.aws_control)
-
-    def request(self, deposit: int = 5 * USD) -> int:
-        user = self.eyes.devnet.person("user")
-        return self.people.request_job(user, TYPE, PRICE.raw, self.url, deposit)
-
-    def launched(self, job_id: int) -> SeenInstance:
-        found = self.eyes.until(
-            "an instance", lambda: self.eyes.live_instances(job_id), seconds=PATIENCE
-        )
-        return found[0]
-
-    def started(self, job_id: int) -> dict[str, Any]:
-        return self.until(job_id, JobStatus.RUNNING)
-
-    def until(self, job_id: int, status: JobStatus) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
-            job = self.eyes.job(job_id)
-            return job if job["status"] == status else None
-
-        return self.eyes.until(f"job {job_id} {status.name}", look, PATIENCE)
-
-    def gone(self, job_id: int) -> None:
-        self.eyes.until(
-            "no live instance", lambda: not self.eyes.live_instances(job_id), seconds=PATIENCE
-        )
-
-    def stop(self, job_id: int) -> None:
-        self.people.stop_job(self.eyes.devnet.person("user"), job_id)
-        self.gone(job_id)
-
-
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("story")
-    with ExitStack() as stack:
-        liar = stack.enter_context(Children(folder / "liar"))
+    with Children(folder / "liar") as liar:
         lies = folder / "ipfs"
         words = ["-m", "devnet.ipfs_node", "--directory", str(lies), "--behave", "lying"]
         lying_url = str(liar.start("liar", words).hello["url"])
@@ -103,22 +44,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             job_startup=BOOTSTRAPPING,
             job_exit_cool_down=3,
             boot_share=0.02,
-            config_overrides={**CONFIG, "status": {"listen": f"127.0.0.1:{free_port()}"}},
+            config_overrides=CONFIG,
             lying_gateways=(lying_url,),
         )
-        net = stack.enter_context(running(options))
-        config = Path(net.devnet.config_files["provider"])
-        provider = Provider(net.devnet, net.children, config)
-        provider.command("cloud", "setup")
-        provider.command("register", TYPE, "3.60/h", "--stake", "1000", "--yes")
-        provider.run_agent()
-        app = folder / "app"
-        app.mkdir()
-        (app / "program").write_bytes(b"\x7fELF" * 1000)
-        image = folder / "app.eif"
-        image.write_bytes(build_image(app))
-        url = f"ipfs://{add(folder / 'ipfs', image)}"
-        yield Scene(Eyes(net.devnet), provider, url)
+        with opened(options) as scene:
+            yield scene
 
 
 def test_job__first_gateway_lies__is_served_all_the_same(scene: Scene) -> None:
