@@ -233,7 +233,9 @@ def next_attempt(view: JobView, job: Job, now: float, rules: BootstrapRules) -> 
     if known is None or known.generation != job.generation or known.attempt <= listed:
         return max(listed, view.facts.attempts.get(job.generation, 0)) + 1
     if known.phase is LaunchPhase.LAUNCHED:
-        return None if now < known.at + rules.visible_seconds else known.attempt + 1
+        # One empty listing after a restart is no proof: this process has to look for a while too.
+        begun = max(known.at, now if view.observed.since is None else view.observed.since)
+        return None if now < begun + rules.visible_seconds else known.attempt + 1
     return known.attempt + 1 if known.phase is LaunchPhase.SPENT else known.attempt
 
 

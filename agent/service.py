@@ -324,10 +324,15 @@ class Agent:
         )
 
     def _note_end(self, known: JobMemory, view: JobView, decision: Plan) -> None:
-        """Since when the chain asks for the end: a confirmation counts only from then on."""
-        asked = decision.asks_for_end
+        """Since when the chain asks for the end: a confirmation counts only from then on.
+
+        What a clock that was ahead wrote down is not later than now: nobody could confirm it.
+        """
+        asked, now = decision.asks_for_end, self.clock_now
+        known.end_asked_at = None if known.end_asked_at is None else min(known.end_asked_at, now)
+        known.held_at = None if known.held_at is None else min(known.held_at, now)
         if asked and known.end_asked_at is None:
-            known.end_asked_at = self.clock_now
+            known.end_asked_at = now
             self.world.say(view.id, END_ASKED)
         elif known.end_asked_at is not None and not asked and any(h.live for h in view.hosts):
             known.end_asked_at = known.held_at = None
