@@ -28,7 +28,10 @@ def rules_of(config: Config, payment_decimals: int) -> Rules:
         bootstrap=_bootstrap(config),
         enclave=_enclave(config),
         health=_health(config),
-        ending=EndingRules(dry_grace_seconds=config.jobs.dry_grace_seconds),
+        ending=EndingRules(
+            dry_grace_seconds=config.jobs.dry_grace_seconds,
+            settle_every_seconds=config.jobs.settle_every_seconds,
+        ),
     )
     breaker = BreakerRules(
         share=config.breaker.share,

@@ -194,6 +194,13 @@ class Jobs:
     dry_grace_seconds: float = f.duration(
         "1m", "0s", "1h", "How long a job is served past its dry second, waiting for funds."
     )
+    settle_every_seconds: float = f.duration(
+        "1d",
+        "0s",
+        "90d",
+        "What a running job has earned is collected this often; 0s: only at its end. Each time"
+        " costs gas; what is not collected yet stays in the contract, safe but not at hand.",
+    )
     resync_seconds: float = f.duration(
         "5m", "1s", "1h", "Everything is looked at anew this often, events or not."
     )
