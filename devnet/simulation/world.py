@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -184,7 +185,8 @@ class Simulation:
 
 
 def new_engine() -> sa.Engine:
-    """A journal in memory, its schema made at once."""
+    """A journal in memory, its schema made at once; it is closed when nobody holds it any more."""
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    weakref.finalize(engine, engine.pool.dispose)
     metadata.create_all(engine)
     return engine
