@@ -220,7 +220,9 @@ def is_public(address: str) -> bool:
     """May a name that users choose lead to this address? Only if the whole internet sees it."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
+        if ip.sixtofour or ip.teredo:  # tunnels of old: no source is there, and what is inside lies
+            return False
+        inner = ip.ipv4_mapped
         if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:

@@ -14,7 +14,7 @@ def test_storm__of_thirty_jobs__violates_nothing(seed: int) -> None:
     assert [str(violation) for violation in play(seed, 30).violations] == []
 
 
-@pytest.mark.parametrize("seed", [1, 3, 5, 14, 41, 81, 104])
+@pytest.mark.parametrize("seed", [1, 3, 5, 14, 41, 81, 104, 316])
 def test_storm__whose_seed_found_a_bug__violates_nothing(seed: int) -> None:
     """1: a fork gave a job's id to another job; 3: mail outlived a replaced host; 5: a lie ended
     a job whose exit was ordered, and a clock ahead spent every settlement; 14: a new job was
