@@ -70,7 +70,9 @@ def _print_status(view: dict[str, Any]) -> None:
             ("earning", f"{rate:.4f} {money['symbol']}/h"),
             (
                 "chain head",
-                f"{chain['head']}, {show_span(age)} old" if chain["head"] else "not read yet",
+                f"{chain['head']}, {show_span(max(0.0, age))} old"
+                if chain["head"]
+                else "not read yet",
             ),
             ("nodes", _nodes(chain["endpoints"])),
         ]

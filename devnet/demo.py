@@ -37,7 +37,7 @@ ECHO_PORT = 8080
 
 # Long enough for a kill -9 and a second start of the agent on two busy cores; the rival's job waits
 # this long for its auditors, so a longer window is a longer demo.
-BOOTSTRAPPING = 30
+BOOTSTRAPPING = 22
 COOL_DOWN = 6
 LIMIT_SECONDS = 60
 

@@ -98,7 +98,7 @@ def jobs(draw: st.DrawFn) -> Job:
 
 @st.composite
 def hosts(draw: st.DrawFn, number: int) -> Host:
-    generation, attempt = draw(generations), draw(st.integers(1, 3))
+    generation, attempt = draw(generations), draw(st.sampled_from([1, 1, 1, 2, 3]))
     launched = float(draw(seconds))
     run = run_id(generation, attempt, draw(st.integers(0, 2)))
     phase = draw(st.sampled_from(["booted", "starting", "running", "failed"]))
@@ -172,7 +172,7 @@ def found(view: JobView, kind: type[A]) -> list[A]:
     return [action for action in plan(view, NOW, RULES).actions if isinstance(action, kind)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=600, deadline=None)  # few views call for a second instance
 @given(views())
 def test_plan__any_view__launches_at_most_once_and_never_what_is_there(view: JobView) -> None:
     bought = [action.order for action in found(view, Launch)]

@@ -60,9 +60,9 @@ def no_finality(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(agent.ending, "final_reason", lambda *given: Final("the head says so"))
 
 
-def new_token_each_time(patch: pytest.MonkeyPatch) -> None:
-    numbers = count(1)
-    patch.setattr(agent.bootstrap, "next_attempt", lambda *given: next(numbers))
+def blind_to_what_lives(patch: pytest.MonkeyPatch) -> None:
+    """Buys another each time, as if none were there."""
+    patch.setattr(JobView, "live", property(lambda view: ()))
 
 
 def no_attestation(patch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ LOST_REPLY = Trouble(Kind.LAUNCH_REPLY_LOST, 10.0, 400.0)
 
 BROKEN_AGENTS: list[tuple[Break, str, Scenario]] = [
     (no_finality, EARLY, small()),
-    (new_token_each_time, ONE, small(LOST_REPLY)),
+    (blind_to_what_lives, ONE, small()),
     (no_attestation, UNPROVEN, small()),
     (no_take_down, STRANGER, small()),
     (new_key_each_second, TWICE, small()),
