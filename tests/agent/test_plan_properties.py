@@ -172,23 +172,36 @@ def found(view: JobView, kind: type[A]) -> list[A]:
     return [action for action in plan(view, NOW, RULES).actions if isinstance(action, kind)]
 
 
-def ended_once() -> JobView:
-    """The first attempt is gone and another is called for: few drawn views do that."""
+def _wanted(host: Instance) -> JobView:
+    """A job of ours that bootstraps, its image at hand, and one instance it has had."""
     job = Job(
         JobId(1), OTHER, US, "us-east-1/c6a.xlarge", Price(10**12), Price(10**12), "ipfs://x", 1,
         JobStatus.BOOTSTRAPPING, StopReason.NONE, NOW - 10, 0, 0, 0, Wei(10_000), 0, "",
     )  # fmt: skip
-    identity = Identity(1, REGISTRY.lower(), US.lower(), 1, 1, 1)
-    gone = Instance(
-        InstanceId("i-1"), HOME, Zone("us-east-1a"), "c6a.xlarge", InstanceState.TERMINATED,
-        identity, NOW - 9.0,
-    )  # fmt: skip
     return JobView(
         id=JobId(1), account=ACCOUNT, params=PARAMS,
-        head_block=BlockRef(BlockNumber(100), "0x100", NOW), head=job, hosts=(Host(gone),),
+        head_block=BlockRef(BlockNumber(100), "0x100", NOW), head=job, hosts=(Host(host),),
         observed=Observed(NOW - 1.0, NOW - 1.0), room=ROOM,
         image=ImageView(ImagePhase.READY, NOW - 9.0, IMAGE, staged=frozenset({HOME})),
     )  # fmt: skip
+
+
+def _first_attempt(state: InstanceState, public_ip: str | None = None) -> Instance:
+    identity = Identity(1, REGISTRY.lower(), US.lower(), 1, 1, 1)
+    return Instance(
+        InstanceId("i-1"), HOME, Zone("us-east-1a"), "c6a.xlarge", state, identity, NOW - 9.0,
+        public_ip=public_ip,
+    )  # fmt: skip
+
+
+def ended_once() -> JobView:
+    """The first attempt is gone and another is called for: few drawn views do that."""
+    return _wanted(_first_attempt(InstanceState.TERMINATED))
+
+
+def unproven() -> JobView:
+    """A host has an address, in time, and has proved nothing yet."""
+    return _wanted(_first_attempt(InstanceState.RUNNING, "10.0.0.1"))
 
 
 @settings(max_examples=600, deadline=None)
@@ -244,6 +257,7 @@ def _needed(job: Job | None, block: BlockRef, host: Host) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
+@example(unproven())
 @given(views())
 def test_plan__any_view__reports_only_what_proved_itself_in_time(view: JobView) -> None:
     for action in found(view, ReportStarted):
