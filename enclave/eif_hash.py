@@ -11,8 +11,9 @@ goes through SHA-384 more than twice, and those two run side by side.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable
+
+from isal import isal_zlib
 
 from enclave.eif import SectionType
 from enclave.lanes import Lane
@@ -105,4 +106,4 @@ class Hashes:
         self._later.do(self._h2.update, data)
 
     def _add_crc(self, data: bytes | memoryview) -> None:
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = isal_zlib.crc32(data, self._crc)
