@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.actions import World
 from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord, Reader
 from agent.market.model import JobId
 from agent.snapshot import LaunchPhase, LaunchView
+from agent.world import World
 from cloud.model import InstanceId
 
 RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter any more

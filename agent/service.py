@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent import breaker, keepalive
-from agent.actions import EFFECTS, World, carry_out, task_key
+from agent.actions import EFFECTS, carry_out, task_key
 from agent.breaker import BreakerRules, BreakerState
 from agent.exit import Drain
 from agent.feeds import CHAIN_SECONDS, Feeds
@@ -32,6 +32,7 @@ from agent.ports import Wakes
 from agent.restore import restore
 from agent.snapshot import JobView
 from agent.watcher import Agenda
+from agent.world import World
 from faults import Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()

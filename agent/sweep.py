@@ -10,18 +10,15 @@ Instances without a job need no sweeping: every listed instance makes its job lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.fleet import Fleet
 from agent.market.model import JobId
 from agent.ports import Clock, Mailbox
+from agent.world import World
 from cloud.model import InstanceId, Region
 from faults import RetryLater
-
-if TYPE_CHECKING:
-    from agent.actions import World
 
 log = structlog.get_logger()
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from agent.actions import World
 from agent.attester import HttpAttester
 from agent.books import Books
 from agent.chain.endpoints import Endpoints
@@ -48,6 +47,7 @@ from agent.rules import attestation_rules_of, offer_rules_of, rules_of
 from agent.service import Agent
 from agent.slashes import Slashes
 from agent.txjournal import TxJournal
+from agent.world import World
 from cloud import layout
 from cloud.aws import Aws
 from cloud.model import LaunchOrder, Region

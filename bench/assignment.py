@@ -14,7 +14,6 @@ from functools import partial
 import httpx
 import structlog
 
-from agent.actions import World
 from agent.chain.events import EventReader
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.deadline import Learner
@@ -31,6 +30,7 @@ from agent.offers import OfferRules
 from agent.policy import PolicyRules
 from agent.ports import Account
 from agent.service import Agent, Rules
+from agent.world import World
 from bench.chain import Chain, Clock, node, prepared, reading, request
 from bench.figure import Figure
 from cloud.model import Region

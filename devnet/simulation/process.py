@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from agent.actions import Hook, World
 from agent.deadline import Learner
 from agent.fleet import Fleet
 from agent.journal import Event, Reader
@@ -29,6 +28,7 @@ from agent.ports import (
     Witness,
 )
 from agent.service import Agent, Rules
+from agent.world import Hook, World
 from cloud.model import Region
 from devnet.simulation.world import MortalJournal
 

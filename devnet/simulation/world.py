@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from agent.actions import Hook, World
 from agent.deadline import Learner
 from agent.fleet import Fleet
 from agent.journal import Journal, Reader, metadata
@@ -22,6 +21,7 @@ from agent.offers import OfferRules
 from agent.policy import PolicyRules
 from agent.ports import Account
 from agent.service import Agent, Rules, ServiceRules
+from agent.world import Hook, World
 from cloud.model import Region
 from devnet.simulation import loop
 from devnet.simulation.cloud import SimCloud, SimImages

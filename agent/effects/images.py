@@ -1,0 +1,85 @@
+"""Effects on images: onto this disk, into the regions' buckets, and out of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.deadline import Stage
+from agent.market.model import JobId
+from agent.plan import FetchImage, Level, ReleaseImage, StageImage
+from agent.ports import Image
+from agent.snapshot import ImagePhase, ImageView
+from agent.sweep import used_images
+from agent.world import Outside, World, wait_seconds
+from cloud.model import Region
+from faults import Fault, Refused, RetryLater, TryElsewhere
+
+
+async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
+    known, begun = world.memory.job(action.job), world.clock.now()
+    known.image = ImageView(ImagePhase.FETCHING, begun, url=action.url)
+    try:
+        image = await outside(
+            lambda: world.images.fetch(action.url, job=action.job, deadline=action.deadline)
+        )
+    except Refused as refused:
+        known.image = _missing(world, action, ImagePhase.REFUSED, refused)
+        world.say(action.job, "image.refused", str(refused), Level.ERROR)
+    except (RetryLater, TryElsewhere) as later:
+        missing = _missing(world, action, ImagePhase.FAILED, later)
+        known.image = replace(missing, retry_at=missing.since + wait_seconds(later))
+        world.say(action.job, "image.unavailable", str(later), Level.WARNING)
+    else:
+        _ready(world, action, image, begun)
+
+
+def _missing(world: World, action: FetchImage, phase: ImagePhase, fault: Fault) -> ImageView:
+    return ImageView(phase, world.clock.now(), reason=str(fault), url=action.url)
+
+
+def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None:
+    now = world.clock.now()
+    view = ImageView(ImagePhase.READY, now, image=image, url=action.url)
+    world.memory.job(action.job).image = view
+    world.learner.observe(Stage.IMAGE, now - begun)
+    pcrs = {str(number): digest for number, digest in image.pcrs.items()}
+    seconds = round(now - begun, 3)
+    world.say(action.job, "image.ready", cid=image.cid, seconds=seconds, pcrs=pcrs)
+
+
+async def stage(world: World, action: StageImage, outside: Outside) -> None:
+    known, image = world.memory.job(action.job), action.image
+    known.image = replace(known.image, staging=True)
+    try:
+        await outside(
+            lambda: world.mailbox.stage(action.region, image.path, image.sha256, image.size_bytes)
+        )
+    except (RetryLater, TryElsewhere, Refused) as fault:
+        await world.say_and_wait(action.job, "image.not_staged", fault, region=action.region)
+    else:
+        if known.image.image == image:
+            known.image = replace(known.image, staged=known.image.staged | {action.region})
+        world.say(action.job, "image.staged", region=action.region)
+    finally:
+        known.image = replace(known.image, staging=False)
+
+
+async def release(world: World, action: ReleaseImage, outside: Outside) -> None:
+    """Off this disk when no job holds it; out of the buckets when none of this agent's uses it."""
+    known = world.memory.job(action.job)
+    image, regions = known.image.image, known.image.staged
+    try:
+        await outside(lambda: world.images.release(action.job))
+        for region in sorted(regions if image is not None else ()):
+            await _unstage(world, action.job, region, image, outside)
+    except (RetryLater, TryElsewhere, Refused) as fault:
+        await world.say_and_wait(action.job, "image.not_released", fault)
+        return
+    known.image = ImageView(ImagePhase.RELEASED, world.clock.now())
+
+
+async def _unstage(
+    world: World, job: JobId, region: Region, image: Image | None, outside: Outside
+) -> None:
+    if image is not None and image.sha256 not in used_images(world, except_job=job):
+        await outside(lambda: world.mailbox.unstage(region, image.sha256))
