@@ -16,7 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from devnet.simulation.invariants import NAMES
-from devnet.simulation.storm import Result, Storm, quiet, scenario
+from devnet.simulation.scenario import scenario
+from devnet.simulation.storm import Result, Storm, quiet
 
 
 def play(seed: int, jobs: int) -> Result:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -56,6 +58,21 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(seconds, 0.0))
+
+
+@dataclass
+class StormClock:
+    """Wakes a little late, by chance: nothing may hang on the order of equal times."""
+
+    loop: asyncio.AbstractEventLoop
+    rng: random.Random
+    skew_seconds: float = 0.0
+
+    def now(self) -> float:
+        return self.loop.time() + self.skew_seconds
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(seconds, 0.0) + self.rng.random() * 0.004)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

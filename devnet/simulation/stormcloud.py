@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from agent.ports import Attested, Image
 from cloud.model import HostReport, Instance, InstanceId, LaunchOrder, Region
-from devnet.simulation.cloud import HEARTBEAT_SECONDS, NEVER, Lengths, Machine, SimCloud
+from devnet.simulation.cloud import HEARTBEAT_SECONDS, NEVER, Lengths, Machine, SimCloud, SimImages
 from devnet.simulation.trouble import Fate
-from faults import Refused
+from faults import Refused, RetryLater
 
 
 @dataclass
@@ -181,5 +181,13 @@ class StormCloud(SimCloud):
         return alive and machine.desired is not None and machine.desired.image_sha256 == sha256
 
 
-def is_live(machine: Machine) -> bool:
-    return machine.ends_at == NEVER
+class StormImages(SimImages):
+    """Gateways that stall for a while."""
+
+    stalled_until = 0.0
+
+    async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
+        if url not in self.stored and self.clock.now() < self.stalled_until:
+            await self.clock.sleep(self.stalled_until - self.clock.now())
+            raise RetryLater("simulated: the gateway stalled")
+        return await super().fetch(url, job=job, deadline=deadline)

@@ -33,7 +33,8 @@ from devnet.simulation.invariants import (
     UNPROVEN,
 )
 from devnet.simulation.protocol import Job, Model
-from devnet.simulation.storm import Result, Scenario, Storm, quiet, scenario
+from devnet.simulation.scenario import Scenario, scenario
+from devnet.simulation.storm import Result, Storm, quiet
 from devnet.simulation.trouble import Fate, Kind, Plan, Trouble
 
 pytestmark = pytest.mark.integration

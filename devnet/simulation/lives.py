@@ -1,0 +1,99 @@
+"""The agent's lives in one storm: killed at any moment, started again by its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.journal import Event
+from agent.offers import OfferRules
+from devnet.simulation.invariants import BROKEN
+from devnet.simulation.process import Ports, Process
+from devnet.simulation.scenario import rules
+from devnet.simulation.trouble import Kind, Plan, Trouble
+from devnet.simulation.world import new_engine
+from faults import MustStop
+
+if TYPE_CHECKING:
+    from devnet.simulation.storm import Storm
+
+RESTART_SECONDS = 5.0  # systemd's
+LATEST_KILL = 0.9  # seconds: a kill that waits for an outside call does not wait longer
+
+
+@dataclass
+class Lives:
+    """`supervise` is a task of the storm; `count` lives were begun so far."""
+
+    storm: Storm
+    plan: Plan
+    ports: Callable[[], Ports]
+    count: int = 0
+    killing: bool = False
+    lost_at: float = float("inf")  # the second at which the journal's file goes
+
+    def __post_init__(self) -> None:
+        self.engine = new_engine()
+
+    def start(self) -> None:
+        """A new process, with what the journal knows and nothing else."""
+        self.count += 1
+        self.storm.chain.restart()
+        self.process = Process(
+            self.ports(), self.engine, rules(), OfferRules(probe_seconds=60),
+            hook=self._hook, hear=self._hear,
+        )  # fmt: skip
+        self.storm.note("agent starts")
+
+    def _hook(self, when: str, name: str) -> None:
+        """Around each outside call of an effect: where a kill hurts most."""
+        if self.killing:
+            self.killing = False
+            asyncio.get_running_loop().call_soon(self.process.kill)
+
+    def _hear(self, event: Event) -> None:
+        self.storm.note(f"{event.job} {event.name} {event.text}")
+        if event.name == "launch.asked" and event.job is not None and event.generation:
+            race, attempt = bool(event.fields["race"]), int(event.fields["attempt"])
+            self.storm.watch.declared(event.job, event.generation, attempt, race=race)
+
+    def kill(self, trouble: Trouble) -> None:
+        """At this very moment, or around the next outside call; at the latest in a second."""
+        if trouble.size % 2:
+            self.killing = True
+            asyncio.get_running_loop().call_later(LATEST_KILL, self.process.kill)
+        else:
+            self.process.kill()
+        if trouble.kind is Kind.JOURNAL_LOST:
+            self.lost_at = trouble.since
+
+    async def supervise(self) -> None:
+        """systemd: a process that ended is started again, unless it is down for now."""
+        while True:
+            await self.storm.clock.sleep(RESTART_SECONDS)
+            if self.process.alive or self._down():
+                continue
+            self._why_ended()
+            if self.storm.second() >= self.lost_at:
+                self._lose_journal()
+            self.start()
+
+    def _lose_journal(self) -> None:
+        self.engine, self.lost_at = new_engine(), float("inf")
+        self.storm.chain.lose_log()
+        self.storm.watch.journal_lost()
+
+    def _why_ended(self) -> None:
+        task = self.process.task
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, MustStop) and "can't be recorded" in str(error):
+            return
+        if error is not None:
+            self.storm.watch.violated(BROKEN, f"{type(error).__name__}: {error}")
+
+    def _down(self) -> bool:
+        now = self.storm.second()
+        kinds = (Kind.KILLED, Kind.JOURNAL_LOST)
+        return any(t.kind in kinds and t.since <= now < t.until for t in self.plan.troubles)
