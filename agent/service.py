@@ -16,18 +16,18 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent import breaker, keepalive
-from agent.actions import EFFECTS, carry_out, task_key
 from agent.breaker import BreakerRules, BreakerState
 from agent.exit import Drain
 from agent.feeds import CHAIN_SECONDS, Feeds
-from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, Event, Reader
+from agent.inflight import InFlight
+from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, Reader
 from agent.keepalive import Answers, Doubt
 from agent.lifecycle import LifecycleRules, plan
 from agent.loader import Loader, Sources
 from agent.market.model import JobId
 from agent.memory import JobMemory
 from agent.offering import Offering
-from agent.plan import Action, Finish, Launch, Plan, Terminate
+from agent.plan import Launch, Plan, Terminate
 from agent.ports import Wakes
 from agent.restore import restore
 from agent.snapshot import JobView
@@ -38,7 +38,6 @@ from faults import Fault, MustStop, RetryLater, TryElsewhere
 log = structlog.get_logger()
 
 FIRST_PART = 8  # jobs: a read that small is not slower than one of a single job
-BUG_SECONDS = 30.0  # a job whose effect broke in a way nobody foresaw waits this long
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Agent:
         self.reader = reader
         self._breaker = BreakerState()
         self.drain = Drain()
-        self._tasks: dict[tuple[object, ...], asyncio.Task[None]] = {}
+        self._in_flight = InFlight(world, self.agenda, self._break)
         self._stopping = asyncio.Event()
         self.looked = asyncio.Event()  # the fleet was looked at once: before that nobody decides
         self._fatal: MustStop | None = None
@@ -119,7 +118,7 @@ class Agent:
 
     def tasks(self) -> Sequence[asyncio.Task[None]]:
         """The effects that are in flight."""
-        return tuple(self._tasks.values())
+        return self._in_flight.tasks()
 
     def stop(self) -> None:
         """End within seconds; running enclaves are not touched."""
@@ -161,7 +160,7 @@ class Agent:
         try:
             await self._turn_for_ever()
         finally:
-            await self._end_tasks([*feeders, *self._tasks.values()])
+            await self._end_tasks([*feeders, *self._in_flight.tasks()])
             self.world.journal.flush()
         if self._fatal is not None:
             raise self._fatal
@@ -177,8 +176,12 @@ class Agent:
             return
         broken = task.exception()
         text = f"the agent's {task.get_name()} loop broke: {broken!r}"
-        self._fatal = broken if isinstance(broken, MustStop) else MustStop(text)
         log.error("service.broken", loop=task.get_name(), error=repr(broken), exc_info=broken)
+        self._break(broken if isinstance(broken, MustStop) else MustStop(text))
+
+    def _break(self, fatal: MustStop) -> None:
+        """Stop, and have `run` raise this."""
+        self._fatal = fatal
         self.stop()
 
     # The main loop.
@@ -283,14 +286,14 @@ class Agent:
         for _view, decision in sorted(decided, key=_urgency):
             for action in decision.actions:
                 if not isinstance(action, Terminate) or not action.by_chain:
-                    self._start(action)
+                    self._in_flight.start(action)
         return decided
 
     def _end(self, decided: Sequence[tuple[JobView, Plan]]) -> None:
         """The ends that the chain asks for, as far as the breaker lets them."""
         for action in self._ask_breaker(decided):
             if action.by_chain:
-                self._start(action)
+                self._in_flight.start(action)
 
     def _remember(self, view: JobView, decision: Plan) -> None:
         known = self.world.memory.job(view.id)
@@ -358,37 +361,6 @@ class Agent:
     def held_jobs(self) -> frozenset[JobId]:
         """Jobs whose termination waits for a second endpoint or the operator."""
         return self._breaker.held
-
-    def _start(self, action: Action) -> None:
-        """Carry the action out as a task, unless it is already in flight."""
-        key = task_key(action)
-        if key in self._tasks:
-            return
-        task = asyncio.create_task(carry_out(self.world, action), name=EFFECTS[type(action)].name)
-        self._tasks[key] = task
-        task.add_done_callback(lambda done: self._ended(key, action, done))
-
-    def _ended(self, key: tuple[object, ...], action: Action, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(key, None)
-        if task.cancelled():
-            return
-        broken = task.exception()
-        if isinstance(broken, MustStop):
-            self._fatal = broken
-            self.stop()
-        elif broken is not None:
-            self._bug(action, broken)
-        elif isinstance(action, Finish):
-            self.agenda.drop(action.job)
-        else:
-            self.agenda.wake([action.job])
-
-    def _bug(self, action: Action, broken: BaseException) -> None:
-        """Nobody foresaw it: say it with its trace, let the job wait, keep the others going."""
-        log.error("effect.bug", job=action.job, effect=type(action).__name__, exc_info=broken)
-        event = Event(self.clock_now, "effect.bug", action.job, level=40, text=repr(broken))
-        self.world.journal.event(event)
-        self.agenda.put_off(action.job, self.clock_now + BUG_SECONDS)
 
 
 def _parts(ids: Sequence[JobId]) -> Iterator[Sequence[JobId]]:
