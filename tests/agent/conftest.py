@@ -1,14 +1,16 @@
-"""A market on a real EVM behind real HTTP, for the tests of the agent's chain side."""
+"""A market on a real EVM behind real HTTP, for the tests of the agent's chain side; quiet logs."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
@@ -105,6 +107,15 @@ class Stage:
         from agent.chain.head import block_ref
 
         return block_ref(self.node.call("eth_getBlockByNumber", "latest", False))
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Nothing below CRITICAL is logged: simulations say thousands of lines."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

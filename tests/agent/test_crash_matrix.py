@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-import structlog
 
 from agent.actions import EFFECTS
 from agent.journal import OrderKind
@@ -18,7 +17,7 @@ from agent.market.model import JobId
 from agent.plan import Action
 from devnet.simulation.world import Simulation, Step
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
 ONE = JobId(1)
 NAMES = sorted(entry.name for entry in EFFECTS.values())
@@ -26,11 +25,6 @@ OUTSIDE = [name for name in NAMES if name != "finish"]  # writes the journal alo
 DOWN_SECONDS = 3.0
 VISIBLE_SECONDS = 10.0  # EC2 lists an instance later than it launches it, and later than a restart
 ESCROW = 3000
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 class Crash:

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-import structlog
 
 from agent import bootstrap, ending
 from agent.bootstrap import Rules
@@ -15,16 +14,11 @@ from agent.plan import Draft
 from agent.snapshot import JobView
 from tests.agent import test_crash_matrix as matrix
 from tests.agent import test_plan_properties as properties
-from tests.agent import test_scripts as scripts
+from tests.agent.scripts import test_end, test_start
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
 FOUND = (AssertionError, ExceptionGroup)  # hypothesis groups several counterexamples
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 def report_unproven(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
@@ -54,13 +48,13 @@ def test_attestation_ignored__is_found_by_the_properties(monkeypatch: pytest.Mon
 def test_attestation_ignored__is_found_by_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "_prove_and_report", report_unproven)
     with pytest.raises(AssertionError):
-        scripts.test_report__nothing_attested__is_never_sent()
+        test_start.test_report__nothing_attested__is_never_sent()
 
 
 def test_attempt_always_fresh__is_found_by_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "next_attempt", always_fresh())
     with pytest.raises(AssertionError):
-        scripts.test_launch__its_reply_lost_and_not_listed_yet__is_the_same_call_again()
+        test_start.test_launch__its_reply_lost_and_not_listed_yet__is_the_same_call_again()
 
 
 def test_attempt_always_the_first__is_found_by_the_properties(
@@ -80,7 +74,7 @@ def test_end_not_awaited__is_found_by_the_properties(monkeypatch: pytest.MonkeyP
 def test_end_not_awaited__is_found_by_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending, "final_reason", at_once)
     with pytest.raises(AssertionError):
-        scripts.test_job__stopped_by_its_user__ends_when_that_is_final()
+        test_end.test_job__stopped_by_its_user__ends_when_that_is_final()
 
 
 def test_attempt_always_fresh__is_found_by_the_crash_matrix(

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import structlog
 
 from agent.market.model import JobId
 from agent.stages import current, stages_of, usual_seconds
 from devnet.simulation import loop
 from devnet.simulation.world import Simulation
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
 ONE = JobId(1)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 Seen = dict[float, list[tuple[str, float, float | None]]]

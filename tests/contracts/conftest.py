@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.market import ENDPOINT, UNIT, Market
+from tests.contracts.market import UNIT, Market
 
 
 @pytest.fixture
@@ -15,9 +15,7 @@ def market() -> Market:
 @pytest.fixture
 def running(market: Market) -> Market:
     """Job 1 of USER by PROVIDERS[0], a base unit a second, 1000 deposited, started at T0."""
-    who = market.provider(0, UNIT)
-    market.request(deposit=1000)
-    market.send(who, "reportStarted", 1, ENDPOINT)
+    market.serve()
     return market
 
 

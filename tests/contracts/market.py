@@ -25,6 +25,7 @@ MONEY = 10**15
 AUDITORS = tuple(account(900 + i) for i in range(3))
 PROVIDERS = tuple(account(100 + i) for i in range(8))
 USERS = tuple(account(10 + i) for i in range(3))
+USER, STRANGER = USERS[0], USERS[2]  # who requests the jobs, and who has no part in them
 
 
 def crowd_of(count: int) -> list[str]:
@@ -94,9 +95,15 @@ class Market:
 
     def request(self, *, max_price: int = 10**20, deposit: int = 1000, name: str = TYPE) -> int:
         """A job of the first user; its id."""
-        self.send(USERS[0], "requestJob", name, max_price, URL, deposit)
+        self.send(USER, "requestJob", name, max_price, URL, deposit)
         count: int = self.read("jobCount")
         return count
+
+    def serve(self, *, price: int = UNIT, deposit: int = 1000) -> str:
+        """The first job, requested and at once started by PROVIDERS[0]: that provider."""
+        who = self.provider(0, price)
+        self.send(who, "reportStarted", self.request(deposit=deposit), ENDPOINT)
+        return who
 
     def slash(self, job_id: int) -> list[Event]:
         """A quorum of reports about the current generation; the last one's events."""

@@ -11,17 +11,16 @@ from tests.contracts.market import (
     ENDPOINT,
     MONEY,
     PROVIDERS,
+    STRANGER,
     T0,
     TYPE,
     UNIT,
     URL,
-    USERS,
+    USER,
     Market,
 )
 
 pytestmark = pytest.mark.integration
-
-USER, STRANGER = USERS[0], USERS[2]
 
 
 # Amounts of 0

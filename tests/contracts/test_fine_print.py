@@ -12,17 +12,18 @@ from tests.contracts.market import (
     ENDPOINT,
     MONEY,
     PROVIDERS,
+    STRANGER,
     T0,
     TYPE,
     UNIT,
     URL,
+    USER,
     USERS,
     Market,
 )
 
 pytestmark = pytest.mark.integration
 
-USER, STRANGER = USERS[0], USERS[2]
 BOOTSTRAPPING, STARTUP, COOL_DOWN = 60, 90, 30
 
 

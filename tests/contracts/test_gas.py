@@ -7,11 +7,10 @@ import pytest
 from bench import gas
 from devnet.simulation.protocol import MAX_ASSIGNMENTS, Event, Terms
 from tests.contracts.evm import account
-from tests.contracts.market import AUDITORS, TYPE, UNIT, URL, USERS, Market
+from tests.contracts.market import AUDITORS, TYPE, UNIT, URL, USER, Market
 
 pytestmark = pytest.mark.integration
 
-USER = USERS[0]
 CROWD = 200
 
 

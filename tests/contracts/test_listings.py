@@ -10,13 +10,11 @@ from tests.contracts.market import (
     TYPE,
     UNIT,
     URL,
-    USERS,
+    USER,
     Market,
 )
 
 pytestmark = pytest.mark.integration
-
-USER = USERS[0]
 
 
 def test_listing__re_pricing__needs_stake_too(market: Market) -> None:

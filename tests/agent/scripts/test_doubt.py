@@ -1,0 +1,136 @@
+"""Nodes that lie, APIs that answer nothing, and masses of ends: nobody is ended by mistake."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.breaker import BreakerRules
+from agent.journal import OrderKind
+from agent.market.model import JobId
+from devnet.simulation.world import Simulation, default_rules
+from tests.agent.scripts.play import STARTED, assigned, at, clean, crowd, lies, stopped
+
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
+
+
+def test_node__that_answers_empty_for_all__terminates_nobody() -> None:
+    jobs = crowd(10)
+
+    def honest(simulation: Simulation) -> None:
+        simulation.market.lies = None
+
+    simulation = Simulation()
+    script = [*(assigned(1, job) for job in jobs), at(1000, lies), at(5000, honest)]
+    done = simulation.run(script, 6000)
+    assert not [text for _, text in done if text.startswith("terminate")]
+    assert "breaker.held" in simulation.events(1)
+
+
+def test_node__that_lies__is_contradicted_by_the_second_endpoint() -> None:
+    simulation = Simulation(with_witness=True)
+    done = simulation.run([assigned(), at(1000, lies)], 6000)
+    assert done == STARTED
+    assert "job.end_not_final" in simulation.events(1)
+
+
+def test_mass_of_ends__true_and_confirmed_by_the_operator__is_carried_out() -> None:
+    jobs = crowd(10)
+    simulation = Simulation()
+    script = [
+        *(assigned(1, job) for job in jobs),
+        *(stopped(1000, job) for job in jobs),
+        at(3000, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS)),
+    ]
+    done = simulation.run(script, 4000)
+    ends = [when for when, text in done if text.startswith("terminate")]
+    assert len(ends) == 10
+    assert all(3000 <= when <= 3010 for when in ends)
+    clean(simulation)
+
+
+def test_mass_of_ends__confirmed_by_the_second_endpoint__needs_no_operator() -> None:
+    jobs = crowd(10)
+    simulation = Simulation(with_witness=True)
+    script = [
+        *(assigned(1, job) for job in jobs),
+        *(stopped(1000, job) for job in jobs),
+    ]
+    done = simulation.run(script, 2000)
+    assert len([text for _, text in done if text.startswith("terminate")]) == 10
+    clean(simulation)
+
+
+def test_breaker__few_ends__are_not_held() -> None:
+    rules = default_rules()
+    rules.breaker = BreakerRules(share=0.1, min_jobs=3)
+    simulation = Simulation(rules=rules)
+    script = [
+        assigned(1, JobId(1)),
+        assigned(1, JobId(2)),
+        *(stopped(1000, job) for job in crowd(2)),
+    ]
+    done = simulation.run(script, 2000)
+    assert len([text for _, text in done if text.startswith("terminate")]) == 2
+
+
+def test_chain__unreadable_for_an_hour__changes_nothing_but_latency() -> None:
+    simulation = Simulation()
+    script = [
+        assigned(escrow=3000),
+        at(500, lambda s: s.weather.fail("chain.read", seconds=3600)),
+    ]
+    done = simulation.run(script, 6000)
+    assert [text for _, text in done[3:]] == ["settle job=1", "terminate job=1 01"]
+    assert done[3][0] >= 4100
+    assert simulation.market.earned == 3000
+
+
+def test_aws__unseen_for_an_hour__touches_nobody() -> None:
+    simulation = Simulation()
+
+    def blind(simulation: Simulation) -> None:
+        for where in ("cloud.list", "mailbox.reports"):
+            simulation.weather.fail(where, seconds=3600)
+
+    assert simulation.run([assigned(), at(500, blind)], 6000) == STARTED
+
+
+def test_listing__that_comes_back_empty__buys_nothing() -> None:
+    """An answer without instances is doubted for a while; the enclave still answers."""
+
+    def vanish(simulation: Simulation) -> None:
+        simulation.cloud.lengths.visible = 10**9
+
+    def seen(simulation: Simulation) -> None:
+        simulation.cloud.lengths.visible = 0
+
+    simulation = Simulation()
+    assert simulation.run([assigned(), at(500, vanish), at(590, seen)], 3000) == STARTED
+
+
+def test_confirmation__given_before_the_end_was_asked_for__counts_for_nothing() -> None:
+    jobs = crowd(10)
+
+    simulation = Simulation()
+    script = [
+        *(assigned(1, job) for job in jobs),
+        at(400, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS, 1)),
+        at(450, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS)),
+        at(1000, lies),
+        at(2000, lambda s: s.restart_in(5)),
+    ]
+    done = simulation.run(script, 5000)
+    assert not [text for _, text in done if text.startswith("terminate")]
+
+
+def test_confirmation__written_while_the_agent_was_down__counts_for_what_was_held() -> None:
+    jobs = crowd(10)
+    script = [
+        *(assigned(1, job) for job in jobs),
+        *(stopped(1000, job) for job in jobs),
+        at(2000, lambda s: s.kill()),
+        at(2010, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS)),
+        at(2020, lambda s: s.start()),
+    ]
+    done = Simulation().run(script, 2100)
+    assert len([text for _, text in done if text.startswith("terminate")]) == 10

@@ -1,0 +1,156 @@
+"""How jobs end: stopped, dry, slashed, undone, left; what is earned, and that nothing remains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.journal import OrderKind
+from agent.offers import OfferRules
+from devnet.simulation.market import OTHER
+from devnet.simulation.world import Simulation, default_rules
+from tests.agent.scripts.play import (
+    BOUGHT,
+    ONE,
+    STARTED,
+    assigned,
+    at,
+    clean,
+    crowd,
+    machine,
+    stopped,
+)
+
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
+
+
+def test_job__funded_for_a_while__runs_dry_and_leaves_nothing() -> None:
+    simulation = Simulation()
+    done = simulation.run([assigned(escrow=2000)], 4000)
+    assert done == [
+        *STARTED,
+        (2053.0, "settle job=1"),  # started in block 48, dry at 2048: the next block says so
+        (2115.0, "terminate job=1 01"),  # five blocks later it is final
+    ]
+    assert (simulation.market.earned, simulation.market.refunded) == (2000, 0)
+    assert simulation.events(1)[-1] == "job.ended"
+    clean(simulation)
+
+
+def test_job__stopped_by_its_user__ends_when_that_is_final() -> None:
+    simulation = Simulation()
+    done = simulation.run([assigned(), stopped(1000)], 3000)
+    assert [text for _, text in done[3:]] == ["terminate job=1 01"]
+    second = done[-1][0]
+    assert second >= 1008 + 5 * 12  # the block of the stop, and five on it
+    assert second <= 1008 + 5 * 12 + 6
+    clean(simulation)
+
+
+def test_job__stopped_while_it_boots__is_taken_down_and_never_reported() -> None:
+    simulation = Simulation()
+    done = simulation.run([assigned(), stopped(20)], 2000)
+    assert done[:2] == BOUGHT
+    assert [text for _, text in done[2:]] == ["terminate job=1 01"]
+    clean(simulation)
+
+
+def test_job__topped_up_before_the_dry_second__runs_on() -> None:
+    simulation = Simulation()
+    script = [assigned(escrow=2000), at(1500, lambda s: s.market.fund(ONE, 1000))]
+    done = simulation.run(script, 6000)
+    assert done[3][1] == "settle job=1"
+    assert 3048 <= done[3][0] <= 3070
+    assert simulation.market.earned == 3000
+    clean(simulation)
+
+
+def test_slash__reassigned_elsewhere__ends_ours_once_it_is_final() -> None:
+    simulation = Simulation()
+    done = simulation.run([assigned(), at(1200, lambda s: s.market.slash(ONE, OTHER))], 3000)
+    assert done[-1][1] == "terminate job=1 01"
+    assert done[-1][0] >= 1212 + 60 - 12
+    assert simulation.events(1)[-1] == "job.ended"
+
+
+def test_reorganisation__takes_the_assignment_away__ends_what_was_bought() -> None:
+    simulation = Simulation()
+    done = simulation.run([assigned(), at(30, lambda s: s.market.undo(ONE))], 1500)
+    assert done[-1][1] == "terminate job=1 01"
+    assert done[-1][0] >= 12 + 60
+    clean(simulation)
+
+
+def test_exit__ordered__is_served_through_the_cool_down_whatever_happens() -> None:
+    simulation = Simulation()
+    script = [
+        assigned(),
+        at(500, lambda s: s.order(OrderKind.EXIT, 1)),
+        at(1500, lambda s: s.restart_in(600)),
+    ]
+    done = simulation.run(script, 6000)
+    assert [text for _, text in done[3:]] == [
+        "requestToExitJob job=1",
+        "finalizeExit job=1",
+        "terminate job=1 01",
+    ]
+    asked, finalized, ended = (when for when, _ in done[3:])
+    assert asked == pytest.approx(503, abs=3)
+    assert finalized >= 504 + 3600
+    assert finalized <= 504 + 3600 + 18
+    assert ended >= finalized + 5 * 12
+    assert simulation.market.earned == 504 + 3600 - 48
+    clean(simulation)
+
+
+def test_exit_all__withdraws_every_offer_first__then_drains_every_job() -> None:
+    simulation = Simulation(offer_rules=OfferRules(probe_seconds=5))
+    jobs = crowd(5)
+    script = [
+        *(assigned(1, job) for job in jobs),
+        at(500, lambda s: s.order(OrderKind.EXIT_ALL)),
+    ]
+    done = simulation.run(script, 6000)
+    after = [text for when, text in done if when >= 500]
+    assert after[0] == "deregister"
+    assert sorted(after[1:6]) == [f"requestToExitJob job={job}" for job in jobs]
+    assert simulation.market.offers == {}
+    assert simulation.market.stake == 1_000_000
+    assert all(job.is_stopped for job in simulation.market.jobs_.values())
+    clean(simulation)
+
+
+def test_settlement__of_a_long_job__comes_as_often_as_configured() -> None:
+    rules = default_rules()
+    ending = replace(rules.lifecycle.ending, settle_every_seconds=3600.0)
+    rules.lifecycle = replace(rules.lifecycle, ending=ending)
+    simulation = Simulation(rules=rules)
+    done = simulation.run([assigned(escrow=10**6)], 3 * 3600)
+    assert [text for _, text in done[3:]] == ["settle job=1", "settle job=1"]
+    assert simulation.market.earned == pytest.approx(2 * 3600, abs=60)
+
+
+def test_image__staged_for_a_job_that_ended_while_the_journal_was_lost__is_swept() -> None:
+    def ends(simulation: Simulation) -> None:
+        machine(simulation).ends_at = simulation.clock.now()
+        simulation.cloud.lengths.listed = 0
+
+    simulation = Simulation()
+    script = [
+        assigned(escrow=2000),
+        at(1000, lambda s: s.kill()),
+        stopped(1001),
+        at(1100, ends),  # EC2 lists it no more
+        at(1110, lambda s: s.start(lose_journal=True)),
+    ]
+    simulation.run(script, 2500)
+    clean(simulation)
+
+
+def test_image__in_use_by_a_host_or_a_job__is_not_swept() -> None:
+    simulation = Simulation()
+    script = [assigned(escrow=10**6), at(1000, lambda s: s.restart_in(5, lose_journal=True))]
+    simulation.run(script, 8000)
+    assert len(simulation.cloud.bucket) == 1
+    assert simulation.weather.counted["mailbox.unstage"] == 0

@@ -1,0 +1,210 @@
+"""From the assignment to `reportStarted`: what is bought, when, and what is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.market.model import Address, Price
+from agent.policy import PolicyRules
+from devnet.simulation.cloud import Machine
+from devnet.simulation.market import USER
+from devnet.simulation.world import PRICES, Simulation, default_rules
+from faults import Refused, RetryLater
+from tests.agent.scripts.play import BOUGHT, ONE, Deaf, assigned, at, clean
+
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
+
+
+def test_assignment__while_the_agent_was_down__is_picked_up_at_its_start() -> None:
+    script = [at(0.5, lambda s: s.kill()), assigned(1), at(100, lambda s: s.start())]
+    done = Simulation().run(script, 400)
+    assert done[0] == (100.0, "launch job=1 attempt=1")
+    assert done[-1][1] == "reportStarted job=1"
+
+
+def test_assignment__its_event_lost__is_found_by_the_resync() -> None:
+    def deaf(simulation: Simulation) -> None:
+        simulation.weather.fail("chain.events", seconds=30)
+
+    script = [at(0.5, deaf), assigned(1)]
+    simulation = Simulation(setup=lambda s: setattr(s.market, "_touched", Deaf()))
+    done = simulation.run(script[1:], 900)
+    assert [text for _, text in done][:1] == ["launch job=1 attempt=1"]
+    assert 300 <= done[0][0] <= 301
+
+
+def test_image__slower_than_the_boot__does_not_delay_the_launch() -> None:
+    simulation = Simulation(setup=lambda s: setattr(s.images, "seconds", 90.0))
+    done = simulation.run([assigned()], 400)
+    assert [text for _, text in done] == [
+        "launch job=1 attempt=1",
+        "order job=1 run=g1a1r0",
+        "reportStarted job=1",
+    ]
+    assert done[0][0] == 12.0
+    assert done[1][0] == pytest.approx(102.1, abs=0.2)
+
+
+def test_image__hostile__gives_the_instance_back_and_leaves_the_job() -> None:
+    simulation = Simulation(setup=lambda s: s.images.hostile.add("ipfs://image"))
+    done = simulation.run([assigned()], 4600)
+    texts = [text for _, text in done]
+    assert texts[0] == "launch job=1 attempt=1"
+    assert sorted(texts[1:3]) == ["requestToExitJob job=1", "terminate job=1 01"]
+    assert texts[3:] == ["finalizeExit job=1"]
+    assert done[2][0] == pytest.approx(22.0, abs=0.2)
+    assert simulation.events(1)[-1] == "job.ended"
+    clean(simulation)
+
+
+def test_image__gateway_down_for_a_while__is_fetched_when_it_is_back() -> None:
+    simulation = Simulation(setup=lambda s: s.weather.fail("images.fetch", seconds=100))
+    done = simulation.run([assigned()], 400)
+    assert [text for _, text in done][-1] == "reportStarted job=1"
+    assert 100 <= done[1][0] <= 120
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"instance_type": "us-east-1/m5.large"}, "type"),
+        ({"instance_type": "nonsense"}, "type"),
+        ({"escrow": 599}, "escrow"),
+        ({"price": Price(10**12 - 1)}, "price"),
+    ],
+)
+def test_job__against_the_policy__costs_nothing_and_is_left(
+    change: dict[str, object], rule: str
+) -> None:
+    simulation = Simulation()
+    done = simulation.run([assigned(1, ONE, **change)], 4600)
+    assert [text for _, text in done] == ["requestToExitJob job=1", "finalizeExit job=1"]
+    assert simulation.cloud.machines == {}
+    assert "job.refused" in simulation.events(1)
+    assert simulation.said(1, "job.refused").startswith(rule)
+
+
+def test_job__of_a_denied_owner__is_left_alone_when_so_configured() -> None:
+    rules = default_rules()
+    policy = PolicyRules(prices=PRICES, deny_owners=frozenset({USER.lower()}))
+    bootstrap = replace(rules.lifecycle.bootstrap, leave_refused=False)
+    rules.lifecycle = replace(rules.lifecycle, policy=policy, bootstrap=bootstrap)
+    simulation = Simulation(rules=rules)
+    assert simulation.run([assigned()], 4600) == []
+    assert "owner" in simulation.said(1, "job.refused")
+
+
+def test_launch__its_reply_lost__is_the_same_call_again() -> None:
+    simulation = Simulation(setup=lambda s: s.weather.fail("cloud.launch", times=3, after=True))
+    done = simulation.run([assigned()], 400)
+    assert done[:1] == BOUGHT[:1]
+    assert len(simulation.cloud.machines) == 1
+    assert done[-1][1] == "reportStarted job=1"
+
+
+def test_launch__its_reply_lost_and_not_listed_yet__is_the_same_call_again() -> None:
+    def hidden(simulation: Simulation) -> None:
+        simulation.cloud.lengths.visible = 60.0
+        simulation.weather.fail("cloud.launch", times=3, after=True)
+
+    simulation = Simulation(setup=hidden)
+    done = simulation.run([assigned()], 400)
+    assert [text for _, text in done if text.startswith("launch")] == ["launch job=1 attempt=1"]
+    assert done[-1][1] == "reportStarted job=1"
+
+
+def test_launch__no_zone_has_room__is_tried_again_while_it_fits() -> None:
+    def sold_out(simulation: Simulation) -> None:
+        simulation.cloud.zones = {"a": 0, "b": 0}
+
+    def back(simulation: Simulation) -> None:
+        simulation.cloud.zones = {"a": 0, "b": 1}
+
+    done = Simulation(setup=sold_out).run([assigned(), at(200, back)], 600)
+    assert done[0][1] == "launch job=1 attempt=1"
+    assert 200 <= done[0][0] <= 211
+    assert done[-1][1] == "reportStarted job=1"
+
+
+def test_launch__refused_for_good__leaves_the_job() -> None:
+    def broken(simulation: Simulation) -> None:
+        simulation.weather.fail("cloud.launch", lambda: Refused("no such AMI"))
+
+    done = Simulation(setup=broken).run([assigned()], 300)
+    assert [text for _, text in done] == ["requestToExitJob job=1"]
+
+
+def test_host__that_never_boots__is_raced_by_a_second_and_given_back() -> None:
+    def first_is_dead(simulation: Simulation) -> None:
+        def launched(machine: Machine) -> None:
+            machine.never_boots = machine.order.identity.attempt == 1
+
+        simulation.cloud.on_launch = launched
+
+    simulation = Simulation(setup=first_is_dead)
+    done = simulation.run([assigned()], 900)
+    texts = [text for _, text in done]
+    assert texts[0] == "launch job=1 attempt=1"
+    assert "launch job=1 attempt=2" in texts
+    second = {text: when for when, text in done}["launch job=1 attempt=2"]
+    assert second == pytest.approx(12 + 3 * 35, abs=5)  # three times what boots usually take
+    assert texts.index("reportStarted job=1") < texts.index("terminate job=1 01")
+    assert simulation.cloud.live() == 1
+
+
+def test_nothing__that_cannot_finish__is_bought() -> None:
+    simulation = Simulation()
+    script = [at(0.5, lambda s: s.kill()), assigned(1), at(610, lambda s: s.start())]
+    done = simulation.run(script, 1300)
+    assert [text for _, text in done] == ["requestToExitJob job=1"]
+    assert simulation.cloud.machines == {}
+    assert "job.cannot_finish" in simulation.events(1)
+
+
+def test_deadline__missed__is_told_and_the_instance_ends_once_it_is_final() -> None:
+    def dead(simulation: Simulation) -> None:
+        simulation.cloud.on_launch = lambda machine: setattr(machine, "never_boots", True)
+
+    simulation = Simulation(setup=dead)
+    done = simulation.run([assigned()], 2000)
+    texts = [text for _, text in done]
+    assert "reportStarted job=1" not in texts
+    assert "job.missed" in simulation.events(1)
+    ends = [when for when, text in done if text.startswith("terminate")]
+    assert all(when >= 612 + 60 for when in ends)
+    assert simulation.cloud.live() == 0
+
+
+def test_report__its_node_silent__is_sent_until_it_is_mined() -> None:
+    simulation = Simulation(setup=lambda s: s.weather.fail("chain.send", seconds=200))
+    done = simulation.run([assigned()], 400)
+    assert done[-1][1] == "reportStarted job=1"
+    assert 200 <= done[-1][0] <= 206
+
+
+def test_report__nothing_attested__is_never_sent() -> None:
+    def wrong(simulation: Simulation) -> None:
+        simulation.weather.fail("attest", lambda: Refused("PCR0 is of another image"))
+
+    simulation = Simulation(setup=wrong)
+    done = simulation.run([assigned()], 1500)
+    assert "reportStarted job=1" not in [text for _, text in done]
+
+
+def test_throttled__launch__is_repeated_with_the_wait_that_aws_asks_for() -> None:
+    def throttled(simulation: Simulation) -> None:
+        simulation.weather.fail(
+            "cloud.launch", lambda: RetryLater("Throttling", after_seconds=17), times=2
+        )
+
+    done = Simulation(setup=throttled).run([assigned()], 400)
+    assert done[0] == (46.0, "launch job=1 attempt=1")
+
+
+def test_second_provider__of_other_address__is_none_of_ours() -> None:
+    other = Address("0x5555555555555555555555555555555555555555")
+    simulation = Simulation()
+    assert simulation.run([assigned(provider=other)], 1000) == []
+    assert simulation.events(1) == []
