@@ -16,6 +16,7 @@ import structlog
 
 from agent.chain.events import EventReader
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
+from agent.clock import SystemClock
 from agent.deadline import Learner
 from agent.fleet import Fleet
 from agent.journal import Journal, Reader
@@ -31,7 +32,7 @@ from agent.policy import PolicyRules
 from agent.ports import Account
 from agent.service import Agent, Rules
 from agent.world import World
-from bench.chain import Chain, Clock, node, prepared, reading, request
+from bench.chain import Chain, node, prepared, reading, request
 from bench.figure import Figure
 from cloud.model import Region
 from devnet.simulation.cloud import Machine, SimCloud, SimImages
@@ -52,7 +53,7 @@ class Stage:
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
         self.asked: list[float] = []
-        clock = Clock()
+        clock = SystemClock()
         self.weather = Weather(clock)
         self.cloud = SimCloud(clock, self.weather, on_launch=self._launched)
         self.clock = clock

@@ -36,6 +36,7 @@ from agent.chain.events import Cursor, EventReader
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.chain.rpc import Request
 from agent.chain.transactions import Call
+from agent.clock import SystemClock
 from agent.market.calls import Calls
 from agent.market.model import Address, JobId, Price, Wei
 from agent.market.registry import Market, changed_jobs, job_topics, token_abi
@@ -50,14 +51,6 @@ BACKLOG_BLOCKS, BACKLOG_EVENTS = 100_000, 5_000
 JOBS = 1_000
 SAMPLES = 20
 CROWD = 50  # transactions sent in one exchange
-
-
-class Clock:
-    def now(self) -> float:
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @dataclass
@@ -148,7 +141,7 @@ def prepared(url: str, client: httpx.Client) -> Chain:
 
 @asynccontextmanager
 async def reading(chain: Chain) -> AsyncIterator[tuple[Endpoints, EventReader, Market]]:
-    endpoints = await Endpoints.open([chain.url], Clock(), timeout_seconds=60)
+    endpoints = await Endpoints.open([chain.url], SystemClock(), timeout_seconds=60)
     jobs_in = partial(changed_jobs, provider=chain.provider)
     events = EventReader(endpoints, chain.calls.registry, job_topics(), jobs_in)
     yield endpoints, events, Market(endpoints, chain.calls.registry)
@@ -164,7 +157,7 @@ async def notified(chain: Chain, client: httpx.Client) -> dict[str, float]:
     taken = []
     async with reading(chain) as (endpoints, events, _market):
         tracker = HeadTracker(endpoints, Finality(2))
-        heads = HeadFollower(tracker, Clock(), Pace(poll=POLL_SECONDS)).heads()
+        heads = HeadFollower(tracker, SystemClock(), Pace(poll=POLL_SECONDS)).heads()
         cursor = (await events.changes(None, await anext(heads))).cursor
         for number in range(SAMPLES):
             waiting = asyncio.ensure_future(anext(heads))

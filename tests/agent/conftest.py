@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from agent.market.registry import Market
 from contracts.deploy import Params, deploy
 from devnet.chain import ChainServer
 from devnet.evm import Evm
+from tests.clocks import MovingClock
 
 START = 1_800_000_000
 # The well-known development keys: deployer and provider, user, another provider, auditor.
@@ -36,28 +36,11 @@ TYPE = "us-east-1/c6a.xlarge"
 
 
 @dataclass
-class TestClock:
-    """A clock that moves when it is slept on, or told to."""
-
-    __test__ = False
-    at: float = float(START)
-    slept: list[float] = field(default_factory=list)
-
-    def now(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.at += seconds
-        await asyncio.sleep(0)
-
-
-@dataclass
 class Stage:
     """A deployed market and its people. `send` mines at once."""
 
     node: ChainServer
-    clock: TestClock
+    clock: MovingClock
     registry: Address
     pond: Address
     payment: Address
@@ -121,7 +104,7 @@ def quiet() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[Stage]:
     """Deployed once a process; `stage` gives each test the chain as it was then."""
-    clock = TestClock()
+    clock = MovingClock(START)
     with ChainServer(evm=Evm(now=clock.now)) as node:
         w3 = Web3(HTTPProvider(node.url))
         params = Params(10**18, 300, 600, 120, 1)

@@ -8,92 +8,43 @@ from pathlib import Path
 import pytest
 
 from agent.images import StoredImages
-from agent.lifecycle import LifecycleRules, plan
-from agent.market.model import (
-    Address,
-    BlockNumber,
-    BlockRef,
-    Job,
-    JobId,
-    JobStatus,
-    Params,
-    Price,
-    StopReason,
-    Wei,
-)
+from agent.lifecycle import plan
+from agent.market.model import JobStatus
 from agent.plan import Launch, Plan, Terminate
-from agent.policy import PolicyRules
-from agent.ports import Account, Image
 from agent.snapshot import Host, ImagePhase, ImageView, JobView, Observed, Probe
-from cloud.model import EnclaveRoom, Identity, Instance, InstanceId, InstanceState, Region, Zone
+from cloud.model import InstanceId, InstanceState
 from enclave.eif_signature import Signer
 from enclave.fetch import FetchLimits, ImageFetcher, Reach
 from enclave.store import ImageStore
+from tests.agent.samples import ACCOUNT, BLOCK, HOME, IMAGE, INSTANCE, JOB, NOW, PARAMS, ROOM, RULES
+from tests.clocks import StandingClock
 from tests.enclave.test_store import CIDS, SIGNER, keep
 
 pytestmark = pytest.mark.unit
 
-US = Address("0x1111111111111111111111111111111111111111")
-REGISTRY = Address("0x4444444444444444444444444444444444444444")
-HOME = Region("us-east-1")
-NOW = 1_000_000.0
-RULES = LifecycleRules(policy=PolicyRules(min_escrow_seconds=0))
-
-
-def _job(started_at: int = 0) -> Job:
-    return Job(
-        id=JobId(1),
-        user=REGISTRY,
-        provider=US,
-        instance_type="us-east-1/c6a.xlarge",
-        max_price=Price(10**12),
-        price=Price(10**12),
-        enclave_url="ipfs://x",
-        generation=1,
-        status=JobStatus.RUNNING if started_at else JobStatus.BOOTSTRAPPING,
-        stop_reason=StopReason.NONE,
-        assigned_at=int(NOW) - 10,
-        started_at=started_at,
-        exit_requested_at=0,
-        stopped_at=0,
-        escrow=Wei(10**9),
-        settled_until=0,
-        endpoint="",
-    )
-
-
-def _image(signer: Signer | None) -> Image:
-    path = Path("/x")
-    return Image("ipfs://x", "x", path, 1, "a" * 64, {0: "b" * 96}, "x86_64", 1, signer)
-
 
 def _host(number: int, launched_at: float, *, attempt: int = 1, proven: bool = False) -> Host:
-    instance = Instance(
-        id=InstanceId(f"i-{number}"),
-        region=HOME,
-        zone=Zone("us-east-1a"),
-        instance_type="c6a.xlarge",
-        state=InstanceState.RUNNING,
-        identity=Identity(1, REGISTRY, US, 1, 1, attempt),
-        launched_at=launched_at,
-        public_ip="192.0.2.1",
-    )
+    identity = replace(INSTANCE.identity, attempt=attempt)
+    name = InstanceId(f"i-{number}")
+    instance = replace(INSTANCE, id=name, identity=identity, launched_at=launched_at)
     run = f"g1a{attempt}r0"
     probe = Probe(asked_at=NOW, passed_at=NOW, passed_run=run) if proven else Probe()
     return Host(instance, probe=probe, desired_run=run)
 
 
 def _view(*hosts: Host, signer: Signer | None = None, started_at: int = 0) -> JobView:
+    status = JobStatus.RUNNING if started_at else JobStatus.BOOTSTRAPPING
+    image = replace(IMAGE, signer=signer)
     return JobView(
-        id=JobId(1),
-        account=Account(1, REGISTRY, US),
-        params=Params(Wei(1000), 600, 900, 3600, 2),
-        head_block=BlockRef(BlockNumber(100), "0x100", int(NOW)),
-        head=_job(started_at),
+        id=JOB.id,
+        account=ACCOUNT,
+        params=PARAMS,
+        head_block=BLOCK,
+        head=replace(JOB, started_at=started_at, status=status),
         hosts=hosts,
         observed=Observed(NOW, NOW),
-        image=ImageView(ImagePhase.READY, NOW, _image(signer), staged=frozenset({HOME})),
-        room=EnclaveRoom("c6a.xlarge", "x86_64", 2, 6144),
+        image=ImageView(ImagePhase.READY, NOW, image, staged=frozenset({HOME})),
+        room=ROOM,
     )
 
 
@@ -126,7 +77,7 @@ def test_signer__in_date_or_none__is_served() -> None:
         assert [action for action in decided.actions if isinstance(action, Launch)]
 
 
-@pytest.mark.parametrize("started_at", [0, int(NOW) - 5])
+@pytest.mark.parametrize("started_at", [0, NOW - 5])
 def test_signer__runs_out_while_the_enclave_runs__changes_nothing(started_at: int) -> None:
     signer = Signer("CN=builder", "secp384r1", "11" * 32, NOW - 50, NOW - 1)
     decided = plan(
@@ -137,17 +88,10 @@ def test_signer__runs_out_while_the_enclave_runs__changes_nothing(started_at: in
 
 
 async def test_signer__of_a_stored_image__reaches_the_agent(tmp_path: Path) -> None:
-    class Clock:
-        def now(self) -> float:
-            return NOW
-
-        async def sleep(self, seconds: float) -> None:
-            raise AssertionError(seconds)
-
     store = ImageStore(tmp_path, quota_bytes=1000)
     keep(store, CIDS[0])
     fetcher = ImageFetcher(store, Reach([]), FetchLimits())
-    images = StoredImages(fetcher, Clock())
+    images = StoredImages(fetcher, StandingClock(NOW))
     image = await images.fetch(f"ipfs://{CIDS[0]}", job=1, deadline=NOW + 60)
     await fetcher.close()
     assert image.signer == SIGNER
@@ -177,6 +121,6 @@ def test_doubles__of_another_attempt__race_on() -> None:
 
 def test_doubles__of_a_started_job__the_proven_one_stays_and_a_person_is_told() -> None:
     old, young = _host(2, NOW - 9), _host(1, NOW - 5, proven=True)
-    decided = plan(_view(old, young, started_at=int(NOW) - 3), NOW, RULES)
+    decided = plan(_view(old, young, started_at=NOW - 3), NOW, RULES)
     assert _ended(decided) == {"i-2"}
     assert "job.launched_twice" in _noted(decided)

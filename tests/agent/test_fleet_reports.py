@@ -9,35 +9,22 @@ from typing import Any
 import pytest
 
 from agent.fleet import SKEW_SECONDS, Fleet
-from agent.market.model import Address
-from agent.ports import Account
 from cloud.model import (
     EnclaveRoom,
     Headroom,
     HostReport,
-    Identity,
     Instance,
     InstanceId,
-    InstanceState,
     LaunchOrder,
     Region,
-    Zone,
 )
 from enclave.host.documents import Status
+from tests.agent.samples import ACCOUNT, HOME, INSTANCE, NOW
+from tests.clocks import StandingClock
 
 pytestmark = pytest.mark.unit
 
-HOME, NOW = Region("us-east-1"), 1_000_000.0
-US = Address("0x1111111111111111111111111111111111111111")
-NAME = InstanceId("i-1")
-
-
-class Clock:
-    def now(self) -> float:
-        return NOW
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError(seconds)
+NAME = INSTANCE.id
 
 
 class Mail:
@@ -76,10 +63,8 @@ class Nothing:
 
 
 async def heard(document: Mapping[str, object]) -> Status | None:
-    fleet = Fleet(Nothing(), Mail(document), Clock(), Account(1, US, US))
-    owner = Identity(1, US, US, 1, 1, 1)
-    zone = Zone("us-east-1a")
-    fleet.add(Instance(NAME, HOME, zone, "c6a.xlarge", InstanceState.RUNNING, owner, NOW - 60))
+    fleet = Fleet(Nothing(), Mail(document), StandingClock(NOW), ACCOUNT)
+    fleet.add(INSTANCE)
     await fleet.read_reports(HOME)
     record = fleet.record(NAME)
     assert record is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -11,23 +11,17 @@ from hypothesis import strategies as st
 
 from agent.deadline import HOST_STAGES
 from agent.keepalive import run_id
-from agent.lifecycle import LifecycleRules, plan
+from agent.lifecycle import plan
 from agent.market.model import (
-    Address,
     BlockNumber,
     BlockRef,
     Job,
-    JobId,
     JobStatus,
-    Params,
-    Price,
     StopReason,
     Wei,
     is_over,
 )
 from agent.plan import Attest, Launch, ReportStarted, Terminate
-from agent.policy import PolicyRules
-from agent.ports import Account, Image
 from agent.snapshot import (
     Facts,
     FinalView,
@@ -41,23 +35,24 @@ from agent.snapshot import (
     Probe,
     WitnessPhase,
 )
-from cloud.model import EnclaveRoom, Identity, Instance, InstanceId, InstanceState, Region, Zone
+from cloud.model import Instance, InstanceId, InstanceState
 from enclave.host.documents import Status
+from tests.agent.samples import (
+    ACCOUNT,
+    BLOCK,
+    HOME,
+    IMAGE,
+    INSTANCE,
+    JOB,
+    NOW,
+    OTHER,
+    PARAMS,
+    ROOM,
+    RULES,
+    US,
+)
 
 pytestmark = pytest.mark.unit
-
-US = Address("0x1111111111111111111111111111111111111111")
-OTHER = Address("0x2222222222222222222222222222222222222222")
-REGISTRY = Address("0x4444444444444444444444444444444444444444")
-PARAMS = Params(Wei(1000), 600, 900, 3600, 2)
-ACCOUNT = Account(1, REGISTRY, US)
-HOME = Region("us-east-1")
-IMAGE = Image(
-    "ipfs://x", "x", Path("/x"), 1 << 20, "a" * 64, {0: "b" * 96}, "x86_64", 256
-)  # fmt: skip
-ROOM = EnclaveRoom("c6a.xlarge", "x86_64", 2, 6144)
-RULES = LifecycleRules(policy=PolicyRules(min_escrow_seconds=0))
-NOW = 1_000_000
 
 # Mostly what happens: a draw over everything alike hardly ever has a host that can be reported.
 seconds = st.integers(NOW - 550, NOW) | st.integers(NOW - 5000, NOW + 50)
@@ -75,14 +70,9 @@ def jobs(draw: st.DrawFn) -> Job:
     status = JobStatus.STOPPED if stopped else JobStatus.EXITING if exiting else JobStatus.RUNNING
     if not stopped and not exiting and not started:
         status = JobStatus.BOOTSTRAPPING
-    return Job(
-        id=JobId(1),
-        user=OTHER,
+    return replace(
+        JOB,
         provider=draw(st.sampled_from([US, US, US, OTHER])),
-        instance_type="us-east-1/c6a.xlarge",
-        max_price=Price(10**12),
-        price=Price(10**12),
-        enclave_url="ipfs://x",
         generation=draw(generations),
         status=status,
         stop_reason=StopReason.USER_REQUEST if stopped else StopReason.NONE,
@@ -91,8 +81,6 @@ def jobs(draw: st.DrawFn) -> Job:
         exit_requested_at=exiting,
         stopped_at=assigned + 90 if stopped else 0,
         escrow=Wei(0 if stopped else draw(st.integers(0, 10_000))),
-        settled_until=0,
-        endpoint="",
     )
 
 
@@ -106,13 +94,11 @@ def hosts(draw: st.DrawFn, number: int) -> Host:
     failures = draw(st.integers(0, 5))
     passed = draw(st.sampled_from([None, run, "g9a9r9"]))
     return Host(
-        instance=Instance(
+        instance=replace(
+            INSTANCE,
             id=InstanceId(f"i-{number}"),
-            region=HOME,
-            zone=Zone("us-east-1a"),
-            instance_type="c6a.xlarge",
             state=draw(states),
-            identity=Identity(1, REGISTRY.lower(), US.lower(), 1, generation, attempt),
+            identity=replace(INSTANCE.identity, generation=generation, attempt=attempt),
             launched_at=launched,
             public_ip=draw(st.sampled_from(["10.0.0.1", "10.0.0.1", None])),
         ),
@@ -148,10 +134,10 @@ def views(draw: st.DrawFn) -> JobView:
     )
     ready = ImageView(ImagePhase.READY, NOW - 50.0, IMAGE, staged=frozenset({HOME}))
     return JobView(
-        id=JobId(1),
+        id=JOB.id,
         account=ACCOUNT,
         params=PARAMS,
-        head_block=BlockRef(BlockNumber(100), "0x100", NOW),
+        head_block=BLOCK,
         head=draw(st.sampled_from([True, True, True, False]).flatmap(_perhaps)),
         final=draw(st.none() | st.just(final)),
         hosts=tuple(draw(hosts(number)) for number in range(draw(st.integers(0, 3)))),
@@ -174,34 +160,21 @@ def found(view: JobView, kind: type[A]) -> list[A]:
 
 def _wanted(host: Instance) -> JobView:
     """A job of ours that bootstraps, its image at hand, and one instance it has had."""
-    job = Job(
-        JobId(1), OTHER, US, "us-east-1/c6a.xlarge", Price(10**12), Price(10**12), "ipfs://x", 1,
-        JobStatus.BOOTSTRAPPING, StopReason.NONE, NOW - 10, 0, 0, 0, Wei(10_000), 0, "",
-    )  # fmt: skip
     return JobView(
-        id=JobId(1), account=ACCOUNT, params=PARAMS,
-        head_block=BlockRef(BlockNumber(100), "0x100", NOW), head=job, hosts=(Host(host),),
+        id=JOB.id, account=ACCOUNT, params=PARAMS, head_block=BLOCK, head=JOB, hosts=(Host(host),),
         observed=Observed(NOW - 1.0, NOW - 1.0), room=ROOM,
         image=ImageView(ImagePhase.READY, NOW - 9.0, IMAGE, staged=frozenset({HOME})),
     )  # fmt: skip
 
 
-def _first_attempt(state: InstanceState, public_ip: str | None = None) -> Instance:
-    identity = Identity(1, REGISTRY.lower(), US.lower(), 1, 1, 1)
-    return Instance(
-        InstanceId("i-1"), HOME, Zone("us-east-1a"), "c6a.xlarge", state, identity, NOW - 9.0,
-        public_ip=public_ip,
-    )  # fmt: skip
-
-
 def ended_once() -> JobView:
     """The first attempt is gone and another is called for: few drawn views do that."""
-    return _wanted(_first_attempt(InstanceState.TERMINATED))
+    return _wanted(replace(INSTANCE, state=InstanceState.TERMINATED, public_ip=None))
 
 
 def unproven() -> JobView:
     """A host has an address, in time, and has proved nothing yet."""
-    return _wanted(_first_attempt(InstanceState.RUNNING, "10.0.0.1"))
+    return _wanted(INSTANCE)
 
 
 @settings(max_examples=600, deadline=None)

@@ -10,18 +10,11 @@ from agent.journal import Event
 from agent.market.model import Address
 from agent.market.registry import registry_abi
 from agent.slashes import Slashes
+from tests.clocks import StandingClock
 
 pytestmark = pytest.mark.unit
 
 US, THEM = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
-
-
-class _Clock:
-    def now(self) -> float:
-        return 5.0
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError(seconds)
 
 
 def _log(name: str, job: int, who: str, amount: int = 0) -> dict[str, Any]:
@@ -31,7 +24,7 @@ def _log(name: str, job: int, who: str, amount: int = 0) -> dict[str, Any]:
 
 def test_slashes__ours_read_twice_and_others__ours_is_told_once() -> None:
     told: list[Event] = []
-    slashes = Slashes(US, _Clock(), told.append)
+    slashes = Slashes(US, StandingClock(5.0), told.append)
     logs = [
         _log("JobSlashed", 4, US, 10**20), _log("JobSlashed", 5, THEM, 10**20),
         _log("JobAssigned", 6, US), {"topics": []}, {"topics": None}, {},
@@ -46,5 +39,7 @@ def test_slashes__ours_read_twice_and_others__ours_is_told_once() -> None:
 
 def test_slashes__a_log_without_an_amount__is_told_all_the_same() -> None:
     told: list[Event] = []
-    Slashes(US, _Clock(), told.append).jobs_in([_log("JobSlashed", 4, US) | {"data": "0x"}])
+    Slashes(US, StandingClock(5.0), told.append).jobs_in(
+        [_log("JobSlashed", 4, US) | {"data": "0x"}]
+    )
     assert [each.job for each in told] == [4]

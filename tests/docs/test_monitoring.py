@@ -18,6 +18,7 @@ from agent.status.source import (
     TypeRow,
     View,
 )
+from tests.clocks import StandingClock
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "monitoring"
@@ -37,19 +38,11 @@ class _Source:
         )  # fmt: skip
 
 
-class _Clock:
-    def now(self) -> float:
-        return 1.0
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError(seconds)
-
-
 @pytest.fixture(scope="module")
 def served() -> dict[str, set[str]]:
     """Every sample's name and the names of its labels."""
     metrics = Metrics()
-    metrics.watch(_Source(), _Clock())
+    metrics.watch(_Source(), StandingClock(1.0))
     return {
         sample.name: set(sample.labels)
         for family in metrics.registry.collect()

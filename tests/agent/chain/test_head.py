@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from time import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from agent.chain.endpoints import Endpoints
 from agent.chain.head import Finality, Head, HeadFollower, HeadTracker, Pace
 from agent.chain.rpc import NodeRefused
+from agent.clock import SystemClock
 from faults import UsageFault
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
-class RealClock:
-    def now(self) -> float:
-        return time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """All that was logged or printed until it is called."""
+    caplog.set_level("DEBUG")
+    caplog.set_level("WARNING", "websockets.server")  # the other side, in this process
+    return lambda: "".join([caplog.text, *capsys.readouterr()])
 
 
 async def test_poll__by_depth__is_that_far_below_and_at_least_genesis(
@@ -117,7 +117,7 @@ async def test_heads__subscribed__are_seen_long_before_the_next_poll(
 ) -> None:
     lines: asyncio.Queue[str] = asyncio.Queue()
     async with subscription(lines) as url:
-        follower = HeadFollower(tracker, RealClock(), Pace(poll=30.0, silent=20.0), [url])
+        follower = HeadFollower(tracker, SystemClock(), Pace(poll=30.0, silent=20.0), [url])
         heads = follower.heads()
         await anext(heads)
         stage.node.call("evm_mine")
@@ -132,14 +132,11 @@ async def test_heads__subscribed__are_seen_long_before_the_next_poll(
 async def test_heads__subscription_falls_silent__is_dropped_and_polling_takes_over(
     stage: Stage,
     tracker: HeadTracker,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    said: Callable[[], str],
 ) -> None:
-    caplog.set_level("DEBUG")
-    caplog.set_level("WARNING", "websockets.server")  # the other side, in this process
     lines: asyncio.Queue[str] = asyncio.Queue()
     async with subscription(lines) as url:
-        follower = HeadFollower(tracker, RealClock(), Pace(poll=0.05, silent=0.3), [url])
+        follower = HeadFollower(tracker, SystemClock(), Pace(poll=0.05, silent=0.3), [url])
         heads = follower.heads()
         await anext(heads)
         lines.put_nowait(NEWS)
@@ -154,25 +151,23 @@ async def test_heads__subscription_falls_silent__is_dropped_and_polling_takes_ov
         async with asyncio.timeout(5):
             assert (await anext(heads)).block == stage.head
         await heads.aclose()
-    said = "".join([caplog.text, *capsys.readouterr()])
-    assert "chain.subscription_silent" in said
-    assert "key-of-nobody" not in said
+    told = said()
+    assert "chain.subscription_silent" in told
+    assert "key-of-nobody" not in told
 
 
 async def test_heads__no_such_websocket__polls_all_the_same_and_shows_no_key(
     stage: Stage,
     tracker: HeadTracker,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    said: Callable[[], str],
 ) -> None:
-    caplog.set_level("DEBUG")
     pace = replace(Pace(), poll=0.05)
-    heads = HeadFollower(tracker, RealClock(), pace, ["ws://127.0.0.1:9/key-of-nobody"]).heads()
+    heads = HeadFollower(tracker, SystemClock(), pace, ["ws://127.0.0.1:9/key-of-nobody"]).heads()
     await anext(heads)
     stage.node.call("evm_mine")
     async with asyncio.timeout(5):
         assert (await anext(heads)).block == stage.head
     await heads.aclose()
-    said = "".join([caplog.text, *capsys.readouterr()])
-    assert "chain.subscription_lost" in said
-    assert "key-of-nobody" not in said
+    told = said()
+    assert "chain.subscription_lost" in told
+    assert "key-of-nobody" not in told

@@ -18,23 +18,11 @@ from agent.status.source import (
     TypeRow,
     View,
 )
+from tests.clocks import MovingClock
 
 NOW = 1_900_000_000.0
 HOUR_PRICE = 47_222_222_222_222  # 0.17/h of a token with 6 decimals, x 10^12 a second
 USDC = 10**6
-
-
-@dataclass
-class Still:
-    """A clock that a test moves."""
-
-    at: float = NOW
-
-    def now(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
 
 
 @dataclass
@@ -109,8 +97,8 @@ def a_view(now: float = NOW) -> View:
 
 
 @pytest.fixture
-def clock() -> Still:
-    return Still()
+def clock() -> MovingClock:
+    return MovingClock(NOW)
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ import pytest
 from agent.config.model import Status as Settings
 from agent.status import Metrics, StatusServer
 from faults import UsageFault
+from tests.clocks import MovingClock
 
-from .conftest import Source, Still, a_view
+from .conftest import NOW, Source, a_view
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +40,7 @@ HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title=2</scr
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[StatusServer, Source]]:
     now = time.time()
-    source, clock = Source(a_view(now)), Still(now)
+    source, clock = Source(a_view(now)), MovingClock(now)
     metrics = Metrics()
     metrics.watch(source, clock)
     settings = Settings(listen="127.0.0.1:0", public_listen="127.0.0.1:0")
@@ -57,7 +58,7 @@ async def test_server__two_addresses__answer_apart(server: tuple[StatusServer, S
 
 
 async def test_server__stopped__lets_its_address_go_at_once() -> None:
-    source, clock = Source(a_view()), Still()
+    source, clock = Source(a_view()), MovingClock(NOW)
     async with StatusServer(Settings(listen="127.0.0.1:0"), source, Metrics(), clock) as serving:
         address = serving.addresses["operator"]
         idle = socket.create_connection(tuple(address.split(":")), timeout=5)  # type: ignore[arg-type]  # port as text works
@@ -73,12 +74,14 @@ async def test_server__address_taken__is_said_with_its_section() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(listen=f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(UsageFault, match=r"change it in \[status\]"):
-            async with StatusServer(settings, Source(a_view()), Metrics(), Still()):
+            async with StatusServer(settings, Source(a_view()), Metrics(), MovingClock(NOW)):
                 pass
 
 
 async def test_server__no_address__serves_nothing() -> None:
-    async with StatusServer(Settings(listen=""), Source(a_view()), Metrics(), Still()) as serving:
+    async with StatusServer(
+        Settings(listen=""), Source(a_view()), Metrics(), MovingClock(NOW)
+    ) as serving:
         assert serving.addresses == {}
 
 
