@@ -7,6 +7,7 @@ the same code that the host program uses. Standard library only, Python 3.9 and 
 from __future__ import annotations
 
 import calendar
+import email.utils
 import hashlib
 import hmac
 import http.client
@@ -14,7 +15,8 @@ import json
 import os
 import time
 import urllib.parse
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 METADATA = "http://169.254.169.254"
 # IMDSv2's longest (EC2 User Guide, "Use the Instance Metadata Service").
@@ -87,6 +89,20 @@ class Metadata:
         self._token = ""
         self._token_until = 0.0
         self._credentials: Credentials | None = None
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Unix seconds by AWS's clock, as far as it was heeded: S3 refuses what is signed at
+        another time than its own, give or take a quarter of an hour."""
+        return time.time() + self._ahead
+
+    def heed(self, headers: Mapping[str, str]) -> None:
+        """Take AWS's time from the headers of an answer, whatever this machine's clock says."""
+        try:
+            said = email.utils.parsedate_to_datetime(headers["date"]).timestamp()
+        except (KeyError, TypeError, ValueError):  # TypeError: what Python 3.9 says to no date
+            return
+        self._ahead = said - time.time()
 
     def get(self, path: str) -> str:
         """The text at `latest/<path>`. Raises Unreachable; what is not there yet is that too."""
@@ -95,20 +111,21 @@ class Metadata:
         if answer.status != 200:
             self._token_until = 0.0
             raise Unreachable(f"metadata {path}: HTTP {answer.status}")
-        return answer.body.decode()
+        return answer.body.decode(errors="replace")
 
     def identity(self) -> tuple[str, str]:
-        """(instance id, region) from the instance identity document."""
-        document = json.loads(self.get("dynamic/instance-identity/document"))
-        return str(document["instanceId"]), str(document["region"])
+        """(instance id, region) from the instance identity document. Raises Unreachable."""
+        document = self.get("dynamic/instance-identity/document")
+        instance, region = _texts(document, "instanceId", "region")
+        return instance, region
 
     def credentials(self, now: float) -> Credentials:
-        """The role's credentials, asked for again before they expire."""
+        """The role's credentials, asked for again before they expire. Raises Unreachable."""
         known = self._credentials
         if known is None or now >= known.expires_at - REFRESH_BEFORE_SECONDS:
             base = "meta-data/iam/security-credentials/"
             role = self.get(base).split("\n")[0].strip()
-            known = self._credentials = _credentials(json.loads(self.get(base + role)))
+            known = self._credentials = _credentials(self.get(base + role))
         return known
 
     def _session(self) -> str:
@@ -122,11 +139,24 @@ class Metadata:
         return self._token
 
 
-def _credentials(data: dict[str, Any]) -> Credentials:
-    expires = time.strptime(data["Expiration"], "%Y-%m-%dT%H:%M:%SZ")
-    return Credentials(
-        data["AccessKeyId"], data["SecretAccessKey"], data["Token"], float(calendar.timegm(expires))
-    )
+def _credentials(text: str) -> Credentials:
+    names = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration")
+    key_id, secret, token, until = _texts(text, *names)
+    try:
+        expires = calendar.timegm(time.strptime(until, "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError as error:
+        raise Unreachable(f"metadata: Expiration is no time: {error}") from None
+    return Credentials(key_id, secret, token, float(expires))
+
+
+def _texts(text: str, *names: str) -> list[str]:
+    """These fields of a JSON object. Raises Unreachable: a role that is not ready yet is answered
+    with 200 and other fields (EC2 User Guide, "Retrieve security credentials")."""
+    try:
+        data = json.loads(text)
+        return [str(data[name]) for name in names]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreachable(f"metadata: not as documented: {error!r}") from None
 
 
 def object_url(bucket: str, region: str, key: str) -> str:

@@ -42,10 +42,11 @@ WantedBy=multi-user.target
 def fetch_program(config: dict[str, Any], metadata: Metadata) -> bytes:
     """The program's bytes, their digest checked. Raises Unreachable."""
     url = object_url(config["bucket"], config["region"], config["program_key"])
-    now = time.time()
+    now = metadata.now()
     answer = request(
         "GET", url, signed("GET", url, config["region"], metadata.credentials(now), now)
     )
+    metadata.heed(answer.headers)
     if answer.status != 200:
         raise Unreachable(f"{config['program_key']}: HTTP {answer.status}")
     if hashlib.sha256(answer.body).hexdigest() != config["program_sha256"]:

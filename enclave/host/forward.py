@@ -7,6 +7,7 @@ was checked by `documents` (numbers, a host name) and goes as an argument list.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,8 +20,11 @@ from pathlib import Path
 from enclave.host.config import Places
 from enclave.host.documents import Desired
 
-# A forwarder that ends at once (its port is taken) is not started again more often than this.
+# A forwarder that ends at once (its port is taken, a name is unknown) is not started again more
+# often than this, and is complained of until it has lived so long: each change of what is said is
+# a request to the bucket.
 RETRY_SECONDS = 1.0
+WELL_SECONDS = 30.0
 
 # Runs in the new process: writes who it is, then becomes the forwarder (same pid, same start time).
 # So there is no moment in which a forwarder runs that a restarted program could not find.
@@ -86,6 +90,7 @@ class Forwarders:
         self._places = places
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
+        self._ended: set[str] = set()
 
     def ensure(self, forwarders: Iterable[Forwarder], now: float) -> str | None:
         """Start what is missing, end what is not wanted; an error text or None."""
@@ -96,13 +101,21 @@ class Forwarders:
         return "; ".join(filter(None, errors)) or None
 
     def _start_missing(self, one: Forwarder, now: float) -> str | None:
-        path = self._places.run / f"{one.key}.json"
-        if path.exists() or self._starting(one.key):
-            return None
-        last = self._started_at.get(one.key)
-        if last is not None and now - last < RETRY_SECONDS:
-            return f"{one.argv[0]} {one.key} ended; it is started again"
+        """Have it run; what is to be said of one that ended by itself lately."""
+        key, last = one.key, self._started_at.get(one.key)
+        age = None if last is None else now - last
+        lives = (self._places.run / f"{key}.json").exists() or self._starting(key)
+        if lives and age is not None and age >= WELL_SECONDS:
+            self._ended.discard(key)
+        if not lives and age is not None:
+            self._ended.add(key)
+        if not lives and (age is None or not 0 <= age < RETRY_SECONDS):
+            self._start(one, now)
+        return f"{one.argv[0]} {key} ended; it is started again" if key in self._ended else None
+
+    def _start(self, one: Forwarder, now: float) -> None:
         self._started_at[one.key] = now
+        path = self._places.run / f"{one.key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         nowhere = subprocess.DEVNULL
         self._children[one.key] = subprocess.Popen(
@@ -111,7 +124,6 @@ class Forwarders:
             stdout=nowhere,
             stderr=nowhere,
         )
-        return None
 
     def _starting(self, key: str) -> bool:
         child = self._children.get(key)
@@ -129,7 +141,10 @@ class Forwarders:
         if alive and one is not None and one.argv == argv:
             return
         if alive:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended a moment ago
+                os.kill(pid, signal.SIGKILL)
+            self._started_at.pop(path.stem, None)  # ended by us: the next one is the first
+            self._ended.discard(path.stem)
         child = self._children.get(path.stem)
         if child is not None and child.pid == pid:
             child.wait()

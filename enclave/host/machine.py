@@ -80,6 +80,11 @@ class Tries:
     def final(self) -> bool:
         return self.failures > MOST_FAILURES
 
+    def waits(self, now: float) -> bool:
+        """Whether the pause after a failure is not over. A longer one than there is was noted
+        before the clock was set back."""
+        return self.retry_at - LONGEST_BACKOFF_SECONDS <= now < self.retry_at
+
 
 @dataclass(frozen=True)
 class Install:
@@ -132,7 +137,7 @@ def enclave_name(desired: Desired) -> str:
 def decide(desired: Desired | None, seen: Observed, tries: Tries, now: float) -> Plan:
     """The next step towards `desired`."""
     if desired is None:
-        wait = seen.tools or now < tries.retry_at
+        wait = seen.tools or tries.waits(now)
         return Plan("booted", None if wait else Install())
     wanted = seen.named(enclave_name(desired))
     if wanted is not None:
@@ -141,7 +146,7 @@ def decide(desired: Desired | None, seen: Observed, tries: Tries, now: float) ->
         return Plan("running", _without_others(seen, wanted), enclave=wanted)
     if tries.final:
         return Plan("failed")
-    if now < tries.retry_at:
+    if tries.waits(now):
         return Plan("stopped" if seen.image else "fetching", fetch=not seen.image)
     return _towards(desired, seen)
 

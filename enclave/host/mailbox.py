@@ -6,12 +6,19 @@ import hashlib
 import http.client
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from enclave.host.aws import Metadata, Unreachable, object_url, open_request, request, signed
+from enclave.host.aws import (
+    Answer,
+    Metadata,
+    Unreachable,
+    object_url,
+    open_request,
+    request,
+    signed,
+)
 from enclave.host.config import Config
 from enclave.host.documents import MAX_DOCUMENT_BYTES, DocumentRefused
 
@@ -46,7 +53,7 @@ class Mailbox:
         """
         known = {"if-none-match": self._etag} if self._etag else {}
         url, headers = self._sign("GET", self._folder + "desired.json", known)
-        answer = request("GET", url, headers)
+        answer = self._ask("GET", url, headers)
         if answer.status == 304:
             return None
         _expect(answer.status, "desired.json")
@@ -59,7 +66,7 @@ class Mailbox:
         digest = hashlib.sha256(body).hexdigest()
         kind = {"content-type": "application/json"}
         url, headers = self._sign("PUT", self._folder + "status.json", kind, digest)
-        answer = request("PUT", url, headers, body)
+        answer = self._ask("PUT", url, headers, body)
         if answer.status != 200:
             raise Unreachable(f"status.json: HTTP {answer.status}")
 
@@ -68,7 +75,7 @@ class Mailbox:
 
         Raises Unreachable, NotThere, WrongImage, Abandoned, OSError (disk).
         """
-        part = path.with_suffix(".part")
+        part = _part(path)
         digest, have = _hashed(part, size)
         if have < size:
             with part.open("ab") as file:
@@ -89,10 +96,16 @@ class Mailbox:
             raise WrongImage(f"images/{sha256}: the bucket's bytes have another digest or length")
         part.replace(path)
 
+    def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+        answer = request(method, url, headers, body)
+        self._metadata.heed(answer.headers)
+        return answer
+
     def _stream(self, key: str, start: int) -> Any:
         extra = {"range": f"bytes={start}-"} if start else {}
         url, headers = self._sign("GET", key, extra)
         connection, response = open_request("GET", url, headers)
+        self._metadata.heed({"date": response.getheader("date", "")})
         try:
             _expect(response.status, key, 206 if start else 200)
             while chunk := response.read(_CHUNK_BYTES):
@@ -100,16 +113,27 @@ class Mailbox:
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{key}: cut off: {error!r}") from error
         finally:
+            response.close()
             connection.close()
 
     def _sign(
         self, method: str, key: str, extra: dict[str, str], payload: str | None = None
     ) -> tuple[str, dict[str, str]]:
-        now, region = time.time(), self._config.region
+        now, region = self._metadata.now(), self._config.region
         url = object_url(self._config.bucket, region, key)
         credentials = self._metadata.credentials(now)
         digest = payload or hashlib.sha256(b"").hexdigest()
         return url, signed(method, url, region, credentials, now, extra, digest)
+
+
+def fetched(path: Path) -> int:
+    """How many bytes an earlier try left of the image that will be at `path`."""
+    part = _part(path)
+    return part.stat().st_size if part.exists() else 0
+
+
+def _part(path: Path) -> Path:
+    return path.with_suffix(".part")
 
 
 def _expect(status: int, what: str, wanted: int = 200) -> None:
@@ -124,7 +148,7 @@ def _parsed(body: bytes) -> object:
         raise DocumentRefused(f"the document: {len(body)} bytes, at most {MAX_DOCUMENT_BYTES}")
     try:
         parsed: object = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DocumentRefused(f"the document: not JSON: {error}") from error
     return parsed
 

@@ -53,7 +53,7 @@ def describe_enclaves(places: Places) -> tuple[Enclave, ...]:
     listed = _nitro(places, ["describe-enclaves"], ASK_SECONDS)
     try:
         return tuple(_enclave(one) for one in listed)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise NitroError(f"nitro-cli describe-enclaves: not as documented: {error!r}") from error
 
 

@@ -19,7 +19,7 @@ from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
 from enclave.host.documents import Desired, DocumentRefused, Status
 from enclave.host.lanes import Lane
-from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage
+from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage, fetched
 from enclave.host.memory import Memory, Run
 
 # After an image could not be had: soon again, since it is staged while the host waits for it.
@@ -74,7 +74,7 @@ class Host:
         self._seen: Looked | None = None
         self._wrote: Status | None = None
         self._phase: str | None = None
-        self._next_poll = self._next_fetch = 0.0
+        self._next_poll = self._next_fetch = self._turned_at = 0.0
         self._errors: dict[str, str | None] = {}
 
     def stop(self) -> None:
@@ -94,6 +94,9 @@ class Host:
     def turn(self) -> float:
         """Take what came in, decide, start what is to be done; seconds until the next turn."""
         now = self._clock()
+        if now < self._turned_at:
+            self._set_back(now)
+        self._turned_at = now
         self._take_mail(now)
         self._take_image(now)
         self._take_machine(now)
@@ -107,6 +110,13 @@ class Host:
         self._do(plan, now)
         self._exchange(self._status(plan, now), now)
         return self._until_next(now)
+
+    def _set_back(self, now: float) -> None:
+        """The clock was: what waits for a time by the old one is due, or it would wait for long."""
+        self._next_poll = self._next_fetch = now
+        self._wrote = None
+        if self._seen is not None:
+            self._seen = replace(self._seen, at=now - self._config.cadence.watch)
 
     # What came in
 
@@ -216,9 +226,10 @@ class Host:
 
         def job() -> None:
             self._drop_other_images(desired.image_sha256)
+            missing = desired.image_bytes - fetched(path)
             free = shutil.disk_usage(self._places.images).free
-            if free < desired.image_bytes:
-                raise OSError(f"the image has {desired.image_bytes} bytes, the disk {free} free")
+            if free < missing:
+                raise OSError(f"{missing} bytes of the image are missing, the disk has {free} free")
             self._images.fetch_image(
                 desired.image_sha256, desired.image_bytes, path, lambda: self._wants(desired)
             )

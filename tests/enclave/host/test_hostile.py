@@ -1,0 +1,262 @@
+"""What the host lives through: a metadata service not ready, clocks that are wrong, tools that
+answer nonsense, forwarders that do not stay up."""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import json
+import shutil
+import stat
+import threading
+import time
+from collections import namedtuple
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enclave.host import forward, machine, nitro
+from enclave.host.aws import Metadata, Unreachable
+from enclave.host.config import Config, Places
+from enclave.host.documents import Desired, DocumentRefused
+from enclave.host.forward import Forwarder, Forwarders
+from enclave.host.mailbox import Mailbox, NotThere, _parsed
+from enclave.host.program import Host
+
+pytestmark = [pytest.mark.integration, pytest.mark.allow_hosts(["127.0.0.0/8"])]
+
+IMAGE = b"an image of some bytes"
+DESIRED = Desired("run-1", hashlib.sha256(IMAGE).hexdigest(), len(IMAGE), 2, 64)
+CONFIG = Config("eu-west-1", "b", "hosts/A:", "programs/x.pyz", hashlib.sha256(b"zip").hexdigest())
+ROLE = {
+    "AccessKeyId": "AKIA",
+    "SecretAccessKey": "s",
+    "Token": "t",
+    "Expiration": "2099-01-01T00:00:00Z",
+}
+SKEW_SECONDS = 900  # S3 refuses what was signed at another time than that (RequestTimeTooSkewed)
+
+
+class FakeAws(ThreadingHTTPServer):
+    """The metadata service and one bucket; its clock is this machine's and `ahead` seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.role: object = ROLE
+        self.objects: dict[str, bytes] = {}
+        self.written: list[dict[str, Any]] = []
+        self.ahead = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeAws
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.path == "/latest/api/token":
+            return self._say(200, b"token")
+        if self._skewed():
+            return self._say(403)
+        self.server.written.append(json.loads(body))
+        return self._say(200)
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/security-credentials/"):
+            return self._say(200, b"role")
+        if self.path.endswith("/security-credentials/role"):
+            return self._say(200, json.dumps(self.server.role).encode())
+        found = self.server.objects.get(self.path.removeprefix("/b/"))
+        if self._skewed() or found is None:
+            return self._say(403)
+        start = int(self.headers.get("range", "bytes=0-")[6:-1])
+        return self._say(206 if start else 200, found[start:])
+
+    def _skewed(self) -> bool:
+        signed = time.strptime(self.headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
+        at = email.utils.mktime_tz((*signed[:6], 0, 1, 0, 0))
+        return abs(at - time.time() - self.server.ahead) > SKEW_SECONDS
+
+    def _say(self, status: int, body: bytes = b"") -> None:
+        self.send_response_only(status)
+        self.send_header("Date", email.utils.formatdate(time.time() + self.server.ahead))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAws]:
+    with FakeAws() as server:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+NOT_READY: list[object] = [
+    {"Code": "AssumeRoleUnauthorizedAccess", "Message": "EC2 cannot assume the role"},
+    [], "Failed", None, {**ROLE, "Expiration": "soon"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("role", NOT_READY)
+def test_metadata__role_not_ready__is_asked_again_later(aws: FakeAws, role: object) -> None:
+    metadata = Metadata()
+    aws.role = role
+    with pytest.raises(Unreachable) as refused:
+        metadata.credentials(0.0)
+    assert "Secret" not in str(refused.value) or "KeyError" in str(refused.value)
+    aws.role = ROLE
+    assert metadata.credentials(0.0).key_id == "AKIA"
+
+
+@pytest.mark.parametrize("ahead", [-20_000.0, 20_000.0])
+def test_mailbox__clock_off_by_hours__takes_the_bucket_s(aws: FakeAws, ahead: float) -> None:
+    aws.ahead = ahead
+    aws.objects["hosts/A%3Ai-1/desired.json"] = json.dumps(DESIRED.to_json()).encode()
+    box = Mailbox(CONFIG, "i-1")
+    with pytest.raises(NotThere):
+        box.read_desired()
+    assert Desired.from_json(box.read_desired()) == DESIRED
+    box.write_status({"phase": "booted"})
+    assert aws.written == [{"phase": "booted"}]
+
+
+def test_desired__nested_without_end__is_refused() -> None:
+    with pytest.raises(DocumentRefused):
+        _parsed(b"[" * 60_000)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = time.time()
+
+    def __call__(self) -> float:
+        return self.at
+
+
+class Instance:
+    """A host whose turns are taken by the test, without enclave tools."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock, self.places = Clock(), Places(path)
+        self.host = Host(CONFIG, self.places, "i-1", self.clock)
+
+    def settle(self) -> None:
+        """Turns until no lane works; the tools' and the image's lane are at rest, too."""
+        lanes = (self.host._mail, self.host._image, self.host._machine)
+        while True:
+            self.host._wake.clear()
+            self.host.turn()
+            if all(lane.idle for lane in lanes):
+                return
+            assert self.host._wake.wait(10)
+
+    def close(self) -> None:
+        for lane in (self.host._mail, self.host._image, self.host._machine):
+            lane.close()
+
+
+@pytest.fixture
+def instance(aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
+    """Its desired is written; its tools are there and list no enclave."""
+    aws.objects["hosts/A%3Ai-1/desired.json"] = json.dumps(DESIRED.to_json()).encode()
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in nitro.TOOLS:
+        (tools / name).write_text("#!/bin/sh\necho '[]'\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    one = Instance(tmp_path / "root")
+    yield one
+    one.close()
+
+
+def test_host__clock_set_back_by_hours__polls_and_speaks_on(
+    aws: FakeAws, instance: Instance
+) -> None:
+    instance.settle()
+    told = len(aws.written)
+    instance.clock.at -= 3 * 3600
+    instance.settle()
+    assert len(aws.written) > told
+    assert aws.written[-1]["heartbeat"] == pytest.approx(instance.clock.at, abs=1)
+    assert instance.host._until_next(instance.clock.at) < 60
+
+
+def test_tries__noted_before_the_clock_was_set_back__do_not_wait_for_hours() -> None:
+    tries = machine.failed(machine.Tries("x"), "no", 50_000.0, 1.0)
+    assert tries.waits(50_000.5)
+    assert not tries.waits(50_001.0)
+    assert not tries.waits(10_000.0)
+
+
+def test_image__cut_off_with_little_room_left__goes_on(
+    aws: FakeAws, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(30, 20, 10))
+    instance.places.images.mkdir(parents=True)
+    (instance.places.images / f"{DESIRED.image_sha256}.part").write_bytes(IMAGE[:15])
+    aws.objects[f"images/{DESIRED.image_sha256}"] = IMAGE
+    instance.settle()
+    assert (instance.places.images / DESIRED.image_sha256).read_bytes() == IMAGE
+
+
+GARBAGE = ["null", "7", '"x"', '["x"]', "{}", '{"a": 1}', '[{"EnclaveCID": 1e999}]', "[[]]", "no",
+           '[{"Measurements": [1]}]', '[{"EnclaveID": "e", "EnclaveCID": Infinity}]']  # fmt: skip
+
+
+@pytest.mark.parametrize("said", GARBAGE)
+def test_describe__nonsense__is_an_error_of_the_tool(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nitro-cli"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    if said == "{}":
+        assert nitro.describe_enclaves(Places(tmp_path)) == ()
+        return
+    with pytest.raises(nitro.NitroError, match="nitro-cli"):
+        nitro.describe_enclaves(Places(tmp_path))
+
+
+def test_forwarders__one_that_does_not_stay__is_said_once_and_until_it_does(
+    tmp_path: Path,
+) -> None:
+    forwarders = Forwarders(Places(tmp_path))
+    bad, good = Forwarder("in-80", ("false",)), Forwarder("in-80", ("sleep", "60"))
+    said = []
+    for second in range(20):
+        said.append(forwarders.ensure([bad], second / 2))
+        forwarders._children["in-80"].wait(10)
+    assert said == [None] + ["false in-80 ended; it is started again"] * 19
+    forwarders._children["in-80"].wait(10)
+    assert forwarders.ensure([good], 20.0) is not None
+    _until_written(tmp_path)
+    assert forwarders.ensure([good], 20.0 + forward.WELL_SECONDS - 1) is not None
+    assert forwarders.ensure([good], 20.0 + forward.WELL_SECONDS) is None
+    assert forwarders.ensure([], 60.0) is None
+    assert forwarders.ensure([bad], 60.1) is None, "ended on purpose is no failure"
+    forwarders._children["in-80"].wait(10)
+
+
+def _until_written(root: Path) -> None:
+    """The forwarder's process writes who it is first of all."""
+    waiting = threading.Event()
+    for _ in range(500):
+        if list(Places(root).run.glob("*.json")):
+            return
+        waiting.wait(0.02)
+    raise AssertionError("the forwarder did not start")
