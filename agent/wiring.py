@@ -55,7 +55,8 @@ from cloud.settings import Home
 from enclave.fetch import FetchLimits, ImageFetcher, Reach
 from enclave.host import bundle, userdata
 from enclave.host.config import Config as HostConfig
-from enclave.sources import Gateway, KuboNode
+from enclave.kubo import KuboNode
+from enclave.sources import Gateway
 from enclave.store import ImageStore
 from faults import RetryLater, TryElsewhere
 

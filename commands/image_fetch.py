@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from enclave.fetch import FetchLimits, Reach, fetch_file
-from enclave.sources import Gateway, KuboNode, Source
+from enclave.kubo import KuboNode
+from enclave.sources import Gateway, Source
 from enclave.store import StoredImage
 from enclave.urls import BadUrl
 from faults import UsageFault

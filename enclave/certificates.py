@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
+from enclave.shown import shown
 from faults import Refused, UsageFault
 
 # AWS Nitro Enclaves root G1, SHA-256 of its DER as AWS publishes it.
@@ -182,5 +183,4 @@ def _key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
 
 
 def _name(certificate: x509.Certificate) -> str:
-    text = certificate.subject.rfc4514_string()
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)[:120]
+    return shown(certificate.subject.rfc4514_string(), 120)

@@ -28,6 +28,7 @@ from enclave import cose
 from enclave.cbor import CborRefused, Value, decode
 from enclave.certificates import UNREADABLE
 from enclave.eif import Broken, ImageRefused
+from enclave.shown import shown
 
 _FIELDS = {"signing_certificate", "signature"}
 # From the first "-----BEGIN", which must start a line: where OpenSSL begins to read as well.
@@ -129,17 +130,12 @@ def _certificate(pem: bytes) -> tuple[bytes, ec.EllipticCurvePublicKey, Signer]:
 
 def _signer(certificate: x509.Certificate, curve: str, der: bytes) -> Signer:
     return Signer(
-        subject=_printable(certificate.subject.rfc4514_string()),
+        subject=shown(certificate.subject.rfc4514_string()),
         curve=curve,
         sha256=hashlib.sha256(der).hexdigest(),
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
     )
-
-
-def _printable(text: str) -> str:
-    """A name that a stranger chose, fit for a terminal and a log line."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)[:200]
 
 
 def _refuse(rule: str, text: str) -> NoReturn:

@@ -8,6 +8,7 @@ A Guard says when to give up; every wait on the network asks it. No proxies, coo
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import socket
 import ssl
@@ -15,11 +16,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
+from enclave.shown import shown
 from enclave.urls import BadUrl, https_host
 from faults import RetryLater, TryElsewhere
 
@@ -36,6 +38,7 @@ _PRINTABLE: Final = re.compile(r"[!-~]+")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Sequence[str]]
+T = TypeVar("T")
 
 
 class Unreachable(TryElsewhere):
@@ -127,6 +130,28 @@ class Guard:
         self.remaining()
 
 
+def in_time(guard: Guard, work: Callable[[], T], seconds: float = math.inf) -> T:
+    """What `work` gives, which can't be told to stop: its thread is left behind when time is up.
+
+    Raises what `work` raises, TimeoutError after `seconds`, and as `Guard.remaining` does.
+    """
+    answer: futures.Future[T] = futures.Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread, which raises it
+            answer.set_exception(fault)
+
+    threading.Thread(target=run, name="in-time", daemon=True).start()
+    waited = 0.0
+    while waited < seconds:
+        if futures.wait([answer], min(guard.remaining(), _LOOK_UP_SECONDS)).done:
+            return answer.result()
+        waited += _LOOK_UP_SECONDS
+    raise TimeoutError(f"no answer in {seconds:g} s")
+
+
 class HttpSession:
     """GET requests to one source within one fetch; connections are kept between requests.
 
@@ -163,7 +188,7 @@ class HttpSession:
         except (httpcore.NetworkError, httpcore.TimeoutException) as fault:
             raise Unreachable(f"the connection broke: {fault!r}") from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as fault:
-            raise Unreachable(f"the answer is no HTTP: {fault}") from None
+            raise Unreachable(f"the answer is no HTTP: {shown(fault)}") from None
 
     @contextmanager
     def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpcore.Response]:
@@ -183,7 +208,7 @@ class HttpSession:
             if place != self._trusted:
                 host = https_host(url)
         except BadUrl as fault:
-            raise Unreachable(f"sent to a place that is not asked: {fault}") from None
+            raise Unreachable(f"sent to a place that is not asked: {shown(fault)}") from None
         if place != self._trusted and self._hosts is not None and host not in self._hosts:
             raise Unreachable(f"sent to {host}, a host that the operator does not allow")
         parts = urlsplit(url)
@@ -236,7 +261,7 @@ def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as fault:
-        raise Unreachable(f"sent to {location!r}, which is not asked: {fault}") from None
+        raise Unreachable(f"sent to {shown(location)}, which is not asked: {fault}") from None
 
 
 class _Backend(httpcore.NetworkBackend):
@@ -271,30 +296,14 @@ class _Backend(httpcore.NetworkBackend):
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         try:
-            addresses = self._resolved(host, port)
-        except OSError as fault:
+            addresses = in_time(self._guard, lambda: self._resolve(host, port), RESOLVE_SECONDS)
+        except (OSError, UnicodeError) as fault:  # a label too long for IDNA is the latter
             raise Unreachable(f"{host} does not resolve: {fault}") from None
         if self._trusted != (host, port):
             for address in addresses:
                 if not is_public(address):
                     raise Unreachable(f"{host} leads to {address}, which is not a public address")
         return addresses
-
-    def _resolved(self, host: str, port: int) -> Sequence[str]:
-        """A resolver can't be told to stop, so a slow one is left behind in its thread."""
-        answer: futures.Future[Sequence[str]] = futures.Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(self._resolve(host, port))
-            except (OSError, UnicodeError) as fault:  # a label too long for IDNA is the latter
-                answer.set_exception(OSError(str(fault)))
-
-        threading.Thread(target=ask, name="resolve", daemon=True).start()
-        for _ in range(int(RESOLVE_SECONDS / _LOOK_UP_SECONDS)):
-            if futures.wait([answer], min(self._guard.remaining(), _LOOK_UP_SECONDS)).done:
-                return answer.result()
-        raise OSError(f"no answer in {RESOLVE_SECONDS:g} s")
 
 
 class _Stream(httpcore.NetworkStream):

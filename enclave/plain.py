@@ -20,7 +20,8 @@ from enclave.retry import rounds_of
 from enclave.urls import HttpsUrl
 from faults import Refused, TryElsewhere
 
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
+# No number that int() would refuse for its length.
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 
 
 Take = Callable[[bytes], None]
@@ -109,5 +110,5 @@ def _extent(response: httpcore.Response) -> tuple[int, int]:
             return int(match[1]), int(match[2])
     length = header(response, "content-length")
     if response.status != 200 or not length.isdecimal():
-        raise Unreachable(f"the host answers with status {response.status}, length {length!r}")
+        raise Unreachable(f"the host answers with status {response.status}, length {length!r:.40}")
     return 0, int(length)

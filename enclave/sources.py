@@ -1,4 +1,4 @@
-"""Where blocks come from: trustless gateways and the operator's own Kubo node.
+"""Where blocks come from, and trustless gateways, the usual place.
 
 A source is believed in nothing: each block is checked against its CID before it leaves here.
 Source of the HTTP side: the Trustless Gateway specification (ipfs specs).
@@ -6,7 +6,6 @@ Source of the HTTP side: the Trustless Gateway specification (ipfs specs).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from enclave.car import MAX_BLOCK_BYTES, BadCar, CarReader, Lie
 from enclave.cid import Cid
 from enclave.dagpb import BadDag
 from enclave.net import Guard, HttpSession, Resolve, header, origin
-from faults import TryElsewhere, UsageFault
+from enclave.shown import shown
+from faults import TryElsewhere
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
@@ -130,57 +130,6 @@ class _GatewaySession:
         raise fault
 
 
-class KuboNode:
-    """The operator's own node, by its RPC address (a multiaddr such as /ip4/127.0.0.1/tcp/5001).
-
-    ipfshttpclient's `connect()` refuses today's daemons, `Client` does not. Blocks are asked one
-    by one: `cat` and `dag.export` hide errors that come after the first byte.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    @property
-    def name(self) -> str:
-        return f"kubo:{self._address}"
-
-    def open(self, guard: Guard) -> Session:
-        return _KuboSession(self._address, guard)
-
-
-class _KuboSession:
-    parallel = 1
-
-    def __init__(self, address: str, guard: Guard) -> None:
-        from ipfshttpclient import Client
-        from ipfshttpclient.exceptions import Error
-
-        # urllib3 warns of an argument that ipfshttpclient passes; nobody here can do anything.
-        warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning)
-        self.guard = guard
-        try:
-            self._client = Client(address)
-        except Error as fault:
-            raise UsageFault(f"{address} is no address of a Kubo node's RPC: {fault}") from None
-
-    def car(self, root: Cid, start: int) -> Blocks:
-        raise BadAnswer("a Kubo node is asked block by block")
-
-    def block(self, cid: Cid) -> bytes:
-        from ipfshttpclient.exceptions import Error
-
-        try:
-            with self._client.block.get(
-                str(cid), stream=True, timeout=self.guard.remaining()
-            ) as pieces:
-                return verified(cid, read_bounded(pieces))
-        except Error as fault:
-            raise BadAnswer(f"the Kubo node does not give {cid}: {fault}") from None
-
-    def close(self) -> None:
-        self._client.close()
-
-
 def gateway_for(host: str, resolve: Resolve | None = None) -> Gateway:
     """A gateway that a user's URL hints at: public addresses and https only."""
     return Gateway(f"https://{host}", configured=False, resolve=resolve)
@@ -210,6 +159,6 @@ def _check_answer(response: httpcore.Response, wanted: str) -> None:
         raise BadAnswer(f"the gateway answers with status {response.status}")
     kind = header(response, "content-type").partition(";")[0].strip().lower()
     if kind != wanted:
-        raise BadAnswer(f"the gateway answers with {kind or 'no type'}, not {wanted}")
+        raise BadAnswer(f"the gateway answers with {shown(kind, 60) or 'no type'}, not {wanted}")
     if header(response, "content-encoding") not in ("", "identity"):
         raise BadAnswer("the gateway compresses what must be exact")

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import httpcore
 import pytest
@@ -50,7 +50,8 @@ def server(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
                 return
             with client:
                 asked.append(client.recv(65_536))
-                client.sendall(answer)
+                with suppress(OSError):  # who asked need not listen to the end
+                    client.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=serve)
@@ -181,11 +182,50 @@ def test_get__redirects_within_the_configured_place__are_followed_five_times() -
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 50_000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;" + b"a" * 400_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 70_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
     ],
 )
 def test_get__no_whole_http_answer__is_unreachable(rubbish: bytes) -> None:
     with server(rubbish) as (url, _), pytest.raises(Unreachable):
         get(HttpSession(guard(), trusted=url), f"{url}/x")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"H"])
+def test_get__a_flood_or_a_trickle_before_the_answer__stalls(answer: bytes) -> None:
+    """Bytes that come are no progress: only verified ones are."""
+    over = threading.Event()
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client, suppress(OSError):
+            client.recv(65_536)
+            while not over.wait(0.01):
+                client.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        limit = Guard(time.monotonic, time.monotonic() + 10, 0.2)
+        with pytest.raises(Stalled):
+            get(HttpSession(limit, trusted=url), f"{url}/x")
+        over.set()
+        thread.join()
+
+
+def test_get__a_redirect_to_a_very_long_place__is_said_shortly() -> None:
+    moved = answer("302 Found", f"Location: https://10.0.0.1/{'a' * 60_000}")
+    with server(moved) as (url, _), pytest.raises(Unreachable) as refused:
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+    assert len(str(refused.value)) < 300
 
 
 def test_get__nobody_listens__is_unreachable() -> None:

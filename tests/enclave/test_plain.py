@@ -149,6 +149,21 @@ def test_run__no_size__is_unreachable(status: int, length: str | None) -> None:
         fetch(Odd)
 
 
+@pytest.mark.parametrize("said", ["9" * 5000, "-1", "*", "10/10", "\u00b9"])
+def test_run__a_part_of_a_size_that_is_none__is_unreachable(said: str) -> None:
+    class Odd(Host):
+        def do_GET(self) -> None:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes 0-1/{said}")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"xx")
+            self.close_connection = True
+
+    with pytest.raises(Unreachable, match="answers with status 206"):
+        fetch(Odd)
+
+
 def test_run__a_silent_host__stalls() -> None:
     over = threading.Event()
 

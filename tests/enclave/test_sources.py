@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -18,15 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from devnet.ipfs import Blocks
-from enclave.car import BadCar, Lie
 from enclave.cid import RAW, Cid, cid_of
-from enclave.intake import Intake
-from enclave.ipfs import IpfsFetch, Standings
 from enclave.net import Guard, HttpSession, Unreachable
-from enclave.sources import BadAnswer, Gateway, KuboNode, gateway_for
-from enclave.unixfs import Piece
+from enclave.sources import BadAnswer, Gateway, gateway_for
 from enclave.urls import BadUrl
-from faults import UsageFault
 from tests.enclave import gateway as lying
 
 pytestmark = pytest.mark.integration
@@ -44,72 +38,8 @@ def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[ThreadingHTTP
             thread.join()
 
 
-@contextmanager
-def kubo(blocks: dict[str, bytes]) -> Iterator[KuboNode]:
-    """As much of Kubo's RPC as is used: POST /api/v0/block/get?arg=CID."""
-
-    class Rpc(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            parts = urlsplit(self.path)
-            block = blocks.get(parse_qs(parts.query)["arg"][0])
-            body = b'{"Message":"not found","Code":0}' if block is None else block
-            self.send_response(500 if block is None else 200)
-            kind = "application/json" if block is None else "application/octet-stream"
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http_server(Rpc) as server:
-        yield KuboNode(f"/ip4/127.0.0.1/tcp/{server.server_address[1]}")
-
-
 def guard() -> Guard:
     return Guard(time.monotonic, time.monotonic() + 10, 2)
-
-
-def test_kubo__a_file__is_read_block_by_block() -> None:
-    blocks, out = Blocks(chunk_bytes=100, width=3), bytearray()
-    data = bytes(range(256)) * 10
-    root = blocks.add_file(data).cid
-
-    def emit(piece: Piece) -> None:
-        assert isinstance(piece, bytes)
-        out.extend(piece)
-
-    with kubo({str(cid): block for cid, block in blocks.by_cid.items()}) as node:
-        fetch = IpfsFetch([node], Standings(), guard(), rounds=1)
-        intake: Intake = fetch.start(root, 1000, emit)
-        fetch.finish(intake)
-    assert bytes(out) == data
-    assert list(fetch.used) == [node.name]
-
-
-def test_kubo__wrong_missing_or_huge__is_said_in_our_words() -> None:
-    wrong, huge, missing = cid_of(b"right"), cid_of(b"huge"), cid_of(b"missing")
-    answers = {str(wrong): b"wrong", str(huge): bytes(5 << 20)}
-    with kubo(answers) as node, closing(node.open(guard())) as session:
-        with pytest.raises(Lie):
-            session.block(wrong)
-        with pytest.raises(BadAnswer, match="not found"):
-            session.block(missing)
-        with pytest.raises(BadCar, match="longer than"):
-            session.block(huge)
-
-
-def test_kubo__nobody_listens__is_a_bad_answer() -> None:
-    with kubo({}) as node:
-        pass
-    with closing(node.open(guard())) as session, pytest.raises(BadAnswer):
-        session.block(cid_of(b"x"))
-
-
-def test_kubo__an_address_that_is_none__is_a_usage_fault() -> None:
-    with pytest.raises(UsageFault, match="no address of a Kubo node"):
-        KuboNode("nonsense").open(guard())
 
 
 def test_gateway__no_block_but_a_car__gives_the_block() -> None:
@@ -121,6 +51,17 @@ def test_gateway__no_block_but_a_car__gives_the_block() -> None:
     cid = blocks.put(b"block", RAW)
     with CarOnly(blocks) as one, closing(Gateway(one.url).open(guard())) as session:
         assert session.block(cid) == b"block"
+
+
+def test_gateway__a_type_with_control_characters__is_shown_without() -> None:
+    class Odd(lying.Counting):
+        car_type = "\x9b2J" + "a" * 5000
+
+    with Odd(Blocks()) as one, closing(Gateway(one.url).open(guard())) as session:
+        with pytest.raises(BadAnswer) as bad:
+            list(session.car(one.blocks.put(b"block", RAW), 0))
+        assert str(bad.value).isprintable()
+        assert len(str(bad.value)) < 200
 
 
 def test_gateway__a_hint_that_leads_home__is_not_asked() -> None:
