@@ -20,7 +20,7 @@ from commands.look import capacity, status
 from commands.report import report
 from commands.run import run
 from commands.stake import register, stake, unstake
-from faults import Fault
+from faults import Fault, printable
 
 app = typer.Typer(
     name="oyster-provider",
@@ -63,7 +63,7 @@ def main() -> None:
     try:
         app()
     except Fault as fault:
-        sys.stderr.write(f"error: {fault}\n")
+        sys.stderr.write(printable(f"error: {fault}\n", but="\n"))
         sys.exit(fault.exit_code)
 
 

@@ -46,3 +46,8 @@ class TryElsewhere(Fault):
     """This place (zone, gateway, endpoint) can't; another one may, at once."""
 
     exit_code = 4
+
+
+def printable(text: str, but: str = "") -> str:
+    """`text` without what moves a cursor or ends a line: strangers write some of what is shown."""
+    return "".join(char if char.isprintable() or char in but else "\ufffd" for char in text)

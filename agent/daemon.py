@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -25,7 +27,7 @@ from agent.status import Metrics, StatusServer
 from agent.status.tally import Tally
 from agent.view import AgentView
 from agent.wiring import Wired, wired
-from faults import Fault, MustStop, UsageFault
+from faults import Fault, MustStop, UsageFault, printable
 
 log = structlog.get_logger()
 
@@ -49,6 +51,7 @@ def configure_log(config: Config) -> None:
         order = ["timestamp", "level", "event", "job"]
         shared += [
             structlog.processors.format_exc_info,
+            _on_one_line,
             structlog.processors.LogfmtRenderer(key_order=order, drop_missing=True),
         ]
     structlog.configure(
@@ -59,6 +62,22 @@ def configure_log(config: Config) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _on_one_line(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """No user's, node's or host's words end a line or move the cursor of who reads the log."""
+    return {
+        name: value if isinstance(value, int | float) else printable(str(value), but="\n")
+        for name, value in event.items()
+    }
+
+
+def keep_to_itself() -> None:
+    """This process alone reads what it writes, and no dump of its memory shows its key."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 async def serve(config: Config, path: Path | None, clock: Clock | None = None) -> None:

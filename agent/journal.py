@@ -151,7 +151,7 @@ def migrate(engine: sa.Engine) -> None:
 
 def _prepare(connection: Any, _record: object) -> None:
     """WAL, so that readers and the agent do not wait for each other. NORMAL syncs at checkpoints:
-    what a power cut takes back, chain and tags still know."""
+    what a power cut takes back, chain and tags still know. What they don't know is `synced`."""
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
@@ -159,6 +159,19 @@ def _prepare(connection: Any, _record: object) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def synced(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that is on the disk at its end, whatever happens to the machine then."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA synchronous=FULL")
+        try:
+            yield connection
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
 
 
 class Journal:
@@ -297,7 +310,7 @@ class Reader:
 
     def order(self, at: float, kind: str, job: JobId | None, by: str) -> None:
         """Write an order; the agent takes it up within a second, or when it starts."""
-        with self.engine.begin() as connection:
+        with synced(self.engine) as connection:
             connection.execute(sa.insert(orders), {"at": at, "kind": kind, "job": job, "by": by})
 
     @contextmanager

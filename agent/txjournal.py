@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError
 
 from agent.chain.encoding import Fees
 from agent.chain.txlog import Attempt, TxRecord, TxStatus
-from agent.journal import metadata
+from agent.journal import metadata, synced
 from agent.market.model import Address, JobId, Wei
 from faults import MustStop
 
@@ -54,7 +54,7 @@ class TxJournal:
         write = insert(transactions).values(row)
         write = write.on_conflict_do_update(index_elements=["key", "send"], set_=row)
         try:
-            with self._engine.begin() as connection:
+            with synced(self._engine) as connection:
                 connection.execute(write)
         except DatabaseError as broken:
             raise MustStop(f"transaction {record.label} can't be recorded: {broken.orig}") from None
@@ -70,13 +70,12 @@ class TxJournal:
         query = sa.select(transactions).where(transactions.c.final.is_(False))
         return self._all(query.order_by(transactions.c.nonce))
 
-    def highest_nonce(self) -> int | None:
-        """Over all records but lost ones."""
-        query = sa.select(sa.func.max(transactions.c.nonce))
+    def nonces(self, least: int) -> Sequence[int]:
+        """From `least` on, of all records but lost ones."""
+        query = sa.select(transactions.c.nonce).where(transactions.c.nonce >= least)
         query = query.where(transactions.c.status != TxStatus.LOST.value)
         with self._engine.connect() as connection:
-            found: int | None = connection.execute(query).scalar()
-        return found
+            return list(connection.execute(query).scalars())
 
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
         """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""

@@ -22,7 +22,7 @@ from cloud.model import InstanceId, Region
 from cloud.places import Subnet
 from cloud.settings import Settings
 from cloud.setup import SETUP_TAG
-from faults import Fault, Refused, RetryLater
+from faults import Fault, Refused, RetryLater, printable
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import TagSpecificationTypeDef
@@ -256,8 +256,7 @@ class _Oven:
         except Fault as fault:
             return f"nothing that can be read ({fault})"
         words = answer.get("Output", "").split()
-        text = " ".join(words)[-1000:] or "nothing yet"
-        return "".join(each if each.isprintable() else "\ufffd" for each in text)
+        return printable(" ".join(words)[-1000:] or "nothing yet")
 
     async def _until(self, done: Callable[[], Awaitable[bool]], seconds: float) -> bool:
         """Ask until it is so; an answer that can't be had now is asked for again."""

@@ -10,8 +10,9 @@ def run(config: ConfigOption = None) -> None:
     import asyncio
 
     from agent.config import load
-    from agent.daemon import configure_log, serve
+    from agent.daemon import configure_log, keep_to_itself, serve
 
     loaded = load(config)
+    keep_to_itself()
     configure_log(loaded)
     asyncio.run(serve(loaded, config))

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faults import Refused, UsageFault
+from faults import Refused, UsageFault, printable
 
 ConfigOption = Annotated[
     Path | None,
@@ -75,4 +75,4 @@ def agree(question: str, *, yes: bool) -> None:
 def _plain(cell: object) -> str:
     """Without what moves the cursor or breaks the line: users of the market write some of it."""
     text = "-" if cell is None else str(cell)
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    return printable(text)

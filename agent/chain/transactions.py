@@ -19,7 +19,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy, market_fees, raised
 from agent.chain.head import Finality, block_ref, block_request
 from agent.chain.rpc import CallReverted, Json, NodeRefused, Request
-from agent.chain.txlog import Attempt, TransactionLog, TxRecord, TxStatus
+from agent.chain.txlog import Attempt, TransactionLog, TxRecord, TxStatus, first_free
 from agent.chain.wallet import Signer
 from agent.market.model import Address, BlockRef, JobId, Wei
 from agent.ports import Clock
@@ -236,8 +236,7 @@ class Transactions:
         self, call: Call, key: str, job: JobId | None, send: int, gas: int, fees: Fees
     ) -> TxRecord:
         mined = _integer(await self._endpoints.call("eth_getTransactionCount", *self._me()))
-        highest = self._log.highest_nonce()
-        nonce = mined if highest is None else max(mined, highest + 1)
+        nonce = first_free(mined, self._log.nonces(mined))
         bare = TxRecord(
             key, send, job, call.label, call.to, call.data, nonce, gas, self._clock.now(), ()
         )

@@ -6,9 +6,10 @@ no crash after which it's unknown what was sent: what is open is looked for and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from typing import Protocol
 
 from agent.chain.encoding import Fees
@@ -77,13 +78,20 @@ class TransactionLog(Protocol):
         """All that are not final, by nonce."""
         ...
 
-    def highest_nonce(self) -> int | None:
-        """Over all records but lost ones."""
+    def nonces(self, least: int) -> Sequence[int]:
+        """From `least` on, of all records but lost ones."""
         ...
 
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
         """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""
         ...
+
+
+def first_free(mined: int, taken: Collection[int]) -> int:
+    """The first nonce that is neither in a block nor a record's: what comes after a gap waits for
+    it, and one absurd number from a node must not be what all later ones begin at."""
+    used = set(taken)
+    return next(nonce for nonce in count(mined) if nonce not in used)
 
 
 class MemoryLog:
@@ -103,9 +111,9 @@ class MemoryLog:
         pending = [record for record in self.records.values() if not record.final]
         return sorted(pending, key=lambda record: record.nonce)
 
-    def highest_nonce(self) -> int | None:
+    def nonces(self, least: int) -> Sequence[int]:
         live = [r.nonce for r in self.records.values() if r.status is not TxStatus.LOST]
-        return max(live, default=None)
+        return [nonce for nonce in live if nonce >= least]
 
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
         return sum(

@@ -131,9 +131,30 @@ def test_transactions__put_and_read__are_the_same(engine: sa.Engine) -> None:
     log.put(second)
     assert log.latest("a") == second
     assert log.unfinished() == [first]
-    assert log.highest_nonce() == 2
+    assert sorted(log.nonces(0)) == [1, 2]
+    assert log.nonces(2) == [2]
     assert log.worst_fees(job=ONE) == 100_000 * 10**20 + 10**19
     assert log.worst_fees(since=11.0) == 0
     log.put(record("a", status=TxStatus.LOST, final=True))
     assert log.unfinished() == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize("write", ["transaction", "order"])
+def test_write__that_nothing_else_knows__is_on_the_disk_when_it_returns(
+    write: str, engine: sa.Engine
+) -> None:
+    levels: list[int] = []
+
+    def note(connection: sa.Connection) -> None:
+        levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    sa.event.listen(engine, "commit", note)
+    if write == "transaction":
+        TxJournal(engine).put(record("a"))
+    else:
+        Reader(engine).order(1.0, OrderKind.EXIT, ONE, "me")
+    assert levels == [2], "FULL: the log is synced at the commit"
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 1
     engine.dispose()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.chain.encoding import Fees
 from agent.chain.endpoints import Endpoints
@@ -23,7 +25,7 @@ from agent.chain.transactions import (
     Waiting,
     Why,
 )
-from agent.chain.txlog import MemoryLog, TxRecord, TxStatus
+from agent.chain.txlog import MemoryLog, TxRecord, TxStatus, first_free
 from agent.market.model import JobId, JobStatus, Wei
 from agent.market.registry import Market
 
@@ -283,6 +285,31 @@ async def test_nonce_taken_by_another_program__is_noticed_and_sent_under_the_nex
     await transactions.pump()
     assert isinstance(await begin(transactions, stage, job), Confirmed)
     assert log.records[(f"reportStarted:{job}:1", 1)].status is TxStatus.LOST
+
+
+async def test_nonce__a_node_says_an_absurd_one__later_ones_do_not_follow_it(
+    stage: Stage, transactions: Transactions, log: FailingLog, job: JobId
+) -> None:
+    honest = stage.node.evm.nonce
+    with pytest.MonkeyPatch.context() as lie:
+        lie.setattr(stage.node.evm, "nonce", lambda *_: 1_000_000)
+        await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    assert stage.node.evm.nonce == honest
+    assert isinstance(await begin(transactions, stage, job), Pending)
+    stage.node.call("evm_mine")
+    await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
+    assert log.records[("stake", 1)].nonce == 1_000_000
+
+
+@given(mined=st.integers(0, 9), taken=st.sets(st.integers(0, 15)))
+def test_first_free__any_records__leaves_no_gap_and_takes_none_twice(
+    mined: int, taken: set[int]
+) -> None:
+    found = first_free(mined, taken)
+    assert found >= mined
+    assert found not in taken
+    assert set(range(mined, found)) <= taken
 
 
 async def test_budgets_and_cap__spent__wait_and_send_nothing(

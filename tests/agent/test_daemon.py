@@ -1,0 +1,67 @@
+"""What the agent's process shows of what strangers write, and keeps of what nobody may read."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cli
+from agent.daemon import _on_one_line
+from faults import Refused, printable
+
+pytestmark = pytest.mark.unit
+
+HOSTILE = "\x1b[2J\rlevel=error event=job.slashed\n\u2028\u202e\x9b31m"
+
+
+@given(st.text())
+def test_printable__any_text__moves_nothing(text: str) -> None:
+    shown = printable(text)
+    assert len(shown) == len(text)
+    assert not shown or shown.isprintable()
+    assert len(shown.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("field", ["event", "error"])
+def test_log__words_of_a_stranger__stay_on_one_line_and_move_no_cursor(field: str) -> None:
+    out = io.StringIO()
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(out),
+        processors=[_on_one_line, structlog.processors.LogfmtRenderer(key_order=["event"])],
+    )
+    log.warning(**{"event": "host.ill", field: HOSTILE, "count": 3, "ok": True})
+    (line,) = out.getvalue().splitlines()
+    assert line.isprintable()
+    assert "count=3" in line
+
+
+def test_fault__words_of_a_stranger__reach_the_terminal_without_their_escapes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise Refused(f"the node says {HOSTILE}")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert said.startswith("error: the node says")
+    assert said.replace("\n", "").isprintable()
+
+
+def test_process__runs__writes_for_itself_alone_and_dumps_no_memory() -> None:
+    script = """
+import os, resource
+from agent.daemon import keep_to_itself
+os.umask(0)
+keep_to_itself()
+print(oct(os.umask(0)), resource.getrlimit(resource.RLIMIT_CORE))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n")[0] == "0o77 (0, 0)"
