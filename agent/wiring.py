@@ -60,8 +60,6 @@ from enclave.sources import Gateway
 from enclave.store import ImageStore
 from faults import RetryLater, TryElsewhere
 
-GIB = 1 << 30
-
 
 @dataclass(frozen=True, slots=True)
 class Chain:

@@ -71,7 +71,7 @@ class Teardown:
                 "address",
                 address["PublicIp"],
                 region,
-                lambda allocation=allocation: ec2.release_address(AllocationId=allocation),  # type: ignore[misc]
+                lambda allocation=allocation: ec2.release_address(AllocationId=allocation),  # type: ignore[misc]  # bound
             )
 
     def _group(self, region: Region) -> Iterator[Step]:
@@ -89,7 +89,7 @@ class Teardown:
                 "security group",
                 f"{group['GroupName']} ({group_id})",
                 region,
-                lambda group_id=group_id: ec2.delete_security_group(GroupId=group_id),  # type: ignore[misc]
+                lambda group_id=group_id: ec2.delete_security_group(GroupId=group_id),  # type: ignore[misc]  # bound
             )
 
     def _bucket(self, account: str, region: Region) -> Iterator[Step]:

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 REGISTRY = "IsolatedInstanceRegistry"
-TEST_TOKEN = "TestToken"  # noqa: S105  a name, no secret
+TEST_TOKEN = "TestToken"  # noqa: S105  # a name, no secret
 
 
 @cache

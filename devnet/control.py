@@ -104,8 +104,8 @@ class Faulty:
 
         body = json.dumps({k: plain(v) for k, v in given.items()}).encode()
         url = f"{self._url}/{command}"
-        with urllib.request.urlopen(  # noqa: S310 - the devnet's own loopback address
-            urllib.request.Request(url, data=body, method="POST"),  # noqa: S310
+        with urllib.request.urlopen(  # noqa: S310  # the devnet's own loopback address
+            urllib.request.Request(url, data=body, method="POST"),  # noqa: S310  # as above
             timeout=30,
         ) as answer:
             return json.load(answer)

@@ -14,7 +14,6 @@ from pathlib import Path
 from faults import UsageFault
 
 FILE = "devnet.json"
-DEFAULT_DIRECTORY = Path(".devnet")
 
 
 @dataclass(frozen=True)

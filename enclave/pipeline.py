@@ -105,7 +105,7 @@ class Pipeline(Generic[M_co]):
         """The writer's thread: on a fault it keeps emptying the queue so that nobody waits."""
         while (piece := self._queue.get()) is not None:
             if self._fault is None:
-                self._attempt(lambda piece=piece: self._store(piece))  # type: ignore[misc]
+                self._attempt(lambda piece=piece: self._store(piece))  # type: ignore[misc]  # bound
         if self._fault is None:
             self._attempt(lambda: os.fsync(self._fd))
 

@@ -1,10 +1,11 @@
-"""What the docs promise about dependencies holds."""
+"""Links of the docs lead somewhere, and the files and modules they name are there."""
 
 from __future__ import annotations
 
 import re
-import tomllib
+from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -12,16 +13,18 @@ ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.unit
 
-
-def test_dependencies__each_declared_one__has_a_reason() -> None:
-    text = (ROOT / "docs/decisions/dependencies.md").read_text().lower()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    names = {
-        re.split(r"[\[=><~! ]", requirement)[0].lower() for group in groups for requirement in group
-    }
-    without = {name for name in names if name.removeprefix("pytest") not in text}
-    assert not without
+PACKAGES = (
+    *("agent", "bench", "cloud", "commands", "contracts", "devnet", "docs"),
+    *("enclave", "systemd", "tests"),
+)
+_ANY = "|".join(PACKAGES)
+# There only when something runs.
+MADE_AT_RUN_TIME = {
+    *("desired.json", "status.json", "/etc/oyster-provider/config.toml"),
+    "bench/results/NAME.json",
+}
+# Pages of others that our comments give as their source.
+OF_OTHERS = {"docs/attestation_process.md"}
 
 
 def _pages() -> list[Path]:
@@ -46,3 +49,44 @@ def test_links__relative_ones_of_each_page__lead_somewhere(page: Path) -> None:
         if not to.exists() or (anchor and anchor not in map(_anchor, headings)):
             broken.append(target)
     assert not broken
+
+
+@cache
+def _tree() -> frozenset[str]:
+    """Every file and folder of the project, from its root."""
+    inside = [path for name in PACKAGES for path in (ROOT / name).rglob("*")]
+    return frozenset(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*"), *inside])
+
+
+def _is_there(name: str) -> bool:
+    """Whether the whole path, or its end as a page on one package writes it, is one of ours."""
+    return any(path == name or path.endswith(f"/{name}") for path in _tree())
+
+
+def _living_pages() -> list[Path]:
+    """All but the history, which may name what is gone."""
+    return [page for page in _pages() if page.name != "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", _living_pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths__that_a_page_names__are_there(page: Path) -> None:
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL))
+    endings = "css|html|js|json|md|pem|py|service|toml|vy|yml"
+    path = re.compile(rf"[\w./-]+\.({endings})|({_ANY})/[\w./-]*")
+    named = {span.rstrip("/") for span in spans if path.fullmatch(span)}
+    assert {name for name in named - MADE_AT_RUN_TIME if not _is_there(name)} == set()
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/simulation.md"])
+def test_modules__that_a_page_names__are_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in re.findall(rf"`((?:{_ANY})(?:\.\w+)+)`", text):
+        assert resolve_name(name) is not None
+
+
+def test_paths__that_the_code_names__are_there() -> None:
+    path = re.compile(rf"(?<![\w./-])(?:{_ANY})(?:/\w+)+\.(?:json|md|py|toml|vy|yml)\b")
+    sources = [*ROOT.glob("*.py"), *(ROOT / each for each in _tree() if each.endswith(".py"))]
+    texts = [source.read_text() for source in [*sources, ROOT / "pyproject.toml"]]
+    named = {name for text in texts for name in path.findall(text)}
+    assert named - _tree() - MADE_AT_RUN_TIME - OF_OTHERS == set()

@@ -19,7 +19,7 @@ class FeePolicy:
     """Limits in wei. What is below costs nothing extra: only what the block asks is paid."""
 
     cap_per_gas: Wei = Wei(200 * GWEI)  # noqa: RUF009 - NewType is no call at run time
-    least_tip: Wei = Wei(GWEI // 100)  # noqa: RUF009
+    least_tip: Wei = Wei(GWEI // 100)  # noqa: RUF009 - as above
     per_job: Wei = Wei(10**16)  # noqa: RUF009 - 0.01 of the chain's coin, all sends of a job
     per_day: Wei = Wei(10**17)  # noqa: RUF009 - 0.1 of it, all transactions of 24 hours
 

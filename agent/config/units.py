@@ -46,11 +46,6 @@ class Rate:
     def __str__(self) -> str:
         return f"{self.amount:f}/{self.period}"
 
-    @property
-    def period_seconds(self) -> int:
-        """Seconds in the period."""
-        return PERIODS[self.period]
-
 
 def read_seconds(text: str) -> float:
     """Seconds in a duration such as "15m", "250ms" or "1.5h"."""

@@ -231,9 +231,9 @@ async def test_terminate__more_than_a_thousand__in_chunks(aws: Aws, faults: Faul
     sizes: list[int] = []
 
     async def ask(_r: object, _n: str, _d: str, call: Callable[[], object]) -> None:
-        sizes.append(len(call.__closure__[1].cell_contents))  # type: ignore[index]
+        sizes.append(len(call.__closure__[1].cell_contents))  # type: ignore[index]  # it has one
 
-    aws._instances._calls.ask = ask  # type: ignore[assignment]
+    aws._instances._calls.ask = ask  # type: ignore[assignment]  # looks on
     await aws.terminate(REGION, [InstanceId(f"i-{n:017x}") for n in range(2001)])
     assert sizes == [1000, 1000, 1]
 

@@ -27,7 +27,7 @@ SIGNATURE = list(walked(build(small(signer=signer()))))[-1]
 
 def header(image: bytes = IMAGE, **changes: object) -> bytes:
     """`image` with fields of its header changed."""
-    changed: Header = dataclasses.replace(unpack_header(image), **changes)  # type: ignore[arg-type]
+    changed: Header = dataclasses.replace(unpack_header(image), **changes)  # type: ignore[arg-type]  # by name
     return with_crc(changed.pack() + image[548:])
 
 

@@ -164,7 +164,7 @@ async def test_fetcher__one_caller_gives_up__the_other_gets_it(world: World, url
     class Gated(lying.Counting):
         def raw(self, cid: object) -> bytes | None:
             gate.wait(5)
-            return super().raw(cid)  # type: ignore[arg-type]
+            return super().raw(cid)  # type: ignore[arg-type]  # as it came
 
     fetcher = world.fetcher(world.serve(Gated))
     impatient = asyncio.create_task(fetcher.fetch(url, holder="a"))
@@ -191,7 +191,7 @@ async def test_fetcher__less_time_of_the_first__is_not_the_others_end(
     class Slow(lying.Counting):
         def raw(self, cid: object) -> bytes | None:
             threading.Event().wait(0.4)
-            return super().raw(cid)  # type: ignore[arg-type]
+            return super().raw(cid)  # type: ignore[arg-type]  # as it came
 
     fetcher = world.fetcher(world.serve(Slow))
     short = asyncio.create_task(fetcher.fetch(url, holder="a", seconds_left=0.2))

@@ -201,13 +201,13 @@ async def test_heads__real_subscription__wakes_at_once(anvil: Anvil, endpoints: 
     socket = anvil.url.replace("http://", "ws://")
     follower = HeadFollower(tracker, Clock(), Pace(poll=0.1, silent=20.0), [socket])
     heads = follower.heads()
-    await anext(heads)
+    seen = await anext(heads)
     while follower.live is None:  # the first notification comes with the first block after it
         anvil.rpc("evm_mine")
-        await anext(heads)
+        seen = await anext(heads)
     anvil.rpc("evm_mine")
     async with asyncio.timeout(5):  # the next poll would be due after 20 s
-        await anext(heads)
+        assert (await anext(heads)).block.number > seen.block.number
     await heads.aclose()
 
 
