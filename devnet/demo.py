@@ -26,19 +26,21 @@ from devnet.image import build_image
 from devnet.ipfs_node import add
 from devnet.people import Actions
 from devnet.state import Person
-from devnet.up import COINS, POND, REGION, USD, Options, running
+from devnet.up import COINS, POND, REGION, USD, Options, Past, running
 from faults import Refused
 
 TYPE = f"{REGION}/c6a.xlarge"
-OUR_PRICE, RIVAL_PRICE = "1.80/h", "0.90/h"
+OUR_PRICE, RIVAL_PRICE, MOST = "1.80/h", "0.90/h", "2/h"
 STAKE_JOBS = 3
 DEPOSIT = 5 * USD
 ECHO_PORT = 8080
 
-# Long enough for a kill -9 and a second start of the agent on two busy cores; the rival's job waits
-# this long for its auditors, so a longer window is a longer demo.
-BOOTSTRAPPING = 22
-COOL_DOWN = 6
+# Long enough for a kill -9 and a second start of the agent on two busy cores. The rival was given
+# its job IDLE_SECONDS before the story begins, so nobody watches it do nothing for all that time.
+BOOTSTRAPPING = 60
+IDLE_SECONDS = 45
+COOL_DOWN = 4
+BOOT_SHARE = 0.05  # of the time that EC2 takes
 LIMIT_SECONDS = 60
 
 CONFIG = {
@@ -48,15 +50,45 @@ CONFIG = {
 }
 
 
-def options(directory: Path) -> Options:
-    """The demo's devnet: a minute instead of a quarter of an hour."""
-    return Options(
-        directory=directory,
-        job_bootstrapping=BOOTSTRAPPING,
-        job_startup=BOOTSTRAPPING,
-        job_exit_cool_down=COOL_DOWN,
-        config_overrides=CONFIG,
-    )
+@dataclass
+class Before:
+    """What came before the story: a user requests a job, a rival is given it and does nothing."""
+
+    directory: Path
+    url: str = ""
+    job: int = 0
+
+    def __call__(self, people: Actions) -> None:
+        self.url = _image(self.directory)
+        person = people.market.devnet.person
+        people.offer(person("rival"), TYPE, _price(RIVAL_PRICE).raw, 100 * POND)
+        self.job = _request(people, self.url)
+
+    def options(self) -> Options:
+        """The demo's devnet: a minute instead of a quarter of an hour."""
+        return Options(
+            directory=self.directory,
+            job_bootstrapping=BOOTSTRAPPING,
+            job_startup=BOOTSTRAPPING,
+            job_exit_cool_down=COOL_DOWN,
+            boot_share=BOOT_SHARE,
+            config_overrides=CONFIG,
+            past=Past(IDLE_SECONDS, self),
+        )
+
+
+def _image(directory: Path) -> str:
+    app = directory / "app"
+    app.mkdir(exist_ok=True)
+    (app / "hello.txt").write_text("An enclave image of the oyster-provider demo.\n")
+    file = directory / "app.eif"
+    file.write_bytes(build_image(app))
+    return f"ipfs://{add(directory / 'ipfs', file)}"
+
+
+def _request(people: Actions, url: str) -> int:
+    user = people.market.devnet.person("user")
+    return people.request_job(user, TYPE, _price(MOST).raw, url, DEPOSIT)
 
 
 @dataclass
@@ -92,10 +124,9 @@ class Demo:
     story: Story
     eyes: Eyes
     provider: Provider
-    directory: Path
-    url: str = ""
+    url: str
+    rivals: int
     ours: int = 0
-    rivals: int = 0
 
     @property
     def people(self) -> Actions:
@@ -106,8 +137,7 @@ class Demo:
 
     def play(self) -> None:
         """Every step in turn; raises a Fault at the first that is not seen."""
-        self.make_image()
-        self.rival_gets_a_job()
+        self.rival_does_nothing()
         self.prepare()
         self.request()
         self.crash_mid_bootstrap()
@@ -117,32 +147,28 @@ class Demo:
         self.exit_everything()
         self.settle_accounts()
 
-    def make_image(self) -> None:
-        with self.story.step("enclave image built and added to IPFS") as seen:
-            app = self.directory / "app"
-            app.mkdir(exist_ok=True)
-            (app / "hello.txt").write_text("An enclave image of the oyster-provider demo.\n")
-            file = self.directory / "app.eif"
-            file.write_bytes(build_image(app))
-            self.url = f"ipfs://{add(self.directory / 'ipfs', file)}"
-            seen(self.url)
-
-    def rival_gets_a_job(self) -> None:
-        with self.story.step("a rival is given a job, and does nothing") as seen:
-            self.people.offer(self.person("rival"), TYPE, _price(RIVAL_PRICE).raw, 100 * POND)
-            self.rivals = self._request()
+    def rival_does_nothing(self) -> None:
+        with self.story.step("a rival was given a job for that image, and does nothing") as seen:
+            job = self.eyes.job(self.rivals)
             _expect(self._assigned_to("rival", self.rivals), "assigned to the rival")
-            seen(f"job {self.rivals}")
+            _expect(job["enclaveUrl"] == self.url and not job["startedAt"], "not started")
+            seen(f"job {self.rivals}, assigned {self._chain_time - job['assignedAt']} s ago")
+
+    @property
+    def _chain_time(self) -> int:
+        return int(self.eyes.market.w3.eth.get_block("latest")["timestamp"])
 
     def prepare(self) -> None:
         stake = str(STAKE_JOBS * 100)
         with (
-            self.story.step("AWS set up; provider staked and registered") as seen,
-            ThreadPoolExecutor() as both,
+            self.story.step("AWS set up, agent started; provider staked and registered") as seen,
+            ThreadPoolExecutor() as beside,
         ):
-            cloud = both.submit(self.provider.command, "cloud", "setup")
-            self.provider.command("register", TYPE, OUR_PRICE, "--stake", stake, "--yes")
-            cloud.result()
+            words = ("register", TYPE, OUR_PRICE, "--stake", stake, "--yes")
+            registering = beside.submit(self.provider.command, *words)
+            self.provider.command("cloud", "setup")
+            self.provider.run_agent()
+            registering.result()
             seen(", ".join(b["Name"] for b in self.eyes.s3.list_buckets()["Buckets"]))
             functions = self.eyes.market.registry.functions
             ours = self.person("provider").address
@@ -151,15 +177,10 @@ class Demo:
             seen(f"{stake} POND, {TYPE} at {OUR_PRICE}")
 
     def request(self) -> None:
-        self.provider.run_agent()
         with self.story.step("job requested, matched with our provider") as seen:
-            self.ours = self._request()
+            self.ours = _request(self.people, self.url)
             _expect(self._assigned_to("provider", self.ours), "assigned to us")
             seen(f"job {self.ours}")
-
-    def _request(self) -> int:
-        most = _price("2/h").raw
-        return self.people.request_job(self.person("user"), TYPE, most, self.url, DEPOSIT)
 
     def _assigned_to(self, name: str, job_id: int) -> bool:
         return bool(self.eyes.job(job_id)["provider"] == self.person(name).address)
@@ -202,8 +223,9 @@ class Demo:
             "auditors report the rival's job; it is slashed and comes to us"
         ) as seen:
             self._wait_for_fault_window(self.rivals)
-            for number in (1, 2):
-                self.people.report_fault(self.person(f"auditor-{number}"), self.rivals)
+            with ThreadPoolExecutor() as both:
+                auditors = [self.person(f"auditor-{number}") for number in (1, 2)]
+                list(both.map(lambda one: self.people.report_fault(one, self.rivals), auditors))
             _expect(self._assigned_to("provider", self.rivals), "reassigned to us")
             seen(f"job {self.rivals}, generation {self.eyes.job(self.rivals)['generation']}")
         with self.story.step("the reassigned job runs on our instance") as seen:
@@ -212,11 +234,8 @@ class Demo:
 
     def _wait_for_fault_window(self, job_id: int) -> None:
         opens = self.eyes.job(job_id)["assignedAt"] + BOOTSTRAPPING
-        w3 = self.eyes.market.w3
         self.eyes.until(
-            "the auditors' window",
-            lambda: w3.eth.get_block("latest")["timestamp"] >= opens,
-            BOOTSTRAPPING + 5,
+            "the auditors' window", lambda: self._chain_time >= opens, BOOTSTRAPPING + 5
         )
 
     def exit_everything(self) -> None:
@@ -242,40 +261,43 @@ class Demo:
 
     def settle_accounts(self) -> None:
         ours = self.person("provider").address
-        with self.story.step("stake unlocked and taken back") as seen:
-            locked = self.eyes.market.registry.functions.lockedStakeOf(ours)
-            self.eyes.until("no stake locked", lambda: locked.call() == 0, 10)
-            self.provider.command("unstake", "--all", "--yes")
-            _expect(self.eyes.market.registry.functions.stakeOf(ours).call() == 0, "unstaked")
-            seen(f"{STAKE_JOBS * 100} POND")
+        with ThreadPoolExecutor() as beside:
+            timeline = beside.submit(self.provider.command, "jobs", "show", str(self.ours))
+            with self.story.step("stake unlocked and taken back") as seen:
+                locked = self.eyes.market.registry.functions.lockedStakeOf(ours)
+                self.eyes.until("no stake locked", lambda: locked.call() == 0, 10)
+                self.provider.command("unstake", "--all", "--yes")
+                _expect(self.eyes.market.registry.functions.stakeOf(ours).call() == 0, "unstaked")
+                seen(f"{STAKE_JOBS * 100} POND")
         with self.story.step("money is exact (rule 9)") as seen:
             books = self.eyes.books()
             _expect(books.exact, f"rule 9: {books}")
             seen(f"escrows {books.escrows} = held {books.payment_held}")
             seen(f"stakes {books.stakes} = held {books.pond_held}")
-        earned = self.eyes.market.payment_token.functions.balanceOf(ours).call()
+        with self.story.step("agent stopped (SIGTERM)"):
+            _expect(self.provider.stop_agent() == 0, "it ended with exit code 0")
+        self.story.console.print(f"\n{self._earned_and_spent()}\n\n{timeline.result()}")
+
+    def _earned_and_spent(self) -> str:
+        """On the chain. Raises Refused: nothing was earned."""
+        market, ours = self.eyes.market, self.person("provider").address
+        earned = market.payment_token.functions.balanceOf(ours).call()
         _expect(earned > 0, "earned something")
-        spent = COINS - self.eyes.market.w3.eth.get_balance(
-            self.eyes.market.w3.to_checksum_address(ours)
-        )
-        self.story.console.print(
-            f"\nearned {earned / USD:.6f} USD, gas {spent / 10**18:.6f} ETH (test money)\n"
-        )
-        self.story.console.print(self.provider.command("jobs", "show", str(self.ours)))
+        spent = COINS - market.w3.eth.get_balance(market.w3.to_checksum_address(ours))
+        return f"earned {earned / USD:.6f} USD, gas {spent / 10**18:.6f} ETH (test money)"
 
 
 def play(directory: Path, console: Console) -> float:
     """Run the demo in `directory`; seconds it took. Raises a Fault when a step is not seen."""
     console.print("Simulated here: EC2's hardware and the Nitro card. Real: everything else.\n")
-    story = Story(console)
-    with running(options(directory)) as net:
+    story, before = Story(console), Before(directory.resolve())
+    with running(before.options()) as net:
         with story.step("chain, IPFS gateway and AWS are up, contracts deployed") as seen:
             seen(f"registry {net.devnet.registry}")
+        with story.step("enclave image built and added to IPFS") as seen:
+            seen(before.url)
         provider = Provider(net.devnet, net.children, Path(net.devnet.config_files["provider"]))
-        demo = Demo(story, Eyes(net.devnet), provider, directory.resolve())
-        demo.play()
-        with story.step("agent stopped (SIGTERM)"):
-            _expect(provider.stop_agent() == 0, "it ended with exit code 0")
+        Demo(story, Eyes(net.devnet), provider, before.url, before.job).play()
     return story.seconds
 
 

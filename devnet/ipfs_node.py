@@ -36,7 +36,6 @@ class FolderGateway(Gateway):
 
     def __init__(self, folder: Path, behaviour: str = "honest") -> None:
         super().__init__(Blocks())
-        self.blocks.add_directory({})  # the empty directory: every Kubo node serves it from birth
         self._folder = folder
         self._behaviour = behaviour
         self._known: set[str] = set()

@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +42,17 @@ BOOTSTRAPPING_SECONDS = 120
 
 
 @dataclass(frozen=True)
+class Past:
+    """What happened on the market `seconds_ago`, before the chain's clock caught up with the wall.
+
+    `tell` makes it happen, a block for each transaction; those take a second of the past each.
+    """
+
+    seconds_ago: int
+    tell: Callable[[Actions], None]
+
+
+@dataclass(frozen=True)
 class Options:
     """How a devnet should be. Durations in seconds, of the protocol and of the wall alike."""
 
@@ -60,6 +71,7 @@ class Options:
     regions: tuple[str, ...] = (REGION,)
     lying_gateways: tuple[str, ...] = ()  # asked before the devnet's own; for tests
     config_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    past: Past | None = None
 
 
 @dataclass(frozen=True)
@@ -152,14 +164,25 @@ def _open_market(options: Options, directory: Path, parts: Mapping[str, Child]) 
         config_files={},
         children={name: child.pid for name, child in parts.items()},
     )
-    _give_tokens(Actions(Market(w3, devnet)), people)
+    actions = Actions(Market(w3, devnet))
+    _give_tokens(actions, people)
+    behind = _live_through(options.past, actions)
     _rpc(w3, "evm_setAutomine", False)
     if options.chain == "anvil":  # there, this ends mining by the clock too
         _rpc(w3, "evm_setIntervalMining", math.ceil(options.block_seconds))
-    _rpc(w3, "evm_increaseTime", BEHIND_SECONDS)
+    _rpc(w3, "evm_increaseTime", behind)
     _rpc(w3, "evm_mine")  # the head has the wall's time from the first moment
     config = _write_config(options, directory, devnet)
     return replace(devnet, config_files={"provider": str(config)})
+
+
+def _live_through(past: Past | None, actions: Actions) -> int:
+    """Let the past happen; how many seconds the chain's clock is behind the wall's after it."""
+    if past is None:
+        return BEHIND_SECONDS
+    _rpc(actions.market.w3, "evm_increaseTime", BEHIND_SECONDS - past.seconds_ago)
+    past.tell(actions)
+    return past.seconds_ago
 
 
 def _rpc(w3: Web3, method: str, *params: Any) -> Any:
