@@ -146,6 +146,7 @@ class Demo:
         self.rival_is_slashed()
         self.exit_everything()
         self.settle_accounts()
+        self.farewell()
 
     def rival_does_nothing(self) -> None:
         with self.story.step("a rival was given a job for that image, and does nothing") as seen:
@@ -251,8 +252,6 @@ class Demo:
                     self.eyes.job(job_id)["stopReason"] == StopReason.PROVIDER_EXIT,
                     f"job {job_id} ended by our exit",
                 )
-        with self.story.step("nothing left in AWS"):
-            self.eyes.until("an empty AWS account", lambda: not self.eyes.left_in_aws(), 20)
 
     def _until_job(self, job_id: int, name: str, good: Callable[[int], bool]) -> None:
         self.eyes.until(
@@ -261,22 +260,26 @@ class Demo:
 
     def settle_accounts(self) -> None:
         ours = self.person("provider").address
-        with ThreadPoolExecutor() as beside:
-            timeline = beside.submit(self.provider.command, "jobs", "show", str(self.ours))
-            with self.story.step("stake unlocked and taken back") as seen:
-                locked = self.eyes.market.registry.functions.lockedStakeOf(ours)
-                self.eyes.until("no stake locked", lambda: locked.call() == 0, 10)
-                self.provider.command("unstake", "--all", "--yes")
-                _expect(self.eyes.market.registry.functions.stakeOf(ours).call() == 0, "unstaked")
-                seen(f"{STAKE_JOBS * 100} POND")
+        with self.story.step("stake unlocked and taken back") as seen:
+            locked = self.eyes.market.registry.functions.lockedStakeOf(ours)
+            self.eyes.until("no stake locked", lambda: locked.call() == 0, 10)
+            self.provider.command("unstake", "--all", "--yes")
+            _expect(self.eyes.market.registry.functions.stakeOf(ours).call() == 0, "unstaked")
+            seen(f"{STAKE_JOBS * 100} POND")
+        with self.story.step("nothing left in AWS"):
+            self.eyes.until("an empty AWS account", lambda: not self.eyes.left_in_aws(), 20)
         with self.story.step("money is exact (rule 9)") as seen:
             books = self.eyes.books()
             _expect(books.exact, f"rule 9: {books}")
             seen(f"escrows {books.escrows} = held {books.payment_held}")
             seen(f"stakes {books.stakes} = held {books.pond_held}")
-        with self.story.step("agent stopped (SIGTERM)"):
-            _expect(self.provider.stop_agent() == 0, "it ended with exit code 0")
-        self.story.console.print(f"\n{self._earned_and_spent()}\n\n{timeline.result()}")
+
+    def farewell(self) -> None:
+        with ThreadPoolExecutor() as beside:
+            timeline = beside.submit(self.provider.command, "jobs", "show", str(self.ours))
+            with self.story.step("agent stopped (SIGTERM)"):
+                _expect(self.provider.stop_agent() == 0, "it ended with exit code 0")
+            self.story.console.print(f"\n{self._earned_and_spent()}\n\n{timeline.result()}")
 
     def _earned_and_spent(self) -> str:
         """On the chain. Raises Refused: nothing was earned."""
