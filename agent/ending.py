@@ -38,6 +38,7 @@ class EndingRules:
     witness_patience_seconds: float = 1800.0  # a second endpoint silent this long is no reason
     settle_every_seconds: float = 86_400.0
     look_again_seconds: float = 5.0
+    next_block_seconds: float = 1.0  # at the end's second the head is older: the next may be near
     linger_seconds: float = 300.0  # looked at so long before it is forgotten: an endpoint may lag
     max_sends: int = 5  # a transaction that was mined without effect is tried so often
     refused_retry_seconds: float = 30.0  # a refusal may be the node's lag: simulate anew then
@@ -170,7 +171,8 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
     # mined and the chain's time is still before the end, this clock is ahead: wait for the chain's.
     begun = f"{view.id}:{job_generation(view)}:{call.value}:{end.at}:0" in view.transactions
     if view.head_block.timestamp < end.at and (begun or now < end.at + rules.look_again_seconds):
-        draft.look_at(max(float(end.at), now) + rules.look_again_seconds)
+        pause = rules.look_again_seconds if begun else rules.next_block_seconds
+        draft.look_at(max(float(end.at), now) + pause)
         return
     key = next_key(view, f"{call.value}:{end.at}", now, rules)
     draft.look_at(now + rules.look_again_seconds)

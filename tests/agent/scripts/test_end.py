@@ -30,7 +30,7 @@ def test_job__funded_for_a_while__runs_dry_and_leaves_nothing() -> None:
     done = simulation.run([assigned(escrow=2000)], 4000)
     assert done == [
         *STARTED,
-        (2053.0, "settle job=1"),  # started in block 48, dry at 2048: the next block says so
+        (2052.0, "settle job=1"),  # started in block 48, dry at 2048: the block of 2052 says so
         (2115.0, "terminate job=1 01"),  # five blocks later it is final
     ]
     assert (simulation.market.earned, simulation.market.refunded) == (2000, 0)
