@@ -107,8 +107,13 @@ def _refuse(
 
 
 def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
-    """The slash point passed: reportStarted would revert, so nothing more is spent."""
+    """By this clock the slash point passed, so nothing more is bought. Only by the chain's own
+    time does reportStarted revert: until then what is up is proven and reported all the same."""
     draft.stage = "missed"
+    if view.head_block.timestamp < view.deadline:
+        draft.look_at(now + rules.bootstrap.attest_retry_seconds)
+        _prove_and_report(view, now, draft, rules)
+        return
     text = f"not started by {view.deadline}: its stake can be slashed"
     draft.note("job.missed", text, Level.ERROR)
     if rules.bootstrap.leave_refused:

@@ -7,7 +7,7 @@ agent's view of cloud, offers and orders current.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -42,6 +42,7 @@ class Feeds:
             "heads": self._follow_heads(),
             "orders": self._follow_orders(),
             "resync": self._resync_for_ever(),
+            "relist": self._relist_for_ever(),
             "offers": self._tend_offers(),
             "sweep": self._sweep_for_ever(),
             **looks,
@@ -86,13 +87,23 @@ class Feeds:
 
     async def _resync_for_ever(self) -> None:
         while True:
-            try:
-                await self.resync()
-                pause = self._agent.rules.service.resync_seconds
-            except (RetryLater, TryElsewhere) as later:
-                log.warning("service.resync_later", error=str(later))
-                pause = CHAIN_SECONDS
+            pause = self._agent.rules.service.resync_seconds
+            await self._agent.world.clock.sleep(await self._later(self.resync, pause))
+
+    async def _relist_for_ever(self) -> None:
+        while True:
+            pause = self._agent.rules.service.relist_seconds
             await self._agent.world.clock.sleep(pause)
+            await self._later(self.relist, pause)
+
+    async def _later(self, look: Callable[[], Awaitable[None]], pause: float) -> float:
+        """Seconds until the next one: `pause`, or soon when the chain did not answer."""
+        try:
+            await look()
+        except (RetryLater, TryElsewhere) as later:
+            log.warning("service.resync_later", error=str(later))
+            return CHAIN_SECONDS
+        return pause
 
     async def resync(self) -> None:
         """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
@@ -104,6 +115,18 @@ class Feeds:
         self._agent.agenda.wake({*listed, *fleet.jobs(), *self._agent.world.memory.jobs})
         self._agent.progress.resynced_at = self._agent.clock_now
 
+    async def relist(self) -> None:
+        """Look at jobs of which the chain's list and this memory differ.
+
+        One call between two resyncs: an endpoint that answered empty, or an event that was lost,
+        hides a job no longer than this. Raises RetryLater.
+        """
+        market = self._agent.sources.market
+        listed = await market.active_jobs((await market.blocks()).head)
+        known = self._agent.world.memory.jobs.values()
+        ours = {job.id for job in known if job.view is not None and job.view.ours}
+        self._agent.agenda.wake(ours.symmetric_difference(listed))
+
     async def _look_for_ever(self, region: Region) -> None:
         while True:
             await self._pause_looks(region)
@@ -111,11 +134,11 @@ class Feeds:
 
     async def _pause_looks(self, region: Region) -> None:
         """The calm pause, cut short when something of the region gets on its way meanwhile."""
-        clock, rules = self._agent.world.clock, self._agent.rules.service
-        until = clock.now() + rules.calm_look_seconds
-        while True:
-            await clock.sleep(rules.busy_look_seconds)
-            if clock.now() >= until or self._busy(region):
+        rules, waited = self._agent.rules.service, 0.0
+        while waited < rules.calm_look_seconds:
+            await self._agent.world.clock.sleep(rules.busy_look_seconds)
+            waited += rules.busy_look_seconds
+            if self._busy(region):
                 return
 
     def _busy(self, region: Region) -> bool:
@@ -142,9 +165,10 @@ class Feeds:
         """Until the next probe; a drain that has offers to withdraw does not wait for it."""
         agent, step = self._agent, self._agent.rules.service.orders_seconds
         probe = agent.offering.rules.probe_seconds if agent.offering.listed is not None else step
-        until = agent.clock_now + probe
-        while agent.clock_now < until:
-            await agent.world.clock.sleep(min(step, probe))
+        waited, step = 0.0, min(step, probe)
+        while waited < probe:
+            await agent.world.clock.sleep(step)
+            waited += step
             if agent.drain.ordered and not agent.drain.leaving:
                 return
 

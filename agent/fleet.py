@@ -24,7 +24,8 @@ log = structlog.get_logger()
 
 VISIBLE_SECONDS = 120.0
 SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
-UNSEEN_LOOKS = 10  # and so many listings without it: a clock that jumps is no time that passed
+UNSEEN_LOOKS = 10  # and so many listings without it
+LONGEST_LOOK = 30.0  # seconds that one listing counts at most: a clock that jumps is no time passed
 
 
 @dataclass(slots=True)
@@ -32,7 +33,8 @@ class Record:
     """One instance as this process knows it; the instance says whose it is."""
 
     instance: Instance
-    seen_at: float
+    looked_at: float  # at the last listing, or its launch
+    unseen_seconds: float = 0.0  # it has not been listed for so long
     status: Status | None = None
     written_at: float | None = None
     etag: str = ""
@@ -187,15 +189,13 @@ class Fleet:
         elif record.unhealthy_since is None:
             record.unhealthy_since = now
         self.change(record, instance)
-        record.seen_at = now
+        record.looked_at, record.unseen_seconds, record.unseen = now, 0.0, 0
         return job if news else None
 
     def _vanished(self, region: Region, listed: set[InstanceId], now: float) -> set[JobId]:
         changed: set[JobId] = set()
         for record in [r for r in self._by_id.values() if r.instance.region == region]:
-            record.unseen = 0 if record.instance.id in listed else record.unseen + 1
-            gone = now - record.seen_at >= self._visible_seconds
-            if not gone or record.unseen < UNSEEN_LOOKS:
+            if record.instance.id in listed or not self._missed(record, now):
                 continue
             changed.add(JobId(record.instance.identity.job))
             if record.instance.live:
@@ -204,12 +204,19 @@ class Fleet:
                 self.change(
                     record, replace(record.instance, state=ended, state_reason="not listed")
                 )
-                record.seen_at, record.unseen = now, 0
+                record.unseen_seconds, record.unseen = 0.0, 0
             else:
                 # Its mail, if there is any left, is a stranger's from now on, and swept.
                 self._drop(record.instance.id)
                 self._strangers.setdefault(record.instance.id, (region, now))
         return changed
+
+    def _missed(self, record: Record, now: float) -> bool:
+        """Count a listing without it; whether there were enough, over time enough."""
+        step = min(max(now - record.looked_at, 0.0), LONGEST_LOOK)
+        record.unseen_seconds, record.looked_at = record.unseen_seconds + step, now
+        record.unseen += 1
+        return record.unseen_seconds >= self._visible_seconds and record.unseen >= UNSEEN_LOOKS
 
     async def read_reports(self, region: Region) -> set[JobId]:
         """Look into the region's mailbox; the jobs whose host says something new.

@@ -45,6 +45,7 @@ class ServiceRules:
     """The loop's own cadences, seconds."""
 
     resync_seconds: float = 300.0
+    relist_seconds: float = 60.0  # the chain's list of jobs alone, against what is remembered
     busy_look_seconds: float = 1.0  # at a region in which something is coming up or going down
     calm_look_seconds: float = 20.0
     orders_seconds: float = 1.0

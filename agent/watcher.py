@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from agent.market.model import JobId
 
+JUMP_SECONDS = 1.0  # a clock that is set back by more has jumped; less is disciplined by NTP
+
 
 class Agenda:
     """Which jobs to look at now, and when next. Each job has one entry, the earliest asked for.
@@ -23,6 +25,7 @@ class Agenda:
         self._at: dict[JobId, float] = {}
         self._now: set[JobId] = set()
         self.woken = asyncio.Event()
+        self._taken_at = float("-inf")
 
     def wake(self, jobs: Iterable[JobId]) -> None:
         """Look at these at once."""
@@ -50,7 +53,13 @@ class Agenda:
         return self._times[0][0] if self._times else None
 
     def take(self, now: float) -> list[JobId]:
-        """Everything to look at now, and forget that it was asked for."""
+        """Everything to look at now, and forget that it was asked for.
+
+        When the clock went back, that is all: what was put off was so by a clock that was ahead.
+        """
+        if now < self._taken_at - JUMP_SECONDS:
+            self._now.update(self._at)
+        self._taken_at = now
         while (due := self.next_time()) is not None and due <= now:
             _, job = heapq.heappop(self._times)
             del self._at[job]

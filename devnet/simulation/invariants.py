@@ -29,10 +29,11 @@ EARLY = "no termination before finality"
 TWICE = "no identical transaction twice"
 MISSED = "what could be started in time is started in time"
 DROPPED = "what is started is kept answering"
+GIVEN_UP = "no job is left that could be served"
 LEFT = "at the end nothing is left"
 MONEY = "money is exact"
 BROKEN = "the agent runs"
-NAMES = (ONE, STRANGER, UNPROVEN, EARLY, TWICE, MISSED, DROPPED, LEFT, MONEY, BROKEN)
+NAMES = (ONE, STRANGER, UNPROVEN, EARLY, TWICE, MISSED, DROPPED, GIVEN_UP, LEFT, MONEY, BROKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,14 @@ class Allowances:
     """Seconds that the agent may take, beyond what the world takes.
 
     `react`: from a fact to the act on it, all stages of a start together; `spare`: to notice that
-    a machine does not come up and have another; `grace`: from final to terminated.
+    a machine does not come up and have another; `grace`: from final to terminated; `on_its_way`:
+    from a block that was read to the transaction that was sent for it.
     """
 
     react: float = 30.0
     spare: float = 170.0
     grace: float = 150.0
+    on_its_way: float = 1.0
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Invariants:
         self._told: set[tuple[str, object]] = set()
         self._starts: dict[tuple[int, int], Job] = {}
         self._supply = self._total_supply()
+        self._undone: list[tuple[float, list[Job]]] = []
 
     @property
     def now(self) -> float:
@@ -181,6 +185,8 @@ class Invariants:
     def sent(self, tx: Tx, order: Order) -> None:
         if order.call is Call.REPORT_STARTED and order.job is not None:
             self._check_report(order)
+        if order.call is Call.REQUEST_EXIT and order.job is not None:
+            self._check_exit(order.job)
         head = self.chain.head.state.jobs
         job = head[order.job - 1] if order.job and order.job <= len(head) else None
         generation = job.generation if job else 0
@@ -191,6 +197,14 @@ class Invariants:
             self.violated(TWICE, f"{order.call} of job {order.job} is sent again")
         self._sent[what] = tx
 
+    def _check_exit(self, number: int) -> None:
+        """Only what may not be served, what the operator leaves, and what was missed is left."""
+        job = self.chain.head.state.jobs[number - 1]
+        late = self.chain.head.ref.timestamp - job.assigned_at
+        missed = not job.started_at and late >= self.chain.model.terms.job_bootstrapping
+        if job.provider == US and self.served(job) and not missed:
+            self.violated(GIVEN_UP, f"job {number} is left after {late} s")
+
     def _check_report(self, order: Order) -> None:
         machine = self.cloud.by_ip.get((order.endpoint or "").partition(":")[0])
         jobs = self.chain.head.state.jobs
@@ -199,8 +213,18 @@ class Invariants:
             self.violated(UNPROVEN, f"job {order.job} is reported at {order.endpoint}: not its own")
         elif not self._proven.get(machine.id):
             self.violated(UNPROVEN, f"job {order.job} is reported, its enclave was never asked")
-        elif job is not None and sha_of(job.enclave_url) not in self._proven[machine.id]:
+        elif job is not None and not self._proven[machine.id] & self._images_of(job):
             self.violated(UNPROVEN, f"job {order.job} is reported with another image's enclave")
+
+    def _images_of(self, job: Job) -> set[str]:
+        """What its enclave may be: another one only while a fork that changed that is news."""
+        recent = [jobs for at, jobs in self._undone if self.now - at <= self.allow.on_its_way]
+        known = [jobs[job.id - 1] for jobs in recent if job.id <= len(jobs)]
+        return {sha_of(one.enclave_url) for one in (job, *known)}
+
+    def undone(self, block: Block) -> None:
+        """A fork took this block off the chain."""
+        self._undone.append((self.now, block.state.jobs))
 
     def journal_lost(self) -> None:
         """What was sent is forgotten with the file: the same may be sent again."""

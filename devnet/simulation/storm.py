@@ -142,11 +142,15 @@ class Storm:
     def _watch_everything(self) -> None:
         watch = Invariants(
             self.chain, self.cloud, self.what.plan, self._served, self.what.image_seconds,
-            Allowances(grace=150.0 if self.what.witness else 300.0),  # or the operator confirms
+            Allowances(
+                grace=150.0 if self.what.witness else 300.0,  # or the operator confirms
+                on_its_way=4 * self.what.latency,  # blocks, jobs, what is final, the transaction
+            ),
             lambda: abs(self.agent_clock.skew_seconds) > FAR_OFF,
         )  # fmt: skip
         self.watch = watch
         self.chain.on_block = self._block
+        self.chain.on_undone = watch.undone
         self.chain.on_sent = self._sent
         self.cloud.on_launched = self._launched
         self.cloud.on_ending = watch.ending

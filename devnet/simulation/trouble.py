@@ -69,7 +69,7 @@ NATURES: dict[Kind, Nature] = {
     Kind.CHAIN_LAGS: Nature(2, 20, 200),
     Kind.CHAIN_EMPTY: Nature(2, 5, 200),
     Kind.CHAIN_LIES: Nature(2, 5, 200),
-    Kind.EVENTS_LOST: Nature(1, 5, 60, starts=320, ends=330),  # made up for by the next resync
+    Kind.EVENTS_LOST: Nature(1, 5, 60, starts=80, ends=90),  # made up for by the next relisting
     Kind.EVENTS_DOUBLED: Nature(1, 5, 200, starts=None, ends=None),
     Kind.WITNESS_DOWN: Nature(2, 5, 300, starts=None),
     Kind.REORG: Nature(4, 0, 0, starts=30, ends=30),

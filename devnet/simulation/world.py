@@ -93,6 +93,7 @@ class Simulation:
 
     def _build(self) -> None:
         self.clock = loop.VirtualClock(asyncio.get_running_loop())
+        self.agent_clock = loop.VirtualClock(asyncio.get_running_loop())  # may be set wrong
         self.weather = Weather(self.clock, random.Random(self.seed))
         self.market = SimMarket(self.clock, self.weather, done=self._note)
         self.market.offers.update(PRICES)
@@ -113,14 +114,14 @@ class Simulation:
         self.journal = MortalJournal(self.engine)
         memory = Memory()
         account = Account(1, REGISTRY, US)
-        fleet = Fleet(self.cloud, self.cloud, self.clock, account)
+        fleet = Fleet(self.cloud, self.cloud, self.agent_clock, account)
         world = World(
             cloud=self.cloud,
             mailbox=self.cloud,
             images=self.images,
             attester=self.cloud,
             transactor=self.market,
-            clock=self.clock,
+            clock=self.agent_clock,
             journal=self.journal,
             memory=memory,
             fleet=fleet,
@@ -128,13 +129,13 @@ class Simulation:
             hook=self.hook,
         )
         sources = Sources(
-            account, self.market, self.witness, self.cloud, fleet, memory, self.clock, (HOME,)
+            account, self.market, self.witness, self.cloud, fleet, memory, self.agent_clock, (HOME,)
         )
         offering = Offering(
             self.market,
             self.cloud,
             self.market,
-            self.clock,
+            self.agent_clock,
             self.journal,
             self.rules.lifecycle.policy.prices,
             self.offer_rules,

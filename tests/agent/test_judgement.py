@@ -160,3 +160,14 @@ def test_agenda__put_off_and_woken__is_taken_once() -> None:
     assert agenda.take(55) == [2]
     assert agenda.take(1000) == [2]
     assert agenda.next_time() is None
+
+
+def test_agenda__clock_set_back__takes_all_that_was_put_off() -> None:
+    agenda = Agenda()
+    agenda.put_off(JobId(1), 3700)
+    assert agenda.take(3600) == []
+    agenda.put_off(JobId(2), 3605)
+    assert agenda.take(3599.5) == []
+    assert agenda.take(10) == [1, 2]
+    agenda.put_off(JobId(1), 20)
+    assert agenda.take(15) == []

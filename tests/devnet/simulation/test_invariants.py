@@ -18,11 +18,13 @@ from agent.deadline import Budget
 from agent.ending import Final
 from agent.loader import Loader
 from agent.plan import Draft, ForgetHost
+from agent.policy import Refusal
 from agent.snapshot import Host, JobView
 from devnet.simulation.invariants import (
     BROKEN,
     DROPPED,
     EARLY,
+    GIVEN_UP,
     LEFT,
     MISSED,
     MONEY,
@@ -85,6 +87,10 @@ def new_key_each_second(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(agent.bootstrap, "_report", again)
 
 
+def refuses_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(agent.bootstrap, "vet", lambda *given: (Refusal("mood", "not today"),))
+
+
 def never_in_time(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Budget, "fits", lambda *given, **more: False)
 
@@ -125,6 +131,7 @@ BROKEN_AGENTS: list[tuple[Break, str, Scenario]] = [
     (no_attestation, UNPROVEN, small()),
     (no_take_down, STRANGER, small()),
     (new_key_each_second, TWICE, small()),
+    (refuses_all, GIVEN_UP, small()),
     (never_in_time, MISSED, small()),
     (mail_left, LEFT, small()),
     (paid_twice, MONEY, small()),
