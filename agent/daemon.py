@@ -27,7 +27,7 @@ from agent.status import Metrics, StatusServer
 from agent.status.tally import Tally
 from agent.view import AgentView
 from agent.wiring import Wired, wired
-from faults import Fault, MustStop, UsageFault, printable
+from faults import Fault, MustStop, printable
 
 log = structlog.get_logger()
 
@@ -133,7 +133,7 @@ def reload(world: Wired, path: Path | None, notifier: Notifier) -> None:
     try:
         world.reload(load(path))
         log.info("service.reloaded")
-    except (UsageFault, Fault) as fault:
+    except Fault as fault:
         log.error("service.reload_refused", error=str(fault))
     notifier.ready("reloaded")
 

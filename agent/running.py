@@ -42,6 +42,18 @@ IMAGE_SECONDS = 3600.0  # a running job's image is only asked for its PCRs: no d
 
 
 @dataclass(frozen=True, slots=True)
+class Duty:
+    """A started job at one moment (unix seconds), and the plan that is drafted for it."""
+
+    view: JobView
+    job: Job
+    now: float
+    draft: Draft
+    rules: Rules
+    health: HealthRules
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One host of the job and the verdict on it."""
 
@@ -57,25 +69,29 @@ def plan_running(
     draft.look_at(float(end.at) if end is not None else None)
     fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
-    if not view.live:
-        if not view.hosts and _unsure(view, now, draft, rules):
-            return
-        _replace(view, job, now, draft, rules, health, "no instance is left")
-        return
-    judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
-    prepare_hosts(view, [one.host for one in judged], now, draft, rules)
-    _drop_spares(view, job, judged, draft)
+    duty = Duty(view, job, now, draft, rules, health)
+    if view.live:
+        _tend(duty)
+    elif view.hosts or not _unsure(duty):
+        _replace(duty, "no instance is left")
+
+
+def _tend(duty: Duty) -> None:
+    view, draft = duty.view, duty.draft
+    judged = [Judged(host, judge(host, view.observed, duty.now, duty.health)) for host in view.live]
+    prepare_hosts(view, [one.host for one in judged], duty.now, draft, duty.rules)
+    _drop_spares(view, duty.job, judged, draft)
     for one in judged:
-        _care(view, job, one, now, draft, rules, health)
-    _mend(view, job, judged, now, draft, rules, health)
+        _care(duty, one)
+    _mend(duty, judged)
 
 
-def _unsure(view: JobView, now: float, draft: Draft, rules: Rules) -> bool:
+def _unsure(duty: Duty) -> bool:
     """Whether this process has not looked for long enough to say that the instance is gone."""
-    since = view.observed.since
-    sure_at = (now if since is None else since) + rules.bootstrap.visible_seconds
-    draft.look_at(sure_at)
-    return now < sure_at
+    since = duty.view.observed.since
+    sure_at = (duty.now if since is None else since) + duty.rules.bootstrap.visible_seconds
+    duty.draft.look_at(sure_at)
+    return duty.now < sure_at
 
 
 def _drop_spares(view: JobView, job: Job, judged: Sequence[Judged], draft: Draft) -> None:
@@ -99,25 +115,17 @@ def _reported(job: Job, host: Host) -> bool:
     return job.endpoint.partition(":")[0] == host.instance.public_ip
 
 
-def _care(
-    view: JobView,
-    job: Job,
-    one: Judged,
-    now: float,
-    draft: Draft,
-    rules: Rules,
-    health: HealthRules,
-) -> None:
+def _care(duty: Duty, one: Judged) -> None:
     """Ask when it is due; a silent heartbeat brings the next question forward."""
-    host = one.host
+    host, now, draft, health = one.host, duty.now, duty.draft, duty.health
     due = next_probe_at(host, health)
-    if heartbeat_stale(host, view.observed, health) and host.probe.failures == 0:
+    if heartbeat_stale(host, duty.view.observed, health) and host.probe.failures == 0:
         due = min(due, (host.probe.asked_at or 0.0) + health.retry_seconds)
     elif host.written_at is not None:
         stale_at = host.written_at + health.heartbeat_seconds + 1.0
         draft.look_at(stale_at if stale_at > now else now + health.heartbeat_seconds)
     if now >= due:
-        attest_when_due(view, host, now, 0.0, draft)
+        attest_when_due(duty.view, host, now, 0.0, draft)
         draft.look_at(now + health.retry_seconds)
     else:
         draft.look_at(due)
@@ -125,49 +133,40 @@ def _care(
         draft.note("job.ill", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
 
 
-def _mend(
-    view: JobView,
-    job: Job,
-    judged: Sequence[Judged],
-    now: float,
-    draft: Draft,
-    rules: Rules,
-    health: HealthRules,
-) -> None:
+def _mend(duty: Duty, judged: Sequence[Judged]) -> None:
     """Restart in place, else replace; nothing while another instance may be well."""
     dead = [one for one in judged if one.judgement.verdict in _DEAD]
     if not dead:
         return
-    draft.stage = "ill"
-    if view.doubt and all(one.judgement.doubtful for one in dead):
-        draft.note("job.doubted", "much looks dead at once: doubting this observer", Level.WARNING)
-        draft.look_at(now + health.retry_seconds)
+    duty.draft.stage = "ill"
+    if duty.view.doubt and all(one.judgement.doubtful for one in dead):
+        text = "much looks dead at once: doubting this observer"
+        duty.draft.note("job.doubted", text, Level.WARNING)
+        duty.draft.look_at(duty.now + duty.health.retry_seconds)
         return
     if len(dead) < len(judged):
         return
     for one in dead:
         if one.judgement.verdict is Verdict.ENCLAVE_DEAD:
-            _restart(view, one, now, draft, rules, health)
+            _restart(duty, one)
     if all(one.judgement.verdict is Verdict.HOST_DEAD for one in dead):
-        _make_way(view, [one.host for one in dead], draft)
-        _replace(view, job, now, draft, rules, health, dead[0].judgement.why)
+        _make_way(duty.view, [one.host for one in dead], duty.draft)
+        _replace(duty, dead[0].judgement.why)
 
 
 _DEAD = frozenset({Verdict.ENCLAVE_DEAD, Verdict.HOST_DEAD})
 
 
-def _restart(
-    view: JobView, one: Judged, now: float, draft: Draft, rules: Rules, health: HealthRules
-) -> None:
+def _restart(duty: Duty, one: Judged) -> None:
     """The same host, another run: the host program starts the enclave anew."""
-    host, image = one.host, view.image.image
+    view, draft, host, image = duty.view, duty.draft, one.host, duty.view.image.image
     if image is None or view.room is None or host.instance.region not in view.image.staged:
-        draft.look_at(now + health.retry_seconds)
+        draft.look_at(duty.now + duty.health.retry_seconds)
         return
     run = run_id(host.generation, host.attempt, restarts(host.run) + 1)
     draft.note("enclave.restarted", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
-    draft.do(write_desired(view, host, image, run, rules.enclave))
-    draft.look_at(now + health.restart_seconds)
+    draft.do(write_desired(view, host, image, run, duty.rules.enclave))
+    draft.look_at(duty.now + duty.health.restart_seconds)
 
 
 def _make_way(view: JobView, dead: Sequence[Host], draft: Draft) -> None:
@@ -176,36 +175,28 @@ def _make_way(view: JobView, dead: Sequence[Host], draft: Draft) -> None:
         give_back(view, dead, "dead, and no room for its replacement beside it", draft)
 
 
-def _replace(
-    view: JobView,
-    job: Job,
-    now: float,
-    draft: Draft,
-    rules: Rules,
-    health: HealthRules,
-    why: str,
-) -> None:
+def _replace(duty: Duty, why: str) -> None:
     """Another instance, not before the back-off allows and not for a job that ends sooner."""
+    view, now, draft = duty.view, duty.now, duty.draft
     draft.stage = "replacing"
     if view.observed.listed_at is None:
-        draft.look_at(now + health.retry_seconds)
+        draft.look_at(now + duty.health.retry_seconds)
         return
-    if len(view.live) >= rules.bootstrap.max_live:
+    if len(view.live) >= duty.rules.bootstrap.max_live:
         give_back(view, view.live[:1], f"dead: {why}", draft)
         return
-    allowed = backoff_until(_launches(view, job), health)
+    allowed = backoff_until(_launches(view, duty.job), duty.health)
     if now < allowed:
         draft.note("job.backoff", f"{why}: the next instance in {allowed - now:.0f} s")
         draft.look_at(allowed)
         return
-    budget = rules.bootstrap.budget
-    end = ending(job, view.params)
-    needed = budget.usual(*HOST_STAGES, Stage.ENCLAVE)
+    end = ending(duty.job, view.params)
+    needed = duty.rules.bootstrap.budget.usual(*HOST_STAGES, Stage.ENCLAVE)
     if end is not None and now + needed >= end.at:
         draft.note("job.ends_first", f"{why}: it ends before a new instance could serve")
         return
     draft.note("job.replaced", why, Level.WARNING)
-    launch(view, job, now, draft, rules, deadline=now + needed)
+    launch(view, duty.job, now, draft, duty.rules, deadline=now + needed)
 
 
 def _launches(view: JobView, job: Job) -> list[float]:
