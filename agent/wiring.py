@@ -140,7 +140,6 @@ async def _wire(
     market = ProviderMarket(chain.market, chain.tracker, account.provider)
     witness = SecondEndpoint(chain.market, chain.endpoints) if chain.endpoints.count > 1 else None
     transactor = MarketTransactor(chain.transactions, Calls(chain.market.registry), clock)
-    memory, fleet = Memory(), Fleet(aws, aws.mailbox, clock, account)
     world = World(
         cloud=aws,
         mailbox=aws.mailbox,
@@ -149,31 +148,36 @@ async def _wire(
         transactor=transactor,
         clock=clock,
         journal=journal,
-        memory=memory,
-        fleet=fleet,
+        memory=Memory(),
+        fleet=Fleet(aws, aws.mailbox, clock, account),
         learner=Learner(),
     )
     decimals = chain.payment.decimals
     prices = offered_prices(config, decimals)
     agent = Agent(
-        Sources(account, market, witness, aws, fleet, memory, clock, regions),
+        Sources(account, market, witness, aws, world.fleet, world.memory, clock, regions),
         world,
         _wakes(config, chain, clock, Slashes(account.provider, clock, journal.event)),
         Reader(journal.engine),
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )
-    books = Books(
+    return Wired(agent, chain, config, regions, aws, _books(config, chain, market, journal, clock))
+
+
+def _books(
+    config: Config, chain: Chain, market: ProviderMarket, journal: Journal, clock: Clock
+) -> Books:
+    return Books(
         config,
         chain.market,
         market,
         chain.endpoints,
         Reader(journal.engine),
         TxJournal(journal.engine),
-        account.provider,
+        chain.signer.address,
         clock,
     )
-    return Wired(agent, chain, config, regions, aws, books)
 
 
 def _wakes(config: Config, chain: Chain, clock: Clock, slashes: Slashes) -> ChainWakes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -52,33 +53,38 @@ def ask_agent(listen: str) -> dict[str, Any]:
 
 
 def _print_status(view: dict[str, Any]) -> None:
-    from commands.amounts import show_span, show_time
+    from commands.amounts import show_time
 
-    counts: dict[str, int] = {}
-    for job in view["jobs"]:
-        counts[job["state"]] = counts.get(job["state"], 0) + 1
-    money, chain = view["money"], view["chain"]
-    state = "not ready" if view["problems"] else "serving"
-    age = view["now"] - chain["head_at"]
+    money = view["money"]
     rate = int(money["rate"]) * 3600 / 10 ** (12 + money["decimals"])
-    print_facts(
-        [
-            ("state", "stalled" if view["stalled"] else state),
-            ("provider", f"{view['provider']} on chain {view['chain_id']}"),
-            ("up since", f"{show_time(view['started_at'])} UTC, version {view['version']}"),
-            ("jobs", ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none"),
-            ("earning", f"{rate:.4f} {money['symbol']}/h"),
-            (
-                "chain head",
-                f"{chain['head']}, {show_span(max(0.0, age))} old"
-                if chain["head"]
-                else "not read yet",
-            ),
-            ("nodes", _nodes(chain["endpoints"])),
-        ]
-    )
+    state = "not ready" if view["problems"] else "serving"
+    facts = [
+        ("state", "stalled" if view["stalled"] else state),
+        ("provider", f"{view['provider']} on chain {view['chain_id']}"),
+        ("up since", f"{show_time(view['started_at'])} UTC, version {view['version']}"),
+        ("jobs", _counted(view["jobs"])),
+        ("earning", f"{rate:.4f} {money['symbol']}/h"),
+        ("chain head", _head(view)),
+        ("nodes", _nodes(view["chain"]["endpoints"])),
+    ]
+    print_facts(facts)
     for problem in (*view["problems"], *view["notices"]):
         typer.echo(f"! {problem}")
+
+
+def _counted(jobs: list[dict[str, Any]]) -> str:
+    """How many jobs are in each state, in words."""
+    counts = Counter(job["state"] for job in jobs)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+
+
+def _head(view: dict[str, Any]) -> str:
+    from commands.amounts import show_span
+
+    chain = view["chain"]
+    if not chain["head"]:
+        return "not read yet"
+    return f"{chain['head']}, {show_span(max(0.0, view['now'] - chain['head_at']))} old"
 
 
 def _nodes(endpoints: list[dict[str, Any]]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import structlog
 
@@ -22,6 +23,15 @@ log = structlog.get_logger()
 FOLLOW_SECONDS = 1.0  # between two looks at what is in flight
 
 
+@contextmanager
+def _later() -> Iterator[None]:
+    """What one endpoint could not tell leaves as RetryLater: there is no other to be tried."""
+    try:
+        yield
+    except TryElsewhere as fault:
+        raise RetryLater(str(fault)) from fault
+
+
 class ProviderMarket:
     """`ports.Market`. Faults that another endpoint might not have leave as RetryLater."""
 
@@ -31,41 +41,29 @@ class ProviderMarket:
         self._provider = provider
 
     async def blocks(self) -> ports.Blocks:
-        try:
+        with _later():
             head = await self._tracker.poll()
-        except TryElsewhere as fault:
-            raise RetryLater(str(fault)) from fault
         return ports.Blocks(head.block, head.finalized)
 
     async def params(self, at: BlockRef) -> Params:
-        try:
+        with _later():
             return await self._market.params(at)
-        except TryElsewhere as fault:
-            raise RetryLater(str(fault)) from fault
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
-        try:
+        with _later():
             return await self._market.jobs(ids, at) if ids else {}
-        except TryElsewhere as fault:
-            raise RetryLater(str(fault)) from fault
 
     async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
-        try:
+        with _later():
             return await self._market.jobs_of(self._provider, at)
-        except TryElsewhere as fault:
-            raise RetryLater(str(fault)) from fault
 
     async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
-        try:
+        with _later():
             return await self._market.offer(self._provider, instance_type, at)
-        except TryElsewhere as fault:
-            raise RetryLater(str(fault)) from fault
 
     async def unlocked_stake(self, at: BlockRef) -> int:
-        try:
+        with _later():
             return (await self._market.stake_of(self._provider, at)).unlocked
-        except TryElsewhere as fault:
-            raise RetryLater(str(fault)) from fault
 
 
 class SecondEndpoint:
@@ -79,12 +77,10 @@ class SecondEndpoint:
         self._endpoints = endpoints
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
-        try:
+        with _later():
             return await self._endpoints.confirmed_elsewhere(
                 lambda rpc: self._market.through(rpc).jobs(ids, at)
             )
-        except TryElsewhere as fault:
-            raise RetryLater(str(fault)) from fault
 
 
 class ChainWakes:
