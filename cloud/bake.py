@@ -2,7 +2,8 @@
 
 An instance installs them, switches itself off when all went well, and becomes an image named
 `<prefix>-host-<architecture>-<time>`, which `aws.ami = "<prefix>-host-*"` finds. The instance ends
-whatever happens; should this process be killed before it could see to that, the next bake does.
+whatever happens; should this process be killed before it could see to that, the next bake does, or
+`cloud teardown`, which removes the images and their snapshots too.
 The program comes from the bucket, by digest, with the role of any host.
 """
 
@@ -207,7 +208,9 @@ class _Oven:
             "CreateImage",
             f"making image {name}",
             lambda: self._ec2.create_image(
-                InstanceId=builder, Name=name, TagSpecifications=[self._tags("image")]
+                InstanceId=builder,
+                Name=name,
+                TagSpecifications=[self._tags("image"), self._tags("snapshot")],
             ),
         )
         self._told(f"making image {name} ({answer['ImageId']})")

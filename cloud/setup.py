@@ -146,6 +146,14 @@ class Setup:
     def _bucket_parts(
         self, s3: S3Client, name: str, account: str, region: Region
     ) -> Iterator[Part]:
+        # First of all: teardown removes what has them, should setup end early.
+        tags: Any = [{"Key": SETUP_TAG, "Value": self._settings.prefix}]
+        yield Part(
+            "tags",
+            lambda: s3.get_bucket_tagging(Bucket=name)["TagSet"],
+            tags,
+            lambda: s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags}),
+        )
         closed: Any = {
             "BlockPublicAcls": True,
             "IgnorePublicAcls": True,
@@ -196,13 +204,6 @@ class Setup:
                 policy,
                 lambda: s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy)),
             )
-        tags: Any = [{"Key": SETUP_TAG, "Value": self._settings.prefix}]
-        yield Part(
-            "tags",
-            lambda: s3.get_bucket_tagging(Bucket=name)["TagSet"],
-            tags,
-            lambda: s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags}),
-        )
 
     def _group(self, region: Region) -> Iterator[Step]:
         ec2, name = self._clients.ec2(region), self._settings.security_group

@@ -1,4 +1,4 @@
-"""Remove what `cloud setup` made, and nothing else: by the tag `oyster:setup` = the prefix."""
+"""Remove what `cloud setup` and `cloud bake` made, and nothing else: by the tag `oyster:setup`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cloud.steps import Step, translated_step
 from faults import Refused
 
 if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, TagTypeDef
     from types_boto3_s3.client import S3Client
 
 LIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
@@ -25,36 +26,77 @@ class Teardown:
     def __init__(self, clients: Clients, settings: Settings) -> None:
         self._clients = clients
         self._settings = settings
+        self._made: TagTypeDef = {"Key": SETUP_TAG, "Value": settings.prefix}
 
     def plan(self) -> Sequence[Step]:
-        """What would go. Raises Refused while instances of the hosts' group are there."""
+        """What would go. Raises Refused while hosts are there."""
         account = Setup(self._clients, self._settings).account()
         steps: list[Step] = []
         with translated("looking at what is set up"):
             for region in self._settings.regions:
-                self._refuse_live(region)
+                steps += self._builders(self._live(region), region)
+                steps += self._images(region)
                 steps += self._addresses(region)
                 steps += self._group(region)
                 steps += self._bucket(account, region)
             steps += self._role()
         return [translated_step(step) for step in steps]
 
-    def _refuse_live(self, region: Region) -> None:
+    def _live(self, region: Region) -> Sequence[InstanceTypeDef]:
+        """What lives in the hosts' group."""
         pages = self._clients.ec2(region).get_paginator("describe_instances")
         filters: list[dict[str, object]] = [
             {"Name": "instance.group-name", "Values": [self._settings.security_group]},
             {"Name": "instance-state-name", "Values": LIVE},
         ]
-        ids = [
-            one["InstanceId"]
+        return [
+            one
             for page in pages.paginate(Filters=filters)  # type: ignore[arg-type]  # such a dictionary
             for reservation in page["Reservations"]
             for one in reservation["Instances"]
         ]
-        if ids:
+
+    def _builders(self, live: Sequence[InstanceTypeDef], region: Region) -> Iterator[Step]:
+        """What killed bakes left. Raises Refused when something else lives: hosts."""
+        hosts = [one["InstanceId"] for one in live if self._made not in one.get("Tags", [])]
+        if hosts:
             raise Refused(
-                f"{region} still has {len(ids)} instances ({', '.join(ids[:3])}…); "
+                f"{region} still has {len(hosts)} instances ({', '.join(hosts[:3])}…); "
                 "end their jobs first, then tear down"
+            )
+        ids = [one["InstanceId"] for one in live]
+        if ids:
+            yield Step("delete", "builder", ", ".join(ids), region, lambda: self._end(region, ids))
+
+    def _end(self, region: Region, ids: list[str]) -> None:
+        """End instances and wait until they are gone, as the group can only then be removed."""
+        ec2 = self._clients.ec2(region)
+        ec2.terminate_instances(InstanceIds=ids)
+        ec2.get_waiter("instance_terminated").wait(InstanceIds=ids)
+
+    def _images(self, region: Region) -> Iterator[Step]:
+        """What bakes made; also a snapshot whose image went before its own turn came."""
+        ec2 = self._clients.ec2(region)
+        filters: list[FilterTypeDef] = [
+            {"Name": f"tag:{SETUP_TAG}", "Values": [self._settings.prefix]}
+        ]
+        for image in ec2.describe_images(Owners=["self"], Filters=filters)["Images"]:
+            image_id = image["ImageId"]
+            yield Step(
+                "delete",
+                "image",
+                f"{image['Name']} ({image_id})",
+                region,
+                lambda image_id=image_id: ec2.deregister_image(ImageId=image_id),  # type: ignore[misc]
+            )
+        for snapshot in ec2.describe_snapshots(OwnerIds=["self"], Filters=filters)["Snapshots"]:
+            snapshot_id = snapshot["SnapshotId"]
+            yield Step(
+                "delete",
+                "snapshot",
+                snapshot_id,
+                region,
+                lambda snapshot_id=snapshot_id: ec2.delete_snapshot(SnapshotId=snapshot_id),  # type: ignore[misc]
             )
 
     def _addresses(self, region: Region) -> Iterator[Step]:

@@ -15,6 +15,7 @@ import moto.ec2.models.amis
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.ec2.models.amis import AmiBackend
 from moto.utilities.utils import load_resource
 
 from cloud.aws import Aws
@@ -44,6 +45,10 @@ class FakeClock:
 Hook = Callable[[dict[str, Any]], None]
 
 
+class Killed(BaseException):
+    """The process is dead: nothing of it runs any more, its `finally` neither."""
+
+
 class Faults:
     """Breaks calls of one Aws on demand, through botocore's own event hooks.
 
@@ -56,6 +61,8 @@ class Faults:
         self.seen: list[tuple[str, dict[str, Any]]] = []
         self._before: dict[str, list[Hook]] = {}
         self._after: dict[str, list[Hook]] = {}
+        self._dies_after = ""
+        self._dead = False
 
     def watch(self, service: str, region: Region = REGION) -> None:
         client = self.aws._clients._client(service, region)  # type: ignore[arg-type]  # a Service
@@ -68,15 +75,24 @@ class Faults:
     def after(self, call: str, *hooks: Hook) -> None:
         self._after.setdefault(call, []).extend(hooks)
 
+    def die_after(self, call: str) -> None:
+        """The process is killed when this call was done, before it hears so; none follows."""
+        self._dies_after = call
+
     def calls(self, name: str) -> list[dict[str, Any]]:
         return [params for call, params in self.seen if call == name]
 
     def _on_params(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         self.seen.append((model.name, dict(params)))
+        if self._dead:
+            raise Killed(model.name)
         if hooks := self._before.get(model.name):
             hooks.pop(0)(params)
 
     def _on_reply(self, model: Any, **_: Any) -> None:
+        if model.name == self._dies_after:
+            self._dead = True
+            raise Killed(model.name)
         if hooks := self._after.get(model.name):
             hooks.pop(0)({})
 
@@ -125,7 +141,22 @@ def _models_read_once() -> Iterator[None]:
         # Two thousand images made for each region of each test, and few are ever asked for.
         patch.setattr(moto.ec2.models.amis, "AMIS", [])
         patch.setattr(moto.ec2.models.amis, "load_resource", _few_images)
+        patch.setattr(AmiBackend, "create_image", _image_with_tagged_snapshot)
         yield
+
+
+_CREATE_IMAGE = AmiBackend.create_image
+
+
+def _image_with_tagged_snapshot(
+    self: Any, instance: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
+) -> Any:
+    """EC2 tags the snapshots of a new image when asked; moto refuses to be asked."""
+    tags = {one["ResourceType"]: one["Tags"] for one in tag_specifications}
+    named = [{"ResourceType": "image", "Tags": tags.get("image", [])}]
+    image = _CREATE_IMAGE(self, instance, name, description, named)
+    image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in tags.get("snapshot", [])})
+    return image
 
 
 def _few_images(name: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from cloud import bake as baking
 from cloud import layout
 from cloud.aws import Aws
 from cloud.bake import INSTALL_SECONDS, Recipe, bake
+from cloud.clients import Clients
 from cloud.errors import NoCapacity, OutcomeUnknown
+from cloud.teardown import Teardown
 from faults import Refused, RetryLater
-from tests.cloud.conftest import REGION, FakeClock, Faults, answer, client, settings
+from tests.cloud.conftest import REGION, FakeClock, Faults, Killed, answer, client, settings
 
 pytestmark = pytest.mark.unit
 
@@ -191,6 +194,29 @@ async def test_bake__builder_of_a_killed_bake__goes_and_a_young_one_stays(oven: 
         )
         left = {one["InstanceId"] for one in oven.instances() if _is_live(one)}
         assert left == (set() if goes else lost)
+
+
+@pytest.mark.parametrize("call", ["RunInstances", "CreateImage", "TerminateInstances"])
+async def test_bake__killed_after_any_write__the_next_one_and_teardown_leave_nothing(
+    oven: Oven, make_aws: Callable[..., Aws], tmp_path: Path, call: str
+) -> None:
+    oven.faults.die_after(call)
+    with pytest.raises(Killed):
+        await oven.bake()
+    ids = {one["InstanceId"] for one in oven.instances()}
+    oven.clock.time = _launched(oven, ids) + baking.LEFTOVER_SECONDS + 60
+    oven.clock.slept.clear()
+    oven.aws = make_aws()
+    image = await oven.bake()
+    assert oven.states() == {"terminated"}
+    assert oven.ec2.describe_images(ImageIds=[image])["Images"]
+    clients = Clients()
+    for step in Teardown(clients, settings(tmp_path / "state")).plan():
+        step.do()
+    clients.close()
+    own: Any = {"OwnerIds": ["self"], "Filters": [{"Name": "tag-key", "Values": ["oyster:setup"]}]}
+    assert oven.ec2.describe_images(Owners=["self"])["Images"] == []
+    assert oven.ec2.describe_snapshots(**own)["Snapshots"] == []
 
 
 def _launched(oven: Oven, ids: set[str]) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,112 @@ def test_teardown__live_instances__is_refused(clients: Clients) -> None:
     ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, SecurityGroupIds=[group])
     with pytest.raises(Refused, match="still has 1 instances"):
         Teardown(clients, _settings()).plan()
+
+
+def _builder_and_image(ec2: Any) -> str:
+    """What a bake leaves when it is killed as soon as its image is asked for."""
+    filters: Any = [{"Name": "group-name", "Values": ["oyster-host"]}]
+    group = ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+    base = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    tags: Any = [{"Key": "oyster:setup", "Value": "oyster"}]
+    builder: str = ec2.run_instances(
+        ImageId=base,
+        MinCount=1,
+        MaxCount=1,
+        SecurityGroupIds=[group],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )["Instances"][0]["InstanceId"]
+    kinds: Any = [{"ResourceType": kind, "Tags": tags} for kind in ("image", "snapshot")]
+    ec2.create_image(InstanceId=builder, Name="oyster-host-x86_64-1", TagSpecifications=kinds)
+    return builder
+
+
+def test_teardown__after_a_bake_that_was_killed__leaves_no_builder_image_or_snapshot(
+    clients: Clients,
+) -> None:
+    _set_up(clients)
+    ec2 = boto3.client("ec2", region_name=REGION)
+    own: Any = {"OwnerIds": ["self"], "Filters": [{"Name": "tag-key", "Values": ["oyster:setup"]}]}
+    builder = _builder_and_image(ec2)
+    boto3.client("s3", region_name=REGION).delete_bucket_policy(Bucket=BUCKET)
+    assert len(ec2.describe_snapshots(**own)["Snapshots"]) == 1
+    done = _do(Teardown(clients, _settings()).plan())
+    assert [step.what for step in done][:3] == ["builder", "image", "snapshot"]
+    (found,) = ec2.describe_instances(InstanceIds=[builder])["Reservations"][0]["Instances"]
+    assert found["State"]["Name"] == "terminated"
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+    assert ec2.describe_snapshots(**own)["Snapshots"] == []
+    assert Teardown(clients, _settings()).plan() == []
+
+
+class _Dead(BaseException):
+    """The process was killed."""
+
+
+class _Death:
+    """Kills whoever uses `clients` after its write of a number, from 1; 0: never."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._left = 0
+        for made in (clients.ec2(REGION), clients.s3(REGION), clients.iam(REGION)):
+            made.meta.events.register("after-call", self._answered)
+
+    def _answered(self, model: Any, **_: Any) -> None:
+        if model.name.startswith(("Describe", "Get", "Head", "List")):
+            return
+        self._left -= 1
+        if self._left == 0:
+            raise _Dead(model.name)
+
+    def kills(self, number: int, do: Callable[[], object]) -> bool:
+        """Whether `do` came as far as that write."""
+        self._left = number
+        try:
+            do()
+        except _Dead:
+            return True
+        self._left = 0
+        return False
+
+
+def test_setup__killed_after_any_write__again_it_is_whole_and_teardown_leaves_nothing(
+    clients: Clients,
+) -> None:
+    settings = Settings(OWNER, (REGION,), Path("/nowhere"))
+    death = _Death(clients)
+    for number in itertools.count(1):
+        if not death.kills(number, lambda: _do(Setup(clients, settings).plan())):
+            break
+        _do(Setup(clients, settings).plan())
+        assert {step.verb for step in Setup(clients, settings).plan()} == {"keep"}
+        clients.s3(REGION).delete_bucket_policy(Bucket=BUCKET)  # as above: moto
+        _do(Teardown(clients, settings).plan())
+        assert _left(clients) == [], f"killed after write {number}"
+    assert number > 10
+
+
+def test_teardown__killed_after_any_write__again_it_leaves_nothing(clients: Clients) -> None:
+    settings = Settings(OWNER, (REGION,), Path("/nowhere"))
+    death = _Death(clients)
+    for number in itertools.count(1):
+        _do(Setup(clients, settings).plan())
+        clients.s3(REGION).delete_bucket_policy(Bucket=BUCKET)
+        _builder_and_image(clients.ec2(REGION))
+        if not death.kills(number, lambda: _do(Teardown(clients, settings).plan())):
+            break
+        _do(Teardown(clients, settings).plan())
+        assert _left(clients) == [], f"killed after write {number}"
+    assert _left(clients) == []
+    assert number > 8
+
+
+def _left(clients: Clients) -> list[str]:
+    iam, s3 = clients.iam(REGION), clients.s3(REGION)
+    left = [role["RoleName"] for role in iam.list_roles()["Roles"]]
+    left += [one["InstanceProfileName"] for one in iam.list_instance_profiles()["InstanceProfiles"]]
+    left += [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    left += [
+        one["ImageId"] for one in clients.ec2(REGION).describe_images(Owners=["self"])["Images"]
+    ]
+    groups = clients.ec2(REGION).describe_security_groups()["SecurityGroups"]
+    return left + [group["GroupName"] for group in groups if group["GroupName"] != "default"]
