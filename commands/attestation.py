@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.terminal import JsonOption
+
 if TYPE_CHECKING:
     from enclave.attestation import Attestation, Expected
 
@@ -40,7 +42,7 @@ def verify(
     allow_debug: Annotated[
         bool, typer.Option("--allow-debug", help="Accept debug mode, whose PCR0-2 are zeros.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Verify a Nitro attestation document: signature, certificate chain, and what it says."""
     from commands.attestation_input import expected_pcrs, read_document, read_time

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from commands.terminal import ConfigOption, DryRunOption, JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Prepare AWS: buckets, the hosts' role, an image.")
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="The configuration; else the usual place.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.callback()
 def _root() -> None:
@@ -30,7 +25,9 @@ def _root() -> None:
 
 
 @app.command()
-def setup(config: ConfigFile = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def setup(
+    config: ConfigOption = None, dry_run: DryRunOption = False, as_json: JsonOption = False
+) -> None:
     """Create what is missing in each configured region: bucket, security group, role."""
     from agent.config import load
     from cloud.clients import Clients
@@ -46,10 +43,10 @@ def setup(config: ConfigFile = None, dry_run: DryRun = False, as_json: AsJson = 
 
 @app.command()
 def teardown(
-    config: ConfigFile = None,
-    dry_run: DryRun = False,
+    config: ConfigOption = None,
+    dry_run: DryRunOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove what setup created, staged images included. Refused while instances live."""
     from agent.config import load
@@ -74,10 +71,10 @@ def teardown(
 @app.command()
 def bake(
     region: Annotated[str, typer.Option(help="Where; an image is of one region.")],
-    config: ConfigFile = None,
+    config: ConfigOption = None,
     architecture: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make an AMI with the enclave tools and the host program inside: a boot installs nothing."""
     import asyncio
@@ -115,7 +112,7 @@ def bake(
 def policy(
     name: Annotated[str, typer.Argument(help="agent, host or operator.")],
     account: Annotated[str, typer.Option(help="The AWS account's number.")],
-    config: ConfigFile = None,
+    config: ConfigOption = None,
 ) -> None:
     """Print the least IAM policy for the agent, the hosts, or whoever runs these commands."""
     from agent.config import load

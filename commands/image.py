@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from commands.terminal import JsonOption
+
 app = typer.Typer(no_args_is_help=True, help="Fetch, verify and measure enclave images.")
 
 
@@ -19,7 +21,7 @@ def _root() -> None:
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="An enclave image (EIF).")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure an image and say what it needs and what is wrong with it; exit 3 if anything is."""
     import time
@@ -55,7 +57,7 @@ def fetch(
     ] = None,
     max_mib: Annotated[int, typer.Option(min=1, help="The largest image that is taken.")] = 4096,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds in all.")] = 900,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch an image, every byte verified, and measure it; exit 3 if it is no enclave image."""
     from commands.image_fetch import fetch, fetch_lines, fetch_report

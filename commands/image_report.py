@@ -10,6 +10,7 @@ from enclave.eif import Broken
 from enclave.eif_metadata import Json
 from enclave.eif_signature import Signer
 from enclave.measure import Inspection, min_enclave_memory_mib, signer_date_fault
+from faults import printable
 
 
 class SectionReport(TypedDict):
@@ -115,4 +116,4 @@ def _iso(seconds: float) -> str:
 
 
 def _shown(text: Json) -> str:
-    return "".join(each if each.isprintable() else "\ufffd" for each in str(text))[:100]
+    return printable(str(text))[:100]

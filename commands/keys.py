@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.terminal import ConfigOption
+from commands.terminal import ConfigOption, JsonOption
 from faults import UsageFault
 
 if TYPE_CHECKING:
@@ -22,12 +22,11 @@ PasswordFile = Annotated[
     typer.Option(help="File (0600) whose first line is the password; asked for without one."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Write the bare key instead of a keystore.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 @app.command()
 def new(
-    out: Out, password_file: PasswordFile = None, raw: Raw = False, as_json: AsJson = False
+    out: Out, password_file: PasswordFile = None, raw: Raw = False, as_json: JsonOption = False
 ) -> None:
     """Make a new key and print its address."""
     from agent.chain.wallet import new_signer
@@ -41,7 +40,7 @@ def import_(
     key_file: Annotated[Path, typer.Argument(help="Bare key in hex, mode 0600; delete it after.")],
     out: Out,
     password_file: PasswordFile = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Seal an existing key in a keystore and print its address."""
     from agent.chain.wallet import open_raw
@@ -57,7 +56,7 @@ def show(
     kms_key_id: Annotated[str | None, typer.Option(help="Id, ARN or alias of a KMS key.")] = None,
     region: Annotated[str | None, typer.Option(help="AWS region of the KMS key.")] = None,
     config: ConfigOption = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the address of a key, the configured one if none is named; with a password file, see
     that it opens the keystore."""

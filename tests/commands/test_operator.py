@@ -114,7 +114,7 @@ def test_run__started_as_the_unit_does__speaks_systemds_protocol(
                 agent.kill()
         assert agent.returncode == 0, log
         assert time.monotonic() - begun < 15
-        assert "Traceback" not in log
+        assert "Traceback" not in log, log
     assert ready.run("status").returncode == 4
 
 
