@@ -27,6 +27,7 @@ from agent.plan import (
 from agent.policy import PolicyRules, Refusal, vet, vet_image
 from agent.ports import Call, Image, Order
 from agent.snapshot import Host, ImagePhase, JobView, LaunchPhase
+from cloud.budget import Urgency
 from cloud.model import Identity, InstanceState, LaunchOrder, Region
 from cloud.reconcile import Duplicates, duplicates
 from enclave.host.documents import Desired, Egress, Port
@@ -161,7 +162,8 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
             left = int(view.deadline - now)
             draft.note("job.cannot_finish", f"{left} s are left: buying nothing", Level.ERROR)
         return
-    launch(view, job, now, draft, rules, deadline=float(view.deadline))
+    latest = budget.latest_start(view.deadline, image_ready=ready, host=HOST_STAGES)
+    launch(view, job, now, draft, rules, Urgency(float(view.deadline), latest))
 
 
 def _waits_for_image(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> bool:
@@ -202,7 +204,7 @@ def _late_at(view: JobView, host: Host, rules: Rules) -> float:
 
 
 def launch(
-    view: JobView, job: Job, now: float, draft: Draft, rules: Rules, *, deadline: float
+    view: JobView, job: Job, now: float, draft: Draft, rules: Rules, urgency: Urgency
 ) -> None:
     """The launch that is to be made now, if one is: the same order while its end is unknown.
 
@@ -222,7 +224,7 @@ def launch(
     if attempt > rules.bootstrap.max_attempts and not job.is_started:
         draft.note("job.attempts_spent", f"{attempt - 1} launches failed", Level.ERROR)
         return
-    order = _order(view, job, attempt, deadline)
+    order = _order(view, job, attempt, urgency)
     if order is not None:
         draft.do(Launch(view.id, order, race=bool(view.live)))
 
@@ -244,7 +246,7 @@ def next_attempt(view: JobView, job: Job, now: float, rules: BootstrapRules) -> 
     return known.attempt + 1 if known.phase is LaunchPhase.SPENT else known.attempt
 
 
-def _order(view: JobView, job: Job, attempt: int, deadline: float) -> LaunchOrder | None:
+def _order(view: JobView, job: Job, attempt: int, urgency: Urgency) -> LaunchOrder | None:
     kind = view.instance_type
     if kind is None:
         return None
@@ -257,7 +259,9 @@ def _order(view: JobView, job: Job, attempt: int, deadline: float) -> LaunchOrde
         generation=job.generation,
         attempt=attempt,
     )
-    return LaunchOrder(identity, Region(kind.region), kind.ec2_type, deadline, None)
+    return LaunchOrder(
+        identity, Region(kind.region), kind.ec2_type, urgency.deadline, latest=urgency.latest
+    )
 
 
 def fetch_image(view: JobView, job: Job, deadline: float, now: float, draft: Draft) -> None:

@@ -76,8 +76,12 @@ class Budget:
 
         `host` are the host's stages that are still to come: all of them for a new instance.
         """
+        return now < self.latest_start(deadline, image_ready=image_ready, host=host)
+
+    def latest_start(self, deadline: float, *, image_ready: bool, host: tuple[Stage, ...]) -> float:
+        """From when on a start can't end before `deadline` any more."""
         image = 0.0 if image_ready else self.least(Stage.IMAGE)
-        return now + max(image, self.least(*host)) + self.least(*TAIL_STAGES) < deadline
+        return deadline - max(image, self.least(*host)) - self.least(*TAIL_STAGES)
 
     def late_at(self, since: float, deadline: float, *stages: Stage) -> float:
         """When `stages`, begun at `since`, have eaten their share and a second way starts.

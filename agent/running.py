@@ -36,6 +36,7 @@ from agent.keepalive import (
 from agent.market.model import Job, ending
 from agent.plan import Draft, Level
 from agent.snapshot import Host, JobView, LaunchPhase
+from cloud.budget import Urgency
 from cloud.reconcile import duplicates
 
 IMAGE_SECONDS = 3600.0  # a running job's image is only asked for its PCRs: no deadline presses
@@ -196,7 +197,8 @@ def _replace(duty: Duty, why: str) -> None:
         draft.note("job.ends_first", f"{why}: it ends before a new instance could serve")
         return
     draft.note("job.replaced", why, Level.WARNING)
-    launch(view, duty.job, now, draft, duty.rules, deadline=now + needed)
+    latest = float("inf") if end is None else end.at - needed
+    launch(view, duty.job, now, draft, duty.rules, Urgency(now + needed, latest))
 
 
 def _launches(view: JobView, job: Job) -> list[float]:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from agent.attester import HttpAttester
@@ -213,6 +213,11 @@ async def _open_cloud(
 
 def _user_data(digest: str, order: LaunchOrder, home: Home) -> bytes:
     """What an instance boots with: the same bytes for every instance of a region and version."""
+    return _script(digest, home)
+
+
+@lru_cache(maxsize=64)  # regions
+def _script(digest: str, home: Home) -> bytes:
     host = HostConfig(
         region=home.region,
         bucket=home.bucket,

@@ -87,13 +87,15 @@ class Rig:
         """Every instance, and the unix second at which EC2 had made it."""
         return {one["id"]: one["launched_at"] for one in self.faulty.instances()}
 
-    def until(self, what: str, look: Callable[[], Seen | None]) -> Seen:
-        """What `look` sees once it is true, looked at every LOOK_SECONDS. Raises RetryLater."""
+    def until(
+        self, what: str, look: Callable[[], Seen | None], every: float = LOOK_SECONDS
+    ) -> Seen:
+        """What `look` sees once it is true, asked `every` so many seconds. Raises RetryLater."""
         end = time.monotonic() + SEEN_SECONDS
         while time.monotonic() < end:
             if seen := look():
                 return seen
-            time.sleep(LOOK_SECONDS)
+            time.sleep(every)
         raise RetryLater(f"not seen within {SEEN_SECONDS:.0f} s: {what}")
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cloud.model import Region
+from faults import RetryLater
 
 
 class Clock(Protocol):
@@ -42,6 +43,21 @@ LIMITS: Mapping[str, Limit] = {
 }
 SLOWEST = 1 / 8  # of the usual rate, however often AWS refuses
 RECOVERY = 1.1  # a turn that was not refused lets the rate grow by a tenth
+
+
+@dataclass(frozen=True, slots=True)
+class Urgency:
+    """Turns are given by `deadline`; from `latest` on a call would be in vain. Unix seconds."""
+
+    deadline: float = float("inf")
+    latest: float = float("inf")
+
+
+WHENEVER = Urgency()
+
+
+class TooLate(RetryLater):
+    """The turn did not come while the call still made sense. Nothing was sent."""
 
 
 class Bucket:
@@ -78,22 +94,25 @@ class Bucket:
 
 
 class Queue:
-    """Waiters before one bucket, served by deadline, then by arrival."""
+    """Waiters before one bucket, served by deadline, then by arrival. Who is too late is sent away,
+    and spends no token: what cannot finish any more must not cost the others their turn."""
 
     def __init__(self, limit: Limit, clock: Clock) -> None:
         self._clock = clock
         self._bucket = Bucket(limit, clock.now())
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[float, int, float, asyncio.Future[None]]] = []
         self._arrivals = itertools.count()
         self._serving: asyncio.Task[None] | None = None
 
-    async def turn(self, deadline: float) -> None:
-        """Return when it is this caller's turn."""
-        if not self._waiting and self._bucket.wait(self._clock.now()) == 0:
-            self._bucket.take(self._clock.now())
+    async def turn(self, urgency: Urgency) -> None:
+        """Return when it is this caller's turn. Raises TooLate."""
+        now = self._clock.now()
+        if not self._waiting and now < urgency.latest and self._bucket.wait(now) == 0:
+            self._bucket.take(now)
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (deadline, next(self._arrivals), mine))
+        waiter = (urgency.deadline, next(self._arrivals), urgency.latest, mine)
+        heapq.heappush(self._waiting, waiter)
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve())
         await mine
@@ -104,13 +123,22 @@ class Queue:
 
     async def _serve(self) -> None:
         while self._waiting:
-            if pause := self._bucket.wait(self._clock.now()):
+            _deadline, _arrival, latest, first = self._waiting[0]
+            now = self._clock.now()
+            if first.done() or now >= latest:  # done: its caller gave up waiting
+                heapq.heappop(self._waiting)
+                _send_away(first)
+            elif pause := self._bucket.wait(now):
                 await self._clock.sleep(pause)
-                continue
-            _deadline, _arrival, first = heapq.heappop(self._waiting)
-            if not first.done():  # done: its caller gave up waiting
-                self._bucket.take(self._clock.now())
+            else:
+                heapq.heappop(self._waiting)
+                self._bucket.take(now)
                 first.set_result(None)
+
+
+def _send_away(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TooLate("EC2's request budget gives it no turn in time"))
 
 
 class Budget:
@@ -121,9 +149,12 @@ class Budget:
         self._limits = limits
         self._queues: dict[tuple[Region, str], Queue] = {}
 
-    async def turn(self, region: Region, call: str, deadline: float) -> None:
-        """Wait for this caller's turn to make `call` (EC2's own name) in `region`."""
-        await self._queue(region, call).turn(deadline)
+    async def turn(self, region: Region, call: str, urgency: Urgency = WHENEVER) -> None:
+        """Wait for this caller's turn to make `call` (EC2's own name) in `region`.
+
+        Raises TooLate: it would come when the call is in vain.
+        """
+        await self._queue(region, call).turn(urgency)
 
     def refused(self, region: Region, call: str) -> None:
         """AWS throttled `call` in `region`."""

@@ -26,7 +26,7 @@ from botocore.config import Config
 from botocore.session import get_session
 from botocore.utils import parse_timestamp
 
-from cloud.budget import Budget, Clock
+from cloud.budget import WHENEVER, Budget, Clock, Urgency
 from cloud.errors import Throttled, translated
 from cloud.model import Region
 from faults import UsageFault
@@ -172,14 +172,14 @@ class Calls:
         name: str,
         doing: str,
         call: Callable[[], T],
-        deadline: float = float("inf"),
+        urgency: Urgency = WHENEVER,
     ) -> T:
         """`call()`, which is EC2's `name`, when it is its turn; throttled calls wait again.
 
-        Raises the fault of what AWS answers; Throttled after THROTTLED_TRIES.
+        Raises the fault of what AWS answers; Throttled after THROTTLED_TRIES; TooLate.
         """
         for attempt in range(1, THROTTLED_TRIES + 1):
-            await self.budget.turn(region, name, deadline)
+            await self.budget.turn(region, name, urgency)
             self.sent[region, name] += 1
             try:
                 return await self.clients.run(doing, call)

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from cloud.budget import Urgency
 from cloud.catalog import Catalog
 from cloud.clients import Calls
 from cloud.errors import (
@@ -45,9 +46,11 @@ from cloud.soldout import SoldOut
 from faults import Refused
 
 if TYPE_CHECKING:
+    from types_boto3_ec2.client import EC2Client
     from types_boto3_ec2.type_defs import (
         FilterTypeDef,
         InstanceTypeDef,
+        ReservationResponseTypeDef,
         RunInstancesRequestTypeDef,
         TagSpecificationTypeDef,
     )
@@ -97,7 +100,8 @@ class Instances:
         """Launch once, in the first zone that has room.
 
         Raises NoCapacity or QuotaReached (TryElsewhere), Throttled, OutcomeUnknown or NotSetUp
-        (RetryLater: the same order again), AttemptSpent (Refused: send attempt + 1), Refused.
+        (RetryLater: the same order again), TooLate (RetryLater: nothing was sent),
+        AttemptSpent (Refused: send attempt + 1), Refused.
         """
         key = order_key(order)
         lock = self._locks.setdefault(key, asyncio.Lock())
@@ -166,7 +170,6 @@ class Instances:
         refusal = NoCapacity(f"{order.region} has no zone left for {order.instance_type}")
         for subnet in await self._open_subnets(order):
             spot = await self._spot(order, subnet)
-            self._memory.note(order, spot, self._calls.clock.now())
             try:
                 return await self._at(order, spot)
             except NoCapacity as fault:
@@ -198,8 +201,8 @@ class Instances:
             order.region,
             "RunInstances",
             f"launching {order.instance_type} in {spot.zone} for job {order.identity.job}",
-            lambda: ec2.run_instances(**request),
-            order.deadline,
+            lambda: self._send(ec2, order, spot, request),
+            Urgency(order.deadline, order.latest),
         )
         instance = instance_of(order.region, answer["Instances"][0])
         if instance is None:
@@ -207,6 +210,13 @@ class Instances:
         if instance.state in GONE:
             raise AttemptSpent(f"job {order.identity.job}: {instance.id} is {instance.state}")
         return instance
+
+    def _send(
+        self, ec2: EC2Client, order: LaunchOrder, spot: Spot, request: RunInstancesRequestTypeDef
+    ) -> ReservationResponseTypeDef:
+        """On a thread, since noting the spot waits for the disk, and a crowd's must not add up."""
+        self._memory.note(order, spot, self._calls.clock.now())
+        return ec2.run_instances(**request)
 
     async def _launched_before(self, order: LaunchOrder) -> Instance:
         """The instance of this order, launched before the settings changed."""

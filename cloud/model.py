@@ -87,8 +87,9 @@ class AttemptSpent(Refused):
 class LaunchOrder:
     """One instance to launch. Equal orders launch once, however often they are sent.
 
-    `deadline` (unix seconds) orders queued launches: closest first. `first_zone` narrows the
-    zones tried to start with; None leaves the choice to the adapter.
+    `deadline` (unix seconds) orders queued launches: closest first; from `latest` on it is not
+    launched any more. `first_zone` narrows the zones tried to start with; None leaves the choice
+    to the adapter.
     """
 
     identity: Identity
@@ -96,6 +97,7 @@ class LaunchOrder:
     instance_type: str
     deadline: float
     first_zone: Zone | None = None
+    latest: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)

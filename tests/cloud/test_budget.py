@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.budget import SLOWEST, Bucket, Budget, Limit
+from cloud.budget import SLOWEST, Bucket, Budget, Limit, TooLate, Urgency
 from cloud.model import Region
 from tests.cloud.conftest import FakeClock
 
@@ -55,7 +55,7 @@ async def test_turn__queue__closest_deadline_first_then_arrival() -> None:
     budget, order = Budget(clock, SMALL), []
 
     async def ask(name: str, deadline: float) -> None:
-        await budget.turn(HERE, "RunInstances", deadline)
+        await budget.turn(HERE, "RunInstances", Urgency(deadline))
         order.append(name)
 
     await ask("first", 9)
@@ -69,15 +69,36 @@ async def test_turn__caller_gave_up__costs_no_token_and_blocks_nobody() -> None:
     clock = FakeClock()
     budget = Budget(clock, SMALL)
     for _ in range(2):
-        await budget.turn(HERE, "RunInstances", 0)
-    gone = asyncio.create_task(budget.turn(HERE, "RunInstances", 0))
+        await budget.turn(HERE, "RunInstances")
+    gone = asyncio.create_task(budget.turn(HERE, "RunInstances"))
     await asyncio.sleep(0)
     gone.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await gone
     started = clock.now()
-    await budget.turn(HERE, "RunInstances", 1)
+    await budget.turn(HERE, "RunInstances", Urgency(1))
     assert clock.now() - started <= 1.001
+
+
+async def test_turn__in_vain_by_then__is_sent_away_and_costs_no_token() -> None:
+    clock = FakeClock()
+    budget, served = Budget(clock, SMALL), []
+
+    async def ask(name: str, deadline: float, latest: float) -> None:
+        try:
+            await budget.turn(HERE, "RunInstances", Urgency(deadline, latest))
+        except TooLate:
+            return
+        served.append((name, clock.now() - begun))
+
+    begun = clock.now()
+    with pytest.raises(TooLate):
+        await budget.turn(HERE, "RunInstances", Urgency(begun, begun))
+    urgent = [(f"urgent {n}", begun + 10, begun + 2.5) for n in range(9)]
+    await asyncio.gather(*(ask(*one) for one in [*urgent, ("patient", begun + 99, begun + 90)]))
+    # Two of the burst, two a second apart before 2.5; the next token is the patient one's.
+    assert [name for name, _ in served] == [*(f"urgent {n}" for n in range(4)), "patient"]
+    assert served[-1][1] == pytest.approx(3.0, abs=0.01)
 
 
 async def test_turn__other_region_or_call__has_a_bucket_of_its_own() -> None:
@@ -86,5 +107,5 @@ async def test_turn__other_region_or_call__has_a_bucket_of_its_own() -> None:
     for region in (HERE, THERE):
         for call in ("RunInstances", "DescribeInstances", "TerminateInstances"):
             for _ in range(2):
-                await budget.turn(region, call, 0)
+                await budget.turn(region, call)
     assert clock.slept == []
