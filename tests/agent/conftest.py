@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,6 +14,7 @@ from web3 import HTTPProvider, Web3
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.head import Finality, HeadTracker
+from agent.chain.transactions import Call
 from agent.chain.wallet import LocalSigner
 from agent.market.calls import Calls
 from agent.market.model import Address, BlockRef, JobId, Price, Wei
@@ -23,6 +23,7 @@ from contracts.deploy import Params, deploy
 from devnet.chain import ChainServer
 from devnet.evm import Evm
 from tests.clocks import MovingClock
+from tests.onchain import send
 
 START = 1_800_000_000
 # The well-known development keys: deployer and provider, user, another provider, auditor.
@@ -54,23 +55,9 @@ class Stage:
     def calls(self) -> Calls:
         return Calls(self.registry)
 
-    def send(self, who: int, call: Any) -> str:
+    def send(self, who: int, call: Call) -> str:
         """One transaction outside of the agent's own way; its hash. Fails when it reverts."""
-        evm = self.node.evm
-        account = Account.from_key(KEYS[who])
-        with self.node.lock:
-            signed = account.sign_transaction(
-                {"chainId": evm.chain_id, "nonce": evm.nonce(bytes.fromhex(account.address[2:])),
-                 "maxFeePerGas": 10**12, "maxPriorityFeePerGas": 10**9, "gas": 3_000_000,
-                 "to": call.to, "value": 0, "data": call.data}
-            )  # fmt: skip
-            hash_ = str(
-                self.node.call("eth_sendRawTransaction", signed.raw_transaction.to_0x_hex())
-            )
-            if not evm.automine:
-                evm.mine()
-            assert self.node.call("eth_getTransactionReceipt", hash_)["status"] == "0x1", call.label
-        return hash_
+        return send(self.node, KEYS[who], call)
 
     def offer(self, who: int = 0, price: int = 10**12) -> None:
         self.send(who, self.calls.register(TYPE, Price(price)))
@@ -120,7 +107,6 @@ def deployed() -> Iterator[Stage]:
 
 
 def _fund(stage: Stage) -> None:
-    from agent.chain.transactions import Call
     from agent.market.registry import token_abi
 
     for who in (0, 1, 2):

@@ -15,10 +15,11 @@ from agent.snapshot import Probe
 from cloud.model import InstanceId
 from devnet.simulation.market import SimMarket
 from devnet.simulation.world import Simulation
+from tests.agent.scripts.play import assigned, crowd, lies
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
-JOBS = [JobId(number) for number in range(1, 101)]
+JOBS = crowd(100)
 
 
 class SlowMarket:
@@ -43,8 +44,7 @@ def test_crowd__of_a_hundred_in_one_block__is_launched_while_it_is_read() -> Non
         simulation.market.jobs = slow[0].jobs  # type: ignore[method-assign] # slower, the same
 
     simulation = Simulation(setup=setup)
-    script = [(1.0, lambda s, job=job: s.market.assign(job)) for job in JOBS]
-    done = simulation.run(script, 20)
+    done = simulation.run([assigned(1, job) for job in JOBS], 20)
     launched = [when for when, text in done if text.startswith("launch")]
     assert len(launched) == 100
     assert launched[0] == pytest.approx(12.4, abs=0.1)
@@ -53,15 +53,8 @@ def test_crowd__of_a_hundred_in_one_block__is_launched_while_it_is_read() -> Non
 
 
 def test_mass_of_ends__read_in_parts__is_held_as_a_whole() -> None:
-    def gone(found: Mapping[JobId, Job]) -> Mapping[JobId, Job]:
-        return {}
-
-    def lies(simulation: Simulation) -> None:
-        simulation.market.lies = gone
-
     simulation = Simulation()
-    script = [(1.0, lambda s, job=job: s.market.assign(job)) for job in JOBS]
-    done = simulation.run([*script, (1000.0, lies)], 2500)
+    done = simulation.run([*(assigned(1, job) for job in JOBS), (1000.0, lies)], 2500)
     assert not [text for _, text in done if text.startswith("terminate")]
 
 

@@ -18,6 +18,7 @@ from agent.market.model import Address, JobId, Price, Wei
 from agent.market.registry import registry_abi, token_abi
 from contracts.deploy import Params, deploy
 from devnet.chain import ChainServer
+from tests.onchain import send
 
 from .program import oyster_here
 
@@ -52,7 +53,7 @@ class World:
         return json.loads(done.stdout)
 
     def send(self, who: int, call: Call) -> None:
-        send(self.node, who, call)
+        send(self.node, KEYS[who], call)
 
     @property
     def calls(self) -> Calls:
@@ -73,19 +74,6 @@ class World:
         return JobId(self.read("jobCount"))
 
 
-def send(node: ChainServer, who: int, call: Call) -> None:
-    """One transaction of somebody; mined at once."""
-    evm, account = node.evm, Account.from_key(KEYS[who])
-    with node.lock:
-        signed = account.sign_transaction(
-            {"chainId": evm.chain_id, "nonce": evm.nonce(bytes.fromhex(account.address[2:])),
-             "maxFeePerGas": 10**12, "maxPriorityFeePerGas": 10**9, "gas": 3_000_000,
-             "to": call.to, "value": 0, "data": call.data}
-        )  # fmt: skip
-        sent = node.call("eth_sendRawTransaction", signed.raw_transaction.to_0x_hex())
-        assert node.call("eth_getTransactionReceipt", sent)["status"] == "0x1", call.label
-
-
 @pytest.fixture(scope="session")
 def chain() -> Iterator[tuple[ChainServer, Any]]:
     with ChainServer() as node:
@@ -95,7 +83,7 @@ def chain() -> Iterator[tuple[ChainServer, Any]]:
         )  # fmt: skip
         for who, token in ((0, done.pond), (1, done.payment_token)):
             mint = token_abi().encode("mint", Account.from_key(KEYS[who]).address, 10**24)
-            send(node, who, Call(Address(token), mint, "mint"))
+            send(node, KEYS[who], Call(Address(token), mint, "mint"))
         yield node, done
 
 
