@@ -48,26 +48,35 @@ class Intake:
     def by_car(self, session: Session) -> None:
         """What a CAR of the rest brings; the file may still have gaps then. Raises TryElsewhere."""
         self._early, self._early_bytes = {}, 0
+        repeats = 0  # bytes that came as copies of what was there, and that are sent all the same
         with closing(session.car(self.root, self.walk.position)) as blocks:
             for cid, block in blocks:
-                before = self.walk.position
+                known, before = self.walk.knows(cid), self.walk.position
                 if self.take(cid, block):
-                    session.guard.progress(max(len(block), self.walk.position - before))
+                    further = self.walk.position - before
+                    repeats += max(0, further - len(block))
+                    session.guard.progress(max(len(block), further))
+                elif known and repeats > 0:
+                    repeats -= len(block)
+                    session.guard.progress(len(block))
                 if self.whole:
                     return
 
     def by_block(self, session: Session) -> None:
         """The rest block by block, a few at a time. Raises TryElsewhere when one is not had."""
         self._early, self._early_bytes = {}, 0
+
+        def ask(cid: Cid) -> bytes:
+            block = session.block(cid)
+            session.guard.progress(len(block))
+            return block
+
         with ThreadPoolExecutor(session.parallel) as pool:
             while not self.whole:
                 ahead = list(dict.fromkeys(self.walk.upcoming(session.parallel)))
                 asked = [cid for cid in ahead if cid.inline is None and not self.walk.knows(cid)]
-                size = 0
-                for cid, block in zip(asked, pool.map(session.block, asked), strict=True):
+                for cid, block in zip(asked, pool.map(ask, asked), strict=True):
                     self.take(cid, block)
-                    size += len(block)
-                session.guard.progress(size)
 
     def _keep(self, cid: Cid, block: bytes) -> None:
         if cid in self._early:

@@ -61,7 +61,7 @@ class Guard:
     """When to give up: `deadline` for the whole, `stall_seconds` since the last progress.
 
     Progress in crumbs is none: in each span of `stall_seconds` LEAST_BYTES_PER_SECOND must come.
-    `clock` is monotonic, in seconds. Safe to ask and to cancel from other threads.
+    `clock` is monotonic, in seconds. Safe to ask, to tell and to cancel from other threads.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from enclave.dagpb import BadDag, Kind, Link, Node, decode_node
 MAX_DEPTH: Final = 32  # Kubo needs 4 levels for 240 TB
 MAX_PENDING_LINKS: Final = 65_536  # on the way down to one leaf: about 13 MiB of memory
 MAX_REMEMBERED: Final = 32_768  # subtrees whose place in the file is known: about 9 MiB
+MAX_OVERHEAD_BYTES: Final = 128 << 20  # of blocks beside the file's bytes: a million links twice
 MURMUR3_X64_64: Final = 0x22
 _MAX_FANOUT: Final = 1024
 
@@ -60,6 +61,7 @@ class FileWalk:
         self._places: dict[Cid, Span] = {}
         self._blocks_left = max_blocks
         self._pending_links = 0
+        self._overhead_left = MAX_OVERHEAD_BYTES
 
     def accept(self, block: bytes) -> list[Piece]:
         """Take the wanted block (already verified); what follows in the file. Raises BadDag."""
@@ -87,6 +89,7 @@ class FileWalk:
             yield from self._write(cid, block)
             return
         node = decode_node(block)
+        self._weigh(len(block) - len(node.data))
         self._check_size(cid, _size_of(cid, node))
         if not node.links:
             yield from self._write(cid, node.data)
@@ -142,6 +145,12 @@ class FileWalk:
         self._blocks_left -= 1
         if self._blocks_left < 0:
             raise BadDag("the file has more blocks than are accepted; store it in larger ones")
+
+    def _weigh(self, overhead: int) -> None:
+        """A file within its size limit could else be padded to any number of bytes to fetch."""
+        self._overhead_left -= overhead
+        if self._overhead_left < 0:
+            raise BadDag(f"the file's blocks hold over {MAX_OVERHEAD_BYTES} bytes beside its own")
 
     def _check_size(self, cid: Cid, size: int) -> None:
         if self._expected is not None and size != self._expected:

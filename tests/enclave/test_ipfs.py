@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -146,6 +147,37 @@ def test_fetch__a_stall__moves_on_with_what_was_verified(
     assert time.monotonic() - begun < 4 * STALL_SECONDS
     [start] = [start for name, start in good.asked if name == "car"]
     assert start != 0
+
+
+def test_fetch__a_long_run_of_repeats_on_a_slow_line__is_no_stall(world: World) -> None:
+    """dups=y sends a run of zeros again and again; the walk was past it with the first."""
+
+    class Slow(lying.Counting):
+        def bent(self, frames: lying.Frames) -> lying.Frames:
+            for frame in frames:
+                time.sleep(0.015)
+                yield frame
+
+    data = DATA[:9000] + bytes(60 * 3000) + DATA[9000:18_000]
+    one = world.gateway(Slow)
+    assert world.fetch(world.blocks.add_file(data).cid, one) == data
+    assert [kind for kind, _ in one.asked] == ["raw", "car"]
+
+
+def test_fetch__block_by_block__each_block_is_progress(world: World) -> None:
+    number = itertools.count()
+
+    class Slow(lying.NoCar):
+        def raw(self, cid: Cid) -> bytes | None:
+            time.sleep(0.1 * (next(number) % 8))
+            return super().raw(cid)
+
+    world.blocks = Blocks(chunk_bytes=16_384, width=16)
+    data = random.Random(8).randbytes(16 * 16_384)
+    one = world.gateway(Slow)
+    assert world.fetch(world.blocks.add_file(data).cid, one) == data
+    asked = [cid for kind, cid in one.asked if kind == "raw"]
+    assert sorted(asked, key=str) == sorted(world.blocks.by_cid, key=str)
 
 
 def test_fetch__a_silent_first_gateway__costs_a_head_start_only(world: World, root: Cid) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devnet.ipfs import Blocks, Part, pb_bytes, pb_int, pb_link
+from enclave import unixfs
 from enclave.car import CarReader
 from enclave.cid import DAG_PB, IDENTITY, RAW, Cid, cid_of, parse_cid, read_cid
 from enclave.dagpb import MAX_LINKS, BadDag, Kind, decode_node
@@ -255,6 +256,23 @@ def test_read__more_blocks_than_allowed__is_refused() -> None:
     root = blocks.add_file(bytes(range(100)))
     with pytest.raises(BadDag, match="more blocks"):
         read_file(root.cid, blocks.by_cid, max_blocks=100)
+
+
+def test_read__leaves_padded_with_what_is_no_data__are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unixfs, "MAX_OVERHEAD_BYTES", 1 << 20)
+    blocks = Blocks()
+    padding = pb_bytes(9, bytes(200_000))
+    leaves = [
+        Part(node(blocks, [], pb_int(1, Kind.FILE), pb_bytes(2, b"%d" % number), padding), 1, 0)
+        for number in range(6)
+    ]
+    root = file_node(blocks, leaves[:5], [1] * 5, 5)
+    assert read_file(root, blocks.by_cid) == b"01234"
+    root = file_node(blocks, leaves, [1] * 6, 6)
+    with pytest.raises(BadDag, match="beside its own"):
+        read_file(root, blocks.by_cid)
 
 
 def test_read__a_link_to_itself_in_size__cannot_go_on_for_ever() -> None:
