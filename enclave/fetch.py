@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from enclave.cid import Cid, parse_cid
+from enclave.cid import Cid
 from enclave.intake import Emit
 from enclave.ipfs import IpfsFetch, Standings
 from enclave.measure import Measured, StreamingMeasurer
@@ -122,6 +122,7 @@ class _Download:
             intake.emit = self._counted(pipeline.put, size)
             for piece in first:
                 intake.emit(piece)
+            self._ipfs.resume(intake, part)
             self._ipfs.finish(intake)
             return pipeline.finish(), part
 
@@ -252,7 +253,7 @@ class ImageFetcher:
         await asyncio.to_thread(self._store.release, holder)
 
     async def close(self) -> None:
-        """Stop every download; what is half done is deleted."""
+        """Stop every download; the next one of the same image goes on from what is there."""
         for shared in self._running.values():
             shared.guard.cancel()
         await asyncio.to_thread(self._threads.shutdown)
@@ -296,8 +297,8 @@ class ImageFetcher:
         if not download.has_path:
             return download.locate()
         known = self._store.recall(download.name)
-        if known:
-            return parse_cid(known)
+        if known is not None:
+            return known
         cid = download.locate()
         self._store.remember(download.name, cid)
         return cid

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from tenacity import Retrying
@@ -21,6 +22,7 @@ from enclave.car import Lie
 from enclave.cid import Cid
 from enclave.intake import Emit, Intake
 from enclave.net import Guard, Stalled
+from enclave.resume import go_on_from
 from enclave.retry import rounds_of
 from enclave.sources import Source
 from enclave.unixfs import PathWalk
@@ -82,6 +84,10 @@ class IpfsFetch:
         intake = Intake(root, max_blocks, emit)
         intake.take(root, self._block(root))
         return intake
+
+    def resume(self, intake: Intake, part: Path) -> None:
+        """Take what an earlier download left at `part`. Raises as `resolve`."""
+        go_on_from(part, intake, self._block)
 
     def finish(self, intake: Intake) -> None:
         """Bring what is left of the file. Raises BadDag, Unavailable, OutOfTime."""

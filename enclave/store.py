@@ -2,7 +2,8 @@
 
 An image is `images/CID.eif` with its measurements beside it in `CID.json`, which is written last:
 without it the image does not exist. A download is `CID.part` under an exclusive lock on
-`locks/CID`, so that processes share one store. A pin is a file in `pins/` and outlives its process.
+`locks/CID`, so that processes share one store; one that was cut off stays, for the next to go on
+from, until room is needed. A pin is a file in `pins/` and outlives its process.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from enclave.cid import Cid
+from enclave.cid import BadCid, Cid, parse_cid
 from enclave.eif_signature import Signer
 from faults import Refused, RetryLater
 
@@ -94,12 +96,18 @@ class ImageStore:
 
     @contextmanager
     def lock(self, cid: Cid) -> Iterator[None]:
-        """The right to download this image, exclusive between processes. Raises Busy, at once."""
+        """The right to download this image, exclusive between processes. Raises Busy, at once.
+
+        The `part` of a download that may succeed another time (RetryLater) is kept.
+        """
         with self._exclusive(str(cid.canonical)):
             try:
                 yield
-            finally:
+            except RetryLater:
+                raise
+            except BaseException:
                 self.part(cid).unlink(missing_ok=True)
+                raise
 
     def claim(self, holder: str, cid: Cid) -> StoredImage | None:
         """Pin, and the image if it is there: from then on it stays. Raises Busy."""
@@ -110,20 +118,23 @@ class ImageStore:
     def reserve(self, cid: Cid, size_bytes: int, min_free_disk_bytes: int) -> Path:
         """A `part` of this size, its disk space taken; the caller holds the lock.
 
-        Evicts what no job uses. Raises Refused, RetryLater when there is no room.
+        What an earlier download left is in it. Evicts what no job uses. Raises Refused, RetryLater
+        when there is no room.
         """
         part = self.part(cid)
+        if size_bytes and _size(part) == size_bytes:
+            return part
         with (self._locks / ".room").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # held for moments only
             self._make_room(size_bytes, min_free_disk_bytes)
             allocate(part, size_bytes)
         return part
 
-    def recall(self, name: str) -> str | None:
+    def recall(self, name: str) -> Cid | None:
         """The CID that a path was found to lead to; content never changes, so it still does."""
         try:
-            return self._name(name).read_text()
-        except FileNotFoundError:
+            return parse_cid(self._name(name).read_text())
+        except (FileNotFoundError, UnicodeDecodeError, BadCid):  # never known, or damaged
             return None
 
     def remember(self, name: str, cid: Cid) -> None:
@@ -160,11 +171,11 @@ class ImageStore:
         return found
 
     def sweep(self) -> None:
-        """Delete what a crash left: parts nobody writes, images without measurements."""
-        for left in (*self._images.glob("*.part"), *self._images.glob("*.eif")):
-            if _leftover(left):
+        """Delete what a crash left that is of no use: images without measurements."""
+        for left in self._images.glob("*.eif"):
+            if _unmeasured(left):
                 with suppress(Busy), self._exclusive(left.stem):
-                    if _leftover(left):
+                    if _unmeasured(left):
                         left.unlink(missing_ok=True)
 
     def _make_room(self, size_bytes: int, min_free_disk_bytes: int) -> None:
@@ -173,10 +184,11 @@ class ImageStore:
                 f"the image has {size_bytes} bytes, the whole store {self._quota_bytes}"
                 "; raise the quota to serve it"
             )
-        for image in self.images():
+        parts = [partial(self._drop, part) for part in self._images.glob("*.part")]
+        for evict in (*parts, *(partial(self._evict, image) for image in self.images())):
             if self._fits(size_bytes, min_free_disk_bytes):
                 return
-            self._evict(image)
+            evict()
         if not self._fits(size_bytes, min_free_disk_bytes):
             raise RetryLater(
                 f"no room for {size_bytes} bytes: jobs use the other images, or the disk is full"
@@ -187,6 +199,11 @@ class ImageStore:
         used = sum(_size(file) for file in held)
         free = shutil.disk_usage(self._images).free
         return used + size_bytes <= self._quota_bytes and free - size_bytes >= min_free_disk_bytes
+
+    def _drop(self, part: Path) -> None:
+        """Unless somebody is writing it."""
+        with suppress(Busy), self._exclusive(part.stem):
+            part.unlink(missing_ok=True)
 
     def _evict(self, image: StoredImage) -> None:
         """Unless somebody uses it or is just claiming it."""
@@ -234,8 +251,8 @@ def allocate(part: Path, size_bytes: int) -> None:
         raise RetryLater(f"no disk space for an image of {size_bytes} bytes: {fault}") from None
 
 
-def _leftover(file: Path) -> bool:
-    return file.suffix == ".part" or not file.with_suffix(".json").exists()
+def _unmeasured(image: Path) -> bool:
+    return not image.with_suffix(".json").exists()
 
 
 def _size(file: Path) -> int:

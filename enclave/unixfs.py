@@ -75,6 +75,11 @@ class FileWalk:
         """Was this subtree read already?"""
         return cid in self._places or any(branch.cid == cid for branch in self._branches)
 
+    @property
+    def wanted_bytes(self) -> int:
+        """The file's bytes below the wanted block, as its parent says; 0 for the root."""
+        return self._expected or 0
+
     def upcoming(self, count: int) -> list[Cid]:
         """The wanted block and its next siblings, for asking ahead."""
         if self.wanted is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -209,6 +210,73 @@ async def test_fetcher__closed__stops_what_runs(world: World, url: str) -> None:
     await fetcher.close()
     with pytest.raises((Cancelled, RetryLater)):
         await task
+
+
+async def _cut_off(world: World, url: str) -> Path:
+    """A fetch that got some leaves and then was stopped; what it left."""
+    with pytest.raises(RetryLater):
+        await _once(world.fetcher(world.serve(CutsForGood)), url)
+    [part] = (world.folder / "store/images").iterdir()
+    assert part.suffix == ".part"
+    return part
+
+
+class CutsForGood(lying.Counting):
+    """The first ten blocks of a CAR, and no other answer any more."""
+
+    def bent(self, frames: lying.Frames) -> lying.Frames:
+        if len(self.asked) > 2:
+            raise ConnectionAbortedError
+        yield from itertools.islice(frames, 10)
+        raise ConnectionAbortedError
+
+    def raw(self, cid: Cid) -> bytes | None:
+        return super().raw(cid) if len(self.asked) < 2 else None
+
+
+async def test_fetcher__cut_off_before__goes_on_from_what_is_on_disk(
+    world: World, url: str
+) -> None:
+    await _cut_off(world, url)
+    gateway = world.serve()
+    fetcher = world.fetcher(gateway)
+    image = await fetcher.fetch(url, holder="a")
+    await fetcher.close()
+    assert image.path.read_bytes() == IMAGE
+    assert image.sha256 == hashlib.sha256(IMAGE).hexdigest()
+    assert image.pcrs == measure_file(image.path).pcrs
+    [start] = [start for kind, start in gateway.asked if kind == "car"]
+    assert isinstance(start, int)
+    assert start >= 4 * 4096
+    leaves = [cid for kind, cid in gateway.asked if kind == "raw" and getattr(cid, "codec") == RAW]  # noqa: B009
+    assert not leaves
+
+
+@pytest.mark.parametrize("at", [0, 4096])
+async def test_fetcher__what_is_on_disk_was_altered__is_used_up_to_there_and_written_over(
+    world: World, url: str, at: int
+) -> None:
+    part = await _cut_off(world, url)
+    data = bytearray(part.read_bytes())
+    data[at] ^= 1
+    part.write_bytes(data)
+    gateway = world.serve()
+    fetcher = world.fetcher(gateway)
+    image = await fetcher.fetch(url, holder="a")
+    await fetcher.close()
+    assert image.path.read_bytes() == IMAGE
+    assert [start for kind, start in gateway.asked if kind == "car"] == [at // 4096 * 4096]
+
+
+async def test_fetcher__a_part_of_nothing_but_the_file_itself__needs_no_leaf(
+    world: World, url: str
+) -> None:
+    (await _cut_off(world, url)).write_bytes(IMAGE)
+    gateway = world.serve()
+    fetcher = world.fetcher(gateway)
+    assert (await fetcher.fetch(url, holder="a")).path.read_bytes() == IMAGE
+    await fetcher.close()
+    assert {kind for kind, _ in gateway.asked} == {"raw"}
 
 
 async def test_fetcher__another_process_fetches_it__waits_and_takes_its_image(
