@@ -115,11 +115,9 @@ def _parse_https(text: str, allowed_hosts: Collection[str]) -> IpfsUrl | HttpsUr
     label, _, parent = host.partition(".ipfs.")
     if parent and "." not in label:
         base = check_public_host(parent, text)
-        names = _names(text, f"{label}{parts.path}", query=parts.query)
-        return _from_names(names, hint=base)
+        return _from_names(_names(text, f"{label}{parts.path}"), hint=base)
     if parts.path.startswith("/ipfs/"):
-        names = _names(text, parts.path.removeprefix("/ipfs/"), query=parts.query)
-        return _from_names(names, hint=host)
+        return _from_names(_names(text, parts.path.removeprefix("/ipfs/")), hint=host)
     raise BadUrl(
         f"{text!r} names no CID; a plain https:// URL needs #sha256=HEX or #sha384=HEX"
         " and a host that the operator allows"
@@ -136,9 +134,9 @@ def _parse_plain(text: str, host: str, fragment: str, allowed: Collection[str]) 
     return HttpsUrl(text.partition("#")[0], host, Cid(RAW, code, bytes.fromhex(match[2])))
 
 
-def _names(text: str, path: str, query: str = "") -> list[str]:
+def _names(text: str, path: str) -> list[str]:
     """The decoded names of CID/a/b; one slash at the end is forgiven."""
-    if query or "?" in path or "#" in path:
+    if "?" in text or "#" in text:  # empty ones too, which urlsplit does not show
         raise BadUrl(f"{text!r}: an IPFS URL has no query and no fragment")
     raw = path.removesuffix("/").split("/")
     if len(raw) > MAX_PATH_NAMES + 1:
