@@ -71,7 +71,8 @@ class Fleet:
         self._cloud = cloud
         self._mailbox = mailbox
         self._clock = clock
-        self._account = account
+        self._chain_id = account.chain_id
+        self._whose = (account.contract.lower(), account.provider.lower())
         self._visible_seconds = visible_seconds
         self._by_job: dict[JobId, dict[InstanceId, Record]] = {}
         self._by_id: dict[InstanceId, Record] = {}
@@ -154,7 +155,11 @@ class Fleet:
     async def list_region(self, region: Region) -> set[JobId]:
         """Look at the region's instances; the jobs that look different. Raises RetryLater."""
         asked_at = self._clock.now()
-        listed = [one for one in await self._cloud.instances(region) if self._ours(one.identity)]
+        listed = [
+            one
+            for one in await self._cloud.instances(region)
+            if one.id in self._by_id or self._ours(one.identity)
+        ]
         changed = {job for one in listed if (job := self._put(one, asked_at)) is not None}
         changed |= self._vanished(region, {one.id for one in listed}, asked_at)
         old = self._observed.get(region, Observed())
@@ -163,12 +168,8 @@ class Fleet:
         return changed
 
     def _ours(self, identity: Identity) -> bool:
-        account = self._account
-        return (
-            identity.chain_id == account.chain_id
-            and identity.contract.lower() == account.contract.lower()
-            and identity.provider.lower() == account.provider.lower()
-        )
+        whose = (identity.contract.lower(), identity.provider.lower())
+        return identity.chain_id == self._chain_id and whose == self._whose
 
     def _put(self, instance: Instance, now: float) -> JobId | None:
         """Take in what is known of an instance; the job, if that is news."""
@@ -188,7 +189,8 @@ class Fleet:
             record.unhealthy_since = None
         elif record.unhealthy_since is None:
             record.unhealthy_since = now
-        self.change(record, instance)
+        if news:
+            self.change(record, instance)
         record.looked_at, record.unseen_seconds, record.unseen = now, 0.0, 0
         return job if news else None
 

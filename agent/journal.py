@@ -21,6 +21,7 @@ import sqlalchemy as sa
 import structlog
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.market.model import JobId
@@ -77,6 +78,8 @@ orders = sa.Table(
     sa.Column("job", sa.Integer),
     sa.Column("by", sa.Text),
 )
+
+_INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ class Journal:
         try:
             with self.engine.begin() as connection:
                 for table, rows in _grouped(self._waiting):
-                    connection.execute(sa.insert(table), rows)
+                    connection.execute(_INSERTS[table], rows)
         except OperationalError as broken:
             if not self.degraded:
                 log.error("journal.degraded", error=str(broken.orig))
@@ -305,7 +308,7 @@ class Reader:
     def orders(self, after: int = 0) -> list[OrderRecord]:
         """Orders with an id above `after`, oldest first."""
         with self.engine.connect() as connection:
-            found = connection.execute(_ORDERS_AFTER, {"after": after}).fetchall()
+            found = connection.exec_driver_sql(_ORDERS_AFTER, (after,)).fetchall()
         return [OrderRecord(*row) for row in found]
 
     def order(self, at: float, kind: str, job: JobId | None, by: str) -> None:
@@ -319,7 +322,13 @@ class Reader:
             yield [dict(row) for row in connection.execute(query).mappings()]
 
 
-_ORDERS_AFTER = sa.select(orders).where(orders.c.id > sa.bindparam("after")).order_by(orders.c.id)
+# Compiled once: it is asked every second.
+_ORDERS_AFTER = str(
+    sa.select(orders)
+    .where(orders.c.id > sa.bindparam("after"))
+    .order_by(orders.c.id)
+    .compile(dialect=sqlite.dialect())
+)
 
 
 def _plain(record: Event | LaunchRecord) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import structlog
 
 from agent import breaker, keepalive
 from agent.breaker import BreakerRules, BreakerState
+from agent.deadline import Budget
 from agent.exit import Drain
 from agent.feeds import CHAIN_SECONDS, Feeds
 from agent.inflight import InFlight
@@ -76,6 +77,15 @@ class Progress:
     resynced_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """Rules with a learnt budget, made once for all jobs that are decided by them."""
+
+    configured: LifecycleRules | None = None
+    budget: Budget | None = None
+    rules: LifecycleRules = field(default_factory=LifecycleRules)
+
+
 class Agent:
     """One provider's agent over its ports. `run` returns when `stop` was called."""
 
@@ -103,6 +113,7 @@ class Agent:
         self.reader = reader
         self._breaker = BreakerState()
         self.drain = Drain()
+        self._learnt = _Learnt()
         self._in_flight = InFlight(world, self.agenda, self._break)
         self._stopping = asyncio.Event()
         self.looked = asyncio.Event()  # the fleet was looked at once: before that nobody decides
@@ -206,9 +217,11 @@ class Agent:
     async def _first_look(self) -> None:
         looked = asyncio.create_task(self.looked.wait())
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({looked, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        looked.cancel()
-        stopping.cancel()
+        try:
+            await asyncio.wait({looked, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            looked.cancel()
+            stopping.cancel()
 
     async def _wait(self) -> None:
         """Until something wakes us, a time comes, or a heartbeat of the loop is due."""
@@ -263,9 +276,11 @@ class Agent:
 
     def _rules_learnt(self) -> LifecycleRules:
         """The configured rules, with stages as long as they have been seen to take."""
-        rules = self.rules.lifecycle
-        bootstrap = replace(rules.bootstrap, budget=self.world.learner.budget)
-        return replace(rules, bootstrap=bootstrap)
+        rules, budget = self.rules.lifecycle, self.world.learner.budget
+        if self._learnt.configured is not rules or self._learnt.budget is not budget:
+            bootstrap = replace(rules.bootstrap, budget=budget)
+            self._learnt = _Learnt(rules, budget, replace(rules, bootstrap=bootstrap))
+        return self._learnt.rules
 
     def _chain_is_down(self, ids: Sequence[JobId], fault: Fault) -> None:
         if self.progress.chain_error != str(fault):

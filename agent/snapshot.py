@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from agent.market.model import BlockRef, InstanceType, Job, JobId, Params, bootstrap_deadline
 from agent.ports import Account, Image
@@ -230,6 +230,7 @@ class JobView:
         return self.head is None or host.generation == self.head.generation
 
 
+@lru_cache(maxsize=4096)
 def parse_instance_type(text: str) -> InstanceType | None:
     """None for a text that is not of the agent's convention."""
     try:

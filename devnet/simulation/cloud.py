@@ -236,7 +236,7 @@ class SimCloud:
         status = machine.status(now)
         if status is None:
             return None
-        document: dict[str, Any] = status.to_json()
+        document: dict[str, Any] = vars(status)  # all plain values: to_json would copy each
         written = max(status.heartbeat, *status.phases.values())
         etag = f"{status.phase}:{status.run_id}:{written}"
         return HostReport(machine.id, document, written, etag)

@@ -84,6 +84,7 @@ class Invariants:
         self._strange: dict[str, float] = {}
         self._told: set[tuple[str, object]] = set()
         self._starts: dict[tuple[int, int], Job] = {}
+        self._to_serve: dict[tuple[int, int], float] = {}  # since when; one may be funded late
         self._supply = self._total_supply()
         self._undone: list[tuple[float, list[Job]]] = []
 
@@ -239,7 +240,12 @@ class Invariants:
     def _note_starts(self, block: Block) -> None:
         for job in block.state.jobs:
             if job.provider == US and not job.stop_reason:
-                self._starts[job.id, job.generation] = job
+                key = (job.id, job.generation)
+                self._starts[key] = job
+                if job.started_at or self.served(job):
+                    self._to_serve.setdefault(key, self.now)
+                else:
+                    self._to_serve.pop(key, None)
 
     def _look_for_strangers(self) -> None:
         final = self.chain.final
@@ -343,8 +349,8 @@ class Invariants:
     def _feasible(self, job: Job) -> bool:
         """Whether a perfect agent had the time, with what this one is allowed to take."""
         lengths, allow = self.cloud.lengths, self.allow
-        since = job.assigned_at - START
-        until = since + self.chain.model.terms.job_bootstrapping
+        until = job.assigned_at - START + self.chain.model.terms.job_bootstrapping
+        since = self._to_serve[job.id, job.generation]
         lost, touches = covered(self.plan.start_spans(), since, until)
         up = 1.5 * (lengths.running + lengths.boot)
         needed = max(up, self.image_seconds) + lengths.fetch + lengths.enclave

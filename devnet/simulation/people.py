@@ -82,10 +82,10 @@ class Auditors:
     def look(self, block: Block) -> None:
         self.cloud.pass_time(self.chain.clock.now())
         for job in block.state.jobs:
-            if job.stop_reason or self._over(job, block.ref.timestamp):
+            if job.stop_reason:
                 continue
             since = self._fault(job, block.ref.timestamp)
-            if since is not None:
+            if since is not None and not self._over(job, block.ref.timestamp):
                 self.on_report(job, since)
                 for auditor in AUDITORS:
                     if auditor not in job.voters:
