@@ -13,7 +13,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.txlog import TransactionLog
 from agent.config.model import Config
 from agent.journal import Reader
-from agent.market.model import Address, Job, Params, accrued, owed
+from agent.market.model import Address, Job, Params, accrued, owed, paid
 from agent.market.registry import Market
 from agent.ports import Blocks, Clock
 from agent.ports import Market as MarketPort
@@ -90,8 +90,7 @@ def earned(job: Job, params: Params, now: int) -> int:
     """What this assignment has come to, paid or due, in base units of the payment token."""
     if not job.is_started:
         return 0
-    paid = owed(job.price, job.settled_until - job.started_at) if job.settled_until else 0
-    return paid + accrued(job, params, now)
+    return paid(job) + accrued(job, params, now)
 
 
 def _since(job: Job, params: Params, now: int, midnight: int) -> int:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.contracts.evm import Evm
-from tests.contracts.market import AUDITORS, ENDPOINT, PROVIDERS, TYPE, UNIT, URL, USERS, Market
+from tests.contracts.market import AUDITORS, ENDPOINT, PROVIDERS, TYPE, UNIT, URL, USER, Market
 
 CROWDS = (1, 50, 200)
 PAGE = Path(__file__).parents[1] / "docs" / "gas.md"
@@ -35,7 +35,7 @@ at a fixed price; a provider's stake opens or closes 64 listings at most (counte
 of the 64 types had such a crowd); each slash that a job has had adds one search.
 [The decision](decisions/matching.md) has the reasons.
 """
-USER, HONEST, LATE = USERS[0], PROVIDERS[0], PROVIDERS[1]
+HONEST, LATE = PROVIDERS[0], PROVIDERS[1]
 
 
 @cache
@@ -63,45 +63,37 @@ def prepared(listed: int, *, able: bool = False) -> Market:
     return _prepared(listed, able=able).on_fork()
 
 
-def _last_gas(market: Market) -> int:
+def _gas(market: Market, who: str, function: str, *args: object) -> int:
+    """What one call costs."""
+    market.send(who, function, *args)
     evm: Evm = market.evm
     return evm.gas_used
 
 
 def register(listed: int) -> int:
-    market = prepared(listed)
-    market.send(LATE, "register", TYPE, 10**9 * UNIT)
-    return _last_gas(market)
+    return _gas(prepared(listed), LATE, "register", TYPE, 10**9 * UNIT)
 
 
 def re_price(listed: int) -> int:
-    market = prepared(listed)
-    market.send(HONEST, "register", TYPE, 1)
-    return _last_gas(market)
+    return _gas(prepared(listed), HONEST, "register", TYPE, 1)
 
 
 def deregister(listed: int) -> int:
-    market = prepared(listed)
-    market.send(HONEST, "deregister", TYPE)
-    return _last_gas(market)
+    return _gas(prepared(listed), HONEST, "deregister", TYPE)
 
 
 def unstake(listed: int) -> int:
-    market = prepared(listed)
-    market.send(HONEST, "unstake", 5000)
-    return _last_gas(market)
+    return _gas(prepared(listed), HONEST, "unstake", 5000)
 
 
 def stake(listed: int) -> int:
     market = prepared(listed)
     market.send(HONEST, "unstake", 5000)
-    market.send(HONEST, "stake", 5000)
-    return _last_gas(market)
+    return _gas(market, HONEST, "stake", 5000)
 
 
 def _request(market: Market) -> int:
-    market.send(USER, "requestJob", TYPE, 10**30, URL, 10**12)
-    return _last_gas(market)
+    return _gas(market, USER, "requestJob", TYPE, 10**30, URL, 10**12)
 
 
 def request(listed: int) -> int:
@@ -109,9 +101,7 @@ def request(listed: int) -> int:
 
 
 def request_long(listed: int) -> int:
-    market = prepared(listed)
-    market.send(USER, "requestJob", TYPE, 10**30, "u" * 512, 10**12)
-    return _last_gas(market)
+    return _gas(prepared(listed), USER, "requestJob", TYPE, 10**30, "u" * 512, 10**12)
 
 
 def request_closing(listed: int) -> int:
@@ -135,8 +125,7 @@ def request_closing_64(listed: int) -> int:
 def stop_64(listed: int) -> int:
     market = _with_64_listings(listed)
     _request(market)
-    market.send(USER, "requestToStopJob", 1)
-    return _last_gas(market)
+    return _gas(market, USER, "requestToStopJob", 1)
 
 
 def _running(listed: int) -> Market:
@@ -147,49 +136,44 @@ def _running(listed: int) -> Market:
 
 
 def report_started(listed: int) -> int:
-    return _last_gas(_running(listed))
+    market = prepared(listed)
+    _request(market)
+    return _gas(market, HONEST, "reportStarted", 1, ENDPOINT)
 
 
 def add_funds(listed: int) -> int:
     market = _running(listed)
     market.later(100)
-    market.send(USER, "addFunds", 1, 1000)
-    return _last_gas(market)
+    return _gas(market, USER, "addFunds", 1, 1000)
 
 
 def settle(listed: int) -> int:
     market = _running(listed)
     market.later(100)
-    market.send(USER, "settle", 1)
-    return _last_gas(market)
+    return _gas(market, USER, "settle", 1)
 
 
 def stop(listed: int) -> int:
     market = _running(listed)
     market.later(100)
-    market.send(USER, "requestToStopJob", 1)
-    return _last_gas(market)
+    return _gas(market, USER, "requestToStopJob", 1)
 
 
 def request_exit(listed: int) -> int:
-    market = _running(listed)
-    market.send(HONEST, "requestToExitJob", 1)
-    return _last_gas(market)
+    return _gas(_running(listed), HONEST, "requestToExitJob", 1)
 
 
 def finalize_exit(listed: int) -> int:
     market = _running(listed)
     market.send(HONEST, "requestToExitJob", 1)
     market.later(30)
-    market.send(HONEST, "finalizeExit", 1)
-    return _last_gas(market)
+    return _gas(market, HONEST, "finalizeExit", 1)
 
 
 def first_report(listed: int) -> int:
     market = _running(listed)
     market.later(100)
-    market.send(AUDITORS[0], "reportFault", 1, 1)
-    return _last_gas(market)
+    return _gas(market, AUDITORS[0], "reportFault", 1, 1)
 
 
 def slash(listed: int, *, before: int = 0) -> int:
@@ -199,7 +183,7 @@ def slash(listed: int, *, before: int = 0) -> int:
     for _ in range(before + 1):
         market.later(100)
         market.slash(1)
-    return _last_gas(market)
+    return market.evm.gas_used
 
 
 def fiftieth_slash(listed: int) -> int:

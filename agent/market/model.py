@@ -38,6 +38,7 @@ __all__ = [
     "exit_at",
     "is_over",
     "owed",
+    "paid",
 ]
 
 JobId = NewType("JobId", int)
@@ -207,7 +208,7 @@ def dry_at(job: Job) -> int | None:
     """
     if job.is_stopped or not job.is_started:
         return None
-    total = job.escrow + _paid(job)
+    total = job.escrow + paid(job)
     return job.started_at + -(-total * Price.SCALE // job.price.raw)
 
 
@@ -245,10 +246,10 @@ def accrued(job: Job, params: Params, now: int) -> Wei:
         return Wei(0)
     end = ending(job, params)
     until = now if end is None else min(now, end.at)
-    due = owed(job.price, until - job.started_at) - _paid(job)
+    due = owed(job.price, until - job.started_at) - paid(job)
     return Wei(min(job.escrow, max(0, due)))
 
 
-def _paid(job: Job) -> Wei:
+def paid(job: Job) -> Wei:
     """What this provider was paid on this assignment so far."""
     return owed(job.price, job.settled_until - job.started_at) if job.settled_until else Wei(0)
