@@ -19,7 +19,6 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
-        self.watchdog_seconds = _watchdog_seconds(environ)
 
     def ready(self, status: str = "") -> bool:
         """Started: systemd counts the unit as active from here on."""
@@ -30,7 +29,7 @@ class Notifier:
         return self._send(_status(text))
 
     def alive(self) -> bool:
-        """The loop made progress; send at least every `watchdog_seconds`, and only then."""
+        """The loop made progress; for the watchdog, and only then."""
         return self._send("WATCHDOG=1")
 
     def reloading(self) -> bool:
@@ -64,11 +63,3 @@ def _address(text: str) -> str:
 def _status(text: str) -> str:
     line = " ".join(text.split())[:_MAX_STATUS]
     return f"STATUS={line}" if line else ""
-
-
-def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
-    """Half of what systemd allows (sd_watchdog_enabled(3)); None: nobody watches this process."""
-    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return None
-    text = environ.get("WATCHDOG_USEC", "")
-    return int(text) / 2e6 if text.isdigit() and int(text) else None

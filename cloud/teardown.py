@@ -87,7 +87,7 @@ class Teardown:
                 "image",
                 f"{image['Name']} ({image_id})",
                 region,
-                lambda image_id=image_id: ec2.deregister_image(ImageId=image_id),  # type: ignore[misc]
+                lambda image_id=image_id: ec2.deregister_image(ImageId=image_id),  # type: ignore[misc]  # bound
             )
         for snapshot in ec2.describe_snapshots(OwnerIds=["self"], Filters=filters)["Snapshots"]:
             snapshot_id = snapshot["SnapshotId"]
@@ -96,7 +96,7 @@ class Teardown:
                 "snapshot",
                 snapshot_id,
                 region,
-                lambda snapshot_id=snapshot_id: ec2.delete_snapshot(SnapshotId=snapshot_id),  # type: ignore[misc]
+                lambda snapshot_id=snapshot_id: ec2.delete_snapshot(SnapshotId=snapshot_id),  # type: ignore[misc]  # bound
             )
 
     def _addresses(self, region: Region) -> Iterator[Step]:

@@ -92,32 +92,3 @@ def first_free(mined: int, taken: Collection[int]) -> int:
     it, and one absurd number from a node must not be what all later ones begin at."""
     used = set(taken)
     return next(nonce for nonce in count(mined) if nonce not in used)
-
-
-class MemoryLog:
-    """A log that ends with the process: for one-off commands and tests."""
-
-    def __init__(self) -> None:
-        self.records: dict[tuple[str, int], TxRecord] = {}
-
-    def put(self, record: TxRecord) -> None:
-        self.records[(record.key, record.send)] = record
-
-    def latest(self, key: str) -> TxRecord | None:
-        mine = [record for record in self.records.values() if record.key == key]
-        return max(mine, key=lambda record: record.send, default=None)
-
-    def unfinished(self) -> Sequence[TxRecord]:
-        pending = [record for record in self.records.values() if not record.final]
-        return sorted(pending, key=lambda record: record.nonce)
-
-    def nonces(self, least: int) -> Sequence[int]:
-        live = [r.nonce for r in self.records.values() if r.status is not TxStatus.LOST]
-        return [nonce for nonce in live if nonce >= least]
-
-    def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
-        return sum(
-            record.worst_fee
-            for record in self.records.values()
-            if record.created_at >= since and job in (None, record.job)
-        )

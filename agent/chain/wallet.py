@@ -130,17 +130,6 @@ def read_secret(path: Path) -> str:
     return _read(path).partition("\n")[0].strip()
 
 
-def read_credential(name: str) -> str:
-    """A systemd credential (LoadCredential=), which only this service can read.
-
-    Raises UsageFault: not started by systemd with it.
-    """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not folder or Path(name).name != name:
-        raise UsageFault(f"no systemd credential {name!r}: LoadCredential= it in the unit")
-    return _read(Path(folder) / name).partition("\n")[0].strip()
-
-
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:

@@ -193,11 +193,6 @@ def texts(
     return _field(default, Setting(_many(TEXT), reason, example=example, required=required))
 
 
-def integers(default: tuple[int, ...], reason: str) -> tuple[int, ...]:
-    """A list of whole numbers."""
-    return _field(default, Setting(_many(INTEGER), reason))
-
-
 def addresses(reason: str) -> tuple[str, ...]:
     """A list of account addresses, empty by default."""
     return _field((), Setting(_many(ADDRESS), reason, example='["0x…"]'))

@@ -58,20 +58,3 @@ def test_notifier__manager_reads_nothing__does_not_block(
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
     sent = sum(notifier.alive() for _ in range(2000))
     assert 0 < sent < 2000
-
-
-@pytest.mark.parametrize(
-    ("environ", "seconds"),
-    [
-        ({"WATCHDOG_USEC": "120000000"}, 60.0),
-        ({"WATCHDOG_USEC": "120000000", "WATCHDOG_PID": str(os.getpid())}, 60.0),
-        ({"WATCHDOG_USEC": "120000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-        ({}, None),
-    ],
-)
-def test_watchdog__what_systemd_allows__is_halved(
-    environ: dict[str, str], seconds: float | None
-) -> None:
-    assert Notifier(environ).watchdog_seconds == seconds

@@ -25,13 +25,13 @@ from agent.chain.events import EventReader
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.chain.transactions import Call, Confirmed, Patience, Pending, Transactions
-from agent.chain.txlog import MemoryLog
 from agent.chain.wallet import LocalSigner
 from agent.clock import SystemClock
 from agent.market.calls import Calls
 from agent.market.model import Address, JobId, JobStatus, Price, Wei
 from agent.market.registry import Market, changed_jobs, job_topics, token_abi
 from contracts.deploy import Params, deploy
+from tests.agent.chain.memory_log import MemoryLog
 
 ROOT = Path(__file__).parents[3]
 PLACES = os.pathsep.join([os.environ["PATH"], str(ROOT / ".ci/anvil/node_modules/.bin")])

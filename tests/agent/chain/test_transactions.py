@@ -25,9 +25,10 @@ from agent.chain.transactions import (
     Waiting,
     Why,
 )
-from agent.chain.txlog import MemoryLog, TxRecord, TxStatus, first_free
+from agent.chain.txlog import TxRecord, TxStatus, first_free
 from agent.market.model import JobId, JobStatus, Wei
 from agent.market.registry import Market
+from tests.agent.chain.memory_log import MemoryLog
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Stage

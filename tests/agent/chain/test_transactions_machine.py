@@ -19,9 +19,10 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality
 from agent.chain.transactions import Confirmed, Reverted, Transactions
-from agent.chain.txlog import MemoryLog, TxRecord
+from agent.chain.txlog import TxRecord
 from agent.market.model import Wei
 from agent.market.registry import registry_abi
+from tests.agent.chain.memory_log import MemoryLog
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Stage

@@ -30,7 +30,6 @@ from agent.chain.wallet import (
     new_signer,
     open_keystore,
     open_raw,
-    read_credential,
     read_secret,
     write_secret,
 )
@@ -109,20 +108,6 @@ def test_raw__only_with_0600(tmp_path: Path) -> None:
         assert text[:20] not in str(fault.value) or not text
     with pytest.raises(UsageFault, match="cannot read"):
         read_secret(tmp_path / "none")
-
-
-def test_credential__from_systemd__is_its_first_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(UsageFault, match="LoadCredential"):
-        read_credential("password")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    (tmp_path / "password").write_text("pass word\n")
-    assert read_credential("password") == "pass word"
-    for name in ("../password", "none", ""):
-        with pytest.raises(UsageFault):
-            read_credential(name)
 
 
 async def test_secrets__however_it_is_shown__are_not(

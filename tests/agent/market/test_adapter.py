@@ -14,11 +14,11 @@ from agent.chain.events import Cursor, EventReader
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.chain.transactions import Transactions
-from agent.chain.txlog import MemoryLog
 from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
 from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
 from agent.market.registry import Market, changed_jobs, job_topics
 from faults import Refused, RetryLater, UsageFault
+from tests.agent.chain.memory_log import MemoryLog
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Stage
