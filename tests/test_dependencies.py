@@ -35,6 +35,7 @@ COMES_WITH = {
     "hexbytes": "web3",
     "requests": "web3",
     "rlp": "web3",
+    "urllib3": "ipfshttpclient",
     "py-evm": "eth-tester",
     "werkzeug": "flask",
     "packaging": "pytest",
