@@ -186,6 +186,10 @@ class Mailbox(Protocol):
         """Delete what the mailbox holds of a host that is gone."""
         ...
 
+    async def alone(self, region: Region) -> bool:
+        """Whether no other agent uses the bucket, whose images and hosts' mail it might hold."""
+        ...
+
     async def staged(self, region: Region) -> Mapping[str, float]:
         """Digest of every staged image, and when it was written (unix seconds): one list call
         for a thousand. Raises RetryLater."""

@@ -31,6 +31,8 @@ async def sweep_mailboxes(
     swept: list[InstanceId] = []
     for instance, region in _old(fleet.strangers(), clock.now() - grace_seconds):
         try:
+            if not await mailbox.alone(region):
+                continue  # it may be another agent's host, and its mail expires if not
             await mailbox.forget(region, instance)
         except RetryLater as later:
             log.warning("sweep.later", instance=instance, error=str(later))
@@ -53,11 +55,13 @@ async def sweep_images(
     """Delete staged images that nobody uses, when they are older than the grace age: those of
     jobs that ended while no agent ran, or whose release an earlier process did not live to see.
 
-    Costs one list call a region. Returns what was swept.
+    Costs two list calls a region. Returns what was swept.
     """
     swept: list[tuple[Region, str]] = []
     for region in regions:
         try:
+            if not await world.mailbox.alone(region):
+                continue
             staged = await world.mailbox.staged(region)
             before = world.clock.now() - grace_seconds
             old = sorted(sha256 for sha256, written in staged.items() if written < before)

@@ -208,6 +208,7 @@ async def _open_cloud(
     aws = Aws(settings, partial(_user_data, digest), clock, config.aws.endpoint_url or None)
     stack.callback(aws.close)
     await asyncio.gather(*(aws.mailbox.publish_program(region, program) for region in regions))
+    await asyncio.gather(*(aws.mailbox.alone(region) for region in regions))  # signs in
     return aws
 
 

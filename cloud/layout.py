@@ -2,6 +2,7 @@
 
     images/<sha256>                                 staged once per image
     programs/<sha256>.pyz                           the host program
+    owners/<digest>                                 an agent that uses the bucket
     hosts/<role-id>:<instance-id>/desired.json      written by the agent alone
     hosts/<role-id>:<instance-id>/status.json       written by that host alone
 
@@ -19,11 +20,16 @@ GetObject, "Permissions"): for a host, 403 on desired.json means "not written ye
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+
 from cloud.model import InstanceId
 
 IMAGES = "images/"
 PROGRAMS = "programs/"
 HOSTS = "hosts/"
+OWNERS = "owners/"
 DESIRED = "desired.json"
 STATUS = "status.json"
 
@@ -41,6 +47,12 @@ def image_of(key: str) -> str:
 def program_key(sha256: str) -> str:
     """The host program with this digest."""
     return f"{PROGRAMS}{sha256}.pyz"
+
+
+def owner_key(tags: Mapping[str, str]) -> str:
+    """Where the agent with this identity signs in."""
+    text = json.dumps(tags, sort_keys=True)
+    return f"{OWNERS}{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def host_prefix(role_id: str) -> str:

@@ -123,6 +123,21 @@ class Mailbox:
         async with self._staging.alone(account.bucket(region), sha256):
             await self._delete(region, [layout.image_key(sha256)])
 
+    async def alone(self, region: Region) -> bool:
+        """Whether this agent alone uses the bucket. It signs in here, and must again before that
+        expires: agents with one prefix share images, and see each other's hosts as strangers.
+        Raises RetryLater."""
+        account = await self._find()
+        mine = layout.owner_key(account.settings.owner.tags())
+        signed = {
+            one["Key"]: one["LastModified"].timestamp()
+            for one in await self._list(region, layout.OWNERS, f"listing who uses {region}")
+        }
+        if signed.get(mine, 0.0) < self._now() - REFRESH_SECONDS:
+            body = json.dumps(account.settings.owner.tags()).encode()
+            await self._put(account, region, mine, body)
+        return signed.keys() <= {mine}
+
     async def forget(self, region: Region, instance: InstanceId) -> None:
         """Delete what the mailbox holds of a host that is gone."""
         role = (await self._find()).role_id

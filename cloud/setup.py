@@ -290,7 +290,7 @@ def world_rules(ports: Sequence[int]) -> list[IpPermissionTypeDef]:
 
 
 def lifecycle() -> list[dict[str, Any]]:
-    """What expires: documents and images that nothing wrote again, uploads nobody finished."""
+    """What expires: documents, images and owners that nothing wrote again, uploads nobody ended."""
     expiring = [
         {
             "ID": f"expire-{prefix.rstrip('/')}",
@@ -298,7 +298,7 @@ def lifecycle() -> list[dict[str, Any]]:
             "Status": "Enabled",
             "Expiration": {"Days": EXPIRE_DAYS},
         }
-        for prefix in (layout.HOSTS, layout.IMAGES)
+        for prefix in (layout.HOSTS, layout.IMAGES, layout.OWNERS)
     ]
     unfinished = {
         "ID": "abort-uploads",

@@ -81,5 +81,7 @@ async def release(world: World, action: ReleaseImage, outside: Outside) -> None:
 async def _unstage(
     world: World, job: JobId, region: Region, image: Image | None, outside: Outside
 ) -> None:
-    if image is not None and image.sha256 not in used_images(world, except_job=job):
+    if image is None or not await outside(lambda: world.mailbox.alone(region)):
+        return  # what another agent may use expires when nobody stages it again
+    if image.sha256 not in used_images(world, except_job=job):
         await outside(lambda: world.mailbox.unstage(region, image.sha256))

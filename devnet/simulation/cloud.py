@@ -141,6 +141,7 @@ class SimCloud:
     machines: dict[InstanceId, Machine] = field(default_factory=dict)
     tokens: dict[Identity, InstanceId] = field(default_factory=dict)
     bucket: set[tuple[Region, str]] = field(default_factory=set)
+    shared: bool = False  # another agent uses the bucket, too
     staged_at: dict[tuple[Region, str], float] = field(default_factory=dict)
     mail: set[InstanceId] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
@@ -264,6 +265,9 @@ class SimCloud:
     async def forget(self, region: Region, instance: InstanceId) -> None:
         await self.weather.before("mailbox.forget")
         self.mail.discard(instance)
+
+    async def alone(self, region: Region) -> bool:
+        return not self.shared
 
     async def staged(self, region: Region) -> Mapping[str, float]:
         await self.weather.before("mailbox.staged")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def user_data(order: LaunchOrder, home: Home) -> bytes:
 
 
 def settings(state_dir: Path, **changes: Any) -> Settings:
-    return Settings(owner=OWNER, regions=(REGION,), state_dir=state_dir, **changes)
+    return replace(Settings(owner=OWNER, regions=(REGION,), state_dir=state_dir), **changes)
 
 
 @pytest.fixture(scope="session", autouse=True)

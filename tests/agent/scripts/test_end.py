@@ -154,3 +154,27 @@ def test_image__in_use_by_a_host_or_a_job__is_not_swept() -> None:
     simulation.run(script, 8000)
     assert len(simulation.cloud.bucket) == 1
     assert simulation.weather.counted["mailbox.unstage"] == 0
+
+
+def test_bucket__shared_with_another_agent__nothing_that_may_be_its_own_is_deleted() -> None:
+    def ends(simulation: Simulation) -> None:
+        machine(simulation).ends_at = simulation.clock.now()
+        simulation.cloud.lengths.listed = 0
+
+    def share(simulation: Simulation) -> None:
+        simulation.cloud.shared = True
+
+    simulation = Simulation()
+    script = [
+        at(0, share),
+        assigned(escrow=2000),
+        at(1000, lambda s: s.kill()),
+        stopped(1001),
+        at(1100, ends),
+        at(1110, lambda s: s.start(lose_journal=True)),
+    ]
+    simulation.run(script, 2500)
+    assert len(simulation.cloud.bucket) == 1
+    assert len(simulation.cloud.mail) == 1
+    assert simulation.weather.counted["mailbox.unstage"] == 0
+    assert simulation.weather.counted["mailbox.forget"] == 0
