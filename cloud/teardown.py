@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloud.clients import Clients
@@ -87,7 +88,7 @@ class Teardown:
                 "image",
                 f"{image['Name']} ({image_id})",
                 region,
-                lambda image_id=image_id: ec2.deregister_image(ImageId=image_id),  # type: ignore[misc]  # bound
+                partial(ec2.deregister_image, ImageId=image_id),
             )
         for snapshot in ec2.describe_snapshots(OwnerIds=["self"], Filters=filters)["Snapshots"]:
             snapshot_id = snapshot["SnapshotId"]
@@ -96,7 +97,7 @@ class Teardown:
                 "snapshot",
                 snapshot_id,
                 region,
-                lambda snapshot_id=snapshot_id: ec2.delete_snapshot(SnapshotId=snapshot_id),  # type: ignore[misc]  # bound
+                partial(ec2.delete_snapshot, SnapshotId=snapshot_id),
             )
 
     def _addresses(self, region: Region) -> Iterator[Step]:
@@ -113,7 +114,7 @@ class Teardown:
                 "address",
                 address["PublicIp"],
                 region,
-                lambda allocation=allocation: ec2.release_address(AllocationId=allocation),  # type: ignore[misc]  # bound
+                partial(ec2.release_address, AllocationId=allocation),
             )
 
     def _group(self, region: Region) -> Iterator[Step]:
@@ -131,7 +132,7 @@ class Teardown:
                 "security group",
                 f"{group['GroupName']} ({group_id})",
                 region,
-                lambda group_id=group_id: ec2.delete_security_group(GroupId=group_id),  # type: ignore[misc]  # bound
+                partial(ec2.delete_security_group, GroupId=group_id),
             )
 
     def _bucket(self, account: str, region: Region) -> Iterator[Step]:
