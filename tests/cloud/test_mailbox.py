@@ -225,6 +225,7 @@ async def test_stage__a_part_fails__is_a_fault_and_can_be_repeated(
 ) -> None:
     # moto can't take a part while the same one, which nobody waits for any more, still comes.
     monkeypatch.setattr(staging, "PARALLEL_PARTS", 1)
+
     def cut(_params: dict[str, Any]) -> None:
         raise EndpointConnectionError(endpoint_url="https://s3")
 
