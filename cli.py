@@ -1,4 +1,4 @@
-"""`oyster-provider`: composes the command groups and turns a Fault into one line and an exit code.
+"""`oyster-provider`: composes the command groups and turns what goes wrong into a line and a code.
 
 Nothing heavy is imported here or at the top of `commands/*`: `--help` answers at once, and each
 command imports what it needs when it runs.
@@ -6,9 +6,13 @@ command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from typing import NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from commands import attestation, cloud, contracts, devnet, image, jobs, keys, offers, service
 from commands.demo import demo
@@ -20,7 +24,7 @@ from commands.look import capacity, status
 from commands.report import report
 from commands.run import run
 from commands.stake import register, stake, unstake
-from faults import Fault, printable
+from faults import Fault, Refused, UsageFault, printable
 
 app = typer.Typer(
     name="oyster-provider",
@@ -61,10 +65,34 @@ def _root() -> None:
 def main() -> None:
     """Run the CLI; exit codes: 0 fine, 1 bug, 2 usage, 3 refused, 4 unavailable."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except Fault as fault:
-        sys.stderr.write(printable(f"error: {fault}\n", but="\n"))
-        sys.exit(fault.exit_code)
+        _fail(str(fault), fault.exit_code)
+    except TyperException as wrong:
+        _misused(wrong)
+    except typer.Abort:
+        _fail("not agreed; nothing was done", Refused.exit_code)
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has seen enough
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _misused(wrong: TyperException) -> NoReturn:
+    """Words the program does not know, in one line. A group without a command shows its help."""
+    said = wrong.format_message().rstrip(". \n")
+    if not said:
+        sys.exit(UsageFault.exit_code)
+    context = getattr(wrong, "ctx", None)
+    command = context.command_path if context is not None else "oyster-provider"
+    _fail(f"{said} (see `{command} --help`)", UsageFault.exit_code)
+
+
+def _fail(said: str, code: int) -> NoReturn:
+    sys.stderr.write(printable(f"error: {' '.join(said.split())}") + "\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import structlog
 
 from agent.clock import SystemClock
 from agent.config import Config, load
+from agent.journal import Reader
 from agent.notify import Notifier
 from agent.ports import Clock
 from agent.service import Agent, Progress
@@ -88,7 +89,9 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
         metrics = Metrics()
         view = AgentView(world, clock)
         metrics.watch(view, clock)
-        world.agent.world.journal.told = Tally(metrics).event
+        tally = Tally(metrics)
+        tally.restore(Reader(world.agent.world.journal.engine))
+        world.agent.world.journal.told = tally.event
         world.agent.world.learner.told = metrics.stage
         async with StatusServer(config.status, view, metrics, clock) as server:
             log.info(
@@ -96,12 +99,16 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
             )
             _on_signals(world, path, notifier)
             world.agent.on_turn = _turns(notifier, metrics, world.agent)
-            books = asyncio.create_task(world.books.follow(), name="books")
+            asides = [
+                asyncio.create_task(world.books.follow(), name="books"),
+                asyncio.create_task(world.slashes.follow(), name="slashes"),
+            ]
             notifier.ready("started")
             try:
                 await _until_stopped(world.agent)
             finally:
-                books.cancel()
+                for aside in asides:
+                    aside.cancel()
             notifier.stopping()
     log.info("service.stopped")
 

@@ -35,6 +35,7 @@ ASSIGNED = "job.assigned"
 ENDED = "job.ended"  # the last line of a timeline: nothing of the job is left in AWS
 END_ASKED = "end.asked"  # the chain asks for the end of the job's instances
 END_TAKEN_BACK = "end.taken_back"  # and asks for it no more, while they live
+SLASHED = "job.slashed"  # the contract took StakePerJob; once a job at most
 HELD = "breaker.held"
 OFFER_LISTED = "offer.listed"
 OFFER_WITHDRAWN = "offer.withdrawn"

@@ -18,12 +18,15 @@ from dataclasses import dataclass, field
 from agent.bootstrap import BootstrapRules, EnclaveRules, Rules, plan_bootstrap
 from agent.ending import EndingRules, clean_up, record_end, request_exit, take_down
 from agent.keepalive import HealthRules
-from agent.market.model import Job, ending, is_over
+from agent.market.model import Job, StopReason, ending, is_over
 from agent.plan import Draft, Plan
 from agent.policy import PolicyRules
 from agent.running import plan_running
 from agent.snapshot import JobView
 from cloud.model import InstanceState
+
+# Everything `outcome_of` may answer: the metrics have a label for each from the start.
+OUTCOMES = (*(reason.name.lower() for reason in StopReason if reason), "reassigned", "unknown")
 
 
 @dataclass(frozen=True, slots=True)

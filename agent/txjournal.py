@@ -85,6 +85,16 @@ class TxJournal:
         with self._engine.connect() as connection:
             return sum(int(fee) for fee in connection.execute(query).scalars())
 
+    def worst_fees_by_day(self, since: float = 0.0) -> dict[int, int]:
+        """Sums of `worst_fee` in wei by day (its first second, UTC), of all transactions."""
+        query = sa.select(transactions.c.created_at, transactions.c.worst_fee)
+        days: dict[int, int] = {}
+        with self._engine.connect() as connection:
+            for at, fee in connection.execute(query.where(transactions.c.created_at >= since)):
+                day = int(at) - int(at) % 86_400
+                days[day] = days.get(day, 0) + int(fee)
+        return days
+
     def _all(self, query: sa.Select[Any]) -> list[TxRecord]:
         with self._engine.connect() as connection:
             return [_record(dict(row)) for row in connection.execute(query).mappings()]

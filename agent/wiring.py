@@ -45,7 +45,7 @@ from agent.parts import (
 from agent.ports import Account, Clock
 from agent.rules import attestation_rules_of, offer_rules_of, rules_of
 from agent.service import Agent
-from agent.slashes import Slashes
+from agent.slashes import Slashes, SlashHistory, slash_topic
 from agent.txjournal import TxJournal
 from agent.world import World
 from cloud import layout
@@ -84,6 +84,7 @@ class Wired:
     regions: tuple[Region, ...]
     aws: Aws
     books: Books
+    slashes: SlashHistory
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
@@ -152,17 +153,21 @@ async def _wire(
         fleet=Fleet(aws, aws.mailbox, clock, account),
         learner=Learner(),
     )
+    slashes = Slashes(account.provider, clock, journal.event)
+    slashes.restore(Reader(journal.engine))
     decimals = chain.payment.decimals
     prices = offered_prices(config, decimals)
     agent = Agent(
         Sources(account, market, witness, aws, world.fleet, world.memory, clock, regions),
         world,
-        _wakes(config, chain, clock, Slashes(account.provider, clock, journal.event)),
+        _wakes(config, chain, clock, slashes),
         Reader(journal.engine),
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )
-    return Wired(agent, chain, config, regions, aws, _books(config, chain, market, journal, clock))
+    books = _books(config, chain, market, journal, clock)
+    history = _slash_history(config, chain, slashes, journal, clock)
+    return Wired(agent, chain, config, regions, aws, books, history)
 
 
 def _books(
@@ -178,6 +183,20 @@ def _books(
         chain.signer.address,
         clock,
     )
+
+
+def _slash_history(
+    config: Config, chain: Chain, slashes: Slashes, journal: Journal, clock: Clock
+) -> SlashHistory:
+    events = EventReader(
+        chain.endpoints,
+        chain.market.registry,
+        [slash_topic()],
+        slashes.jobs_in,
+        config.chain.log_range_blocks,
+    )
+    tracker = HeadTracker(chain.endpoints, finality_of(config))
+    return SlashHistory(events, tracker, journal, clock)
 
 
 def _wakes(config: Config, chain: Chain, clock: Clock, slashes: Slashes) -> ChainWakes:

@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from agent.market.model import Wei
+from agent.config.units import show_wei
+from agent.market.model import Price, Wei
 from agent.market.registry import Token
 from faults import UsageFault
 
@@ -33,6 +34,17 @@ def show_amount(units: int, token: Token, places: int = 2) -> str:
     sign = "-" if units < 0 else ""
     shown = f"{whole}.{digits[:places]}" if places and digits else str(whole)
     return f"{sign}{shown} {token.symbol}"
+
+
+def show_price(price: Price, token: Token) -> str:
+    """A rate as people say it: 0.17 USDC/h."""
+    amount, _, unit = price.text(token.decimals).partition("/")
+    return f"{amount} {token.symbol}/{unit}"
+
+
+def show_coin(wei: int) -> str:
+    """An amount of the chain's coin, whatever it is called."""
+    return f"{wei / 10**18:.6f} coin" if wei >= 10**12 else show_wei(wei)
 
 
 def show_time(at: float | None) -> str:

@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.clock import SystemClock
 from agent.config import Config, ConfigFault, load
 from agent.config.load import path_of
 from agent.config.model import Offer
 from agent.config.units import show_bytes
+from agent.market.model import ZERO_ADDRESS, Address
+from agent.parts import open_endpoints, open_signer
 from cloud.model import Identity, LaunchOrder, Region
 from commands.amounts import show_amount, show_span
-from commands.context import Desk, Terms, open_cloud, open_desk, terms_of
+from commands.context import Desk, Terms, open_cloud, terms_of
 from faults import Fault
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ class Patient:
 
     config: Config
     path: Path
+    clock: SystemClock = field(default_factory=SystemClock)
+    provider: Address | None = None
     desk: Desk | None = None
     terms: Terms | None = None
     aws: Any = None
@@ -93,7 +98,10 @@ def _file(patient: Patient) -> Finding:
 
 
 async def _chain(patient: Patient) -> list[Finding]:
-    patient.desk = await patient.stack.enter_async_context(open_desk(patient.config))
+    endpoints = await open_endpoints(patient.config, patient.clock)
+    patient.stack.push_async_callback(endpoints.close)
+    provider = patient.provider or ZERO_ADDRESS
+    patient.desk = Desk(patient.config, patient.clock, endpoints, provider)
     await patient.desk.endpoints.probe()
     health = patient.desk.endpoints.health()
     down = [node.name for node in health if not node.usable]
@@ -142,9 +150,8 @@ async def _clock(patient: Patient) -> list[Finding]:
 
 
 async def _key(patient: Patient) -> list[Finding]:
-    from agent.parts import open_signer
-
     signer = await open_signer(patient.config)
+    patient.provider = signer.address
     return [Finding("key", "ok", f"signs for {signer.address}")]
 
 
@@ -155,6 +162,8 @@ async def _gas(patient: Patient) -> list[Finding]:
     desk = patient.desk
     if desk is None:
         return [_skipped("gas", "no node of this chain answers")]
+    if patient.provider is None:
+        return [_skipped("gas", "the key cannot be opened")]
     balance = int(await desk.endpoints.call("eth_getBalance", desk.provider, "latest"), 16)
     fees = await market_fees(desk.endpoints, fees_of(patient.config))
     if fees is None:
@@ -172,6 +181,8 @@ async def _stake(patient: Patient) -> list[Finding]:
     terms = patient.terms
     if terms is None:
         return [_skipped("stake", "the contract cannot be read")]
+    if patient.provider is None:
+        return [_skipped("stake", "the key cannot be opened")]
     more = terms.stake.unlocked // max(1, terms.params.stake_per_job)
     shown = f"{show_amount(terms.stake.total, terms.pond)}, enough for {more} more jobs"
     if terms.stake.total < terms.params.stake_per_job:
@@ -185,6 +196,8 @@ async def _offers(patient: Patient) -> list[Finding]:
     desk, terms = patient.desk, patient.terms
     if desk is None or terms is None:
         return [_skipped("offers", "the contract cannot be read")]
+    if patient.provider is None:
+        return [_skipped("offers", "the key cannot be opened")]
     if not desk.config.offers:
         todo = "oyster-provider offers set TYPE PRICE"
         return [Finding("offers", "warn", "nothing is on offer", todo)]
@@ -201,11 +214,10 @@ async def _offers(patient: Patient) -> list[Finding]:
 
 
 async def _identity(patient: Patient) -> list[Finding]:
-    if patient.desk is None:
-        return [_skipped("AWS identity", "the chain could not be opened, or the key")]
-    patient.aws = open_cloud(patient.desk)
-    patient.stack.callback(patient.aws.close)
-    account = await patient.aws.account()
+    aws = open_cloud(patient.config, patient.provider or "", patient.clock)
+    patient.aws = aws
+    patient.stack.callback(aws.close)
+    account = await aws.account()
     return [Finding("AWS identity", "ok", f"account {account.id}, the hosts' role is there")]
 
 
@@ -301,8 +313,7 @@ async def _permissions(patient: Patient) -> list[Finding]:
 
 def _nobody(patient: Patient) -> Identity:
     """Job 0, which there is none of: what is rehearsed is rehearsed for it."""
-    assert patient.desk is not None
-    chain, provider = patient.config.chain, str(patient.desk.provider)
+    chain, provider = patient.config.chain, patient.provider or ""
     return Identity(chain.chain_id, chain.registry, provider, job=0, generation=0, attempt=0)
 
 

@@ -58,6 +58,10 @@ class Desk:
     def calls(self) -> Calls:
         return Calls(self.registry)
 
+    def open_cloud(self) -> Aws:
+        """AWS as this provider; close it."""
+        return open_cloud(self.config, self.provider, self.clock)
+
     async def head(self) -> BlockRef:
         """The newest block; what a command reads is read at one."""
         return (await HeadTracker(self.endpoints, finality_of(self.config)).poll()).block
@@ -120,12 +124,12 @@ def at_desk(config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]])
         raise RetryLater(str(fault)) from fault
 
 
-def open_cloud(desk: Desk) -> Aws:
+def open_cloud(config: Config, provider: str, clock: SystemClock) -> Aws:
     """AWS for reading; it launches nothing, so no host boots with its empty user data."""
     from cloud.aws import Aws
 
-    settings = cloud_settings(desk.config, desk.provider)
-    return Aws(settings, lambda _order, _home: b"", desk.clock, desk.config.aws.endpoint_url)
+    settings = cloud_settings(config, provider)
+    return Aws(settings, lambda _order, _home: b"", clock, config.aws.endpoint_url)
 
 
 def quiet() -> None:

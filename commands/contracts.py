@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.terminal import DryRunOption
-from faults import UsageFault
+from commands.terminal import DryRunOption, YesOption, agree
+from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -43,27 +43,33 @@ def deploy(
     payment_token: Annotated[
         str | None, typer.Option(help="What jobs are paid in; a mintable test token if absent.")
     ] = None,
+    yes: YesOption = False,
     dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Deploy a market and print where it is."""
+    """Show what a market costs, ask, deploy it and print where it is."""
     from web3 import HTTPProvider, Web3
 
+    from commands.amounts import show_coin
     from contracts import deploy as deployment
 
-    if dry_run:
-        tokens = (pond is None) + (payment_token is None)
-        plan = deployment.rehearse(Web3(HTTPProvider(rpc_url)), _account(key_file), tokens=tokens)
+    deployment.check_auditors(named := [_address(each, "--auditor") for each in auditor])
+    account, node = _account(key_file), Web3(HTTPProvider(rpc_url))
+    ponds = _address(pond, "--pond") if pond else None
+    money = _address(payment_token, "--payment-token") if payment_token else None
+    missing = (ponds is None) + (money is None)
+    plan = deployment.rehearse(node, account, tokens=missing)
+    if dry_run or not as_json:
         _show_plan(plan, as_json=as_json)
+    if dry_run:
         return
-    done = deployment.deploy(
-        Web3(HTTPProvider(rpc_url)),
-        _account(key_file),
-        deployment.Params(stake_per_job, job_bootstrapping, job_startup, job_exit_cooldown, quorum),
-        [_address(each, "--auditor") for each in auditor],
-        pond=_address(pond, "--pond") if pond else None,
-        payment_token=_address(payment_token, "--payment-token") if payment_token else None,
+    if plan.balance_wei < plan.cost_wei:
+        raise Refused(f"{plan.payer} has {show_coin(plan.balance_wei)}; send it the cost first")
+    agree("Deploy?", yes=yes, as_json=as_json)
+    terms = deployment.Params(
+        stake_per_job, job_bootstrapping, job_startup, job_exit_cooldown, quorum
     )
+    done = deployment.deploy(node, account, terms, named, pond=ponds, payment_token=money)
     _print(done, as_json=as_json)
 
 
@@ -86,16 +92,19 @@ def _address(text: str, option: str) -> ChecksumAddress:
 
 
 def _show_plan(plan: Rehearsal, *, as_json: bool) -> None:
-    _show(
-        {
-            "chainId": plan.chain_id,
-            "payer": plan.payer,
-            "balanceWei": str(plan.balance_wei),
-            "contracts": list(plan.contracts) if as_json else ", ".join(plan.contracts),
-            "gas": plan.gas,
-            "costWei": str(plan.cost_wei),
-        },
-        as_json=as_json,
+    from commands.amounts import show_coin
+
+    if as_json:
+        values = {
+            "chainId": plan.chain_id, "payer": plan.payer, "balanceWei": str(plan.balance_wei),
+            "contracts": list(plan.contracts), "gas": plan.gas, "costWei": str(plan.cost_wei),
+        }  # fmt: skip
+        _show(values, as_json=True)
+        return
+    typer.echo(f"deploy {', '.join(plan.contracts)} on chain {plan.chain_id}")
+    typer.echo(
+        f"{plan.payer} pays about {show_coin(plan.cost_wei)} for {plan.gas} gas, "
+        f"of {show_coin(plan.balance_wei)}"
     )
 
 

@@ -253,17 +253,20 @@ def _show_job(actions: Actions, job_id: int, as_json: bool) -> None:
 
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
     """The contract's numbers as people say them: prices, dollars, times, states."""
-    from agent.market.model import JobStatus, Price, StopReason
-    from commands.amounts import show_time
+    from agent.market.model import ZERO_ADDRESS, JobStatus, Price, StopReason
+    from agent.market.registry import Token
+    from commands.amounts import show_amount, show_price, show_time
+
+    dollars = Token(ZERO_ADDRESS, "tUSD", 6)
 
     said = dict(fields)
     for name in ("price", "maxPrice"):
-        said[name] = f"{Price(fields[name]).text(6)} tUSD"
+        said[name] = show_price(Price(fields[name]), dollars)
     for name in ("assignedAt", "startedAt", "exitRequestedAt", "stoppedAt", "settledUntil"):
         said[name] = show_time(fields[name])
     said["status"] = JobStatus(fields["status"]).name.lower()
     said["stopReason"] = StopReason(fields["stopReason"]).name.lower()
-    said["escrow"] = f"{fields['escrow'] / 10**6:.6f} tUSD"
+    said["escrow"] = show_amount(fields["escrow"], dollars, 6)
     said["endpoint"] = fields["endpoint"] or "-"
     return said
 

@@ -29,7 +29,7 @@ JobArgument = Annotated[int, typer.Argument(min=1, help="The job's number.")]
 @app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The provider's active jobs as the chain has them, closest deadline first."""
-    from commands.amounts import show_amount, show_span
+    from commands.amounts import show_amount, show_price, show_span
     from commands.context import at_desk, terms_of
 
     async def work(desk: Desk) -> tuple[Terms, list[Job]]:
@@ -46,7 +46,7 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     for job in jobs:
         at, why = _deadline(job, terms)
         left = f"{show_span(at - now)} to {why}" if at else "-"
-        rate = f"{job.price.text(terms.money.decimals)} {terms.money.symbol}"
+        rate = show_price(job.price, terms.money)
         escrow = show_amount(job.escrow, terms.money)
         rows.append((job.id, job.instance_type, _state(job, terms), left, rate, escrow))
     print_table(
@@ -110,7 +110,7 @@ def confirm_terminations(
     which = f"job {job}" if job else "every job whose termination is held"
     if not as_json:
         typer.echo(f"terminate the instances of {which}, as the chain asks")
-    agree("Is it true on the chain that these jobs are over?", yes=yes)
+    agree("Is it true on the chain that these jobs are over?", yes=yes, as_json=as_json)
     order(loaded, time.time(), OrderKind.CONFIRM_TERMINATIONS, _id(job) if job else None)
     if as_json:
         print_json({"ordered": OrderKind.CONFIRM_TERMINATIONS, "job": job})
@@ -165,7 +165,7 @@ def _deadline(job: Job, terms: Terms) -> tuple[int | None, str]:
 
 
 def _facts(job: Job, terms: Terms) -> list[tuple[str, object]]:
-    from commands.amounts import show_amount, show_span, show_time
+    from commands.amounts import show_amount, show_price, show_span, show_time
 
     money, now = terms.money, terms.at.timestamp
     at, why = _deadline(job, terms)
@@ -174,7 +174,7 @@ def _facts(job: Job, terms: Terms) -> list[tuple[str, object]]:
         ("job", f"{job.id}, generation {job.generation}"),
         ("state", _state(job, terms)),
         ("type", job.instance_type),
-        ("price", f"{job.price.text(money.decimals)} {money.symbol}"),
+        ("price", show_price(job.price, money)),
         ("image", job.enclave_url),
         ("user", job.user),
         ("provider", job.provider),

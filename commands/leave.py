@@ -16,6 +16,8 @@ from commands.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.market.model import Job
     from commands.context import Desk, Terms
 
@@ -54,7 +56,7 @@ async def _plan(desk: Desk, job: int | None) -> tuple[dict[str, Any], list[str]]
     """What is ordered, and what it means in words. Raises Refused: not a running job of ours."""
     from agent.journal import OrderKind
     from agent.market.model import JobId
-    from commands.amounts import show_span, show_time
+    from commands.amounts import show_coin, show_span, show_time
     from commands.context import terms_of
 
     terms = await terms_of(desk)
@@ -71,9 +73,23 @@ async def _plan(desk: Desk, job: int | None) -> tuple[dict[str, Any], list[str]]
         f"serve, earn and stay liable for {show_span(cool_down)} after each request; "
         f"over about {show_time(end)} UTC, and the stake of each job is free then"
     )
+    offers = len(desk.config.offers) if job is None else 0
+    fee = await _gas(desk, [each for each in jobs if not each.is_exiting], offers)
+    lines.append(f"the agent's transactions for it take about {show_coin(fee)} of gas now")
     kind = OrderKind.EXIT if job else OrderKind.EXIT_ALL
-    plan = {"order": kind, "job": job, "jobs": [each.id for each in jobs], "overAt": end}
+    plan = {
+        "order": kind, "job": job, "jobs": [each.id for each in jobs], "overAt": end,
+        "feeWei": fee,
+    }  # fmt: skip
     return plan, lines
+
+
+async def _gas(desk: Desk, jobs: Sequence[Job], offers: int) -> int:
+    """Wei, by usual figures: a request and an end for each job, a removal for each offer."""
+    from commands.sending import USUAL_GAS, present_fees
+
+    fees = await present_fees(desk)
+    return (2 * len(jobs) + offers) * USUAL_GAS * fees.max_fee
 
 
 def _carry_out(
@@ -84,7 +100,7 @@ def _carry_out(
     if not as_json:
         typer.echo("\n".join(lines))
     if not dry_run:
-        agree("Leave?" if plan["jobs"] else "Go on?", yes=yes)
+        agree("Leave?" if plan["jobs"] else "Go on?", yes=yes, as_json=as_json)
         order(desk.config, desk.clock.now(), plan["order"], plan["job"])
     if as_json:
         print_json({**plan, "dryRun": dry_run})

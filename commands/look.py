@@ -108,11 +108,11 @@ def capacity(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 async def _room(desk: Desk) -> list[dict[str, Any]]:
     from cloud.model import Region
-    from commands.context import open_cloud, terms_of
+    from commands.context import terms_of
 
     terms = await terms_of(desk)
     by_stake = terms.stake.unlocked // max(1, terms.params.stake_per_job)
-    aws = open_cloud(desk)
+    aws = desk.open_cloud()
     rows = []
     try:
         for offer in desk.config.offers:

@@ -18,10 +18,10 @@ from commands.terminal import (
 )
 
 if TYPE_CHECKING:
-    from agent.config.model import Offer
     from agent.market.model import Price
     from agent.market.registry import Token
     from commands.context import Desk, Terms
+    from commands.costs import Cost
     from commands.sending import Step
 
 app = typer.Typer(no_args_is_help=True, help="Offer instance types on the market.")
@@ -100,8 +100,7 @@ def list_(
         empty="nothing is on offer; `oyster-provider offers set TYPE PRICE` lists a type",
     )
     for row in rows:
-        if row.cost is None:
-            typer.echo(f"{row.type}: cost unknown ({row.cost_source})", err=True)
+        typer.echo(f"cost of {row.type}: {row.cost.text(row.money)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,27 +108,26 @@ class Row:
     """One type as `offers list` shows it; prices in tokens an hour."""
 
     type: str
-    decimals: int
-    symbol: str
+    money: Token
     price: Price | None
     configured: Price | None
     rank: int | None
     listed: int
     cheapest_other: Price | None
-    cost: Price | None
-    cost_source: str  # "configuration", "AWS list price", or why it is unknown
+    cost: Cost
 
     @property
     def margin(self) -> float | None:
         """Tokens an hour that the price leaves after the cost."""
-        if self.price is None or self.cost is None:
+        if self.price is None or self.cost.price is None:
             return None
-        return float(self.price.per("h", self.decimals) - self.cost.per("h", self.decimals))
+        decimals = self.money.decimals
+        return float(self.price.per("h", decimals) - self.cost.price.per("h", decimals))
 
     def cells(self) -> tuple[object, ...]:
-        left = "cost unknown" if self.cost is None else None
+        left = "cost unknown" if self.cost.price is None else None
         if self.margin is not None:
-            left = f"{self.margin:+.4f} {self.symbol}/h ({self.cost_source})"
+            left = f"{self.margin:+.4f} {self.money.symbol}/h"
         return (
             self.type,
             self._text(self.price) or "not listed",
@@ -145,86 +143,54 @@ class Row:
             "price": self.price,
             "configured": self.configured,
             "cheapestOther": self.cheapest_other,
-            "cost": self.cost,
+            "cost": self.cost.price,
         }
         return {
             "type": self.type,
             "rank": self.rank,
             "listed": self.listed,
             "marginPerHour": self.margin,
-            "costSource": self.cost_source,
+            "costSource": self.cost.source,
             **{name: price and str(price.raw) for name, price in prices.items()},
             **{f"{name}Text": self._text(price) for name, price in prices.items()},
         }
 
     def _text(self, price: Price | None) -> str | None:
-        return None if price is None else f"{price.text(self.decimals)} {self.symbol}"
+        from commands.amounts import show_price
+
+        return None if price is None else show_price(price, self.money)
 
 
 async def _compare(desk: Desk, types: list[str]) -> list[Row]:
     from agent.parts import offered_prices
     from commands.context import terms_of
+    from commands.costs import costs_of
 
     terms = await terms_of(desk)
-    configured = {offer.type: offer for offer in desk.config.offers}
     prices = offered_prices(desk.config, terms.money.decimals)
+    kinds = types or sorted({offer.type for offer in desk.config.offers})
+    costs = await costs_of(desk, kinds, terms.money)
     rows = []
-    for kind in types or sorted(configured):
+    for kind in kinds:
         offers = await desk.market.offers(kind, terms.at)
         ranks = [n for n, offer in enumerate(offers, 1) if offer.provider == desk.provider]
         others = [offer.price for offer in offers if offer.provider != desk.provider]
-        cost, source = await _cost(desk, kind, configured.get(kind), terms.money)
         rows.append(
             Row(
-                kind, terms.money.decimals, terms.money.symbol,
+                kind, terms.money,
                 price=offers[ranks[0] - 1].price if ranks else None,
                 configured=prices.get(kind), rank=ranks[0] if ranks else None, listed=len(offers),
                 cheapest_other=others[0] if others else None,
-                cost=cost, cost_source=source,
+                cost=costs[kind],
             )
         )  # fmt: skip
     return rows
 
 
-async def _cost(
-    desk: Desk, kind: str, offer: Offer | None, money: Token
-) -> tuple[Price | None, str]:
-    """What the type costs, in payment tokens, and who says so; a dollar token is a dollar."""
-    configured = cost_of(offer, money.decimals)
-    if configured is not None:
-        return configured, "configuration"
-    if "USD" not in money.symbol.upper():
-        return None, f"AWS asks dollars, jobs pay {money.symbol}; set cost in [[offers]]"
-    return await _list_price(desk, kind, money.decimals)
-
-
-async def _list_price(desk: Desk, kind: str, decimals: int) -> tuple[Price | None, str]:
-    from agent.market.model import InstanceType, Price
-    from cloud.model import Region
-    from commands.context import open_cloud
-    from faults import Fault
-
-    type_ = InstanceType.parse(kind)
-    aws = open_cloud(desk)
-    try:
-        usd = await aws.prices.hourly_usd(Region(type_.region), type_.ec2_type)
-    except Fault as fault:
-        return None, str(fault)
-    finally:
-        aws.close()
-    return Price.parse(f"{usd:f}/h", decimals), "AWS list price"
-
-
-def cost_of(offer: Offer | None, decimals: int) -> Price | None:
-    """What the operator says AWS asks for the type; None when the configuration has no cost."""
-    from agent.parts import price_of
-
-    return price_of(offer.cost, decimals) if offer is not None and offer.cost else None
-
-
 def offer_step(desk: Desk, terms: Terms, instance_type: str, price: str) -> Step:
     """The transaction that lists. Raises UsageFault: not REGION/TYPE, not a price."""
     from agent.market.model import InstanceType, Price
+    from commands.amounts import show_price
     from commands.sending import Step
     from faults import UsageFault
 
@@ -233,7 +199,7 @@ def offer_step(desk: Desk, terms: Terms, instance_type: str, price: str) -> Step
         known = ", ".join(desk.config.aws.regions)
         raise UsageFault(f"{instance_type}: {kind.region} is not in aws.regions ({known})")
     found = Price.parse(price, terms.money.decimals)
-    text = f"offer {instance_type} at {found.text(terms.money.decimals)} {terms.money.symbol}"
+    text = f"offer {instance_type} at {show_price(found, terms.money)}"
     return Step(desk.calls.register(instance_type, found), text)
 
 

@@ -1,174 +1,181 @@
-"""`oyster-provider report`: earned, cost, gas and margin, by job and by day."""
+"""`oyster-provider report`: earned, AWS cost, gas, margin and lost stake, by job and by day.
+
+The keys of --json and the columns of --csv are the same and stay: amounts are decimal texts in
+whole payment tokens (`_tokens`), the chain's coin (`_coin`) or POND (`_pond`); times are ISO, UTC.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commands.terminal import ConfigOption, JsonOption, print_json, print_table
 
 if TYPE_CHECKING:
-    from agent.journal import LaunchRecord, Reader
-    from agent.market.model import Job
-    from commands.context import Desk, Terms
+    from commands.ledger import Day, Ledger, Line
 
-_DAY = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One job: earned in base units, cost in whole payment tokens (None: no cost configured)."""
-
-    job: int
-    instance_type: str
-    started_at: int
-    until: int
-    earned: int
-    instance_hours: float
-    cost: Fraction | None
-    gas_wei: int
-
-    def margin(self, decimals: int) -> Fraction | None:
-        """Whole tokens that are left after the instances' cost; gas is in another coin."""
-        return None if self.cost is None else Fraction(self.earned, 10**decimals) - self.cost
+JOB_KEYS = (
+    "job", "instance_type", "state", "started_at", "until", "instance_hours", "earned_tokens",
+    "cost_tokens_per_hour", "cost_source", "cost_tokens", "margin_tokens", "gas_coin",
+    "slashed_pond",
+)  # fmt: skip
+DAY_KEYS = ("day", "earned_tokens", "cost_tokens", "margin_tokens", "gas_coin", "slashed_pond")
 
 
 def report(
     since: Annotated[
-        str | None, typer.Option(help="Jobs that ended or run after this day, 2026-01-31.")
+        str | None,
+        typer.Option(help="Only what ended or ran on this day (UTC) or later: 2026-01-31."),
     ] = None,
-    by_day: Annotated[bool, typer.Option("--by-day", help="One line a day (UTC).")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated.")] = False,
+    by_day: Annotated[bool, typer.Option("--by-day", help="The days alone, no jobs.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Comma-separated: the jobs, or with --by-day the days.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What jobs earned and cost: chain for the money, journal for the instances and the gas."""
+    """What jobs earned and cost: the chain's money, AWS's list price, the journal's gas.
+
+    `cost` in [[offers]] goes before the list price. Margin is what the instances leave; gas is paid
+    in the chain's coin, and stake that was slashed is lost POND: both are shown beside it.
+    """
     from commands.context import at_desk
+    from commands.ledger import read_ledger
+    from faults import UsageFault
 
-    after = _day(since)
-    terms, lines = at_desk(config, lambda desk: _lines(desk, after))
-    if by_day:
-        columns, rows = _days(lines, terms, after)
-    else:
-        columns, rows = _jobs(lines, terms)
+    if as_csv and as_json:
+        raise UsageFault("choose one of --csv and --json")
+    after = _after(since)
+    ledger = at_desk(config, lambda desk: read_ledger(desk, after))
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json(to_json(ledger, since))
     elif as_csv:
-        _print_csv(columns, rows)
+        days, jobs = map(_day_row, ledger.days), map(_job_row, ledger.lines)
+        _print_csv(DAY_KEYS if by_day else JOB_KEYS, list(days if by_day else jobs))
     else:
-        print_table(columns, rows, empty="nothing has run yet")
+        _print(ledger, by_day=by_day)
 
 
-async def _lines(desk: Desk, after: float) -> tuple[Terms, list[Line]]:
-    from commands.context import terms_of
-    from commands.journal import open_reader
+def to_json(ledger: Ledger, since: str | None) -> dict[str, Any]:
+    """The whole report for programs."""
+    from commands.ledger import total
 
-    terms = await terms_of(desk)
-    with open_reader(desk.config) as reader:
-        ids = {*reader.jobs(100_000), *await desk.market.jobs_of(desk.provider, terms.at)}
-        jobs = await desk.market.jobs(sorted(ids), terms.at)
-        launches = reader.launches(sorted(ids))
-        lines = [
-            _line(desk, terms, job, launches.get(job.id, []), reader)
-            for job in jobs.values()
-            if job.provider == desk.provider
-        ]
-    return terms, [line for line in lines if line.until >= after]
-
-
-def _line(
-    desk: Desk, terms: Terms, job: Job, launches: Sequence[LaunchRecord], reader: Reader
-) -> Line:
-    from agent.txjournal import TxJournal
-    from commands.jobs import earned
-    from commands.offers import cost_of
-
-    until = job.stopped_at or terms.at.timestamp
-    hours = _instance_hours(launches, until)
-    offers = {offer.type: offer for offer in desk.config.offers}
-    price = cost_of(offers.get(job.instance_type), terms.money.decimals)
-    cost = None if price is None else price.per("h", terms.money.decimals) * Fraction(hours)
-    gas = TxJournal(reader.engine).worst_fees(job=job.id)
-    return Line(
-        job.id, job.instance_type, job.started_at, until, earned(job, terms), hours, cost, gas
-    )
+    whole = _day_row(total(ledger.lines, ledger.days))
+    return {
+        "since": since,
+        "block": ledger.terms.at.number,
+        "token": ledger.terms.money.symbol,
+        "stake_token": ledger.terms.pond.symbol,
+        "jobs": [_job_row(line) for line in ledger.lines],
+        "days": [_day_row(day) for day in ledger.days],
+        "total": {key: whole[key] for key in DAY_KEYS[1:]},
+    }
 
 
-def _instance_hours(launches: Sequence[LaunchRecord], until: float) -> float:
-    """From each launch to the next one's, the last to the job's end: what EC2 bills, closely."""
-    starts = [each.at for each in launches if each.instance and each.phase == "launched"]
-    ends = [*starts[1:], until]
-    return sum(max(0.0, end - at) for at, end in zip(starts, ends, strict=False)) / 3600
+def _job_row(line: Line) -> dict[str, Any]:
+    values = (
+        line.job, line.instance_type, line.state, _iso(line.started_at), _iso(line.until),
+        _decimal(line.instance_hours), _decimal(line.earned),
+        _decimal(line.hourly), line.cost_rate.source, _decimal(line.cost),
+        _decimal(line.margin), _coin(line.gas_wei), _decimal(line.slashed),
+    )  # fmt: skip
+    return dict(zip(JOB_KEYS, values, strict=True))
 
 
-def _jobs(lines: Sequence[Line], terms: Terms) -> tuple[list[str], list[list[object]]]:
-    from commands.amounts import show_time
+def _day_row(day: Day) -> dict[str, Any]:
+    name = datetime.fromtimestamp(day.start, UTC).date().isoformat()
+    values = (
+        name, _decimal(day.earned), _decimal(day.cost), _decimal(day.margin), _coin(day.gas_wei),
+        _decimal(day.slashed),
+    )  # fmt: skip
+    return dict(zip(DAY_KEYS, values, strict=True))
 
-    decimals, symbol = terms.money.decimals, terms.money.symbol
-    columns = ["job", "type", "started", "until", f"earned {symbol}", "instance hours",
-               f"cost {symbol}", f"margin {symbol}", "gas coin"]  # fmt: skip
-    rows: list[list[object]] = [
-        [
-            line.job, line.instance_type, show_time(line.started_at), show_time(line.until),
-            _tokens(Fraction(line.earned, 10**decimals)), f"{line.instance_hours:.2f}",
-            _tokens(line.cost), _tokens(line.margin(decimals)), f"{line.gas_wei / 10**18:.6f}",
-        ]
-        for line in sorted(lines, key=lambda line: line.job)
+
+def _print(ledger: Ledger, *, by_day: bool) -> None:
+    if not by_day:
+        _print_jobs(ledger)
+    _print_days(ledger)
+    money, pond = ledger.terms.money, ledger.terms.pond
+    lost = any(line.slashed for line in ledger.lines)
+    slashed = f", slashed in {pond.symbol}" if lost else ""
+    typer.echo(f"earned, cost, margin in {money.symbol}, gas in the chain's coin{slashed}")
+    typer.echo("margin is earned less cost, before gas and slashes")
+    rates = {line.instance_type: line.cost_rate for line in ledger.lines}
+    for kind in sorted(rates):
+        typer.echo(f"cost of {kind}: {rates[kind].text(money)}")
+
+
+def _print_jobs(ledger: Ledger) -> None:
+    lost = any(line.slashed for line in ledger.lines)
+    rows = [
+        (line.job, line.instance_type, _when(line), f"{float(line.instance_hours):.2f}",
+         *_amounts(_job_row(line), lost))
+        for line in ledger.lines
     ]  # fmt: skip
-    return columns, rows
+    names = _names(lost)
+    columns = ("job", "type", "ran until", "hours", *names)
+    print_table(columns, rows, empty="nothing has run yet", right=("job", "hours", *names))
 
 
-def _days(
-    lines: Sequence[Line], terms: Terms, after: float
-) -> tuple[list[str], list[list[object]]]:
-    """Earnings spread over the seconds in which they were earned; costs likewise."""
-    decimals, symbol = terms.money.decimals, terms.money.symbol
-    days: dict[int, list[Fraction]] = {}
-    unknown: set[int] = set()  # a job of that day has no configured cost: no total, no margin
-    for line in lines:
-        for day, part in _spread(line.started_at, line.until):
-            sums = days.setdefault(day, [Fraction(0), Fraction(0)])
-            sums[0] += part * Fraction(line.earned, 10**decimals)
-            sums[1] += part * (line.cost or 0)
-            if line.cost is None:
-                unknown.add(day)
-    rows: list[list[object]] = [
-        [datetime.fromtimestamp(day, UTC).date().isoformat(), _tokens(earned),
-         _tokens(None if day in unknown else cost),
-         _tokens(None if day in unknown else earned - cost)]
-        for day, (earned, cost) in sorted(days.items())
-        if day + _DAY > after
-    ]  # fmt: skip
-    return ["day", f"earned {symbol}", f"cost {symbol}", f"margin {symbol}"], rows
+def _print_days(ledger: Ledger) -> None:
+    from commands.ledger import total
 
-
-def _spread(start: int, end: int) -> Iterator[tuple[int, Fraction]]:
-    """The days (first second, UTC) that [start, end) touches, and its part in each."""
-    if not start or end <= start:
+    if not ledger.days:
         return
-    for day in range(start - start % _DAY, end, _DAY):
-        inside = min(end, day + _DAY) - max(start, day)
-        yield day, Fraction(inside, end - start)
+    whole = total(ledger.lines, ledger.days)
+    lost = bool(whole.slashed)
+    days = [(_day_row(day)["day"], *_amounts(_day_row(day), lost)) for day in ledger.days]
+    rows = [*days, ("together", *_amounts(_day_row(whole), lost))]
+    print_table(("day (UTC)", *_names(lost)), rows, empty="", right=_names(lost))
 
 
-def _tokens(amount: Fraction | None) -> str | None:
-    return None if amount is None else f"{float(amount):.6f}"
+def _when(line: Line) -> str:
+    if line.state == "ended":
+        return (_iso(line.until) or "")[:10]
+    return "now" if line.state == "running" else line.state
 
 
-def _print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def _names(lost: bool) -> tuple[str, ...]:
+    """The columns of amounts; what was slashed only where anything was."""
+    names = ("earned", "cost", "margin", "gas", "slashed")
+    return names if lost else names[:-1]
+
+
+def _amounts(row: Mapping[str, Any], lost: bool) -> list[str | None]:
+    found = [row[key] for key in DAY_KEYS[1:]]
+    return [*found[:-1], found[-1][:-4]] if lost else found[:-1]  # whole POND to the cent
+
+
+def _decimal(amount: Fraction | None) -> str | None:
+    """To six places, however large."""
+    if amount is None:
+        return None
+    whole, rest = divmod(round(abs(amount) * 10**6), 10**6)
+    return f"{'-' if amount < 0 else ''}{whole}.{rest:06d}"
+
+
+def _coin(wei: int) -> str:
+    return _decimal(Fraction(wei, 10**18)) or ""
+
+
+def _iso(at: int) -> str | None:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
+
+
+def _print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     import csv
     import sys
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerows([columns, *rows])
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
-def _day(text: str | None) -> float:
+def _after(text: str | None) -> float:
     from faults import UsageFault
 
     if text is None:

@@ -12,12 +12,14 @@ from typing import Any
 
 import typer
 
+from agent.chain.encoding import Fees
 from agent.chain.fees import market_fees
 from agent.chain.rpc import CallReverted
 from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_wei
 from agent.parts import fees_of
 from agent.txjournal import TxJournal
+from commands.amounts import show_coin
 from commands.context import Desk
 from commands.journal import open_reader
 from commands.terminal import agree, print_json
@@ -63,7 +65,7 @@ async def carry_out(desk: Desk, steps: Sequence[Step], how: How) -> list[dict[st
         if how.as_json:
             print_json({"dryRun": True, "steps": [_plan(each) for each in quotes]})
         return []
-    agree("Send?", yes=how.yes)
+    agree("Send?", yes=how.yes, as_json=how.as_json)
     with open_reader(desk.config) as journal:
         transactions = await desk.transactions(TxJournal(journal.engine))
         begun = desk.clock.now()
@@ -79,15 +81,21 @@ async def carry_out(desk: Desk, steps: Sequence[Step], how: How) -> list[dict[st
 
 async def quote(desk: Desk, steps: Sequence[Step]) -> list[Quote]:
     """The cost of each step at the present fees. Raises Refused when the first would revert."""
-    fees = await market_fees(desk.endpoints, fees_of(desk.config))
-    if fees is None:
-        cap = show_wei(desk.config.gas.max_fee_wei)
-        raise RetryLater(f"gas costs more than gas.max_fee ({cap}) now; wait, or raise it")
+    fees = await present_fees(desk)
     quotes: list[Quote] = []
     for step in steps:
         gas, estimated = await _gas(desk, step, must=not quotes)
         quotes.append(Quote(step, gas * fees.max_fee, estimated))
     return quotes
+
+
+async def present_fees(desk: Desk) -> Fees:
+    """What a unit of gas costs now. Raises RetryLater: more than the configuration allows."""
+    fees = await market_fees(desk.endpoints, fees_of(desk.config))
+    if fees is None:
+        cap = show_wei(desk.config.gas.max_fee_wei)
+        raise RetryLater(f"gas costs more than gas.max_fee ({cap}) now; wait, or raise it")
+    return fees
 
 
 async def _gas(desk: Desk, step: Step, *, must: bool) -> tuple[int, bool]:
@@ -107,9 +115,9 @@ async def _gas(desk: Desk, step: Step, *, must: bool) -> tuple[int, bool]:
 def _show(quotes: Sequence[Quote]) -> None:
     for each in quotes:
         about = "at most" if each.estimated else "about"
-        typer.echo(f"{each.step.text}  (gas {about} {_coin(each.fee_wei)})")
+        typer.echo(f"{each.step.text}  (gas {about} {show_coin(each.fee_wei)})")
     if len(quotes) > 1:
-        typer.echo(f"together {_coin(sum(each.fee_wei for each in quotes))} of gas at most")
+        typer.echo(f"together {show_coin(sum(each.fee_wei for each in quotes))} of gas at most")
 
 
 def _plan(each: Quote) -> dict[str, Any]:
@@ -140,7 +148,3 @@ async def _send(desk: Desk, transactions: Any, step: Step, key: str, how: How) -
         if isinstance(state, Waiting):
             raise RetryLater(f"{step.text}: {state.message}")
         await desk.clock.sleep(_LOOK_SECONDS)
-
-
-def _coin(wei: int) -> str:
-    return f"{wei / 10**18:.6f} coin" if wei >= 10**12 else show_wei(wei)

@@ -28,7 +28,7 @@ _DEFAULT_PROGRAM = "/usr/local/bin/oyster-provider"
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 # names, not files
 
 RootOption = Annotated[
-    Path, typer.Option("--root", help="Another root folder: an image's, or a test's.")
+    Path, typer.Option("--root", help="Another root folder that is there: an image's, a test's.")
 ]
 ProgramOption = Annotated[
     Path | None, typer.Option("--program", help="What the unit runs; this program when absent.")
@@ -44,17 +44,21 @@ def install(
     as_json: JsonOption = False,
 ) -> None:
     """Place the unit, its account and its folders; start nothing."""
+    _check_root(root)
     chosen = _program(program, root)
     files = {_PLACES[name]: text for name, text in _texts(chosen).items()}
     commands = _after_install() if _is_live(root) else []
-    _show(root, files, commands, "write", as_json=as_json)
+    if dry_run or not as_json:
+        _show(root, files, commands, "write", as_json=as_json)
     if dry_run:
         return
-    agree("Install?", yes=yes)
+    agree("Install?", yes=yes, as_json=as_json)
     for place, text in files.items():
         _write(root / place, text)
     _run_all(commands)
-    if not as_json:
+    if as_json:
+        _show(root, files, commands, "write", as_json=True)
+    else:
         typer.echo(f"installed; start it with: systemctl enable --now {UNIT}")
 
 
@@ -66,19 +70,28 @@ def uninstall(
     as_json: JsonOption = False,
 ) -> None:
     """Remove what install placed; configuration, credentials and journal stay."""
+    _check_root(root)
     files = {place: "" for place in _PLACES.values() if (root / place).exists()}
     commands = [["systemctl", "disable", "--now", UNIT]] if files and _is_live(root) else []
-    _show(root, files, commands, "remove", as_json=as_json)
+    if dry_run or not as_json:
+        _show(root, files, commands, "remove", as_json=as_json)
     if dry_run:
         return
-    agree("Uninstall? Running enclaves stay as they are.", yes=yes)
+    agree("Uninstall? Running enclaves stay as they are.", yes=yes, as_json=as_json)
     _run_all(commands)
     for place in files:
         (root / place).unlink(missing_ok=True)
     if commands:
         _run_all([["systemctl", "daemon-reload"]])
-    if not as_json:
+    if as_json:
+        _show(root, files, commands, "remove", as_json=True)
+    else:
         typer.echo("removed; /etc/oyster-provider and /var/lib/oyster-provider are still there")
+
+
+def _check_root(root: Path) -> None:
+    if not root.is_dir():
+        raise UsageFault(f"--root {root}: no such folder; make it first")
 
 
 def outdated(root: Path) -> list[str] | None:

@@ -1,14 +1,14 @@
 """What the commands share: options by the same names, tables, questions.
 
-A person gets tables and colours, a pipe gets tab-separated lines that stay as they are, `--json`
-one JSON value. A question is only asked of a terminal; without one, `--yes` must be given.
+A terminal gets a table of its width, a pipe gets the same columns plain and as wide as they are,
+`--json` one JSON value. A question is only asked of a terminal; without one, `--yes` must be given.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,11 +32,18 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """A table on a terminal, tab-separated lines (with a head) in a pipe."""
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    empty: str,
+    right: Sequence[str] = (),
+) -> None:
+    """A table; in a pipe a line a row. `right` names the columns of numbers."""
+    cells = [[_plain(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        for row in (columns, *rows):
-            typer.echo("\t".join(_plain(cell) for cell in row))
+        for line in _aligned([list(columns), *cells], [name in right for name in columns]):
+            typer.echo(line)
         return
     if not rows:
         typer.echo(empty)
@@ -46,26 +53,39 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_plain(cell)) for cell in row))
+        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
+    for row in cells:
+        table.add_row(*map(Text, row))
     Console().print(table)
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:
+    """Columns two blanks apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if at_right else cell.ljust(width)
+            for cell, width, at_right in zip(row, widths, right, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
     """Name and value, a line each."""
     width = max((len(name) for name, _ in facts), default=0) + 2
     for name, value in facts:
-        plain = _plain(value)
-        typer.echo(f"{name:<{width}}{plain}" if sys.stdout.isatty() else f"{name}\t{plain}")
+        typer.echo(f"{name:<{width}}{_plain(value)}")
 
 
-def agree(question: str, *, yes: bool) -> None:
-    """Returns when the person agrees. Raises Refused when not, UsageFault when nobody is there."""
+def agree(question: str, *, yes: bool, as_json: bool = False) -> None:
+    """Returns when the person agrees. Raises Refused when not, UsageFault when nobody can be asked:
+    no terminal, or a program reads what is printed."""
     if yes:
         return
+    if as_json:
+        raise UsageFault("--json does not ask; add --yes to go on, or --dry-run to look first")
     if not sys.stdin.isatty():
         raise UsageFault("nobody is there to ask; add --yes to go on, or --dry-run to look first")
     if not typer.confirm(question, err=True):

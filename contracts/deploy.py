@@ -79,8 +79,7 @@ def deploy(
     the node does not answer or a transaction is in no block after `timeout_seconds`; what was
     deployed before a RetryLater stays, unused.
     """
-    if len(auditors) > MAX_AUDITORS:
-        raise Refused(f"{len(auditors)} auditors are more than the {MAX_AUDITORS} it takes")
+    check_auditors(auditors)
     sender = _Sender(w3, account, timeout_seconds)
     try:
         pond = pond or sender.create(contracts.TEST_TOKEN, *POND)[0]
@@ -99,6 +98,12 @@ def deploy(
         raise Refused(f"the node refused: {error}") from error
     except RequestException as error:
         raise RetryLater(f"the node does not answer ({type(error).__name__})") from error
+
+
+def check_auditors(auditors: Sequence[ChecksumAddress]) -> None:
+    """Raises Refused: more than the constructor takes."""
+    if len(auditors) > MAX_AUDITORS:
+        raise Refused(f"{len(auditors)} auditors are more than the {MAX_AUDITORS} it takes")
 
 
 @dataclass(frozen=True)

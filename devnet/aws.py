@@ -26,7 +26,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from devnet import ec2_wire as wire
-from devnet import imds, moto_state
+from devnet import imds, list_prices, moto_state
 from devnet.aws_http import Quiet, Request, json_answer, xml
 from devnet.control import Control
 from devnet.ec2 import (
@@ -154,6 +154,8 @@ class Aws:
             return self._ec2(request)
         if request.service == "servicequotas":
             return self._quotas(request)
+        if request.service == "pricing":
+            return json_answer(list_prices.answer(request.body))
         if request.service == "s3":
             self._check_s3(request)
             return self._s3(request)

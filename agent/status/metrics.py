@@ -14,22 +14,20 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from agent.deadline import Stage
-from agent.market.model import StopReason
+from agent.lifecycle import OUTCOMES
 from agent.ports import Clock
 from agent.status.source import JobState, StatusSource, View
 
 STAGES = tuple(stage.value for stage in Stage)
-# As agent.lifecycle.outcome_of names what a job came to; "other" for what is not listed, here and
-# below.
-ENDS = (*(reason.name.lower() for reason in StopReason if reason), "reassigned", "unknown", "other")
+ENDS = (*OUTCOMES, "other")  # "other", here and below, for what is not listed
 TRANSACTIONS = ("report_started", "settled", "exit_requested", "exit_finalized", "other")
 TX_RESULTS = ("mined", "refused", "later")
 LAUNCHES = ("asked", "launched", "nowhere", "later", "spent", "refused", "other")
-IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "other")
+IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "not_released", "other")
 REFUSALS = (
-    *("type", "enclaves", "owner", "price", "escrow", "url", "image", "size", "architecture"),
-    *("memory", "signer", "launch", "other"),
-)
+    "job", "type", "enclaves", "owner", "price", "escrow", "url", "image", "size", "architecture",
+    "memory", "signer", "launch", "other",
+)  # fmt: skip
 REPAIRS = ("enclave_restart", "host_replace", "race")
 
 # From a stage that is done at once to the 180 s nitro-cli waits, and the slow image beyond.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.journal import Event
+from agent.journal import SLASHED, Event, Reader
 from agent.status.metrics import Metrics
 
 _REPAIRS = {
@@ -25,6 +25,12 @@ class Tally:
             "launch": self._launch,
             "image": self._image,
         }
+
+    def restore(self, reader: Reader) -> None:
+        """Slashes are counted since the journal began: one that a restart forgot would be missed
+        by whoever looks at the increase."""
+        for _ in reader.last(SLASHED):
+            self._metrics.job_slashed()
 
     def event(self, event: Event) -> None:
         """Count it, if it is of a kind that is counted."""

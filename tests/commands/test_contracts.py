@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ class Run:
 
     def __call__(self, url: str, key: Path, *options: str) -> Done:
         command = ["oyster-provider", "contracts", "deploy", f"--rpc-url={url}"]
-        command += [f"--key-file={key}", *TERMS, *options]
+        command += [f"--key-file={key}", *TERMS, *(each for each in options if each != "--ask")]
+        if "--dry-run" not in options and "--ask" not in options:
+            command.append("--yes")
         self.monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -93,7 +96,10 @@ def test_deploy__no_tokens_named__deploys_three_contracts(
     tokens = (f"--pond={found['pond']}", f"--payment-token={found['paymentToken']}")
     again = run(node.url, key_file, "--quorum=1", *tokens)
     assert again.returncode == 0
-    lines = dict(line.split() for line in again.stdout.splitlines())
+    shown, paid, *found_lines = again.stdout.splitlines()
+    assert shown == "deploy IsolatedInstanceRegistry on chain 31337"
+    assert re.search(r"pays about 0\.\d+ coin for \d+ gas", paid)
+    lines = dict(line.split() for line in found_lines)
     assert lines["pond"] == found["pond"]
     assert lines["registry"] != found["registry"]
 
@@ -172,3 +178,16 @@ def test_deploy__dry_run__shows_the_cost_and_sends_nothing(
     assert w3.eth.get_balance(Web3.to_checksum_address(plan["payer"])) < paid
     few = run(node.url, key_file, "--quorum=2", "--dry-run", f"--pond={AUDITORS[0]}").stdout
     assert "TestToken, IsolatedInstanceRegistry" in few
+
+
+@pytest.mark.parametrize("options", [("--ask",), ("--ask", "--json")])
+def test_deploy__nobody_agrees__shows_the_cost_and_sends_nothing(
+    node: ChainServer, key_file: Path, run: Run, options: tuple[str, ...]
+) -> None:
+    eth = Web3(HTTPProvider(node.url)).eth
+    before = eth.get_block_number()
+    done = run(node.url, key_file, "--quorum=2", *options)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "add --yes" in done.stderr
+    assert ("pays about" in done.stdout) == ("--json" not in options)
+    assert eth.get_block_number() == before

@@ -57,6 +57,11 @@ def test_dry_run__every_command_that_changes_the_world__has_it(path: str) -> Non
     assert ("--dry-run" in _options(COMMANDS[path])) == changes
 
 
+@pytest.mark.parametrize("path", sorted(SENDS))
+def test_yes__every_command_that_sends__asks_without_it(path: str) -> None:
+    assert {"--yes", "--dry-run", "--json"} <= _options(COMMANDS[path])
+
+
 @pytest.mark.parametrize("path", COMMANDS)
 def test_help__every_option__says_what_it_is(path: str) -> None:
     silent = [p.name for p in COMMANDS[path].params if not getattr(p, "help", "")]

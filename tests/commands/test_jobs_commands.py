@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,10 +53,12 @@ def test_jobs__assigned_then_started__list_and_show_say_it(offered: World) -> No
     assert shown["deadlineIs"] == "escrow exhausted"
     assert [each["name"] for each in shown["timeline"]] == ["job.assigned"]
     plain = offered.run("jobs", "show", str(job)).stdout
-    assert "state\trunning" in plain
+    assert re.search(r"^state +running$", plain, re.MULTILINE)
+    assert "\t" not in plain
     assert "job.assigned c6a.xlarge" in plain
     assert "\x1b" not in plain
-    assert offered.run("jobs", "logs", str(job)).stdout.splitlines()[0] == "when (UTC)\tsince\twhat"
+    head = offered.run("jobs", "logs", str(job)).stdout.splitlines()[0]
+    assert re.split(r" {2,}", head) == ["when (UTC)", "since", "what"]
 
 
 def test_jobs_show__no_such_job__is_refused(world: World) -> None:
@@ -126,7 +129,13 @@ def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
             environ={"OYSTER_CONFIG": str(world.config), "OYSTER_STATUS__LISTEN": listen},
         )
     assert done.returncode == 4
-    for said in ("state\tstalled", "2 running", "0.1700 USDC/h", "http://n DOWN", "! draining"):
+    for said in (
+        "state       stalled",
+        "2 running",
+        "0.1700 USDC/h",
+        "http://n DOWN",
+        "! draining",
+    ):
         assert said in done.stdout
     assert "stands still" in done.stderr
 

@@ -1,20 +1,20 @@
-"""What the journal is told is counted."""
+"""What the journal is told is counted, under labels that are there from the start."""
 
 from __future__ import annotations
 
-import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import agent.bootstrap
-import agent.policy
+from agent.effects.transactions import EVENT_NAMES
 from agent.journal import Event
-from agent.lifecycle import outcome_of
-from agent.market.model import JobStatus, StopReason
-from agent.snapshot import JobView
-from agent.status.metrics import ENDS, REFUSALS, Metrics
+from agent.lifecycle import OUTCOMES, outcome_of
+from agent.market.model import Job, JobStatus, StopReason
+from agent.snapshot import JobView, LaunchPhase
+from agent.status import metrics as labels_of
+from agent.status.metrics import Metrics
 from agent.status.tally import Tally
 from tests.agent.samples import ACCOUNT, BLOCK, JOB, OTHER, PARAMS
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.unit
         (Event(0, "job.refused", text="new rule: x"), "jobs_refused", {"rule": "other"}, 1),
         (Event(0, "job.missed"), "jobs_missed", {}, 1),
         (Event(0, "job.slashed"), "jobs_slashed", {}, 1),
-        (Event(0, "job.ended", text="user_request"), "jobs_ended",
-         {"outcome": "user_request"}, 1),
+        (Event(0, "job.ended", text="user_request"), "jobs_ended", {"outcome": "user_request"}, 1),
+        (Event(0, "job.ended", text="a new end"), "jobs_ended", {"outcome": "other"}, 1),
         (Event(0, "job.replaced"), "repairs", {"kind": "host_replace"}, 1),
         (Event(0, "enclave.restarted"), "repairs", {"kind": "enclave_restart"}, 1),
         (Event(0, "launch.nowhere"), "launches", {"phase": "nowhere"}, 1),
@@ -49,25 +49,41 @@ def test_tally__a_line_of_the_journal__counts_once(
     assert metrics.registry.get_sample_value(f"oyster_{sample}_total", labels) == value
 
 
-def test_metrics__however_a_job_ends__the_end_has_a_label_of_its_own() -> None:
-    stopped = [
+_ENDED = [
+    None,
+    replace(JOB, provider=OTHER),
+    *(
         replace(JOB, status=JobStatus.STOPPED, stop_reason=reason)
         for reason in StopReason
         if reason is not StopReason.NONE
-    ]
-    for head in (None, replace(JOB, provider=OTHER), *stopped):
-        view = JobView(id=JOB.id, account=ACCOUNT, params=PARAMS, head_block=BLOCK, head=head)
-        assert outcome_of(view) in ENDS
+    ),
+]
 
 
-@pytest.mark.parametrize("module", [agent.bootstrap, agent.policy])
-def test_metrics__whatever_rule_refuses_a_job__has_a_label_of_its_own(module: object) -> None:
-    tree = ast.parse(Path(str(vars(module)["__file__"])).read_text())
-    rules = {
-        node.args[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Refusal"
-        if isinstance(node.args[0], ast.Constant)
-    }
-    assert rules
-    assert rules - {"job"} <= set(REFUSALS)  # a job that is not on the chain is never vetted
+def test_ends__every_way_a_job_can_end__has_its_label_from_the_start() -> None:
+    given = {outcome_of(JobView(JOB.id, ACCOUNT, PARAMS, BLOCK, head)) for head in _ENDED}
+    assert given == set(OUTCOMES)
+    fresh = Metrics().registry
+    for outcome in given:
+        assert fresh.get_sample_value("oyster_jobs_ended_total", {"outcome": outcome}) == 0
+
+
+@pytest.mark.parametrize("head", _ENDED, ids=str)
+def test_ends__each__is_counted_under_its_own_name(head: Job | None) -> None:
+    metrics, outcome = Metrics(), outcome_of(JobView(JOB.id, ACCOUNT, PARAMS, BLOCK, head))
+    Tally(metrics).event(Event(0, "job.ended", text=outcome))
+    assert metrics.registry.get_sample_value("oyster_jobs_ended_total", {"outcome": outcome}) == 1
+    assert metrics.registry.get_sample_value("oyster_jobs_ended_total", {"outcome": "other"}) == 0
+
+
+def _written(pattern: str) -> set[str]:
+    """What the agent's own code writes, by the first group of `pattern`."""
+    agent = Path(labels_of.__file__).parents[1]
+    return {name for file in agent.rglob("*.py") for name in re.findall(pattern, file.read_text())}
+
+
+def test_labels__everything_the_agent_says__has_its_own() -> None:
+    assert _written(r'Refusal\("(\w+)"') <= set(labels_of.REFUSALS)
+    assert _written(r'"image\.(\w+)"') <= set(labels_of.IMAGES)
+    assert {phase.value for phase in LaunchPhase} <= set(labels_of.LAUNCHES)
+    assert set(EVENT_NAMES.values()) <= set(labels_of.TRANSACTIONS)
