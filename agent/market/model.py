@@ -46,6 +46,8 @@ BlockNumber = NewType("BlockNumber", int)
 Wei = NewType("Wei", int)  # base units of a token, or of the chain's coin for gas
 Address = NewType("Address", str)  # with its EIP-55 checksum; build with address()
 
+ZERO_ADDRESS = Address("0x0000000000000000000000000000000000000000")  # nobody's
+
 
 def address(text: str) -> Address:
     """`text` as a checksummed address. Mixed case must carry a right checksum (EIP-55).
