@@ -155,12 +155,14 @@ async def _wire(
     )
     slashes = Slashes(account.provider, clock, journal.event)
     slashes.restore(Reader(journal.engine))
+    wakes = _wakes(config, chain, clock, slashes)
+    stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     prices = offered_prices(config, decimals)
     agent = Agent(
         Sources(account, market, witness, aws, world.fleet, world.memory, clock, regions),
         world,
-        _wakes(config, chain, clock, slashes),
+        wakes,
         Reader(journal.engine),
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
