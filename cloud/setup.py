@@ -8,7 +8,7 @@ teardown knows what it may remove.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,6 +85,7 @@ class Setup:
         trust = json.dumps(self._document("trust", account, region))
         policy = self._document("host", account, region)
         role = or_none(lambda: iam.get_role(RoleName=name)["Role"])
+        self._refuse_foreign(f"role {name}", role)
         yield _create(
             region,
             "role",
@@ -112,6 +113,7 @@ class Setup:
         profile = or_none(
             lambda: iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
         )
+        self._refuse_foreign(f"instance profile {name}", profile)
         tags = [{"Key": SETUP_TAG, "Value": self._settings.prefix}]
         yield _create(
             region,
@@ -214,6 +216,7 @@ class Setup:
                 {"Name": "vpc-id", "Values": [vpc]},
             ]
         )["SecurityGroups"]
+        self._refuse_foreign(f"security group {name} in {region}", found[0] if found else None)
         yield _create(
             region, "security group", name, found or None, lambda: self._create_group(region, vpc)
         )
@@ -229,6 +232,17 @@ class Setup:
                 lambda: self._open(region, vpc, wanted),
             ),
         )
+
+    def _refuse_foreign(self, what: str, found: Mapping[str, Any] | None) -> None:
+        """Hosts must not get a role or ports that somebody else chose, nor somebody else ours.
+
+        Raises Refused."""
+        tag = {"Key": SETUP_TAG, "Value": self._settings.prefix}
+        if found is not None and tag not in found.get("Tags", []):
+            raise Refused(
+                f"{what} is there and was not made by `cloud setup`: choose another "
+                f"aws.bucket_prefix, or tag it {SETUP_TAG}={self._settings.prefix} if it is yours"
+            )
 
     def _vpc(self, region: Region) -> str:
         """The VPC of the configured subnets, else the default one."""

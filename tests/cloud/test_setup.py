@@ -236,3 +236,19 @@ def _left(clients: Clients) -> list[str]:
     ]
     groups = clients.ec2(REGION).describe_security_groups()["SecurityGroups"]
     return left + [group["GroupName"] for group in groups if group["GroupName"] != "default"]
+
+
+@pytest.mark.parametrize("what", ["role", "instance profile", "security group"])
+def test_setup__somebody_else_s_of_that_name__is_refused_and_stays(
+    clients: Clients, what: str
+) -> None:
+    iam, ec2 = clients.iam(REGION), clients.ec2(REGION)
+    if what == "role":
+        iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
+    elif what == "instance profile":
+        iam.create_instance_profile(InstanceProfileName="oyster-host")
+    else:
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        ec2.create_security_group(GroupName="oyster-host", Description="theirs", VpcId=vpc)
+    with pytest.raises(Refused, match=f"{what} oyster-host.*not made by"):
+        Setup(clients, _settings()).plan()
