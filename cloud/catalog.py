@@ -5,6 +5,7 @@ Types do not change, so what EC2 said is kept on disk for a month and a restart 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,15 +120,17 @@ class Catalog:
             if kept["at"] < self._calls.clock.now() - TYPE_KEEP_SECONDS:
                 return None
             return TypeFacts(**kept["facts"])
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def _keep(self, file: Path, facts: TypeFacts) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_suffix(".new")
+        """Without room or right to write, the next start asks again."""
         kept = {"at": self._calls.clock.now(), "facts": asdict(facts)}
-        fresh.write_text(json.dumps(kept))
-        fresh.replace(file)
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fresh = file.with_suffix(".new")
+            fresh.write_text(json.dumps(kept))
+            fresh.replace(file)
 
 
 def enclave_room(facts: TypeFacts) -> EnclaveRoom:

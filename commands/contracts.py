@@ -54,7 +54,7 @@ def deploy(
     from contracts import deploy as deployment
 
     deployment.check_auditors(named := [_address(each, "--auditor") for each in auditor])
-    account, node = _account(key_file), Web3(HTTPProvider(rpc_url))
+    account, node = _account(key_file), Web3(HTTPProvider(_node_url(rpc_url)))
     ponds = _address(pond, "--pond") if pond else None
     money = _address(payment_token, "--payment-token") if payment_token else None
     missing = (ponds is None) + (money is None)
@@ -81,6 +81,13 @@ def _account(path: Path) -> LocalAccount:
 
     account: LocalAccount = Account.from_key(open_raw(path).to_hex())
     return account
+
+
+def _node_url(text: str) -> str:
+    """Never shown: it may carry a key."""
+    if not (text.startswith(("http://", "https://")) and text.isascii() and text.isprintable()):
+        raise UsageFault("--rpc-url: write the node's http:// or https:// address")
+    return text
 
 
 def _address(text: str, option: str) -> ChecksumAddress:

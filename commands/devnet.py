@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands.terminal import MOST_JOB
+
 if TYPE_CHECKING:
     from devnet.people import Actions
     from devnet.state import Devnet
@@ -26,7 +28,8 @@ app.add_typer(job_app, name="job")
 
 Dir = Annotated[Path, typer.Option("--dir", help="The devnet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
-JobArgument = Annotated[int, typer.Argument(min=1, help="The job's id.")]
+JobArgument = Annotated[int, typer.Argument(min=1, max=MOST_JOB, help="The job's id.")]
+_MOST_SECONDS = 10_000_000
 DEFAULT_DIR = Path(".devnet")
 
 
@@ -35,8 +38,12 @@ def up(
     directory: Dir = DEFAULT_DIR,
     detach: Annotated[bool, typer.Option(help="Leave it running in the background.")] = False,
     chain: Annotated[str, typer.Option(help="py-evm, or anvil where it is installed.")] = "py-evm",
-    bootstrapping: Annotated[int, typer.Option(min=5, help="JobBootstrapping, seconds.")] = 120,
-    cooldown: Annotated[int, typer.Option(min=1, help="JobExitCoolDown, seconds.")] = 60,
+    bootstrapping: Annotated[
+        int, typer.Option(min=5, max=_MOST_SECONDS, help="JobBootstrapping, seconds.")
+    ] = 120,
+    cooldown: Annotated[
+        int, typer.Option(min=1, max=_MOST_SECONDS, help="JobExitCoolDown, seconds.")
+    ] = 60,
     boot_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of EC2's real boot times; 1 is real.")
     ] = 0.1,

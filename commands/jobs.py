@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.terminal import (
+    MOST_JOB,
     ConfigOption,
     JsonOption,
     YesOption,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look at jobs and what happened to them.")
 
-JobArgument = Annotated[int, typer.Argument(min=1, help="The job's number.")]
+JobArgument = Annotated[int, typer.Argument(min=1, max=MOST_JOB, help="The job's number.")]
 
 
 @app.command("list")
@@ -93,7 +94,7 @@ def logs(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
 @app.command("confirm-terminations")
 def confirm_terminations(
     job: Annotated[
-        int | None, typer.Argument(min=1, help="One job; all held ones if absent.")
+        int | None, typer.Argument(min=1, max=MOST_JOB, help="One job; all held ones if absent.")
     ] = None,
     config: ConfigOption = None,
     yes: YesOption = False,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
 
 from agent.config import Config
-from agent.journal import Event, Reader, open_engine
+from agent.journal import Event, Reader, migrate, open_engine
 from agent.market.model import JobId
 from faults import UsageFault
 
@@ -16,10 +20,11 @@ _LEVELS = {10: "debug", 20: "", 30: "warning", 40: "ERROR", 50: "ERROR"}
 
 
 @contextmanager
-def open_reader(config: Config) -> Iterator[Reader]:
-    """The journal of the configured agent; made when the agent has not run yet."""
+def open_reader(config: Config, *, make: bool = False) -> Iterator[Reader]:
+    """The journal of the configured agent. Where it has not run yet there is none, and who only
+    reads gets an empty one; `make` makes it."""
     try:
-        engine = open_engine(config.journal_file)
+        engine = _opened(config.journal_file, make)
     except OSError as error:
         raise UsageFault(
             f"{config.journal_file}: {error.strerror}; run this as the agent's user or as root"
@@ -30,9 +35,23 @@ def open_reader(config: Config) -> Iterator[Reader]:
         engine.dispose()
 
 
+def _opened(file: Path, make: bool) -> sa.Engine:
+    if file.exists():
+        return open_engine(file)
+    if not make:
+        empty = sa.create_engine("sqlite://")
+        migrate(empty)
+        return empty
+    engine, owner = open_engine(file), file.parent.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:  # root made it for the agent's own account
+        for each in file.parent.glob(f"{file.name}*"):
+            os.chown(each, owner.st_uid, owner.st_gid)
+    return engine
+
+
 def order(config: Config, at: float, kind: str, job: JobId | None) -> None:
     """Leave an order; the agent takes it up within a second, or when it starts."""
-    with open_reader(config) as reader:
+    with open_reader(config, make=True) as reader:
         reader.order(at, kind, job, getpass.getuser())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,6 +135,8 @@ def _write(signer: LocalSigner, out: Path, password_file: Path | None, *, raw: b
 def _password(file: Path | None) -> str:
     from agent.chain.wallet import read_secret
 
+    if file is None and not sys.stdin.isatty():
+        raise UsageFault("nobody is there to ask for a password; add --password-file")
     password = (
         typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         if file is None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.terminal import (
+    MOST_JOB,
     ConfigOption,
     DryRunOption,
     JsonOption,
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def leave(
-    job: Annotated[int | None, typer.Argument(min=1, help="The job's number.")] = None,
+    job: Annotated[
+        int | None, typer.Argument(min=1, max=MOST_JOB, help="The job's number.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every offer and every job.")] = False,
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Take `--all` back; exits on the chain stay.")

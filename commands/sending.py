@@ -66,7 +66,7 @@ async def carry_out(desk: Desk, steps: Sequence[Step], how: How) -> list[dict[st
             print_json({"dryRun": True, "steps": [_plan(each) for each in quotes]})
         return []
     agree("Send?", yes=how.yes, as_json=how.as_json)
-    with open_reader(desk.config) as journal:
+    with open_reader(desk.config, make=True) as journal:
         transactions = await desk.transactions(TxJournal(journal.engine))
         begun = desk.clock.now()
         keys = [f"cli:{begun:.3f}:{n}" for n in range(len(quotes))]

@@ -24,6 +24,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+MOST_JOB = 2**63 - 1  # what the journal's file can hold; a contract's ids start at 1
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, only.")]
 
 

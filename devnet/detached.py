@@ -13,7 +13,7 @@ from pathlib import Path
 from devnet import state
 from devnet.processes import wait_until_gone
 from devnet.state import Devnet
-from faults import RetryLater
+from faults import RetryLater, UsageFault
 
 UP_SECONDS = 90.0
 DOWN_SECONDS = 30.0
@@ -25,7 +25,10 @@ def start(directory: Path, arguments: Sequence[str]) -> Devnet:
 
     Raises RetryLater with the process's last words when it ends before that.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(f"{directory} cannot be a devnet's folder: {error.strerror}") from error
     log = directory / "devnet.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -39,6 +39,7 @@ USD = 10**6
 
 # A demo has a minute, a person at the keyboard has more; both pass Options of their own.
 BOOTSTRAPPING_SECONDS = 120
+CHAINS = {"py-evm": "devnet.chain", "anvil": "devnet.anvil"}  # by module
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Running:
 @contextlib.contextmanager
 def running(options: Options) -> Iterator[Running]:
     """Everything up inside the block, nothing left after it but the folder with its logs."""
+    if options.chain not in CHAINS:
+        raise UsageFault(f"--chain {options.chain}: there are {' and '.join(CHAINS)}")
     directory = _prepare(options.directory)
     with Children(directory / "logs") as children:
         parts = _start_parts(options, directory, children)
@@ -104,7 +107,10 @@ def _prepare(directory: Path) -> Path:
         )
     for part in ("keys", "ipfs", "aws", "provider"):
         shutil.rmtree(directory / part, ignore_errors=True)
-        (directory / part).mkdir(parents=True, mode=0o700)
+        try:
+            (directory / part).mkdir(parents=True, mode=0o700)
+        except (OSError, UnicodeError) as error:
+            raise UsageFault(f"{directory} cannot be a devnet's folder: {error}") from error
     return directory
 
 
@@ -126,11 +132,8 @@ def _start_parts(options: Options, directory: Path, children: Children) -> Mappi
 
 
 def _chain_arguments(options: Options) -> list[str]:
-    module = {"py-evm": "devnet.chain", "anvil": "devnet.anvil"}.get(options.chain)
-    if module is None:
-        raise UsageFault(f"--chain {options.chain}: there are py-evm and anvil")
     return [
-        *("-m", module, "--chain-id", str(CHAIN_ID)),
+        *("-m", CHAINS[options.chain], "--chain-id", str(CHAIN_ID)),
         *("--block-time", str(options.block_seconds), "--behind", str(BEHIND_SECONDS)),
     ]
 
