@@ -1,7 +1,7 @@
 """The transactions' log in the journal's file (`agent.chain.txlog.TransactionLog`).
 
-Unlike the timelines a write here is durable before it returns, and a failure stops the agent: a
-transaction that was broadcast and not recorded could be sent twice.
+Unlike the timelines a write here is durable before it returns: a transaction that was broadcast
+and not recorded could be sent twice. While the disk is full nothing is sent.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.chain.encoding import Fees
 from agent.chain.txlog import Attempt, TxRecord, TxStatus
 from agent.journal import metadata, synced
 from agent.market.model import Address, JobId, Wei
-from faults import MustStop
+from faults import MustStop, RetryLater
 
 transactions = sa.Table(
     "transactions",
@@ -49,13 +49,16 @@ class TxJournal:
         self._engine = engine
 
     def put(self, record: TxRecord) -> None:
-        """Insert, or replace what has this key and send. Raises MustStop when it can't."""
+        """Insert, or replace what has this key and send. Raises RetryLater while the disk is full
+        or somebody else writes, MustStop when the file is broken."""
         row = _row(record)
         write = insert(transactions).values(row)
         write = write.on_conflict_do_update(index_elements=["key", "send"], set_=row)
         try:
             with synced(self._engine) as connection:
                 connection.execute(write)
+        except OperationalError as now:
+            raise RetryLater(f"transaction {record.label} waits: journal: {now.orig}") from None
         except DatabaseError as broken:
             raise MustStop(f"transaction {record.label} can't be recorded: {broken.orig}") from None
 

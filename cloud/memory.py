@@ -14,10 +14,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
+
 from cloud.model import LaunchOrder, Zone
+
+log = structlog.get_logger(__name__)
 
 KEEP_SECONDS = 14 * 86400  # AWS does not say how long it keeps a token; an order lives for minutes
 
@@ -33,20 +38,35 @@ class Spot:
 
 
 class LaunchMemory:
-    """One file an order in `directory`; small synchronous writes, each durable on return."""
+    """One file an order in `directory`; small synchronous writes, each durable on return.
+
+    A disk that is full keeps no job from its instance: this process remembers all the same.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._unwritten: dict[str, Spot] = {}
 
     def recall(self, order: LaunchOrder) -> Spot | None:
         """Where the order was sent last, unless that was refused definitely."""
+        if spot := self._unwritten.get(order_key(order)):
+            return spot
         try:
             return Spot(**json.loads(self._file(order).read_text())["spot"])
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def note(self, order: LaunchOrder, spot: Spot, now: float) -> None:
         """The order is about to be sent to `spot`."""
+        self._unwritten[order_key(order)] = spot
+        try:
+            self._write(order, spot, now)
+        except OSError as error:
+            log.error("launch.not_noted", job=order.identity.job, error=str(error))
+        else:
+            del self._unwritten[order_key(order)]
+
+    def _write(self, order: LaunchOrder, spot: Spot, now: float) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         target = self._file(order)
         fresh = target.with_suffix(".new")
@@ -59,7 +79,9 @@ class LaunchMemory:
 
     def refused(self, order: LaunchOrder) -> None:
         """AWS refused the order where it was sent: nothing runs there."""
-        self._file(order).unlink(missing_ok=True)
+        self._unwritten.pop(order_key(order), None)
+        with suppress(OSError):  # a note that stays costs one call that is refused again
+            self._file(order).unlink(missing_ok=True)
 
     def prune(self, now: float) -> int:
         """Drop what is older than KEEP_SECONDS, and what can't be read; returns how many."""

@@ -67,7 +67,8 @@ class TransactionLog(Protocol):
     """Kept by the journal, for one account on one chain. Every write is durable on return."""
 
     def put(self, record: TxRecord) -> None:
-        """Insert, or replace what has this key and send. Raises MustStop when it can't."""
+        """Insert, or replace what has this key and send. Raises RetryLater: not now; MustStop:
+        never."""
         ...
 
     def latest(self, key: str) -> TxRecord | None:

@@ -14,7 +14,7 @@ from agent.journal import Event, Journal, LaunchRecord, OrderKind, Reader, metad
 from agent.market.model import Address, JobId, Wei
 from agent.snapshot import LaunchPhase
 from agent.txjournal import TxJournal
-from faults import MustStop
+from faults import MustStop, RetryLater
 
 pytestmark = pytest.mark.unit
 
@@ -157,4 +157,32 @@ def test_write__that_nothing_else_knows__is_on_the_disk_when_it_returns(
     assert levels == [2], "FULL: the log is synced at the commit"
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 1
+    engine.dispose()
+
+
+def test_transactions__the_disk_is_full__wait_and_stop_nothing(engine: sa.Engine) -> None:
+    log = TxJournal(engine)
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    big = record("a", data=b"x" * 1_000_000)
+    with pytest.raises(RetryLater, match="full"):
+        log.put(big)
+    assert log.latest("a") is None
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count=100000")
+    log.put(big)
+    assert log.latest("a") == big
+    engine.dispose()
+
+
+def test_transactions__the_file_is_damaged__stop_the_agent(engine: sa.Engine) -> None:
+    log = TxJournal(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER no BEFORE INSERT ON transactions "
+            "BEGIN SELECT RAISE(ABORT, 'damaged'); END"
+        )
+    with pytest.raises(MustStop, match="damaged"):
+        log.put(record("a"))
     engine.dispose()

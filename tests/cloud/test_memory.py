@@ -46,3 +46,24 @@ def test_token__anything_that_is_another_launch__is_another_token() -> None:
     tokens = {client_token(one, spot) for one in orders for spot in spots}
     assert len(tokens) == 12
     assert all(len(token) <= 64 and token.isascii() for token in tokens)
+
+
+def test_note__the_disk_takes_nothing__this_process_remembers(tmp_path: Path) -> None:
+    (tmp_path / "launches").write_text("a file where the folder should be")
+    memory = LaunchMemory(tmp_path / "launches")
+    memory.note(order(), SPOT, 0.0)
+    assert memory.recall(order()) == SPOT
+    assert memory.recall(order(attempt=2)) is None
+    (tmp_path / "launches").unlink()
+    memory.note(order(), SPOT, 1.0)
+    assert LaunchMemory(tmp_path / "launches").recall(order()) == SPOT
+    memory.refused(order())
+    assert memory.recall(order()) is None
+
+
+def test_refused__the_disk_takes_nothing__is_refused_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "launches").write_text("a file where the folder should be")
+    memory = LaunchMemory(tmp_path / "launches")
+    memory.note(order(), SPOT, 0.0)
+    memory.refused(order())
+    assert memory.recall(order()) is None

@@ -28,6 +28,7 @@ from agent.chain.transactions import (
 from agent.chain.txlog import TxRecord, TxStatus, first_free
 from agent.market.model import JobId, JobStatus, Wei
 from agent.market.registry import Market
+from faults import RetryLater
 from tests.agent.chain.memory_log import MemoryLog
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ class FailingLog(MemoryLog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dies_before = self.dies_after = False
+        self.dies_before = self.dies_after = self.full = False
 
     def put(self, record: TxRecord) -> None:
+        if self.full:
+            raise RetryLater("the disk is full")
         if self.dies_before:
             raise Crash
         super().put(record)
@@ -301,6 +304,25 @@ async def test_nonce__a_node_says_an_absurd_one__later_ones_do_not_follow_it(
     await transactions.pump()
     assert isinstance(await begin(transactions, stage, job), Confirmed)
     assert log.records[("stake", 1)].nonce == 1_000_000
+
+
+async def test_submit__the_log_can_t_be_written_now__sends_nothing_and_later_does(
+    stage: Stage, transactions: Transactions, log: FailingLog, job: JobId
+) -> None:
+    before = nonce(stage)
+    log.full = True
+    assert isinstance(await begin(transactions, stage, job), Waiting)
+    stage.node.call("evm_mine")
+    assert nonce(stage) == before
+    log.full = False
+    stage.clock.at += 10
+    assert isinstance(await begin(transactions, stage, job), Pending)
+    stage.node.call("evm_mine")
+    log.full = True
+    await transactions.pump()
+    log.full = False
+    await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
 
 
 @given(mined=st.integers(0, 9), taken=st.sets(st.integers(0, 15)))
