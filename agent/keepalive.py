@@ -64,6 +64,8 @@ def judge(host: Host, observed: Observed, now: float, rules: HealthRules) -> Jud
         return _failed(host, now, rules)
     if host.status is None or host.status.phase != "running":
         return _coming(host, observed, rules)
+    if restarts(host.run) and host.status.run_id != host.run:
+        return _unheeded(host, observed, now, rules)
     if host.probe.failures == 0:
         return Judgement(Verdict.WELL, "")
     if host.probe.failures < rules.misses:
@@ -87,6 +89,17 @@ def _failed(host: Host, now: float, rules: HealthRules) -> Judgement:
     error = (host.status.last_error if host.status else None) or "no reason given"
     verdict = Verdict.ENCLAVE_DEAD if may_restart(host, now, rules) else Verdict.HOST_DEAD
     return Judgement(verdict, f"the host gave up: {error}", doubtful=False)
+
+
+def _unheeded(host: Host, observed: Observed, now: float, rules: HealthRules) -> Judgement:
+    """A restart was ordered, and the host's last word is of the run before it."""
+    if host.unhealthy_since is not None:
+        return Judgement(Verdict.HOST_DEAD, "a restart unheeded, and EC2's status checks fail")
+    if heartbeat_stale(host, observed, rules):
+        return Judgement(Verdict.HOST_DEAD, "a restart unheeded, and the host's heartbeat stopped")
+    if restarting(host, now, rules):
+        return Judgement(Verdict.COMING, "a restart was ordered")
+    return Judgement(Verdict.HOST_DEAD, f"a restart unheeded for {rules.restart_seconds:.0f} s")
 
 
 def _silent(host: Host, observed: Observed, now: float, rules: HealthRules) -> Judgement:

@@ -92,8 +92,8 @@ def status(directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
     from faults import RetryLater
 
     devnet = state.read(directory)
-    dead = [name for name, pid in devnet.children.items() if not detached.alive(pid)]
-    if not detached.alive(devnet.pid):
+    dead = [name for name, pid in devnet.children.items() if not detached.lives(devnet, pid)]
+    if not detached.lives(devnet, devnet.pid):
         dead.insert(0, "supervisor")
     _show(devnet, as_json)
     if dead:
@@ -133,8 +133,13 @@ def image_build(
     """An enclave image from a folder, with a stand-in for the kernel."""
     from devnet.image import CMDLINE, build_image
     from enclave.measure import measure_file
+    from faults import UsageFault
 
-    output.write_bytes(build_image(folder, cmdline=cmdline or CMDLINE))
+    image = build_image(folder, cmdline=cmdline or CMDLINE)
+    try:
+        output.write_bytes(image)
+    except OSError as error:
+        raise UsageFault(f"{output} cannot be written: {error.strerror}; name another") from error
     pcrs = {str(number): pcr for number, pcr in measure_file(output).pcrs.items()}
     if as_json:
         typer.echo(json.dumps({"file": str(output), "pcrs": pcrs}))

@@ -6,8 +6,9 @@
     timings           {field: seconds}
     calls             {}: how often each EC2 action was asked for
     instances         {}: what is launched, with its directory
-    machine           {instance, name, ...}: kill_host, enclave_die, enclave_hang, enclave_lie,
-                      nitro (faults of nitro-cli and the allocator), reboot
+    machine           {instance, name, ...}: kill_host (the host program), enclave_die,
+                      enclave_hang, enclave_lie, nitro (faults of nitro-cli and the allocator),
+                      reboot, hardware_fails (dark for good, while EC2 lists it as running)
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ class Control:
     def _machine(self, given: dict[str, Any]) -> dict[str, Any]:
         if self._machines is None:
             raise ValueError("no machines run behind this EC2")
-        return self._machines.command(given.pop("instance"), given.pop("name"), given)
+        instance, name = given.pop("instance"), given.pop("name")
+        if name == "hardware_fails":
+            self._machines.ended(self._ec2.break_hardware(instance))
+            return {"broken": instance}
+        return self._machines.command(instance, name, given)
 
 
 class Faulty:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devnet import state
-from devnet.processes import wait_until_gone
+from devnet.processes import born, wait_until_gone
 from devnet.state import Devnet
 from faults import RetryLater, UsageFault
 
@@ -23,7 +23,8 @@ POLL_SECONDS = 0.1
 def start(directory: Path, arguments: Sequence[str]) -> Devnet:
     """Run `cli <arguments>` in a session of its own until devnet.json is there.
 
-    Raises RetryLater with the process's last words when it ends before that.
+    Raises RetryLater with the process's last words when it ends before that, UsageFault when
+    it cannot be such a folder.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -51,33 +52,18 @@ def start(directory: Path, arguments: Sequence[str]) -> Devnet:
 def stop(directory: Path) -> Devnet:
     """End the devnet of `directory`, whole or broken. Raises UsageFault, RetryLater."""
     devnet = state.read(directory)
-    _signal(devnet.pid, signal.SIGTERM)
-    if not wait_until_gone(devnet.pid, DOWN_SECONDS):
-        raise RetryLater(f"the devnet (pid {devnet.pid}) does not end; see {directory}/devnet.log")
+    if lives(devnet, devnet.pid):
+        os.kill(devnet.pid, signal.SIGTERM)
+        if not wait_until_gone(devnet.pid, DOWN_SECONDS):
+            log = directory / "devnet.log"
+            raise RetryLater(f"the devnet (pid {devnet.pid}) does not end; see {log}")
     for pid in devnet.children.values():
-        _signal_group(pid)
+        if lives(devnet, pid):  # its parent was killed; it leads a session of its own
+            os.killpg(pid, signal.SIGKILL)
     state.remove(directory)
     return devnet
 
 
-def alive(pid: int) -> bool:
-    """Whether there is such a process (a zombie counts as gone)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    if alive(pid):
-        os.kill(pid, number)
-
-
-def _signal_group(pid: int) -> None:
-    """A child leads a session of its own; if it is there still, its parent was killed."""
-    if alive(pid) and os.getpgid(pid) == pid:
-        os.killpg(pid, signal.SIGKILL)
+def lives(devnet: Devnet, pid: int) -> bool:
+    """Whether this process of the devnet runs; another one under its number does not count."""
+    return devnet.born.get(pid, 0) != 0 and born(pid) == devnet.born[pid]

@@ -86,6 +86,7 @@ class Record:
     running_at: float | None = None
     terminated_at: float | None = None
     ends_at: float | None = None
+    broken_at: float | None = None  # its hardware failed; EC2 has not said so yet
 
 
 @dataclass
@@ -228,8 +229,23 @@ class HonestEc2:
             return "impaired"
         if record is None or record.running_at is None:
             return "initializing"
+        if record.broken_at is not None:
+            noticed = self.clock() - record.broken_at >= self.timings.status_checks
+            return "impaired" if noticed else "ok"
         young = self.clock() - record.running_at < self.timings.status_checks
         return "initializing" if young else "ok"
+
+    def break_hardware(self, instance: str) -> Record:
+        """What it runs on fails: still `running` in every list, its status checks notice later.
+
+        Raises KeyError (no such instance) and ValueError (it does not run).
+        """
+        with self.lock:
+            record = self.records[instance]
+            if record.state != RUNNING:
+                raise ValueError(f"{instance} is {NAMES[record.state]}, not running")
+            self.records[instance] = replace(record, broken_at=self.clock())
+            return self.records[instance]
 
     def terminate(self, instance: str) -> None:
         """Begin the end; again is fine."""

@@ -67,6 +67,7 @@ class FolderGateway(Gateway):
         if self._behaviour == "stalling":
             self._never.wait()
         if self._behaviour == "lying" and cid.codec == RAW and block:
+            sys.stderr.write(f"lied about {cid}\n")  # whoever wants to know that it was asked
             return bytes([block[0] ^ 1]) + block[1:]
         return block
 

@@ -149,6 +149,15 @@ def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> Non
         os.killpg(process.pid, number)
 
 
+def born(pid: int) -> int:
+    """When the process started, in clock ticks since boot; 0 when it has ended. proc(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] == "Z" else int(fields[19])
+
+
 def wait_until_gone(pid: int, seconds: float) -> bool:
     """Whether the process ended within `seconds`; for processes that are not our children."""
     until = time.monotonic() + seconds

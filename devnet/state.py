@@ -45,6 +45,7 @@ class Devnet:
     people: Mapping[str, Person]
     config_files: Mapping[str, str]
     children: Mapping[str, int] = field(default_factory=dict)
+    born: Mapping[int, int] = field(default_factory=dict)  # of each pid, as processes.born tells
 
     def person(self, name: str) -> Person:
         """Raises UsageFault for a name nobody has."""
@@ -77,9 +78,10 @@ def read(directory: Path) -> Devnet:
         raise UsageFault(f"{path} cannot be read: {error}") from error
     try:
         people = {name: Person(**person) for name, person in data.pop("people").items()}
+        born = {int(pid): ticks for pid, ticks in data.pop("born").items()}
         regions, witnesses = tuple(data.pop("regions")), tuple(data.pop("witness_urls"))
-        return Devnet(people=people, regions=regions, witness_urls=witnesses, **data)
-    except (AttributeError, KeyError, TypeError) as error:
+        return Devnet(people=people, regions=regions, witness_urls=witnesses, born=born, **data)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageFault(
             f"{path} is of another version of this program; end its processes "
             "(its pid and its children's are in it), remove the file, and start anew"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from devnet import state
 from devnet.people import Actions, Market, account_of, connect, new_person
-from devnet.processes import Child, Children
+from devnet.processes import Child, Children, born
 from devnet.state import Devnet, Person
 from faults import UsageFault
 
@@ -103,7 +103,8 @@ def _prepare(directory: Path) -> Path:
     directory = directory.resolve()
     if (directory / state.FILE).exists():
         raise UsageFault(
-            f"{directory} has a devnet already: 'oyster-provider devnet down', or another --dir"
+            f"{directory} has a devnet already, or what a killed one left: "
+            "'oyster-provider devnet down' first, or another --dir"
         )
     for part in ("keys", "ipfs", "aws", "provider"):
         shutil.rmtree(directory / part, ignore_errors=True)
@@ -166,6 +167,7 @@ def _open_market(options: Options, directory: Path, parts: Mapping[str, Child]) 
         people=people,
         config_files={},
         children={name: child.pid for name, child in parts.items()},
+        born={pid: born(pid) for pid in (os.getpid(), *(one.pid for one in parts.values()))},
     )
     actions = Actions(Market(w3, devnet))
     _give_tokens(actions, people)

@@ -59,6 +59,14 @@ class Scene:
 
         return self.eyes.until(f"job {job_id} {status.name}", look, PATIENCE)
 
+    def moved(self, job_id: int, first: SeenInstance) -> SeenInstance:
+        """The instance that takes `first`'s place."""
+        return self.eyes.until(
+            "a replacement",
+            lambda: [one for one in self.eyes.live_instances(job_id) if one.id != first.id],
+            PATIENCE,
+        )[0]
+
     def gone(self, job_id: int) -> None:
         self.eyes.until(
             "no live instance", lambda: not self.eyes.live_instances(job_id), seconds=PATIENCE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devnet.detached import alive
+from devnet.processes import born
 
 pytestmark = [
     pytest.mark.integration,
@@ -32,7 +32,7 @@ def _processes_of(folder: Path) -> list[int]:
     """Processes whose command line names the folder."""
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and alive(int(entry.name)):
+        if entry.name.isdigit() and born(int(entry.name)):
             try:
                 line = (entry / "cmdline").read_bytes()
             except OSError:

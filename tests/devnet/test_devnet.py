@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devnet import detached, state
-from devnet.processes import wait_until_gone
+from devnet.processes import born, wait_until_gone
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("devnet")]
 
@@ -67,6 +67,25 @@ def test_up__in_the_same_folder_again__is_refused(devnet: Program) -> None:
     assert "has a devnet already" in devnet("up", code=2)
 
 
+@pytest.mark.parametrize("detach", [(), ("--detach",)])
+def test_up__folder_that_is_a_file__is_said_in_a_line(
+    tmp_path: Path, detach: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    said = Program(tmp_path / "file")("up", *detach, code=2)
+    assert "file cannot be a devnet's folder" in said
+
+
+def test_image_build__place_that_is_not_there__is_said_in_a_line(tmp_path: Path) -> None:
+    output = tmp_path / "none" / "x.eif"
+    command = ["-m", "cli", "devnet", "image", "build", str(tmp_path), "-o", str(output)]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "x.eif cannot be written" in done.stderr
+
+
 def test_job__nobody_offers_the_type__is_refused_with_the_reason(devnet: Program) -> None:
     assert "no provider" in devnet("job", "request", "eu-north-1/c6a.large", "ipfs://x", code=3)
 
@@ -105,7 +124,20 @@ def test_broken__a_child_died_then_the_supervisor__is_said_and_cleared_up(tmp_pa
     assert "dead: ipfs" in program("status", code=4)
     os.kill(devnet.pid, signal.SIGKILL)
     program("down")
-    assert not any(detached.alive(pid) for pid in devnet.children.values())
+    assert not any(born(pid) for pid in devnet.children.values())
+
+
+def test_down__another_process_has_the_killed_ones_number__is_left_alone(
+    devnet: Program, tmp_path: Path
+) -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        pid, before = stranger.pid, state.read(devnet.directory)
+        killed = replace(before, pid=pid, children={"aws": pid}, born={pid: born(pid) - 1})
+        state.write(tmp_path, killed)
+        detached.stop(tmp_path)
+        assert born(pid)
+        stranger.kill()
+    assert not (tmp_path / state.FILE).exists()
 
 
 def test_up__ctrl_c__leaves_nothing_behind(tmp_path: Path) -> None:

@@ -7,18 +7,22 @@ Every image comes from two gateways, and the first one lies.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from agent.market.model import JobStatus, StopReason
 from agent.market.price import Price
-from devnet.processes import Children
+from devnet.eyes import SeenInstance
+from devnet.processes import Child, Children
 from devnet.up import Options
 from tests.devnet.scene import PATIENCE, PRICE, Scene, opened
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(420),
+    pytest.mark.allow_hosts(["127.0.0.0/8"]),  # the instances' public addresses
     pytest.mark.xdist_group("story"),  # one devnet for all of them
 ]
 
@@ -27,33 +31,42 @@ BOOTSTRAPPING = 120
 CONFIG = {
     "chain": {"finality": "6"},
     "jobs": {"min_escrow": "3s", "resync": "5s", "dry_grace": "0s"},
-    "keepalive": {"probe": "2s", "retry": "1s", "replace_backoff": "1s"},
+    "keepalive": {"probe": "2s", "retry": "1s", "restart": "5s", "replace_backoff": "1s"},
 }
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("story")
-    with Children(folder / "liar") as liar:
-        lies = folder / "ipfs"
-        words = ["-m", "devnet.ipfs_node", "--directory", str(lies), "--behave", "lying"]
-        lying_url = str(liar.start("liar", words).hello["url"])
-        options = Options(
-            directory=folder,
-            job_bootstrapping=BOOTSTRAPPING,
-            job_startup=BOOTSTRAPPING,
-            job_exit_cool_down=3,
-            boot_share=0.02,
-            config_overrides=CONFIG,
-            lying_gateways=(lying_url,),
-        )
-        with opened(options) as scene:
-            yield scene
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("story")
 
 
-def test_job__first_gateway_lies__is_served_all_the_same(scene: Scene) -> None:
+@pytest.fixture(scope="module")
+def liar(folder: Path) -> Iterator[Child]:
+    """A gateway over the devnet's own files that changes what it serves."""
+    with Children(folder / "liar") as children:
+        words = ["-m", "devnet.ipfs_node", "--directory", str(folder / "ipfs")]
+        yield children.start("liar", [*words, "--behave", "lying"])
+
+
+@pytest.fixture(scope="module")
+def scene(folder: Path, liar: Child) -> Iterator[Scene]:
+    options = Options(
+        directory=folder,
+        job_bootstrapping=BOOTSTRAPPING,
+        job_startup=BOOTSTRAPPING,
+        job_exit_cool_down=3,
+        boot_share=0.02,
+        config_overrides=CONFIG,
+        lying_gateways=(str(liar.hello["url"]),),
+    )
+    with opened(options) as scene:
+        yield scene
+
+
+def test_job__first_gateway_lies__is_served_all_the_same(scene: Scene, liar: Child) -> None:
     job_id = scene.request()
     job = scene.started(job_id)
+    assert "lied about" in liar.log.read_text()
     assert job["startedAt"] - job["assignedAt"] < BOOTSTRAPPING
     scene.stop(job_id)
     assert scene.eyes.job(job_id)["stopReason"] == StopReason.USER_REQUEST
@@ -92,14 +105,38 @@ def test_job__instance_ended_by_someone_else__is_replaced(scene: Scene) -> None:
     scene.started(job_id)
     first = scene.launched(job_id)
     scene.eyes.ec2.terminate_instances(InstanceIds=[first.id])
-    second = scene.eyes.until(
-        "a replacement",
-        lambda: [one for one in scene.eyes.live_instances(job_id) if one.id != first.id],
-        PATIENCE,
-    )[0]
+    second = scene.moved(job_id, first)
     assert second.identity.generation == first.identity.generation
     assert second.identity.attempt == first.identity.attempt + 1
     scene.stop(job_id)
+
+
+def test_job__host_killed_by_its_hardware__moves_to_another(scene: Scene) -> None:
+    job_id = scene.request()
+    scene.started(job_id)
+    first = scene.launched(job_id)
+    scene.faulty.machine(first.id, "hardware_fails")
+    scene.eyes.until("it to be dark", lambda: not answers(first), PATIENCE)
+    [listed] = scene.eyes.live_instances(job_id)
+    assert (listed.id, listed.state) == (first.id, "running")  # EC2 has not noticed
+    second = scene.moved(job_id, first)
+    assert second.identity.attempt == first.identity.attempt + 1
+    scene.eyes.until("the new one to answer", lambda: answers(second), PATIENCE)
+    scene.eyes.until(
+        "the dead one to go",
+        lambda: [one.id for one in scene.eyes.live_instances(job_id)] == [second.id],
+        PATIENCE,
+    )
+    scene.stop(job_id)
+
+
+def answers(instance: SeenInstance) -> bool:
+    """Whether the attestation endpoint does, asked as an auditor asks."""
+    url = f"http://{instance.public_ip}:1300/attestation/raw"
+    try:
+        return bool(httpx.get(url, timeout=2).content)
+    except httpx.TransportError:
+        return False
 
 
 def test_job__escrow_runs_dry__is_settled_and_cleared_away(scene: Scene) -> None:
