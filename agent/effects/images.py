@@ -23,18 +23,22 @@ async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
             lambda: world.images.fetch(action.url, job=action.job, deadline=action.deadline)
         )
     except Refused as refused:
-        known.image = _missing(world, action, ImagePhase.REFUSED, refused)
+        known.image = _missing(world, action.url, ImagePhase.REFUSED, refused)
         world.say(action.job, "image.refused", str(refused), Level.ERROR)
     except (RetryLater, TryElsewhere) as later:
-        missing = _missing(world, action, ImagePhase.FAILED, later)
-        known.image = replace(missing, retry_at=missing.since + wait_seconds(later))
+        known.image = _failed(world, action.url, later)
         world.say(action.job, "image.unavailable", str(later), Level.WARNING)
     else:
         _ready(world, action, image, begun)
 
 
-def _missing(world: World, action: FetchImage, phase: ImagePhase, fault: Fault) -> ImageView:
-    return ImageView(phase, world.clock.now(), reason=str(fault), url=action.url)
+def _failed(world: World, url: str, fault: Fault) -> ImageView:
+    missing = _missing(world, url, ImagePhase.FAILED, fault)
+    return replace(missing, retry_at=missing.since + wait_seconds(fault))
+
+
+def _missing(world: World, url: str, phase: ImagePhase, fault: Fault) -> ImageView:
+    return ImageView(phase, world.clock.now(), reason=str(fault), url=url)
 
 
 def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None:
@@ -54,8 +58,11 @@ async def stage(world: World, action: StageImage, outside: Outside) -> None:
         await outside(
             lambda: world.mailbox.stage(action.region, image.path, image.sha256, image.size_bytes)
         )
-    except (RetryLater, TryElsewhere, Refused) as fault:
+    except (RetryLater, TryElsewhere) as fault:
         await world.say_and_wait(action.job, "image.not_staged", fault, region=action.region)
+    except Refused as gone:  # what is on the disk is not what was measured: have it again
+        known.image = _failed(world, image.url, gone)
+        world.say(action.job, "image.not_staged", str(gone), Level.WARNING, region=action.region)
     else:
         if known.image.image == image:
             known.image = replace(known.image, staged=known.image.staged | {action.region})

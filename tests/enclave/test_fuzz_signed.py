@@ -114,7 +114,7 @@ class Encoder:
         return self._container(4, [self.item(each) for each in value])
 
     def whole(self, value: object) -> bytes:
-        return self.item(value) + b"\0" * self._plays("more")
+        return self.item(value) + b"\xff" * self._plays("more")
 
     def _plays(self, trick: str, possible: bool = True) -> bool:
         played = possible and self._draw(st.sampled_from([*[""] * 20, trick])) == trick

@@ -66,6 +66,18 @@ def test_image__gateway_down_for_a_while__is_fetched_when_it_is_back() -> None:
     assert 100 <= done[1][0] <= 120
 
 
+def test_image__deleted_from_disk_before_it_is_staged__is_fetched_again() -> None:
+    def gone(simulation: Simulation) -> None:
+        refused = Refused("/images/x can't be read: fetch it again")
+        simulation.weather.fail("mailbox.stage", lambda: refused, times=1)
+
+    simulation = Simulation(setup=gone)
+    done = simulation.run([assigned()], 400)
+    assert [text for _, text in done][-1] == "reportStarted job=1"
+    assert simulation.events(1).count("image.ready") == 2
+    assert "fetch it again" in simulation.said(1, "image.not_staged")
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
