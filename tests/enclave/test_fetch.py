@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -107,6 +108,37 @@ def test_fetch_file__larger_than_allowed__is_refused_before_its_bytes(
     with pytest.raises(Refused, match=f"at most {len(IMAGE) - 1}"):
         fetch_file(url, tmp_path / "image", reach(gateway), limits)
     assert [kind for kind, _ in gateway.asked] == ["raw"]
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond half of the image: what a full disk says, to this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(IMAGE) // 2, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_fetch_file__a_disk_too_small__is_met_before_its_bytes(
+    world: World, url: str, tmp_path: Path
+) -> None:
+    gateway = world.serve()
+    with pytest.raises(RetryLater, match="no disk space"):
+        fetch_file(url, tmp_path / "image", reach(gateway), LIMITS)
+    assert [kind for kind, _ in gateway.asked] == ["raw"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_fetch_file__a_disk_that_fills_meanwhile__leaves_nothing(
+    world: World, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a file system takes the space and then has not got it."""
+    monkeypatch.setattr("os.posix_fallocate", lambda *_: None)
+    with pytest.raises(RetryLater, match="cannot be written"):
+        fetch_file(url, tmp_path / "image", reach(world.serve()), LIMITS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_fetch_file__no_time_for_its_size__is_not_begun(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from enclave import ipfs
 from enclave.cid import IDENTITY, RAW, Cid, cid_of
 from enclave.dagpb import BadDag
 from enclave.ipfs import IpfsFetch, Standings, Unavailable
+from enclave.kubo import KuboNode
 from enclave.net import Guard, OutOfTime
 from enclave.sources import Gateway, Source
 from enclave.unixfs import Piece, Span
@@ -119,6 +121,27 @@ def test_fetch__after_a_lie__goes_on_from_the_verified_part(world: World, root: 
     assert world.fetch(root, liar, good) == DATA
     assert ("car", 3000) in good.asked
     assert world.used == [liar.url, good.url]
+
+
+@pytest.mark.parametrize("kind", [lying.Flips, lying.Cuts, lying.Stalls])
+def test_fetch__broken_in_the_middle_and_the_next_sends_all_of_it__goes_on(
+    world: World, root: Cid, kind: type[lying.Counting]
+) -> None:
+    class Once(kind):  # type: ignore[misc, valid-type] # a class that is known when it runs
+        def raw(self, cid: Cid) -> bytes | None:
+            return super().raw(cid) if not self.asked else None
+
+    bad, good = world.gateway(Once), world.gateway(lying.FromTheStart)
+    assert world.fetch(root, bad, good) == DATA
+    assert bad.url in world.used
+
+
+def test_fetch__the_operators_own_node_is_down__the_gateways_serve(world: World, root: Cid) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        node = KuboNode(f"/ip4/127.0.0.1/tcp/{nobody.getsockname()[1]}")
+    good = world.gateway()
+    assert world.fetch_from(root, [node, Gateway(good.url)]) == DATA
+    assert world.used == [good.url]
 
 
 def test_fetch__a_liar_of_before__is_asked_last(world: World, root: Cid) -> None:
