@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -14,6 +14,7 @@ from enclave.cid import RAW, SHA2_256, SHA2_384, Cid
 from enclave.net import Guard, HttpSession, Stalled, Unreachable
 from enclave.plain import PlainFetch, Take, WrongDigest
 from enclave.urls import HttpsUrl
+from tests.enclave.test_sources import http_server
 
 pytestmark = pytest.mark.integration
 
@@ -47,14 +48,8 @@ class Host(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(handler: type[Host]) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(handler) as server:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
 
 
 def fetch(handler: type[Host], *, name: str = "sha256", rounds: int = 1) -> tuple[int, bytes]:
