@@ -130,6 +130,7 @@ class AgentView:
                 vcpus=enclave.cpu_count if enclave else 0,
                 memory_mib=enclave.memory_mib if enclave else 0,
                 architecture=enclave.architecture if enclave else "",
+                network_mbps=enclave.network_mbps if enclave else 0,
             )
 
     def _chain(self) -> ChainRow:

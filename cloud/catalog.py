@@ -45,6 +45,7 @@ class TypeFacts:
     threads_per_core: int
     memory_mib: int
     enclaves: bool
+    network_mbps: int = 0  # what it keeps up for long; 0: EC2 names none
 
 
 class Catalog:
@@ -150,7 +151,7 @@ def enclave_room(facts: TypeFacts) -> EnclaveRoom:
     memory -= memory % HUGE_PAGE_MIB
     if cpus < 1 or memory < ENCLAVE_LEAST_MIB:
         raise Refused(f"{facts.instance_type} is too small for an enclave beside its parent")
-    return EnclaveRoom(facts.instance_type, facts.architecture, cpus, memory)
+    return EnclaveRoom(facts.instance_type, facts.architecture, cpus, memory, facts.network_mbps)
 
 
 def misfit(
@@ -180,4 +181,10 @@ def _facts(info: InstanceTypeInfoTypeDef) -> TypeFacts:
         threads_per_core=cpus.get("DefaultThreadsPerCore", 1),
         memory_mib=info["MemoryInfo"]["SizeInMiB"],
         enclaves=info.get("NitroEnclavesSupport") == "supported",
+        network_mbps=round(
+            sum(
+                1000 * card.get("BaselineBandwidthInGbps", 0)
+                for card in info.get("NetworkInfo", {}).get("NetworkCards", [])
+            )
+        ),
     )

@@ -140,6 +140,7 @@ class EnclaveRoom:
     architecture: str
     cpu_count: int
     memory_mib: int
+    network_mbps: int = 0  # the instance's baseline, megabits a second; 0: EC2 does not say
 
 
 @dataclass(frozen=True, slots=True)

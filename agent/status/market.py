@@ -13,7 +13,7 @@ from agent.status.source import JobState, TypeRow, View
 
 _JOB_ID = re.compile(r"(?:0x[0-9a-fA-F]{1,64}|[0-9]{1,20})\Z")
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
-# Bytes that leave an instance are in the price here; a rate of 0 says so to the tools.
+# What traffic is charged beyond a job's price: nothing is, the protocol has no such payment.
 BANDWIDTH_RATE = 0
 _SERVED = frozenset({JobState.BOOTSTRAPPING, JobState.RUNNING, JobState.EXITING})
 
@@ -39,12 +39,25 @@ def spec(view: View) -> dict[str, Any]:
 
 
 def bandwidth(view: View) -> dict[str, Any]:
-    """What traffic costs, by region: nothing beyond the price of the job."""
+    """What traffic costs by region, nothing beyond the job's price; and what each type has of it.
+
+    `instances` is ours: the baseline that EC2 states for the type, of those that it states one for.
+    How the tools of the live market use /bandwidth is not published; they read `rates`.
+    """
     return {
+        "instances": [
+            {
+                "region": row.instance_type.partition("/")[0],
+                "instance": row.instance_type.partition("/")[2],
+                "baseline_mbps": row.network_mbps,
+            }
+            for row in view.types
+            if row.network_mbps
+        ],
         "rates": [
             {"region": region, "region_code": region, "rate": hex(BANDWIDTH_RATE)}
             for region in spec(view)["allowed_regions"]
-        ]
+        ],
     }
 
 

@@ -76,6 +76,7 @@ class TypeRow:
     vcpus: int = 0
     memory_mib: int = 0
     architecture: str = ""
+    network_mbps: int = 0  # the instance's baseline; 0: not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def a_view(now: float = NOW) -> View:
         started_at=now - 432_000, progress_at=now - 1, jobs=(running, starting, ending, exiting),
         notices=("us-east-1/c6a.xlarge: two more jobs fit, then the vCPU quota is used up",),
         types=(
-            TypeRow("us-east-1/c6a.xlarge", HOUR_PRICE, True, 2, "quota", 4, 8192, "x86_64"),
+            TypeRow("us-east-1/c6a.xlarge", HOUR_PRICE, True, 2, "quota", 4, 8192, "x86_64", 1562),
             TypeRow("us-east-1/c6a.2xlarge", 2 * HOUR_PRICE, True, 1, "quota", 8, 16384, "x86_64"),
             TypeRow("eu-west-1/m6g.large", HOUR_PRICE // 2, False, 0, "stake", 2, 8192, "arm64"),
         ),

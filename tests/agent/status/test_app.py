@@ -133,8 +133,11 @@ def test_spec__types_on_offer__are_in_the_markets_shape(public: Caller) -> None:
         "arch": "amd64",
     }  # fmt: skip
     assert [card["arch"] for card in cards["eu-west-1"]] == ["arm64"]
-    rates = public.get("/bandwidth").json()["rates"]
-    assert [rate["region_code"] for rate in rates] == ["eu-west-1", "us-east-1"]
+    told = public.get("/bandwidth").json()
+    assert [rate["region_code"] for rate in told["rates"]] == ["eu-west-1", "us-east-1"]
+    assert told["instances"] == [
+        {"region": "us-east-1", "instance": "c6a.xlarge", "baseline_mbps": 1562}
+    ], "of the others nothing is known, and nothing said"
 
 
 def test_jobs__amounts_beyond_javascript__are_texts(operator: Caller, source: Any) -> None:
