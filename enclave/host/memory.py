@@ -1,13 +1,15 @@
 """What the host remembers on disk, so that kill -9 and a reboot without S3 lose nothing.
 
 Two small files, each replaced whole: the last desired document that was understood, and the
-counters of the run. A file that cannot be read is as good as none.
+counters of the run. A file that cannot be read is as good as none, and a disk that is full costs
+only that: the program goes on, and a reboot begins anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,10 +64,11 @@ def _load(path: Path) -> Any:
 
 
 def _save(path: Path, data: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_suffix(".new")
-    with whole.open("w") as file:
-        json.dump(data, file)
-        file.flush()
-        os.fsync(file.fileno())
-    whole.replace(path)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".new")
+        with whole.open("w") as file:
+            json.dump(data, file)
+            file.flush()
+            os.fsync(file.fileno())
+        whole.replace(path)

@@ -208,7 +208,10 @@ class Host:
             if isinstance(plan.step, machine.Allocate):  # beside fetching: in no phase's name
                 self._remember(replace(self._run, phases={**self._run.phases, "allocating": now}))
             self._look(plan.step)
-        self._errors["ports"] = self._forward(plan, now)
+        try:
+            self._errors["ports"] = self._forward(plan, now)
+        except OSError as error:  # no room for their files
+            self._errors["ports"] = f"the forwarders: {error}"
 
     def _forward(self, plan: machine.Plan, now: float) -> str | None:
         if plan.enclave is None or self._desired is None:

@@ -260,3 +260,15 @@ def _until_written(root: Path) -> None:
             return
         waiting.wait(0.02)
     raise AssertionError("the forwarder did not start")
+
+
+def test_host__a_disk_that_takes_no_file__goes_on_and_speaks(
+    aws: FakeAws, instance: Instance
+) -> None:
+    for name in ("desired", "run"):  # where its files are written first
+        (instance.places.state / f"{name}.new").mkdir(parents=True)
+    instance.settle()
+    instance.clock.at += 60
+    instance.settle()
+    assert aws.written[-1]["run_id"] == DESIRED.run_id
+    assert not list(instance.places.state.glob("*.json"))
