@@ -151,7 +151,9 @@ class Transactions:
 
     async def submit(self, call: Call, *, key: str, job: JobId | None = None) -> TxState:
         """Begin `key` unless it was begun, and say how it stands. One key is one transaction,
-        whatever happens between. Raises MustStop alone (the journal or the key is broken)."""
+        whatever happens between. The very same call that a fork took back is not sent under a
+        second nonce: the answer is about that one, and has its key. Raises MustStop alone (the
+        journal or the key is broken)."""
         record = self._log.latest(key)
         if record is not None and not _may_repeat(record):
             return _state(record)
@@ -163,6 +165,9 @@ class Transactions:
         self._starting.add(key)
         self._held.pop(key, None)
         try:
+            same = await self._on_its_way(call)
+            if same is not None:
+                return _state(same)
             return await self._begin(call, key, job, 1 if record is None else record.send + 1)
         except CallReverted as no:
             log.warning("tx.would_revert", key=key, call=call.label, reason=no.reason)
@@ -171,6 +176,17 @@ class Transactions:
             return self._hold(self._waiting(key, Why.NODES, str(fault)))
         finally:
             self._starting.discard(key)
+
+    async def _on_its_way(self, call: Call) -> TxRecord | None:
+        """The open transaction that makes the same call, by a look at the chain as it is now."""
+        if not self._same(call):
+            return None
+        await self.pump()
+        return next((same for same in self._same(call) if same.status is TxStatus.OPEN), None)
+
+    def _same(self, call: Call) -> list[TxRecord]:
+        """What is not final and makes the same call."""
+        return [r for r in self._log.unfinished() if (r.to, r.data) == (call.to, call.data)]
 
     def _hold(self, state: Reverted | Waiting) -> TxState:
         self._held[state.key] = (self._clock.now() + self._patience.retry, state)

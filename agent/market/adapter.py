@@ -140,9 +140,10 @@ class MarketTransactor:
         self._looked_at = 0.0
 
     async def carry_out(self, order: ports.Order) -> ports.Mined:
-        call = self._call(order)
+        call, key = self._call(order), order.key
         while True:
-            state = await self._transactions.submit(call, key=order.key, job=order.job)
+            state = await self._transactions.submit(call, key=key, job=order.job)
+            key = state.key
             if isinstance(state, Confirmed):
                 return ports.Mined(state.tx_hash, state.block, state.fee)
             if isinstance(state, Reverted):

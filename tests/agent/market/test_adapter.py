@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,25 @@ async def test_wakes__a_job__is_named_and_the_cursor_kept(
     stage.send(0, stage.calls.settle(job))
     assert list(await wakes.wait()) == [job]
     await wakes.close()
+
+
+async def test_carry_out__of_what_a_fork_took_back__sends_the_same_again_and_no_second(
+    stage: Stage, endpoints: Endpoints, market: Market
+) -> None:
+    stage.offer()
+    sender, job = transactor(stage, endpoints), stage.request()
+    stage.node.call("evm_mine")
+    account = bytes.fromhex(stage.provider[2:])
+    nonce = stage.node.evm.nonce(account)
+    first = ports.Order("a", ports.Call.REPORT_STARTED, job, endpoint="1.2.3.4:1300")
+    mined = await sender.carry_out(first)
+    stage.node.call("devnet_reorg", 1)
+    assert not (await market.jobs([job], stage.head))[job].is_started
+    stage.clock.at += 16
+    again = await sender.carry_out(replace(first, key="b"))
+    assert again.tx_hash == mined.tx_hash
+    assert (await market.jobs([job], stage.head))[job].is_started
+    assert stage.node.evm.nonce(account) == nonce + 1
 
 
 async def test_carry_out__every_order__is_mined_once(
