@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 
-.PHONY: help demo test check format contracts bench storm clean
+.PHONY: help demo test check format contracts bench guard storm clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,6 +37,9 @@ contracts: $(STAMP) ## compile the Vyper sources to contracts/artifacts/
 
 bench: $(STAMP)  ## measured figures, side by side; writes bench/results/
 	$(BIN)/python -m bench
+
+guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was accepted
+	$(BIN)/python -m bench --guard
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong
 	$(BIN)/python -m devnet.simulation $(SEEDS)

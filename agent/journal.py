@@ -19,8 +19,6 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from alembic import command
-from alembic.config import Config as AlembicConfig
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError, OperationalError
 
@@ -39,6 +37,7 @@ SLASHED = "job.slashed"  # the contract took StakePerJob; once a job at most
 HELD = "breaker.held"
 OFFER_LISTED = "offer.listed"
 OFFER_WITHDRAWN = "offer.withdrawn"
+SCHEMA = "0001"  # the newest of journal_migrations/versions
 MAX_WAITING = 100_000  # records kept while the disk refuses them; the oldest go first
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
 _CHUNK = 500  # ids in one query: below SQLite's limit of variables
@@ -145,12 +144,29 @@ def open_engine(path: Path) -> sa.Engine:
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Bring the schema to the newest version, in one transaction."""
+    """Bring the schema to the newest version, in one transaction.
+
+    Alembic is loaded only when there is something to do: it costs a start 0.3 s of CPU.
+    """
+    if _version(engine) == SCHEMA:
+        return
+    from alembic import command
+    from alembic.config import Config as AlembicConfig
+
     config = AlembicConfig()
     config.set_main_option("script_location", str(Path(__file__).parent / "journal_migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _version(engine: sa.Engine) -> str | None:
+    """What alembic noted in the file; None when it has never been there."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return found
 
 
 def _prepare(connection: Any, _record: object) -> None:

@@ -1,7 +1,8 @@
 """Run the registered benches, print a table, write bench/results/NAME.json; exit 1 on a miss.
 
-A bench is a module here with `def run() -> list[Figure]`. `--markdown` runs nothing and prints
-what bench/results holds, as docs/performance.md shows it.
+A bench is a module here with `def run() -> list[Figure]`. Nothing is run by `--markdown`, which
+prints what bench/results holds, as docs/performance.md shows it; by `--guard`, which compares its
+ratios with the accepted ones and exits 1 when one got worse; and by `--accept`, which accepts them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.figure import Figure
+from bench import guard
+from bench.figure import Figure, NotRun
 
-BENCHES = ("assignment", "cloud", "fetch", "host", "latency", "measure")
+BENCHES = (
+    "assignment", "backlog", "burst", "cloud", "fetch", "host", "latency", "measure", "start",
+)  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -26,12 +30,17 @@ def main(names: list[str]) -> int:
     if names == ["--markdown"]:
         sys.stdout.write(markdown(RESULTS))
         return 0
+    if names == ["--accept"]:
+        guard.accept(RESULTS)
+        return 0
+    if names == ["--guard"]:
+        return _guard(RESULTS, guard.BASELINE)
     unknown = set(names) - set(BENCHES)
     if unknown:
         sys.stderr.write(f"error: no bench named {sorted(unknown)}; there are {list(BENCHES)}\n")
         return 2
     for name in names or BENCHES:
-        figures: list[Figure] = importlib.import_module(f"bench.{name}").run()
+        figures = _run(name)
         Console(width=120).print(_table(name, figures))
         RESULTS.mkdir(exist_ok=True)
         records = [figure.record() for figure in figures]
@@ -40,6 +49,24 @@ def main(names: list[str]) -> int:
     for each in missed:
         sys.stderr.write(f"missed its target: {each}\n")
     return 1 if missed else 0
+
+
+def _run(name: str) -> list[Figure]:
+    """The bench's figures; none, and a line that says why, where it can't run."""
+    try:
+        figures: list[Figure] = importlib.import_module(f"bench.{name}").run()
+    except NotRun as missing:
+        sys.stderr.write(f"not run: {name}: {missing}\n")
+        return []
+    return figures
+
+
+def _guard(results: Path, baseline: Path) -> int:
+    """Every accepted ratio beside the one in `results`; 1 when one got worse."""
+    compared = list(guard.compare(json.loads(baseline.read_text()), guard.read(results)))
+    for one in compared:
+        sys.stdout.write(f"{'WORSE' if one.worse else 'ok':6}{one}\n")
+    return 1 if any(one.worse for one in compared) else 0
 
 
 def markdown(results: Path) -> str:

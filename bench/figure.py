@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 
+class NotRun(Exception):
+    """A bench can't run on this machine; the message says what is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """`value` in `unit`; `target` is in the same unit, a least value unless `at_most`.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
+import agent.journal
 from agent.chain.encoding import Fees
 from agent.chain.txlog import Attempt, TxRecord, TxStatus
 from agent.journal import Event, Journal, LaunchRecord, OrderKind, Reader, metadata, open_engine
@@ -31,6 +35,34 @@ def test_migrations__from_nothing__give_the_tables_the_code_knows(engine: sa.Eng
     found.reflect(engine)
     for name, table in metadata.tables.items():
         assert set(found.tables[name].columns.keys()) == set(table.columns.keys())
+    engine.dispose()
+
+
+def test_schema__newest_migration__is_the_one_the_code_names() -> None:
+    versions = Path(agent.journal.__file__).parent / "journal_migrations" / "versions"
+    newest = ScriptDirectory(str(versions.parent)).get_current_head()
+    assert newest == agent.journal.SCHEMA
+
+
+def test_journal__schema_is_current__is_opened_without_alembic(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    open_engine(path).dispose()
+    script = (
+        "import sys; from pathlib import Path; from agent.journal import open_engine;"
+        f"open_engine(Path({str(path)!r})); sys.exit('alembic' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)  # our words
+
+
+def test_journal__of_an_older_schema__is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    engine = open_engine(path)
+    with engine.begin() as connection:
+        for table in (*metadata.sorted_tables, "alembic_version"):
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+    engine.dispose()
+    engine = open_engine(path)
+    assert set(metadata.tables) <= set(sa.inspect(engine).get_table_names())
     engine.dispose()
 
 
