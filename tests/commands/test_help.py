@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-import cli
+from .tree import COMMANDS
 
 pytestmark = pytest.mark.unit
 
@@ -23,18 +21,6 @@ NO_JSON = {
 SENDS = {"exit", "stake", "unstake", "register", "offers set", "offers remove", "contracts deploy"}
 CHANGES_AWS = {"cloud setup", "cloud teardown", "cloud bake"}
 CHANGES_HOST = {"init", "service install", "service uninstall"}
-
-
-def _walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Typer brings its own Click, whose classes have no public name: told apart by `commands`."""
-    if hasattr(command, "commands"):
-        for name, below in command.commands.items():
-            yield from _walk(below, (*path, name))
-    else:
-        yield " ".join(path), command
-
-
-COMMANDS = dict(_walk(get_command(cli.app)))
 
 
 def _options(command: Any) -> set[str]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-import cli
 from commands.examples import EXAMPLES
 
 from .program import oyster_here
+from .tree import COMMANDS
 
 pytestmark = pytest.mark.integration
 
@@ -66,17 +64,6 @@ LOCAL = {  # end well without any network, or write before they look for it
     "service install", "service uninstall", "jobs confirm-terminations", "devnet image build",
     "attestation verify", "image fetch", "cloud bake", "demo", "devnet up", "run",
 }  # fmt: skip
-
-
-def _walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    if hasattr(command, "commands"):
-        for name, below in command.commands.items():
-            yield from _walk(below, (*path, name))
-    else:
-        yield " ".join(path), command
-
-
-COMMANDS = dict(_walk(get_command(cli.app)))
 
 
 @pytest.fixture
