@@ -47,7 +47,9 @@ async def finish(world: World, action: Finish, outside: Outside) -> None:
 
     Of a job that never was this provider's there is nothing to say.
     """
-    if world.memory.job(action.job).served:
+    known = world.memory.job(action.job)
+    if known.served and world.memory.ended.get(action.job) != known.told:
+        world.memory.ended[action.job] = known.told
         world.say(action.job, ENDED, action.outcome, left_in_aws=0)
         await world.journal.durable()
     world.memory.jobs.pop(action.job, None)

@@ -87,6 +87,7 @@ class Memory:
     """All jobs that are tended, by id."""
 
     jobs: dict[JobId, JobMemory] = field(default_factory=dict)
+    ended: dict[JobId, int] = field(default_factory=dict)  # the generation whose end was told
     orders: Orders = field(default_factory=Orders)
 
     def job(self, job: JobId) -> JobMemory:

@@ -14,10 +14,15 @@ from faults import UsageFault
 _AMOUNT = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?\Z")
 
 
+def check_amount(text: str, symbol: str) -> None:
+    """Raises UsageFault: not a number of whole tokens; before anybody is asked anything."""
+    if not _AMOUNT.match(text):
+        raise UsageFault(f"{text[:60]!r} is not an amount of {symbol} such as 250 or 0.5")
+
+
 def read_amount(text: str, token: Token) -> Wei:
     """`text` whole tokens as base units, exactly. Raises UsageFault."""
-    if not _AMOUNT.match(text):
-        raise UsageFault(f"{text!r} is not an amount of {token.symbol} such as 250 or 0.5")
+    check_amount(text, token.symbol)
     units = Decimal(text) * 10**token.decimals
     if units != int(units) or units == 0:
         problem = "is finer than the token" if units else "is nothing"

@@ -23,9 +23,11 @@ def stake(
     as_json: JsonOption = False,
 ) -> None:
     """Stake POND: each job locks StakePerJob of it."""
-    from commands.amounts import read_amount
+    from commands.amounts import check_amount, read_amount
     from commands.context import at_desk, terms_of
     from commands.sending import How, carry_out
+
+    check_amount(amount, "POND")
 
     async def work(desk: Desk) -> None:
         terms = await terms_of(desk)
@@ -44,13 +46,15 @@ def unstake(
     as_json: JsonOption = False,
 ) -> None:
     """Withdraw stake that no job locks."""
-    from commands.amounts import read_amount, show_amount
+    from commands.amounts import check_amount, read_amount, show_amount
     from commands.context import at_desk, terms_of
     from commands.sending import How, Step, carry_out
     from faults import Refused, UsageFault
 
     if (amount is None) != everything:
         raise UsageFault("name an amount, or --all")
+    if amount is not None:
+        check_amount(amount, "POND")
 
     async def work(desk: Desk) -> None:
         terms = await terms_of(desk)

@@ -56,7 +56,7 @@ def test_stake_and_unstake__whole_way__is_exact(world: World) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("stake", "nothing"), 2, "is not an amount of tPOND"),
+        (("stake", "nothing"), 2, "is not an amount of POND"),
         (("stake", "0"), 2, "is nothing"),
         (("stake", "-1"), 2, ""),
         (("stake", "0.0000000000000000001"), 2, "finer than the token"),
