@@ -5,6 +5,7 @@ Nothing is decided by these figures. When the chain does not answer, the last on
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import structlog
@@ -13,8 +14,9 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.txlog import TransactionLog
 from agent.config.model import Config
 from agent.journal import Reader
-from agent.market.model import Address, Job, Params, accrued, owed, paid
+from agent.market.model import Address, Job, JobId, Params, accrued, owed, paid
 from agent.market.registry import Market
+from agent.memory import Memory
 from agent.ports import Blocks, Clock
 from agent.ports import Market as MarketPort
 from agent.status.source import MoneyRow
@@ -24,7 +26,7 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 60.0
 _DAY = 86_400
-_MOST_JOBS = 10_000
+_MOST_JOBS = 20_000
 
 
 class Books:
@@ -40,6 +42,7 @@ class Books:
         record: TransactionLog,
         provider: Address,
         clock: Clock,
+        memory: Memory | None = None,
     ) -> None:
         self.row = MoneyRow(gas_day_budget=config.gas.per_day_wei)
         self._market = market
@@ -49,6 +52,8 @@ class Books:
         self._record = record
         self._provider = provider
         self._clock = clock
+        self._memory = memory or Memory()
+        self._stopped: dict[JobId, Job] = {}  # these never change any more
 
     async def follow(self) -> None:
         """Read for ever, once a minute."""
@@ -78,12 +83,23 @@ class Books:
     async def _earned(self, blocks: Blocks) -> tuple[int, int]:
         """All that jobs of the journal came to, and the part of it since midnight (UTC)."""
         params = await self._market.params(blocks.head)
-        known = self._reader.jobs(_MOST_JOBS)
-        jobs = (await self._market.jobs(known, blocks.head)).values() if known else ()
+        known = set(self._reader.jobs(_MOST_JOBS))
+        jobs = [job for job in (await self._jobs(known, blocks)).values() if job.id in known]
         now = blocks.head.timestamp
         ours = [job for job in jobs if job.provider == self._provider and job.is_started]
         total = sum(earned(job, params, now) for job in ours)
         return total, sum(_since(job, params, now, now - now % _DAY) for job in ours)
+
+    async def _jobs(self, known: Collection[JobId], blocks: Blocks) -> Mapping[JobId, Job]:
+        """As the agent knows them, who looks at each of its jobs every few minutes and whenever
+        something happens to one; only others are read."""
+        tended = self._memory.jobs
+        heads = {number: one.head for number, one in tended.items() if one.head is not None}
+        found = self._stopped | heads
+        missing = [number for number in known if number not in found]
+        read = await self._market.jobs(missing, blocks.head) if missing else {}
+        self._stopped |= {n: job for n, job in read.items() if job.is_stopped and n not in tended}
+        return found | read
 
 
 def earned(job: Job, params: Params, now: int) -> int:

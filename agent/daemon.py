@@ -100,7 +100,7 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
             _on_signals(world, path, notifier)
             world.agent.on_turn = _turns(notifier, metrics, world.agent)
             asides = [
-                asyncio.create_task(world.books.follow(), name="books"),
+                asyncio.create_task(_keep_books(world, clock), name="books"),
                 asyncio.create_task(world.slashes.follow(), name="slashes"),
             ]
             notifier.ready("started")
@@ -111,6 +111,13 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
                     aside.cancel()
             notifier.stopping()
     log.info("service.stopped")
+
+
+async def _keep_books(world: Wired, clock: Clock) -> None:
+    """After the first look at all jobs: figures wait, and most of them are known by then."""
+    while world.agent.progress.resynced_at is None or not world.agent.progress.turns:
+        await clock.sleep(1.0)
+    await world.books.follow()
 
 
 async def _until_stopped(agent: Agent) -> None:

@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
 SETTLED = frozenset({"running", "exiting", "refused", "missed"})  # nothing moves in AWS
+GONE = frozenset({"unknown", "reassigned", "stopped"})  # nor for these, once no host is left
 
 
 class Feeds:
@@ -144,9 +145,8 @@ class Feeds:
     def _busy(self, region: Region) -> bool:
         """Whether anything in the region is on its way up or down."""
         return any(
-            job.stage not in SETTLED
+            job.stage not in SETTLED and _moves(job) and _region_of(job) in (region, None)
             for job in self._agent.world.memory.jobs.values()
-            if _region_of(job) in (region, None)
         )
 
     async def _tend_offers(self) -> None:
@@ -179,6 +179,10 @@ class Feeds:
             await sweep_mailboxes(world.fleet, world.mailbox, world.clock, grace)
             if self._agent.progress.resynced_at is not None:
                 await sweep_images(world, self._agent.sources.regions, grace)
+
+
+def _moves(job: JobMemory) -> bool:
+    return job.stage not in GONE or job.view is None or bool(job.view.hosts)
 
 
 def _region_of(job: JobMemory) -> Region | None:

@@ -239,13 +239,14 @@ class Fleet:
         return changed
 
     def _take_report(self, record: Record, report: HostReport) -> bool:
-        if report.etag == record.etag and report.written_at == record.written_at:
+        if report.etag == record.etag:
+            # The same words again are a heartbeat; ones that were refused are none.
+            record.written_at = report.written_at if record.status else record.written_at
             return False
         try:
             status = _status_of(report)
         except DocumentRefused as refused:
-            if report.etag != record.etag:
-                log.warning("host.status_refused", instance=report.instance, error=str(refused))
+            log.warning("host.status_refused", instance=report.instance, error=str(refused))
             record.etag = report.etag
             return False
         before = record.status
@@ -277,7 +278,7 @@ def _status_of(report: HostReport) -> Status:
     status = Status.from_json(report.document)
     if status.instance_id != report.instance:
         raise DocumentRefused(f"instance_id: {status.instance_id!r:.40} is another's")
-    ahead = status.heartbeat - report.written_at
+    ahead = status.heartbeat - report.written_at if report.ahead is None else report.ahead
     if abs(ahead) <= SKEW_SECONDS:
         ahead = 0.0
     latest = report.written_at + SKEW_SECONDS

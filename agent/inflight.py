@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from agent.actions import EFFECTS, carry_out, task_key
 from agent.journal import Event
-from agent.plan import Action, Finish
+from agent.market.model import JobId
+from agent.plan import Action, Attest, Finish
+from agent.snapshot import CALM
 from agent.watcher import Agenda
 from agent.world import World
 from faults import MustStop
@@ -54,8 +57,15 @@ class InFlight:
             self._bug(action, broken)
         elif isinstance(action, Finish):
             self._agenda.drop(action.job)
+        elif isinstance(action, Attest) and self._is_calm(action.job):
+            # Nobody waits for it: thousands of answers are looked at a second's worth at a time.
+            self._agenda.put_off(action.job, math.floor(self._world.clock.now()) + 1.0)
         else:
             self._agenda.wake([action.job])
+
+    def _is_calm(self, job: JobId) -> bool:
+        known = self._world.memory.jobs.get(job)
+        return known is not None and known.stage == CALM
 
     def _bug(self, action: Action, broken: BaseException) -> None:
         """Nobody foresaw it: say it with its trace, let the job wait, keep the others going."""

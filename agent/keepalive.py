@@ -9,6 +9,7 @@ does not answer, the observer is doubted before anybody's enclave is touched.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,7 @@ class HealthRules:
     probe_seconds: float = 300.0
     retry_seconds: float = 20.0  # after a missed answer; N of these pass before a restart
     misses: int = 4
+    catch_up_seconds: float = 60.0  # in which a new process asks all enclaves that run already
     heartbeat_seconds: float = 180.0
     start_seconds: float = 600.0  # what a replacement has to come up in
     restart_seconds: float = 180.0  # what a restarted enclave has to answer in
@@ -85,7 +87,13 @@ def _coming(host: Host, observed: Observed, rules: HealthRules) -> Judgement:
 
 
 def _failed(host: Host, now: float, rules: HealthRules) -> Judgement:
-    """The host gave up on its enclave: its own word, which needs no doubt."""
+    """The host gave up on its enclave: its own word, which needs no doubt.
+
+    What it says of the run before is old when it was told to start another and may not have read
+    that yet.
+    """
+    if host.status is not None and host.status.run_id != host.run and restarting(host, now, rules):
+        return Judgement(Verdict.COMING, "restarted, not up yet", doubtful=False)
     error = (host.status.last_error if host.status else None) or "no reason given"
     verdict = Verdict.ENCLAVE_DEAD if may_restart(host, now, rules) else Verdict.HOST_DEAD
     return Judgement(verdict, f"the host gave up: {error}", doubtful=False)
@@ -157,13 +165,30 @@ def restarts(run: str | None) -> int:
     return int(match[3]) if match else 0
 
 
-def next_probe_at(host: Host, rules: HealthRules) -> float:
-    """When to ask the enclave again (unix seconds); 0 when it was not asked yet."""
-    if host.probe.asked_at is None:
-        return 0.0
-    return host.probe.asked_at + (
-        rules.retry_seconds if host.probe.failures else rules.probe_seconds
-    )
+def next_probe_at(host: Host, rules: HealthRules, since: float | None = None) -> float:
+    """When to ask the enclave again (unix seconds); 0: at once.
+
+    `since` is when this process first looked at the region. Who ran then already is asked within
+    `catch_up_seconds`, and the second time at a moment of its own within the next
+    `probe_seconds`: thousands are not asked at once, now or ever after, and none is asked less
+    often than each `probe_seconds`.
+    """
+    asked, share = host.probe.asked_at, _share(host)
+    found_running = since is not None and host.instance.launched_at < since
+    if asked is None:
+        return since + share * rules.catch_up_seconds if found_running and since else 0.0
+    if host.probe.failures:
+        return asked + rules.retry_seconds
+    again = asked + rules.probe_seconds
+    if not found_running or since is None:
+        return again
+    own = since + rules.catch_up_seconds + share * rules.probe_seconds
+    return min(again, own) if asked < own else again
+
+
+def _share(host: Host) -> float:
+    """From 0 to 1, evenly spread over instances and always the same for one."""
+    return zlib.crc32(host.instance.id.encode()) / (1 << 32)
 
 
 def backoff_until(launched: Iterable[float], rules: HealthRules) -> float:

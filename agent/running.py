@@ -68,23 +68,37 @@ def plan_running(
     """Started: keep it answering until it is over."""
     end = ending(job, view.params)
     draft.look_at(float(end.at) if end is not None else None)
-    fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
+    judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
+    if _wants_image(view, judged, now, health):
+        fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
     duty = Duty(view, job, now, draft, rules, health)
     if view.live:
-        _tend(duty)
+        _tend(duty, judged)
     elif view.hosts or not _unsure(duty):
         _replace(duty, "no instance is left")
 
 
-def _tend(duty: Duty) -> None:
+def _tend(duty: Duty, judged: Sequence[Judged]) -> None:
     view, draft = duty.view, duty.draft
-    judged = [Judged(host, judge(host, view.observed, duty.now, duty.health)) for host in view.live]
     prepare_hosts(view, [one.host for one in judged], duty.now, draft, duty.rules)
     _drop_spares(view, duty.job, judged, draft)
     for one in judged:
         _care(duty, one)
     _mend(duty, judged)
+
+
+def _wants_image(view: JobView, judged: Sequence[Judged], now: float, health: HealthRules) -> bool:
+    """Not yet for one host that is well and not to be asked yet: after a restart thousands are."""
+    if len(judged) != 1 or judged[0].judgement.verdict is not Verdict.WELL:
+        return True
+    return now >= next_probe_at(judged[0].host, health, _since(view, now))
+
+
+def _since(view: JobView, now: float) -> float | None:
+    """When this process first looked; None by a clock that was set back since."""
+    since = view.observed.since
+    return since if since is None or since <= now else None
 
 
 def _unsure(duty: Duty) -> bool:
@@ -119,7 +133,7 @@ def _reported(job: Job, host: Host) -> bool:
 def _care(duty: Duty, one: Judged) -> None:
     """Ask when it is due; a silent heartbeat brings the next question forward."""
     host, now, draft, health = one.host, duty.now, duty.draft, duty.health
-    due = next_probe_at(host, health)
+    due = next_probe_at(host, health, _since(duty.view, now))
     if heartbeat_stale(host, duty.view.observed, health) and host.probe.failures == 0:
         due = min(due, (host.probe.asked_at or 0.0) + health.retry_seconds)
     elif host.written_at is not None:

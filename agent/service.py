@@ -9,6 +9,7 @@ job is looked at again. Stopping cancels tasks and touches no instance.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from agent.offering import Offering
 from agent.plan import Launch, Plan, Terminate
 from agent.ports import Wakes
 from agent.restore import restore
-from agent.snapshot import JobView
+from agent.snapshot import CALM, JobView
 from agent.watcher import Agenda
 from agent.world import World
 from faults import Fault, MustStop, RetryLater, TryElsewhere
@@ -324,6 +325,8 @@ class Agent:
             self.world.say(view.id, note.name, note.text, int(note.level))
         least = self.clock_now + self.rules.service.least_look_seconds
         later = decision.next_look_at
+        if later is not None and decision.stage == CALM:
+            later = math.ceil(later)
         self.agenda.put_off(view.id, None if later is None else max(later, least))
 
     def _tell_assignment(self, known: JobMemory, view: JobView) -> None:

@@ -18,6 +18,8 @@ from cloud.model import EnclaveRoom, Instance, InstanceId, Region
 from enclave.host.documents import Status
 from faults import UsageFault
 
+CALM = "running"  # the stage in which no second counts: such jobs are looked at many at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:

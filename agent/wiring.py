@@ -167,23 +167,24 @@ async def _wire(
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )
-    books = _books(config, chain, market, journal, clock)
+    books = _books(config, chain, market, world, clock)
     history = _slash_history(config, chain, slashes, journal, clock)
     return Wired(agent, chain, config, regions, aws, books, history)
 
 
 def _books(
-    config: Config, chain: Chain, market: ProviderMarket, journal: Journal, clock: Clock
+    config: Config, chain: Chain, market: ProviderMarket, world: World, clock: Clock
 ) -> Books:
     return Books(
         config,
         chain.market,
         market,
         chain.endpoints,
-        Reader(journal.engine),
-        TxJournal(journal.engine),
+        Reader(world.journal.engine),
+        TxJournal(world.journal.engine),
         chain.signer.address,
         clock,
+        world.memory,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cloud.addresses import Addresses
 from cloud.budget import Clock
@@ -12,6 +13,7 @@ from cloud.catalog import Catalog
 from cloud.clients import Calls, Clients
 from cloud.errors import Missing, NotSetUp
 from cloud.instances import Instances, UserData
+from cloud.lean import Memo, every
 from cloud.mailbox import Mailbox
 from cloud.model import (
     EnclaveRoom,
@@ -27,6 +29,9 @@ from cloud.places import Cache, Places
 from cloud.pricing import ListPrices
 from cloud.rehearsal import Allowed, Rehearsal
 from cloud.settings import Account, Home, Settings
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import InstanceStatusTypeDef
 
 # EC2's status checks run every minute (EC2 user guide, "Status checks").
 HEALTH_KEEP_SECONDS = 60
@@ -61,6 +66,7 @@ class Aws:
         self.prices = ListPrices(self.calls, settings.state_dir / "prices")
         self._rehearsal = Rehearsal(self.calls, settings, self.account)
         self._health = Cache(clock.now, HEALTH_KEEP_SECONDS)
+        self._checks: dict[Region, Memo[tuple[InstanceId, bool | None]]] = {}
         self._once = Cache(clock.now, _FOREVER)
         self.mailbox = Mailbox(self._clients, self.account, clock.now)
 
@@ -145,22 +151,22 @@ class Aws:
 
     async def _status_checks(self, region: Region) -> dict[InstanceId, bool | None]:
         pages = self._clients.ec2(region).get_paginator("describe_instance_status")
+        memo = self._checks.setdefault(region, Memo(_check))
         found = await self.calls.ask(
             region,
             "DescribeInstanceStatus",
             f"reading status checks in {region}",
-            lambda: [
-                status
-                for page in pages.paginate(PaginationConfig={"PageSize": 1000})
-                for status in page["InstanceStatuses"]
-            ],
+            lambda: memo.over(
+                every(pages.paginate(PaginationConfig={"PageSize": 1000}), "InstanceStatuses")
+            ),
         )
-        return {
-            InstanceId(status["InstanceId"]): _healthy(
-                status["SystemStatus"]["Status"], status["InstanceStatus"]["Status"]
-            )
-            for status in found
-        }
+        return dict(found)
+
+
+def _check(status: InstanceStatusTypeDef) -> tuple[InstanceId, bool | None]:
+    return InstanceId(status["InstanceId"]), _healthy(
+        status["SystemStatus"]["Status"], status["InstanceStatus"]["Status"]
+    )
 
 
 def _healthy(*checks: str) -> bool | None:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from cloud.catalog import Catalog, TypeFacts
 from cloud.clients import Calls
 from cloud.errors import Missing
+from cloud.lean import Memo, every
 from cloud.model import Headroom, Region
 from cloud.places import Cache, Places
 from cloud.settings import Settings
 from cloud.soldout import SoldOut
 
 if TYPE_CHECKING:
-    from types_boto3_ec2.type_defs import InstanceTypeDef
+    from types_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, ReservationTypeDef
 
 QUOTA_KEEP_SECONDS = 3600
 USE_KEEP_SECONDS = 30
@@ -30,6 +32,7 @@ VCPUS = "L-1216C47A"  # Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) i
 ADDRESSES = "L-0263D0A3"  # EC2-VPC Elastic IPs
 # The letters before the first digit of a type; `inf`, `trn`, `dl`, `hpc`, `mac` are no Standard.
 STANDARD = frozenset({"a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"})
+Size = tuple[str, int | None]  # an instance's type and vCPUs; None: as the type has them
 UNLIMITED = 1_000_000  # stands for "nothing known limits it"
 
 
@@ -82,6 +85,7 @@ class Capacity:
         self._sold_out = sold_out
         self._quotas = Cache(calls.clock.now, QUOTA_KEEP_SECONDS)
         self._use = Cache(calls.clock.now, USE_KEEP_SECONDS)
+        self._sizes: dict[Region, Memo[tuple[Size, ...]]] = {}
         self._launched: Counter[Region] = Counter()  # vCPUs since the use was read
 
     async def headroom(self, region: Region, instance_type: str) -> Headroom:
@@ -164,28 +168,40 @@ class Capacity:
     async def _used(self, region: Region) -> int:
         """vCPUs of all Standard on-demand instances in the account, whoever launched them."""
         pages = self._calls.clients.ec2(region).get_paginator("describe_instances")
-        running: Mapping[str, list[str]] = {"instance-state-name": ["pending", "running"]}
+        filters: Sequence[FilterTypeDef] = [
+            {"Name": "instance-state-name", "Values": ["pending", "running"]}
+        ]
+        memo = self._sizes.setdefault(region, Memo(_sizes))
         found = await self._calls.ask(
             region,
             "DescribeInstances",
             f"counting vCPUs in use in {region}",
-            lambda: [
-                instance
-                for page in pages.paginate(
-                    Filters=[{"Name": name, "Values": values} for name, values in running.items()],
-                    PaginationConfig={"PageSize": 1000},
+            lambda: memo.over(
+                every(
+                    pages.paginate(Filters=filters, PaginationConfig={"PageSize": 1000}),
+                    "Reservations",
                 )
-                for reservation in page["Reservations"]
-                for instance in reservation["Instances"]
-            ],
+            ),
         )
         self._launched[region] = 0
-        return sum([await self._vcpus_of(region, one) for one in found])
+        sizes = Counter(chain.from_iterable(found))
+        return sum([count * await self._vcpus_of(region, one) for one, count in sizes.items()])
 
-    async def _vcpus_of(self, region: Region, found: InstanceTypeDef) -> int:
-        if not is_standard(found["InstanceType"]) or found.get("InstanceLifecycle"):
-            return 0  # another quota, or spot
-        cpus = found.get("CpuOptions")
-        if cpus and "CoreCount" in cpus:
-            return cpus["CoreCount"] * cpus.get("ThreadsPerCore", 1)
-        return (await self._catalog.facts(region, found["InstanceType"])).vcpus
+    async def _vcpus_of(self, region: Region, size: Size) -> int:
+        instance_type, vcpus = size
+        if vcpus is not None:
+            return vcpus
+        return (await self._catalog.facts(region, instance_type)).vcpus
+
+
+def _sizes(reservation: ReservationTypeDef) -> tuple[Size, ...]:
+    return tuple(map(_size, reservation["Instances"]))
+
+
+def _size(found: InstanceTypeDef) -> Size:
+    if not is_standard(found["InstanceType"]) or found.get("InstanceLifecycle"):
+        return found["InstanceType"], 0  # another quota, or spot
+    cpus = found.get("CpuOptions")
+    if cpus and "CoreCount" in cpus:
+        return found["InstanceType"], cpus["CoreCount"] * cpus.get("ThreadsPerCore", 1)
+    return found["InstanceType"], None

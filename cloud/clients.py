@@ -18,14 +18,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.session import get_session
-from botocore.utils import parse_timestamp
 
+from cloud import lean
 from cloud.budget import WHENEVER, Budget, Clock, Urgency
 from cloud.errors import Throttled, translated
 from cloud.model import Region
@@ -117,7 +116,7 @@ class Clients:
             # boto3-stubs knows one overload a service; the methods above give the types back.
             make: Any = self._session.client
             try:
-                return make(
+                client = make(
                     service,
                     region_name=region,
                     endpoint_url=self._endpoint_url,
@@ -125,6 +124,8 @@ class Clients:
                 )
             except ValueError as error:  # botocore's word for an endpoint that is no URL
                 raise UsageFault(f"{doing}: {error}; see AWS_ENDPOINT_URL") from error
+            lean.install(client, service)
+            return client
 
     def _config(self, service: Service) -> Config:
         s3 = service == "s3"
@@ -143,17 +144,8 @@ def _session() -> boto3.Session:
     """The SDK's own, but for how it reads times: dateutil took half the CPU of every listing."""
     core = get_session()
     factory = core.get_component("response_parser_factory")
-    factory.set_parser_defaults(timestamp_parser=timestamp)
+    factory.set_parser_defaults(timestamp_parser=lean.timestamp)
     return boto3.Session(botocore_session=core)
-
-
-def timestamp(value: Any) -> datetime:
-    """A time as AWS writes it; what is no ISO 8601 with its zone is left to botocore."""
-    try:
-        read = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return parse_timestamp(value)
-    return read if read.tzinfo is not None else parse_timestamp(value)
 
 
 class Calls:

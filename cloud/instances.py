@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -28,6 +30,7 @@ from cloud.errors import (
     QuotaReached,
     would_work,
 )
+from cloud.lean import Memo, every
 from cloud.memory import LaunchMemory, Spot, client_token, order_key
 from cloud.model import (
     GONE,
@@ -51,11 +54,13 @@ if TYPE_CHECKING:
         FilterTypeDef,
         InstanceTypeDef,
         ReservationResponseTypeDef,
+        ReservationTypeDef,
         RunInstancesRequestTypeDef,
         TagSpecificationTypeDef,
     )
 
 UserData = Callable[[LaunchOrder, Home], bytes]
+Reserved = Memo[tuple[Instance, ...]]  # what each reservation of a listing holds of ours
 FindHome = Callable[[Region], Awaitable[Home]]
 
 LOST_REPLY_TRIES = 3
@@ -89,12 +94,14 @@ class Instances:
         self._memory.prune(calls.clock.now())
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.sold_out = SoldOut(calls.clock.now)
+        self._memos: dict[Region, Reserved] = {}
 
     async def listing(self, region: Region) -> Sequence[Instance]:
         """Every instance of this owner, recently terminated ones too. Raises RetryLater."""
         filters = _tagged(self._settings.owner.tags())
         filters.append({"Name": "instance-state-name", "Values": [s.value for s in InstanceState]})
-        return await self._described(region, filters, f"listing instances in {region}")
+        memo = self._memos.setdefault(region, Memo(partial(_reserved, region)))
+        return await self._described(region, filters, f"listing instances in {region}", memo)
 
     async def launch(self, order: LaunchOrder) -> Instance:
         """Launch once, in the first zone that has room.
@@ -221,7 +228,8 @@ class Instances:
     async def _launched_before(self, order: LaunchOrder) -> Instance:
         """The instance of this order, launched before the settings changed."""
         doing = f"looking for the instance of job {order.identity.job} with other parameters"
-        found = await self._described(order.region, _tagged(order.identity.tags()), doing)
+        memo = Memo(partial(_reserved, order.region))
+        found = await self._described(order.region, _tagged(order.identity.tags()), doing, memo)
         live = [instance for instance in found if instance.live]
         if live:
             return min(live, key=lambda instance: (instance.launched_at, instance.id))
@@ -289,21 +297,20 @@ class Instances:
         }
 
     async def _described(
-        self, region: Region, filters: list[FilterTypeDef], doing: str
+        self, region: Region, filters: list[FilterTypeDef], doing: str, memo: Reserved
     ) -> Sequence[Instance]:
         pages = self._calls.clients.ec2(region).get_paginator("describe_instances")
-        found = await self._calls.ask(
-            region,
-            "DescribeInstances",
-            doing,
-            lambda: [
-                instance
-                for page in pages.paginate(Filters=filters, PaginationConfig={"PageSize": PAGE})
-                for reservation in page["Reservations"]
-                for instance in reservation["Instances"]
-            ],
-        )
-        return [ours for one in found if (ours := instance_of(region, one)) is not None]
+
+        def look() -> list[Instance]:
+            found = pages.paginate(Filters=filters, PaginationConfig={"PageSize": PAGE})
+            return list(chain.from_iterable(memo.over(every(found, "Reservations"))))
+
+        return await self._calls.ask(region, "DescribeInstances", doing, look)
+
+
+def _reserved(region: Region, reservation: ReservationTypeDef) -> tuple[Instance, ...]:
+    found = (instance_of(region, one) for one in reservation["Instances"])
+    return tuple(instance for instance in found if instance is not None)
 
 
 def _tagged(tags: Mapping[str, str]) -> list[FilterTypeDef]:

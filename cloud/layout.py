@@ -32,6 +32,7 @@ HOSTS = "hosts/"
 OWNERS = "owners/"
 DESIRED = "desired.json"
 STATUS = "status.json"
+CLOCK = "clock"  # metadata of status.json: the host's clock when it wrote, unix seconds
 
 
 def image_key(sha256: str) -> str:

@@ -12,7 +12,8 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,6 +35,7 @@ DOCUMENT_LIMIT = 64 * 1024  # bytes; a host is not trusted with our memory
 # written again well before that.
 REFRESH_SECONDS = 7 * 86400
 PARALLEL_READS = 8
+MOST_SECONDS = 1e11  # what counts as a time, as in the host's documents
 
 Now = Callable[[], float]
 
@@ -75,7 +77,7 @@ class Mailbox:
         read = await asyncio.gather(
             *(self._read(region, instance, found) for instance, found in changed.items())
         )
-        kept = {i: r for i, r in before.items() if i in there}
+        kept = {i: _beaten(r, there[i]) for i, r in before.items() if i in there}
         self._reports[region] = kept | {report.instance: report for report in read if report}
         return dict(self._reports[region])
 
@@ -121,6 +123,7 @@ class Mailbox:
         """
         account = await self._find()
         async with self._staging.alone(account.bucket(region), sha256):
+            self._staging.forget(account.bucket(region), sha256)
             await self._delete(region, [layout.image_key(sha256)])
 
     async def alone(self, region: Region) -> bool:
@@ -175,22 +178,24 @@ class Mailbox:
         """A report, whatever the host wrote; None when it was deleted since it was listed."""
         account = await self._find()
 
-        def get() -> bytes:
+        def get() -> tuple[bytes, float | None]:
             answer = self._clients.s3(region).get_object(
                 Bucket=account.bucket(region),
                 Key=layout.status_key(account.role_id, instance),
                 ExpectedBucketOwner=account.id,
             )
+            ahead = _ahead(answer.get("Metadata", {}).get(layout.CLOCK), answer.get("LastModified"))
             with answer["Body"] as body:
-                return body.read(DOCUMENT_LIMIT + 1)
+                return body.read(DOCUMENT_LIMIT + 1), ahead
 
         async with self._reading:
             try:
-                text = await self._clients.run(f"reading the status of {instance}", get)
+                text, ahead = await self._clients.run(f"reading the status of {instance}", get)
             except Missing:
                 return None
         # The listed ETag, not the read one: should the host write in between, it is read again.
-        return HostReport(instance, parsed(text), found["LastModified"].timestamp(), found["ETag"])
+        written = found["LastModified"].timestamp()
+        return HostReport(instance, parsed(text), written, found["ETag"], ahead)
 
     async def _put(self, account: Account, region: Region, key: str, body: bytes) -> None:
         s3 = self._clients.s3(region)
@@ -241,6 +246,25 @@ def parsed(text: bytes) -> Mapping[str, object]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _beaten(report: HostReport, found: ObjectTypeDef) -> HostReport:
+    """The same words, written again: a heartbeat."""
+    written = found["LastModified"].timestamp()
+    return report if report.written_at == written else replace(report, written_at=written)
+
+
+def _ahead(clock: str | None, written: datetime | None) -> float | None:
+    """By how much the host's clock was ahead when it wrote, if it said what its clock was."""
+    if written is None:
+        return None
+    try:
+        said = float(clock) if clock is not None else None
+    except ValueError:
+        return None
+    if said is None or not 0 <= said < MOST_SECONDS:
+        return None
+    return said - written.timestamp()
 
 
 def _named(listed: list[ObjectTypeDef], name: str) -> dict[InstanceId, ObjectTypeDef]:

@@ -124,12 +124,17 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """status.json of one host as the mailbox read it; the document is the host's own words."""
+    """status.json of one host as the mailbox read it; the document is the host's own words.
+
+    Written again unchanged it is a heartbeat: `written_at` moves. `ahead`: seconds by which the
+    host's clock was ahead of the mailbox's, where the host said what its clock was.
+    """
 
     instance: InstanceId
     document: Mapping[str, object]
     written_at: float
     etag: str
+    ahead: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

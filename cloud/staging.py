@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 PART_BYTES = 16 * MIB  # at least 5 MiB and at most 10,000 parts by S3's limits: 156 GiB
+# An image that was just seen there is not looked for again: after a restart thousands of jobs ask.
+SEEN_SECONDS = 60.0
 PARALLEL_PARTS = 4  # threads and parts in memory for one image
 
 
@@ -54,6 +56,7 @@ class Staging:
         self._clients = clients
         self._now = now
         self._refresh = refresh_seconds
+        self._seen: dict[tuple[str, str, int], float] = {}
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def stage(
@@ -62,11 +65,20 @@ class Staging:
         """Have the image in the bucket. Raises Refused (not that file), NotSetUp, RetryLater."""
         target = _Target(self._clients.s3(region), bucket, account, layout.image_key(sha256))
         async with self.alone(bucket, sha256):
+            seen_at = self._seen.get((bucket, sha256, size_bytes))
+            if seen_at is not None and self._now() - seen_at < SEEN_SECONDS:
+                return
             age = await self._age(target, size_bytes)
             if age is not None and age < self._refresh:
+                self._seen[bucket, sha256, size_bytes] = self._now()
                 return
             await self._clients.run(f"reading {image}", lambda: check(image, sha256, size_bytes))
             await self._upload(target, image, size_bytes)
+
+    def forget(self, bucket: str, sha256: str) -> None:
+        """The image is deleted: look again before it is believed to be there."""
+        for key in [key for key in self._seen if key[:2] == (bucket, sha256)]:
+            del self._seen[key]
 
     def alone(self, bucket: str, sha256: str) -> asyncio.Lock:
         """Held by whoever writes or deletes this image in this bucket."""

@@ -96,11 +96,18 @@ class SimulatedNsm:
     """Issues documents under one simulated root.
 
     `SimulatedNsm()` makes a root for this process alone; `open` shares one between processes.
+    `lasting`: an instance keeps its certificates for an hour, as real ones do for three; without,
+    each document has its own.
     """
 
-    def __init__(self, root: _Authority | None = None, *, region: str = "us-east-1") -> None:
+    def __init__(
+        self, root: _Authority | None = None, *, region: str = "us-east-1", lasting: bool = False
+    ) -> None:
         self._root = root or _new_root()
         self._region = region
+        self._lasting = lasting
+        self._kept: dict[tuple[str, int], tuple[list[_Authority], _Authority]] = {}
+        self._zones: dict[int, list[_Authority]] = {}
 
     @classmethod
     def open(cls, directory: Path, *, region: str = "us-east-1") -> SimulatedNsm:
@@ -126,8 +133,7 @@ class SimulatedNsm:
         """A document about `enclave` at `now` (Unix seconds), as raw bytes."""
         moment = datetime.fromtimestamp(now, UTC)
         root = _new_root() if misbehave is Misbehaviour.OTHER_ROOT else self._root
-        chain = self._authorities(root, enclave.instance_id, moment, misbehave)
-        leaf = _leaf(chain[-1], f"{enclave.module_id}.{self._region}.aws", moment, misbehave)
+        chain, leaf = self._certificates(root, enclave, moment, misbehave)
         payload = cbor2.dumps(
             {
                 "module_id": enclave.module_id,
@@ -141,16 +147,40 @@ class SimulatedNsm:
         )
         return _tampered(cose.sign(payload, leaf.key), misbehave)
 
-    def _authorities(
-        self, root: _Authority, instance_id: str, now: datetime, misbehave: Misbehaviour
-    ) -> list[_Authority]:
-        """Root, region, zone, instance: with the path lengths and the lives of the real ones."""
-        fit = misbehave is not Misbehaviour.UNFIT_ISSUER
+    def _certificates(
+        self, root: _Authority, enclave: SimulatedEnclave, now: datetime, misbehave: Misbehaviour
+    ) -> tuple[list[_Authority], _Authority]:
+        """The authorities, root first, and the leaf."""
+        hour = int(now.timestamp()) // 3600
+        key = (enclave.module_id, hour)
+        if self._lasting and misbehave is Misbehaviour.NONE and key in self._kept:
+            return self._kept[key]
+        if not self._lasting:
+            above = self._shared(root, now)
+        elif hour not in self._zones:
+            self._zones = {hour: self._shared(self._root, now)}
+            above = self._zones[hour]
+        else:
+            above = self._zones[hour]
+        chain = self._authorities(above, enclave.instance_id, now, misbehave)
+        leaf = _leaf(chain[-1], f"{enclave.module_id}.{self._region}.aws", now, misbehave)
+        if self._lasting and misbehave is Misbehaviour.NONE:
+            self._kept[key] = (chain, leaf)
+        return chain, leaf
+
+    def _shared(self, root: _Authority, now: datetime) -> list[_Authority]:
+        """Root, region, zone: with the path lengths and the lives of the real ones."""
         base = f"{self._region}.aws.nitro-enclaves"
         region = _issue(root, f"simulated.{base}", now, timedelta(days=20), 2)
         zone = _issue(region, f"simulated.zonal.{base}", now, timedelta(days=6), 1)
-        instance = _issue(zone, f"{instance_id}.{base}", now, timedelta(days=1), 0 if fit else None)
-        return [root, region, zone, instance]
+        return [root, region, zone]
+
+    def _authorities(
+        self, above: list[_Authority], instance_id: str, now: datetime, misbehave: Misbehaviour
+    ) -> list[_Authority]:
+        fit = misbehave is not Misbehaviour.UNFIT_ISSUER
+        name = f"{instance_id}.{self._region}.aws.nitro-enclaves"
+        return [*above, _issue(above[-1], name, now, timedelta(days=1), 0 if fit else None)]
 
 
 def _registers(enclave: SimulatedEnclave, misbehave: Misbehaviour) -> dict[int, bytes]:

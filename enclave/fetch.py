@@ -61,6 +61,10 @@ class Reach:
     resolve: Resolve | None = None
 
 
+def _name_of(url: HttpsUrl | IpfsUrl) -> str:
+    return str(url.cid.canonical if isinstance(url, HttpsUrl) else url.canonical)
+
+
 class _Download:
     """One fetch, in one thread."""
 
@@ -78,8 +82,7 @@ class _Download:
     @property
     def name(self) -> str:
         """The same for every URL of the same content."""
-        url = self._url
-        return str(url.cid.canonical if isinstance(url, HttpsUrl) else url.canonical)
+        return _name_of(self._url)
 
     @property
     def has_path(self) -> bool:
@@ -219,6 +222,8 @@ class ImageFetcher:
         self._clock = clock
         self._threads = ThreadPoolExecutor(DOWNLOADS_AT_ONCE, "image-fetch")
         self._running: dict[str, _Shared] = {}
+        # The store's locks are for one at a time; thousands of our own need not find them taken.
+        self._claiming = asyncio.Lock()
 
     async def fetch(
         self,
@@ -234,6 +239,8 @@ class ImageFetcher:
         whoever asked first. Raises Refused (a hostile URL, a broken file, no enclave image,
         larger than allowed), RetryLater (unavailable, no room, out of time).
         """
+        if (kept := await self._at_hand(url, holder)) is not None:
+            return kept
         allowed = self._limits.max_seconds
         seconds = allowed if seconds_left is None else min(seconds_left, allowed)
         deadline = self._clock() + seconds
@@ -245,8 +252,26 @@ class ImageFetcher:
                 if shared.deadline >= deadline:
                     raise
                 continue  # the download began for someone with less time
-            if await asyncio.to_thread(self._claim, holder, cid):
-                return image
+            async with self._claiming:
+                if await asyncio.to_thread(self._claim, holder, cid):
+                    return image
+
+    async def _at_hand(self, url: str, holder: str) -> StoredImage | None:
+        """The image, pinned, when it is in the store; after a restart that is so for every job."""
+        async with self._claiming:
+            return await asyncio.to_thread(self._claim_kept, url, holder)
+
+    def _claim_kept(self, url: str, holder: str) -> StoredImage | None:
+        parsed = parse_image_url(url, allowed_hosts=self._reach.allowed_hosts)
+        if isinstance(parsed, IpfsUrl) and parsed.path:
+            cid = self._store.recall(_name_of(parsed))
+        else:
+            cid = parsed.cid
+        try:
+            there = cid is not None and self._store.get(cid) is not None
+            return self._store.claim(holder, cid) if there and cid is not None else None
+        except Busy:
+            return None
 
     async def release(self, holder: str) -> None:
         """`holder` needs its image no more; it may be evicted when room is needed."""

@@ -84,7 +84,8 @@ class Status:
     """What one host does. Times are unix seconds of the host's clock.
 
     `phases` maps each phase reached in this run to when it was reached. `pcrs` are as nitro-cli
-    reports them ("PCR0": hex). `heartbeat` moves on a cadence even when nothing else does.
+    reports them ("PCR0": hex). `heartbeat` is when any of it last changed:
+    the same document written again is the sign of life.
     """
 
     phase: str

@@ -28,6 +28,7 @@ _FETCH_AGAIN_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 5.0
 _SHORTEST_WAIT_SECONDS = 0.01
 _MOST_ERROR = 4000
+_TELLING_BYTES = 64 << 20  # of free disk; less is no news
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Host:
         self._desired, self._run = self._memory.desired(), self._memory.run()
         self._seen: Looked | None = None
         self._wrote: Status | None = None
+        self._news_at = 0.0  # when what is said last changed: the heartbeat that is written
         self._phase: str | None = None
         self._next_poll = self._next_fetch = self._turned_at = 0.0
         self._errors: dict[str, str | None] = {}
@@ -319,8 +321,11 @@ class Host:
         if status is not None:
             self._places.state.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self._places.state).free
-            status = replace(status, disk_free_bytes=free)
-            self._box.write_status(status.to_json())
+            status = replace(status, disk_free_bytes=_steady(free, self._wrote))
+            if self._wrote is None or _still(status) != _still(self._wrote):
+                self._news_at = status.heartbeat
+            same = replace(status, heartbeat=self._news_at)
+            self._box.write_status(same.to_json(), status.heartbeat)
         try:
             document = self._box.read_desired()
             if document is None:
@@ -347,6 +352,12 @@ class Host:
 def _still(status: Status | None) -> Status | None:
     """Without what always moves."""
     return replace(status, heartbeat=0.0) if status else None
+
+
+def _steady(free: int, wrote: Status | None) -> int:
+    """Free bytes of the disk as they were said last, until they have moved by much."""
+    before = wrote.disk_free_bytes if wrote is not None else free
+    return free if abs(free - before) >= _TELLING_BYTES else before
 
 
 def carry_out(places: Places, step: machine.Step | None) -> None:

@@ -30,11 +30,11 @@ NAME = INSTANCE.id
 class Mail:
     """A mailbox with one report in it."""
 
-    def __init__(self, document: Mapping[str, object]) -> None:
-        self.document = document
+    def __init__(self, document: Mapping[str, object], ahead: float | None = None) -> None:
+        self.document, self.ahead, self.written_at = document, ahead, NOW
 
     async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
-        return {NAME: HostReport(NAME, self.document, NOW, "etag")}
+        return {NAME: HostReport(NAME, self.document, self.written_at, "etag", self.ahead)}
 
     async def write_desired(self, *_: Any) -> None: ...
     async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None: ...
@@ -102,3 +102,29 @@ async def test_reports__a_phase_still_to_come__counts_as_now() -> None:
 )  # fmt: skip
 async def test_reports__nonsense__is_not_taken_in(changes: dict[str, object]) -> None:
     assert await heard(says(NOW, **changes)) is None
+
+
+async def test_reports__the_same_words_again__are_a_heartbeat_and_no_news() -> None:
+    mail = Mail(says(NOW - 500), ahead=0.0)
+    fleet = Fleet(Nothing(), mail, StandingClock(NOW), ACCOUNT)
+    fleet.add(INSTANCE)
+    assert await fleet.read_reports(HOME) == {INSTANCE.identity.job}
+    mail.written_at = NOW + 30
+    assert await fleet.read_reports(HOME) == set()
+    record = fleet.record(NAME)
+    assert record is not None
+    assert record.written_at == NOW + 30
+
+
+@pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0])
+async def test_reports__said_long_ago_and_only_repeated__times_stay_where_they_were(
+    skew: float,
+) -> None:
+    mail = Mail(says(NOW - 500 + skew), ahead=skew)
+    fleet = Fleet(Nothing(), mail, StandingClock(NOW), ACCOUNT)
+    fleet.add(INSTANCE)
+    await fleet.read_reports(HOME)
+    record = fleet.record(NAME)
+    assert record is not None
+    assert record.status is not None
+    assert record.status.phases == {"booted": NOW - 530, "starting": NOW - 510}

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
+from agent import keepalive
 from agent.breaker import Asked, BreakerRules, BreakerState, judge
 from agent.deadline import DEFAULT_LENGTHS, HOST_STAGES, Budget, Learner, Length, Stage
 from agent.keepalive import (
     Answers,
     Doubt,
     HealthRules,
+    Verdict,
     backoff_until,
+    next_probe_at,
     reconsider,
     restarts,
     run_id,
 )
 from agent.market.model import JobId
 from agent.plan import Terminate
+from agent.snapshot import Host, Observed, Probe
 from agent.watcher import Agenda
 from cloud.model import InstanceId, Region
+from enclave.host.documents import Status
+from tests.agent.samples import INSTANCE, NOW
 
 pytestmark = pytest.mark.unit
 
@@ -171,3 +181,47 @@ def test_agenda__clock_set_back__takes_all_that_was_put_off() -> None:
     assert agenda.take(10) == [1, 2]
     agenda.put_off(JobId(1), 20)
     assert agenda.take(15) == []
+
+
+FOUND = [
+    Host(replace(INSTANCE, id=InstanceId(f"i-{n:017x}"), launched_at=NOW - 5000))
+    for n in range(600)
+]
+
+
+def test_next_probe__found_running_after_a_start__spread_and_none_later_than_the_rules() -> None:
+    first = [next_probe_at(host, HEALTH, NOW) for host in FOUND]
+    assert NOW <= min(first) <= max(first) < NOW + HEALTH.catch_up_seconds
+    asked: list[list[float]] = [first]
+    for _ in range(3):
+        asked.append(
+            [
+                next_probe_at(replace(host, probe=Probe(asked_at=at, passed_at=at)), HEALTH, NOW)
+                for host, at in zip(FOUND, asked[-1], strict=True)
+            ]
+        )
+    for before, after in pairwise(asked):
+        gaps = [late - early for early, late in zip(before, after, strict=True)]
+        assert all(0 < gap <= HEALTH.probe_seconds for gap in gaps)
+    # From the second time on each minute of the cycle has its fifth of them.
+    minutes = Counter(int((at - NOW) % HEALTH.probe_seconds // 60) for at in asked[2])
+    assert all(80 <= count <= 160 for count in minutes.values()), minutes
+
+
+def test_next_probe__launched_since_or_silent__at_once_and_soon() -> None:
+    young = Host(replace(INSTANCE, launched_at=NOW + 1))
+    assert next_probe_at(young, HEALTH, NOW) == 0.0
+    assert next_probe_at(replace(young, probe=Probe(asked_at=NOW)), HEALTH, NOW) == NOW + 300
+    silent = replace(FOUND[0], probe=Probe(asked_at=NOW, passed_at=NOW, failures=1))
+    assert next_probe_at(silent, HEALTH, NOW) == NOW + HEALTH.retry_seconds
+
+
+def test_judge__failed_and_told_to_start_anew__has_its_time_before_it_is_replaced() -> None:
+    phases = {"running": NOW - 4000, "failed": NOW - 10}
+    said = Status("failed", "g1a1r0", NOW, "p", INSTANCE.id, phases)
+    host = Host(INSTANCE, said, NOW)
+    assert keepalive.judge(host, Observed(), NOW, HEALTH).verdict is Verdict.ENCLAVE_DEAD
+    told = replace(host, desired_run="g1a1r1", probe=Probe(restarted_at=NOW))
+    assert keepalive.judge(told, Observed(), NOW + 5, HEALTH).verdict is Verdict.COMING
+    late = NOW + HEALTH.restart_seconds
+    assert keepalive.judge(told, Observed(), late, HEALTH).verdict is Verdict.HOST_DEAD

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.utils import parse_timestamp
 
-from cloud.clients import timestamp
+from cloud.lean import timestamp
 
 pytestmark = pytest.mark.unit
 

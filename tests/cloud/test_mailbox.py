@@ -7,6 +7,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,14 @@ def s3(aws: Aws) -> Faults:
     return found
 
 
-async def _host_writes(aws: Aws, instance: InstanceId, body: bytes) -> None:
+async def _host_writes(
+    aws: Aws, instance: InstanceId, body: bytes, clock: str | None = None
+) -> None:
     role = (await aws.account()).role_id
     client = boto3.client("s3", region_name=REGION)
-    client.put_object(Bucket=BUCKET, Key=layout.status_key(role, instance), Body=body)
+    said = {} if clock is None else {layout.CLOCK: clock}
+    key = layout.status_key(role, instance)
+    client.put_object(Bucket=BUCKET, Key=key, Body=body, Metadata=said)
 
 
 async def test_reports__only_one_host_changed__reads_only_that(aws: Aws, s3: Faults) -> None:
@@ -53,6 +59,47 @@ async def test_reports__only_one_host_changed__reads_only_that(aws: Aws, s3: Fau
     assert reports[ONE].document == {"phase": "booted"}
     assert len(s3.calls("ListObjectsV2")) == 1
     assert [call["Key"].split(":")[1] for call in s3.calls("GetObject")] == [f"{TWO}/status.json"]
+
+
+async def test_reports__the_same_bytes_written_again__are_not_read_again(
+    aws: Aws, s3: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _host_writes(aws, ONE, b'{"phase":"running"}', clock="100.5")
+    first = (await aws.mailbox.reports(REGION))[ONE]
+    assert first.ahead == 100.5 - first.written_at
+    s3.seen.clear()
+    listed = aws.mailbox._list
+    later = timedelta(seconds=30)
+
+    async def list_later(*asked: Any) -> Any:
+        return [
+            {**one, "LastModified": one["LastModified"] + later} for one in await listed(*asked)
+        ]
+
+    monkeypatch.setattr(aws.mailbox, "_list", list_later)
+    again = (await aws.mailbox.reports(REGION))[ONE]
+    assert again == replace(first, written_at=first.written_at + 30)
+    assert s3.calls("GetObject") == []
+
+
+@pytest.mark.parametrize("said", ["", "soon", "nan", "inf", "-1", "1e300"])
+async def test_reports__a_clock_that_is_none__is_not_believed(aws: Aws, said: str) -> None:
+    await _host_writes(aws, ONE, b"{}", clock=said)
+    assert (await aws.mailbox.reports(REGION))[ONE].ahead is None
+
+
+async def test_stage__just_seen_there__is_not_looked_for_again(
+    aws: Aws, s3: Faults, image: tuple[Path, str, int], clock: FakeClock
+) -> None:
+    await aws.mailbox.stage(REGION, *image)
+    clock.time = time.time()
+    await aws.mailbox.stage(REGION, *image)
+    s3.seen.clear()
+    await aws.mailbox.stage(REGION, *image)
+    assert s3.calls("HeadObject") == []
+    await aws.mailbox.unstage(REGION, image[1])
+    await aws.mailbox.stage(REGION, *image)
+    assert len(s3.calls("UploadPart")) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from enclave.fetch import FetchLimits, ImageFetcher, Reach, fetch_file
 from enclave.measure import measure_file
 from enclave.net import Cancelled, OutOfTime
 from enclave.sources import Gateway
-from enclave.store import ImageStore
+from enclave.store import Busy, ImageStore, StoredImage
 from faults import Refused, RetryLater
 from tests.enclave import gateway as lying
 from tests.enclave.test_store import keep
@@ -167,6 +167,28 @@ async def test_fetcher__again__asks_nobody_and_measures_nothing(world: World, ur
     gateway.asked.clear()
     assert await _once(world.fetcher(gateway), url) == first
     assert gateway.asked == []
+
+
+async def test_fetcher__a_hundred_ask_for_a_kept_image__each_gets_it_at_the_first_try(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher = world.fetcher(world.serve())
+    kept = await fetcher.fetch(url, holder="first")
+    busy: list[str] = []
+    claim = ImageStore.claim
+
+    def noted(store: ImageStore, holder: str, cid: Cid) -> StoredImage | None:
+        try:
+            return claim(store, holder, cid)
+        except Busy:
+            busy.append(holder)
+            raise
+
+    monkeypatch.setattr(ImageStore, "claim", noted)
+    found = await asyncio.gather(*(fetcher.fetch(url, holder=f"job-{n}") for n in range(100)))
+    assert {one.cid for one in found} == {kept.cid}
+    assert busy == []
+    await fetcher.close()
 
 
 async def test_fetcher__a_path_that_was_resolved__needs_no_gateway_later(world: World) -> None:

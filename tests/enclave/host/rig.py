@@ -63,12 +63,13 @@ class Host:
         self.rig.put(self._folder + "desired.json", body)
 
     def status(self) -> Status | None:
-        """The last one written, None before the first."""
+        """The last one written, None before the first; its heartbeat is when it was written."""
         try:
             answer = self.rig.s3.get_object(Bucket=BUCKET, Key=self._folder + "status.json")
         except ClientError:
             return None
-        return Status.from_json(json.loads(answer["Body"].read()))
+        status = Status.from_json(json.loads(answer["Body"].read()))
+        return replace(status, heartbeat=float(answer["Metadata"]["clock"]))
 
     def wait(self, reached: Callable[[Status], bool]) -> Status:
         """The first status seen for which `reached` holds."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pytest
 from enclave.host import forward, machine, nitro
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
-from enclave.host.documents import Desired, DocumentRefused
+from enclave.host.documents import Desired, DocumentRefused, Status
 from enclave.host.forward import Forwarder, Forwarders
 from enclave.host.mailbox import Mailbox, NotThere, _parsed
 from enclave.host.program import Host
@@ -128,7 +129,7 @@ def test_mailbox__clock_off_by_hours__takes_the_bucket_s(aws: FakeAws, ahead: fl
     with pytest.raises(NotThere):
         box.read_desired()
     assert Desired.from_json(box.read_desired()) == DESIRED
-    box.write_status({"phase": "booted"})
+    box.write_status({"phase": "booted"}, 1.5)
     assert aws.written == [{"phase": "booted"}]
 
 
@@ -190,8 +191,23 @@ def test_host__clock_set_back_by_hours__polls_and_speaks_on(
     instance.clock.at -= 3 * 3600
     instance.settle()
     assert len(aws.written) > told
-    assert aws.written[-1]["heartbeat"] == pytest.approx(instance.clock.at, abs=1)
+    assert instance.host._wrote is not None
+    assert instance.host._wrote.heartbeat == pytest.approx(instance.clock.at, abs=1)
     assert instance.host._until_next(instance.clock.at) < 60
+
+
+def test_host__nothing_new__writes_the_same_bytes_as_its_heartbeat(
+    aws: FakeAws, instance: Instance
+) -> None:
+    status = Status("running", "r", 1000.0, "p", "i-1", {"booted": 900.0})
+    for later in (0.0, 30.0, 60.0):
+        instance.host._wrote = instance.host._mail_job(
+            replace(status, heartbeat=1000 + later)
+        ).wrote
+    assert aws.written[0] == aws.written[1] == aws.written[2]
+    assert aws.written[0]["heartbeat"] == 1000.0
+    instance.host._mail_job(replace(status, heartbeat=1090.0, restarts=1))
+    assert (aws.written[3]["heartbeat"], aws.written[3]["restarts"]) == (1090.0, 1)
 
 
 def test_tries__noted_before_the_clock_was_set_back__do_not_wait_for_hours() -> None:

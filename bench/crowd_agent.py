@@ -1,0 +1,43 @@
+"""`oyster-provider run` under a scaled clock: `python -m bench.crowd_agent CONFIG CLOCK`."""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import os
+import sys
+from pathlib import Path
+
+from agent.config import load
+from agent.daemon import configure_log, serve
+from bench.crowd import ScaledClock
+
+LONGEST_SLEEP = 1.0  # of the wall's seconds: a speed that changes wakes nobody
+
+
+class Pace(ScaledClock):
+    """`ports.Clock`."""
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now() + seconds
+        while True:
+            left = (until - self.now()) / self.speed
+            await asyncio.sleep(min(max(left, 0.0), LONGEST_SLEEP))
+            if left <= LONGEST_SLEEP:
+                return
+
+
+def main(config_file: Path, clock_file: Path) -> None:
+    config = load(config_file)
+    configure_log(config)
+    profile = cProfile.Profile() if os.environ.get("BENCH_PROFILE") else None
+    if profile:
+        profile.enable()
+    asyncio.run(serve(config, config_file, Pace(clock_file)))
+    if profile:
+        profile.disable()
+        profile.dump_stats(os.environ["BENCH_PROFILE"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,370 @@
+"""10,000 running jobs in 4 regions: what a calm agent costs, and how soon a restarted one knows.
+
+The agent is its own process, started as `oyster-provider run` starts, with the shipped defaults;
+its adapters talk HTTP to a world that is another process (`bench.crowd_world`), so what is counted
+is the agent's CPU alone, sockets included and TLS not. Its clock is the wall's until it has
+decided about every job, and SPEED times as fast after that: a minute of its life costs what it
+costs, and takes 60 / SPEED seconds here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+
+from agent.config.template import render, write
+from agent.journal import ASSIGNED, Event, Journal, LaunchRecord, open_engine
+from agent.market.model import JobId
+from agent.snapshot import LaunchPhase
+from bench.crowd import (
+    CHAIN_ID,
+    EC2_TYPE,
+    IMAGE_BYTES,
+    IMAGES,
+    REGIONS,
+    REGISTRY,
+    SPECIALS,
+    Crowd,
+    Image,
+    ScaledClock,
+)
+from bench.crowd_world import CLOCK, ROOT
+from bench.figure import Figure
+from devnet.processes import Child, Children
+from devnet.up import free_port
+from enclave.cid import parse_cid
+from enclave.store import ImageStore, StoredImage
+from faults import RetryLater
+
+SIZES = (1_000, 10_000)
+CORE_SHARE, RSS_MIB, RESTART_SECONDS = 25.0, 400.0, 15.0
+SPEED = 4.0
+# Agent seconds. The window is one whole cycle of questions to the enclaves, 300 s by default.
+CALM_AFTER, WINDOW = 90.0, 300.0
+SMALL_WINDOW = 60.0
+PAGE, OBJECTS_A_HOST = 1000, 2
+PATIENCE_SECONDS = 120.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One agent: seconds to every decision, CPU until then, and the window's counts."""
+
+    restart: float
+    restart_cpu: float
+    wrong: int
+    cpu_share: float
+    peak_mib: float
+    calls: dict[str, float]
+    looks: dict[str, float]
+    probes_a_second: float
+    rpc: dict[str, float]
+
+
+def run() -> list[Figure]:
+    small, large = (_measure(size, large=size == SIZES[-1]) for size in SIZES)
+    return [*_steady(small, large), *_restart(large)]
+
+
+def _steady(small: Measured, large: Measured) -> Iterator[Figure]:
+    name = f"{SIZES[-1]} running jobs"
+    yield Figure(
+        f"CPU, {name}",
+        large.cpu_share,
+        "% of a core",
+        CORE_SHARE,
+        large.cpu_share / small.cpu_share,
+        True,
+        f"{SIZES[0]} jobs: {small.cpu_share:.1f}; {large.probes_a_second:.0f} enclaves asked a"
+        f" second, {large.rpc.get('eth_call', 0):.0f} eth_calls",
+    )
+    yield Figure(f"peak RSS, {name}", large.peak_mib, "MiB", RSS_MIB, at_most=True)
+    for call, each in (("DescribeInstances", 1), ("ListObjectsV2", OBJECTS_A_HOST)):
+        for size, one in zip(SIZES, (small, large), strict=True):
+            pages = math.ceil(size / len(REGIONS) * each / PAGE)
+            yield Figure(
+                f"{call} calls a look at a region, {size} running jobs",
+                one.calls[call] / one.looks[call],
+                "calls",
+                pages,
+                at_most=True,
+                note=f"pages of {PAGE}; {one.looks[call] / len(REGIONS):.1f} looks a minute",
+            )
+
+
+def _restart(large: Measured) -> Iterator[Figure]:
+    total = SIZES[-1] + 4 * SPECIALS
+    yield Figure(
+        f"process start to the last right decision, {total} jobs",
+        large.restart,
+        "s",
+        RESTART_SECONDS,
+        at_most=True,
+        note=f"{4 * SPECIALS} due actions made, all others judged; CPU {large.restart_cpu:.1f} s",
+    )
+    yield Figure("wrong or missing actions", large.wrong, "actions", 0, at_most=True)
+
+
+# One agent
+
+
+def _measure(size: int, *, large: bool) -> Measured:
+    with _stage(size) as stage:
+        restart, cpu = _decided(stage)
+        time.sleep(1.0)  # what was wrong as well would follow at once
+        wrong = stage.wrong()
+        stage.ask("/end-specials")
+        stage.clock.set_speed(SPEED)
+        stage.sleep(CALM_AFTER)
+        before, begun, spent = stage.ask(), stage.clock.now(), stage.cpu()
+        stage.sleep(WINDOW if large else SMALL_WINDOW)
+        after, seconds, spent = stage.ask(), stage.clock.now() - begun, stage.cpu() - spent
+        return Measured(
+            restart=restart,
+            restart_cpu=cpu,
+            wrong=wrong,
+            cpu_share=spent / seconds * 100,
+            peak_mib=stage.peak_mib(),
+            calls=_rates(before["calls"], after["calls"], seconds / 60),
+            looks=_rates(before["looks"], after["looks"], seconds / 60),
+            probes_a_second=(after["probes"] - before["probes"]) / seconds,
+            rpc=_rates(before["rpc"], after["rpc"], seconds),
+        )
+
+
+def _rates(before: dict[str, int], after: dict[str, int], units: float) -> dict[str, float]:
+    return {name: (count - before.get(name, 0)) / units for name, count in after.items()}
+
+
+def _decided(stage: Stage) -> tuple[float, float]:
+    """Seconds and CPU from the start to the last of: every job judged, every due action made."""
+    begun = stage.start()
+    words = ""
+    while time.monotonic() - begun < PATIENCE_SECONDS:
+        words = stage.said() or words
+        known = sum(int(count) for count in re.findall(r"(\d+) [a-z]+", words))
+        if known >= len(stage.crowd.jobs) and not stage.missing():
+            return time.monotonic() - begun, stage.cpu()
+    raise RetryLater(f"not decided within {PATIENCE_SECONDS:.0f} s; it said: {words}")
+
+
+class Stage:
+    """The agent, the world, and what is seen of both."""
+
+    def __init__(self, directory: Path, children: Children, crowd: Crowd, world: Child) -> None:
+        self.crowd, self.clock = crowd, ScaledClock(directory / CLOCK)
+        self._directory, self._children, self._world = directory, children, world
+        self._agent: Child | None = None
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(directory / "notify"))
+        self._notify.settimeout(0.02)
+
+    def start(self) -> float:
+        """Start the agent; the monotonic second in which it was asked for."""
+        begun = time.monotonic()
+        files = [str(self._directory / name) for name in ("provider.toml", CLOCK)]
+        env = {**environment(), "NOTIFY_SOCKET": str(self._directory / "notify")}
+        arguments = ["-m", "bench.crowd_agent", *files]
+        self._agent = self._children.start("agent", arguments, env=env, says_hello=False)
+        return begun
+
+    def said(self) -> str:
+        """The agent's newest line for `systemctl status`, if there is a new one."""
+        with suppress(TimeoutError):
+            for line in self._notify.recv(4096).decode().splitlines():
+                if line.startswith("STATUS="):
+                    return line.removeprefix("STATUS=")
+        return ""
+
+    def ask(self, path: str = "/") -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._world.hello['control']}{path}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            said: dict[str, Any] = json.load(answer)
+        return said
+
+    def _seen(self) -> tuple[set[int], set[int], set[int]]:
+        said = self.ask()
+        launched, ended, ordered = (
+            {int(job) for job in said[what]} for what in ("launched", "ended", "ordered")
+        )
+        return launched, ended, ordered
+
+    def missing(self) -> int:
+        """Due actions that were not made: a job assigned meanwhile and one whose instance stopped
+        get an instance, one that ended loses it, one whose enclave failed gets a new run."""
+        launched, ended, ordered = self._seen()
+        these = self.crowd.these
+        new = these("assigned") | these("stopped")
+        return len(new - launched) + len(these("ended") - ended) + len(these("failed") - ordered)
+
+    def wrong(self) -> int:
+        """Those that are missing, and those that were made and not due. New hosts get orders."""
+        launched, ended, ordered = self._seen()
+        these = self.crowd.these
+        new = these("assigned") | these("stopped")
+        extra = len(launched - new) + len(ended - these("ended"))
+        return self.missing() + extra + len(ordered - these("failed") - new)
+
+    def sleep(self, seconds: float) -> None:
+        """Of the agent's time."""
+        until = self.clock.now() + seconds
+        while (left := until - self.clock.now()) > 0:
+            self._drain()
+            time.sleep(min(left / SPEED, 1.0))
+
+    def _drain(self) -> None:
+        while self.said():
+            pass
+
+    def cpu(self) -> float:
+        """Seconds that the agent's process has used, all threads."""
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak_mib(self) -> float:
+        text = Path(f"/proc/{self._pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", text)
+        assert found is not None
+        return int(found[1]) / 1024
+
+    @property
+    def _pid(self) -> int:
+        assert self._agent is not None
+        if not self._agent.alive():
+            raise RetryLater(f"the agent ended; see {self._agent.log}")
+        return self._agent.pid
+
+
+def environment() -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGIONS[0],
+    }
+
+
+@contextmanager
+def _stage(size: int) -> Iterator[Stage]:
+    """A provider whose agent was stopped yesterday, and the world that went on without it."""
+    with ExitStack() as stack:
+        kept = os.environ.get("BENCH_DIRECTORY")
+        name = kept or stack.enter_context(tempfile.TemporaryDirectory(prefix="oyster-bench-"))
+        directory = Path(name)
+        key = directory / "key"
+        key.write_text("0x" + "11" * 32)
+        key.chmod(0o600)
+        provider = str(Account.from_key("0x" + "11" * 32).address)
+        children = stack.enter_context(Children(directory))
+        arguments = ["-m", "bench.crowd_world", str(directory), str(size), provider]
+        world = children.start("world", arguments)
+        crowd = Crowd(size, provider, float(world.hello["born"]))
+        config = _write_config(directory, crowd, world)
+        _command(config, "cloud", "setup")
+        _write_journal(directory, crowd)
+        _keep_images(directory)
+        yield Stage(directory, children, crowd, world)
+
+
+def _write_config(directory: Path, crowd: Crowd, world: Child) -> Path:
+    """The shipped defaults, but for where everything is."""
+    here = "http://127.0.0.1:{}".format
+    answers: dict[str, dict[str, Any]] = {
+        "": {"state_dir": str(directory / "state")},
+        "chain": {
+            "chain_id": CHAIN_ID,
+            "registry": REGISTRY,
+            "rpc_urls": [here(world.hello["node"])],
+        },
+        "wallet": {"key_file": str(directory / "key")},
+        "aws": {"regions": list(REGIONS), "endpoint_url": here(world.hello["aws"])},
+        "images": {"gateways": [here(1)]},
+        "enclave": {
+            "root_file": str(directory / ROOT),
+            "attestation_port": world.hello["enclave"],
+            "ports": [f"{world.hello['enclave']}:1300"],
+        },
+        "status": {"listen": f"127.0.0.1:{free_port()}"},
+        "log": {"level": os.environ.get("BENCH_LOG", "warning")},
+    }
+    offers = [{"type": f"{region}/{EC2_TYPE}", "price": "1.80/h"} for region in REGIONS]
+    path = directory / "provider.toml"
+    write(path, render(answers, offers))
+    return path
+
+
+def _command(config: Path, *words: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "cli", *words],
+        env={**os.environ, **environment(), "OYSTER_CONFIG": str(config)},
+        check=True,
+        capture_output=True,
+    )
+
+
+def _write_journal(directory: Path, crowd: Crowd) -> None:
+    """What the agent noted of each job when it brought it up."""
+    (directory / "state").mkdir(mode=0o700, exist_ok=True)
+    engine = open_engine(directory / "state" / "journal.sqlite")
+    journal = Journal(engine)
+    for number in crowd.jobs:
+        if crowd.special(number) != "assigned":
+            _note(journal, crowd, number)
+        if number % 1000 == 0:
+            journal.flush()
+    journal.flush()
+    engine.dispose()
+
+
+def _note(journal: Journal, crowd: Crowd, number: int) -> None:
+    job, at = JobId(number), float(crowd.assigned_at(number))
+    steps = ("launch.asked", "launch.launched", "image.ready", "image.staged", "host.ordered")
+    names = (ASSIGNED, *steps, "enclave.attested", "tx.mined")
+    for second, name in enumerate(names):
+        journal.event(Event(at + 5 * second, name, job, 1))
+    for phase, instance in (
+        (LaunchPhase.ASKED, None),
+        (LaunchPhase.LAUNCHED, crowd.instance(number)),
+    ):
+        region = crowd.region(number)
+        journal.launch(LaunchRecord(at + 5, job, 1, 1, region, EC2_TYPE, phase, instance))
+
+
+def _keep_images(directory: Path) -> None:
+    """Verified long ago; the files are holes, nothing reads them."""
+    store = ImageStore(directory / "state" / "images", quota_bytes=IMAGES * IMAGE_BYTES * 2)
+    for number in range(IMAGES):
+        image = Image(number)
+        cid = parse_cid(image.cid)
+        with store.lock(cid):
+            with store.part(cid).open("wb") as part:
+                part.truncate(IMAGE_BYTES)
+            store.add(
+                cid,
+                StoredImage(
+                    cid=image.cid,
+                    path=store.part(cid),
+                    size_bytes=IMAGE_BYTES,
+                    sha256=image.sha256,
+                    pcrs=image.pcrs,
+                    architecture="x86_64",
+                    sources=(),
+                    seconds=1.0,
+                    signer=None,
+                ),
+            )
