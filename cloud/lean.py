@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import unescape
@@ -27,8 +28,12 @@ _RESERVATION = re.compile(rb"<item>\s*<reservationId>")
 _CHECK = re.compile(rb"<item>\s*<instanceId>")
 
 
+@lru_cache(maxsize=1 << 15)
 def timestamp(value: Any) -> datetime:
-    """A time as AWS writes it; what is no ISO 8601 with its zone is left to botocore."""
+    """A time as AWS writes it; what is no ISO 8601 with its zone is left to botocore.
+
+    Listings name the same seconds again and again.
+    """
     try:
         read = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -37,9 +42,13 @@ def timestamp(value: Any) -> datetime:
 
 
 def install(client: Any, service: str) -> None:
-    """Have this client's long listings read so."""
+    """Have this client's long listings read so.
+
+    The name with a star comes before botocore's own reader of errors in S3's 200 answers, which
+    parses every body whole; one that is an error is no list, and left to it.
+    """
     for name, handler in _HANDLERS.get(service, {}).items():
-        client.meta.events.register_first(f"before-parse.{service}.{name}", handler)
+        client.meta.events.register_first(f"before-parse.*.{name}", handler)
 
 
 class Parts(Sequence[Mapping[str, Any]]):
