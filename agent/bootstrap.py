@@ -208,8 +208,14 @@ def launch(
 ) -> None:
     """The launch that is to be made now, if one is: the same order while its end is unknown.
 
-    Never before EC2 was listed: what is there already would be bought again.
+    Never before EC2 was listed: what is there already would be bought again. Never in a region
+    that is not configured, which nobody lists.
     """
+    kind, regions = view.instance_type, rules.policy.regions
+    if regions and kind is not None and kind.region not in regions:
+        text = f"{kind.region} is not in aws.regions: nothing is bought there"
+        draft.note("job.elsewhere", text, Level.ERROR)
+        return
     if view.observed.listed_at is None:
         draft.look_at(now + rules.bootstrap.attest_retry_seconds)
         return

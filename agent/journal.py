@@ -11,7 +11,7 @@ Records are buffered, and committed together: once a turn of the event loop for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -321,6 +321,13 @@ class Reader:
                 for row in rows:
                     found.setdefault(JobId(row["job"]), []).append(_launch(row))
         return found
+
+    def launches_outside(self, regions: Collection[str]) -> list[LaunchRecord]:
+        """Launches in other regions than these, of jobs whose end was not told since."""
+        ended, elsewhere = self.ended(), launches.c.region.not_in(regions)
+        with self._rows(sa.select(launches).where(elsewhere).order_by(launches.c.id)) as rows:
+            found = [_launch(row) for row in rows]
+        return [record for record in found if record.at > ended.get(record.job, 0.0)]
 
     def orders(self, after: int = 0) -> list[OrderRecord]:
         """Orders with an id above `after`, oldest first."""

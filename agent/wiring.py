@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from agent.parts import (
     registry_of,
 )
 from agent.ports import Account, Clock
+from agent.retired import check_regions
 from agent.rules import attestation_rules_of, offer_rules_of, rules_of
 from agent.service import Agent
 from agent.slashes import Slashes, SlashHistory, slash_topic
@@ -91,7 +92,9 @@ class Wired:
         decimals = self.chain.payment.decimals
         self.agent.offering.prices = offered_prices(config, decimals)
         self.agent.offering.rules = offer_rules_of(config)
-        self.agent.reload(rules_of(config, decimals))
+        rules = rules_of(config, decimals)
+        policy = replace(rules.lifecycle.policy, regions=frozenset(self.regions))
+        self.agent.reload(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
 
 
 @asynccontextmanager
@@ -137,7 +140,7 @@ async def _wire(
 ) -> Wired:
     account = Account(chain.endpoints.chain_id, chain.market.registry, chain.signer.address)
     regions = tuple(Region(name) for name in config.aws.regions)
-    aws = await _open_cloud(config, account, regions, clock, stack)
+    aws = await _open_cloud(config, account, Reader(journal.engine), regions, clock, stack)
     market = ProviderMarket(chain.market, chain.tracker, account.provider)
     witness = SecondEndpoint(chain.market, chain.endpoints) if chain.endpoints.count > 1 else None
     transactor = MarketTransactor(chain.transactions, Calls(chain.market.registry), clock)
@@ -219,16 +222,19 @@ def _wakes(config: Config, chain: Chain, clock: Clock, slashes: Slashes) -> Chai
 async def _open_cloud(
     config: Config,
     account: Account,
+    reader: Reader,
     regions: tuple[Region, ...],
     clock: Clock,
     stack: AsyncExitStack,
 ) -> Aws:
-    """AWS with the host program in every region's bucket. Raises NotSetUp, NotAllowed."""
+    """AWS with the host program in every region's bucket. Raises NotSetUp, NotAllowed,
+    MustStop (something lives in a region that is not configured any more)."""
     settings = cloud_settings(config, account.provider)
     program = await asyncio.to_thread(bundle.build)
     digest = bundle.digest(program)
     aws = Aws(settings, partial(_user_data, digest), clock, config.aws.endpoint_url or None)
     stack.callback(aws.close)
+    await check_regions(reader, aws, regions, clock.now())
     await asyncio.gather(*(aws.mailbox.publish_program(region, program) for region in regions))
     await asyncio.gather(*(aws.mailbox.alone(region) for region in regions))  # signs in
     return aws

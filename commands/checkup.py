@@ -241,6 +241,20 @@ async def _regions(patient: Patient) -> list[Finding]:
     return findings
 
 
+async def _left(patient: Patient) -> list[Finding]:
+    from agent.retired import left_behind
+    from commands.journal import open_reader
+
+    if patient.aws is None:
+        return [_skipped("retired regions", "AWS was not reached")]
+    regions, now = patient.config.aws.regions, patient.clock.now()
+    with open_reader(patient.config) as reader:
+        left = await left_behind(reader, patient.aws, regions, now)
+    todo = "put it back into aws.regions, and let its jobs end"
+    found = [Finding("retired regions", "fail", line, todo) for line in left]
+    return found or [Finding("retired regions", "ok", "nothing is left where nobody looks")]
+
+
 async def _types(patient: Patient) -> list[Finding]:
     if patient.aws is None:
         return [_skipped("capacity", "AWS was not reached")]
@@ -391,6 +405,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("offers", _offers),
     ("AWS identity", _identity),
     ("AWS regions", _regions),
+    ("retired regions", _left),
     ("permissions", _permissions),
     ("quotas", _quotas),
     ("capacity", _types),
