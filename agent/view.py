@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from agent.market.model import accrued, ending
+from agent.market.model import Ending, StopReason, accrued, ending
 from agent.memory import JobMemory
 from agent.ports import Clock
 from agent.snapshot import Host
@@ -33,6 +33,19 @@ _STATES = {
     "replacing": JobState.RUNNING,
     "exiting": JobState.EXITING,
 }
+_ENDS = {
+    StopReason.ESCROW_EXHAUSTED: "the escrow is empty",
+    StopReason.PROVIDER_EXIT: "the cool-down is over",
+}
+_LEAVING = (
+    "leaving the market: nothing is offered, every job is left; "
+    "`oyster-provider exit --cancel` takes new jobs again"
+)
+
+
+def waits_for(end: Ending | None) -> str:
+    """What the job's end waits for, in words; empty when nothing is certain."""
+    return _ENDS.get(end.reason, "its end") if end else ""
 
 
 class AgentView:
@@ -57,7 +70,7 @@ class AgentView:
             started_at=self._started_at,
             progress_at=self.progress_at(),
             problems=tuple(self._problems()),
-            notices=("draining",) if agent.draining else (),
+            notices=(_LEAVING,) if agent.draining else (),
             jobs=tuple(self._rows()),
             types=tuple(self._types()),
             chain=self._chain(),
@@ -104,7 +117,7 @@ class AgentView:
             earned=accrued(head, view.params, now),
             escrow=head.escrow,
             deadline=deadline,
-            deadline_is="slash point" if job.deadline is not None else "end" if end else "",
+            deadline_is="slash point" if job.deadline is not None else waits_for(end),
             instance=host.instance.id if host else "",
             zone=host.instance.zone if host else "",
             public_ip=(host.instance.public_ip or "") if host else "",

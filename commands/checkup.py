@@ -22,6 +22,7 @@ from agent.config.model import Offer
 from agent.config.units import show_bytes
 from agent.market.model import ZERO_ADDRESS, Address
 from agent.parts import open_endpoints, open_signer
+from cloud.errors import NotSetUp
 from cloud.model import Identity, LaunchOrder, Region
 from commands.amounts import show_amount, show_span
 from commands.context import Desk, Terms, open_cloud, terms_of
@@ -35,6 +36,7 @@ CLOCK_SECONDS = 30
 # Transactions of a job from start to end (docs/gas.md: about 0.3 M gas), times ten.
 GAS_FOR_TEN_JOBS = 3_000_000
 FREE_DISK_IMAGES = 2
+POLICY = "attach what `oyster-provider cloud policy agent` prints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,9 @@ async def _stake(patient: Patient) -> list[Finding]:
     more = terms.stake.unlocked // max(1, terms.params.stake_per_job)
     shown = f"{show_amount(terms.stake.total, terms.pond)}, enough for {more} more jobs"
     if terms.stake.total < terms.params.stake_per_job:
-        least = show_amount(terms.params.stake_per_job, terms.pond)
-        return [Finding("stake", "fail", shown, f"stake at least {least}: oyster-provider stake")]
+        least = show_amount(terms.params.stake_per_job - terms.stake.total, terms.pond)
+        todo = f"stake at least {least}: oyster-provider stake AMOUNT"
+        return [Finding("stake", "fail", shown, todo)]
     todo = "" if more else "stake more to get another job"
     return [Finding("stake", "ok" if more else "warn", shown, todo)]
 
@@ -315,12 +318,13 @@ async def _permissions(patient: Patient) -> list[Finding]:
         try:
             allowed = await patient.aws.allowed(region, _nobody(patient))
         except Fault as fault:
-            todo = "attach what `oyster-provider cloud policy agent` prints"
+            missing = isinstance(fault, NotSetUp)
+            todo = "oyster-provider cloud setup" if missing else POLICY
             findings.append(Finding(name, "fail", str(fault), todo))
             continue
         text = f"may {', '.join(allowed.rehearsed)}"
         if allowed.not_tried:
-            text += f"; nothing is there to try {', '.join(allowed.not_tried)} on"
+            text += f"; not tried, as nothing is there for it yet: {', '.join(allowed.not_tried)}"
         findings.append(Finding(name, "ok", text))
     return findings
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from agent.config import Config
 from agent.journal import Event, Reader, migrate, open_engine
 from agent.market.model import JobId
+from commands.amounts import show_coin
 from faults import UsageFault
 
 _LEVELS = {10: "debug", 20: "", 30: "warning", 40: "ERROR", 50: "ERROR"}
@@ -58,8 +59,15 @@ def order(config: Config, at: float, kind: str, job: JobId | None) -> None:
 def words(event: Event) -> str:
     """One line of a timeline without its time."""
     level = _LEVELS.get(event.level, "")
-    fields = " ".join(f"{name}={_said(name, value)}" for name, value in event.fields.items())
+    fields = " ".join(_field(name, value) for name, value in event.fields.items())
     return " ".join(filter(None, (level, event.name, event.text, fields)))
+
+
+def _field(name: str, value: object) -> str:
+    """One name=value; wei as an amount of the chain's coin."""
+    if name.endswith("_wei") and isinstance(value, int | str):
+        return f"{name.removesuffix('_wei')}={show_coin(int(value))}"
+    return f"{name}={_said(name, value)}"
 
 
 def _said(name: str, value: object) -> str:
@@ -68,5 +76,5 @@ def _said(name: str, value: object) -> str:
         return datetime.fromtimestamp(value, UTC).strftime("%H:%M:%S")
     if isinstance(value, Mapping):
         return ",".join(f"{key}:{str(each)[:12]}" for key, each in value.items())
-    text = str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -22,6 +22,7 @@ PasswordFile = Annotated[
     Path | None,
     typer.Option(help="File (0600) whose first line is the password; asked for without one."),
 ]
+_YES_NO = {True: "yes", False: "no"}
 Raw = Annotated[bool, typer.Option("--raw", help="Write the bare key instead of a keystore.")]
 
 
@@ -152,4 +153,4 @@ def _print(about: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(json.dumps(about))
         return
     for name, value in about.items():
-        typer.echo(f"{name:8} {value}")
+        typer.echo(f"{name:8} {_YES_NO[value] if isinstance(value, bool) else value}")

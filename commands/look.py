@@ -45,7 +45,8 @@ def ask_agent(listen: str) -> dict[str, Any]:
         view = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise RetryLater(
-            f"no agent answers on {listen}; start it: systemctl start oyster-provider"
+            f"no agent answers on {listen}; start it: systemctl start oyster-provider,"
+            " or by hand: oyster-provider run"
         ) from error
     if answer.status_code != 200 or not isinstance(view, dict) or "jobs" not in view:
         raise RetryLater(f"{listen} answers, but it is not the agent (status {answer.status_code})")

@@ -35,6 +35,16 @@ ALLOWANCE = 2**255
 # What an estimate misses when the state moves on: a settlement that pays for the first time
 # (two transfers to new holders) and a matching that walks further.
 SPARE_GAS = 250_000
+# What a person can do about it, by the contract's reason.
+HINTS = {
+    "no provider": "nobody offers this type at that price or less with stake left for one more job;"
+    " `oyster-provider offers list` has your price, `capacity` your room",
+    "too early to report": "a start may be reported after JobBootstrapping, a started job after"
+    " JobStartup; try again later",
+    "job is over": "`devnet job show JOB` says why",
+    "already reported": "one vote an auditor an assignment",
+    "no such job": "the first job is number 1",
+}
 
 
 def new_person(name: str, directory: Path) -> Person:
@@ -65,7 +75,8 @@ def _faults(what: str) -> Iterator[None]:
         yield
     except ContractLogicError as error:
         reason = str(error.message).removeprefix("execution reverted: ")
-        raise Refused(f"{what} is refused by the contract: {reason}") from error
+        hint = f" ({HINTS[reason]})" if reason in HINTS else ""
+        raise Refused(f"{what} is refused by the contract: {reason}{hint}") from error
     except Web3Exception as error:
         raise RetryLater(f"{what} did not go through: {error}") from error
     except RequestException as error:

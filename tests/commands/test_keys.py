@@ -102,3 +102,12 @@ def test_bad_input__each__is_one_line_and_exit_2(
         code, said = run(*options)
         assert code == 2, (options, said)
         assert "Traceback" not in said
+
+
+def test_show__a_keystore__says_whether_its_password_opened_it(
+    run: Run, secret: Path, tmp_path: Path
+) -> None:
+    sealed = tmp_path / "keystore"
+    assert run("new", "--out", sealed, "--password-file", secret)[0] == 0
+    assert "opened   no" in run("show", sealed)[1]
+    assert "opened   yes" in run("show", sealed, "--password-file", secret)[1]

@@ -87,7 +87,8 @@ def test_image_build__place_that_is_not_there__is_said_in_a_line(tmp_path: Path)
 
 
 def test_job__nobody_offers_the_type__is_refused_with_the_reason(devnet: Program) -> None:
-    assert "no provider" in devnet("job", "request", "eu-north-1/c6a.large", "ipfs://x", code=3)
+    said = devnet("job", "request", "eu-north-1/c6a.large", "ipfs://x", code=3)
+    assert "no provider (nobody offers this type at that price or less" in said
 
 
 def test_job__unknown_one__is_refused_with_the_reason(devnet: Program) -> None:

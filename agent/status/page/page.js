@@ -43,7 +43,9 @@ function amount(units, decimals, places) {
   return places ? `${whole}.${digits.slice(cut).padEnd(places, "0").slice(0, places)}` : whole;
 }
 
-const token = (units, places = 2) => `${amount(units, view.money.decimals, places)} ${view.money.symbol}`;
+// Two digits of money; four of what is less than one, for a young job earns thousandths.
+const cents = (units) => (BigInt(units) > 0n && BigInt(units) < 10n ** BigInt(view.money.decimals) ? 4 : 2);
+const token = (units, places = cents(units)) => `${amount(units, view.money.decimals, places)} ${view.money.symbol}`;
 // A price (base units x 10^12 a second) as whole tokens an hour, rounded to 4 digits.
 function hourly(price) {
   const unit = 10n ** BigInt(12 + view.money.decimals - 4);
@@ -110,7 +112,7 @@ function drawTiles() {
     ["Running", String(by("running") + by("exiting")), by("exiting") ? `${by("exiting")} exiting` : "jobs that earn"],
     ["Bootstrapping", String(by("bootstrapping")), nearest ? ["slash point in ", nearest] : "none waits"],
     ["Earning", [rate, `${view.money.symbol}/h`], "all running jobs"],
-    ["Earned today", [amount(view.money.earned_today, view.money.decimals, 2), view.money.symbol], `${token(view.money.earned_total)} in all`],
+    ["Earned today", [amount(view.money.earned_today, view.money.decimals, cents(view.money.earned_today)), view.money.symbol], `${token(view.money.earned_total)} in all`],
     ["Chain head", amount(view.chain.head, 0, 0), view.chain.head ? ["seen ", -view.chain.head_at, " ago"] : "not read yet"],
   ];
   $("tiles").replaceChildren(...tiles.map(tile));
@@ -225,9 +227,14 @@ function fuel(job) {
   return el("div", { class: part < 0.1 ? "fuel low" : "fuel", role: "img", "aria-label": label, title: label }, bar);
 }
 
+// REGION/TYPE, so that a narrow screen breaks it at the slash and nowhere else.
+function pieces(type) {
+  return type.split(/(?<=\/)/).map((part) => el("span", {}, part));
+}
+
 function drawTypes() {
   const rows = view.types.map((type) => el("tr", {},
-    el("th", { scope: "row" }, type.instance_type),
+    el("th", { scope: "row" }, ...pieces(type.instance_type)),
     el("td", { class: "number" }, `${hourly(type.price)}/h`),
     el("td", { class: "number" }, type.listed ? String(type.more) : `${type.more} (not listed)`),
     el("td", {}, type.limited_by)));

@@ -58,7 +58,7 @@ def a_view(now: float = NOW) -> View:
     running = JobRow(
         id=97, generation=1, instance_type="us-east-1/c6a.2xlarge", state=JobState.RUNNING,
         stage="running", since=now - 8 * 3600, price=2 * HOUR_PRICE, earned=2_720_000,
-        escrow=21_900_000, deadline=now + 231_882, deadline_is="the escrow is dry",
+        escrow=21_900_000, deadline=now + 231_882, deadline_is="the escrow is empty",
         instance="i-08d21b7f33e0c9a41", zone="us-east-1a", public_ip="198.51.100.7",
     )  # fmt: skip
     exiting = dataclasses.replace(

@@ -103,6 +103,17 @@ async def test_page__in_a_browser__shows_jobs_and_runs_nothing_of_theirs(
 
 
 @needs_browser
+async def test_page__less_than_one_token_earned__shows_four_digits(
+    server: tuple[StatusServer, Source], tmp_path: Path
+) -> None:
+    serving, source = server
+    young = dataclasses.replace(source.shown.jobs[0], earned=4_013)
+    source.change(jobs=(young,))
+    page = await _browse(serving, tmp_path, "--dump-dom")
+    assert "0.0040 USDC earned" in page
+
+
+@needs_browser
 @pytest.mark.parametrize(
     ("name", "size", "dark"),
     [
