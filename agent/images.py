@@ -23,6 +23,10 @@ class StoredImages:
         stored = await self._fetcher.fetch(url, holder=_holder(job), seconds_left=left)
         return _image(url, stored)
 
+    async def distrust(self, cid: str) -> None:
+        """Remove the image unless its bytes are those that were measured. Raises RetryLater."""
+        await self._fetcher.distrust(cid)
+
     async def release(self, job: int) -> None:
         """`job` does not need its image any more."""
         await self._fetcher.release(_holder(job))

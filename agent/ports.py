@@ -226,6 +226,11 @@ class Images(Protocol):
         however many ask. Raises Refused (hostile or broken), RetryLater (unavailable)."""
         ...
 
+    async def distrust(self, cid: str) -> None:
+        """What is on the disk may not be what was measured: unless it is, it is removed, and the
+        next `fetch` has it anew. Raises RetryLater."""
+        ...
+
     async def release(self, job: int) -> None:
         """`job` does not need its image any more; it may be evicted."""
         ...

@@ -188,9 +188,12 @@ def _parts_there(target: _Target, upload: str) -> dict[int, str]:
 def _send(
     target: _Target, image: Path, upload: str, part: _Part, etag_there: str | None
 ) -> CompletedPartTypeDef:
-    with image.open("rb") as file:
-        file.seek(part.offset)
-        body = file.read(part.size)
+    try:
+        with image.open("rb") as file:
+            file.seek(part.offset)
+            body = file.read(part.size)
+    except OSError as error:
+        raise Refused(f"{image} can't be read: {error}") from error
     etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
     if etag_there != etag:
         etag = target.s3.upload_part(

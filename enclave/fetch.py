@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from enclave.cid import Cid
+from enclave.cid import Cid, parse_cid
 from enclave.intake import Emit
 from enclave.ipfs import IpfsFetch, Standings
 from enclave.measure import Measured, StreamingMeasurer
@@ -272,6 +272,10 @@ class ImageFetcher:
             return self._store.claim(holder, cid) if there and cid is not None else None
         except Busy:
             return None
+
+    async def distrust(self, cid: str) -> None:
+        """Remove the image unless its bytes are those that were measured. Raises RetryLater."""
+        await asyncio.to_thread(self._store.distrust, parse_cid(cid))
 
     async def release(self, holder: str) -> None:
         """`holder` needs its image no more; it may be evicted when room is needed."""

@@ -160,6 +160,14 @@ class ImageStore:
         """`holder` uses no image any more."""
         (self._pins / quote(holder, safe="")).unlink(missing_ok=True)
 
+    def distrust(self, cid: Cid) -> None:
+        """Remove an image whose bytes are not those that were measured: a disk altered them. Who
+        holds it keeps his pin, for the one that is fetched anew. Raises Busy."""
+        with self._exclusive(str(cid.canonical)):
+            image = self.get(cid)
+            if image is None or _sha256(image.path) != image.sha256:
+                self._remove(self.path(cid))
+
     def pins(self) -> dict[str, str]:
         """Who holds which image, by canonical CID; for finding holders that are gone."""
         found = {}
@@ -209,9 +217,13 @@ class ImageStore:
         """Unless somebody uses it or is just claiming it."""
         with suppress(Busy), self._exclusive(image.cid):
             if image.cid not in self.pins().values():
-                image.path.with_suffix(".json").unlink(missing_ok=True)
-                _flush(self._images)
-                image.path.unlink(missing_ok=True)
+                self._remove(image.path)
+
+    def _remove(self, image: Path) -> None:
+        """The measurements first: without them there is no image."""
+        image.with_suffix(".json").unlink(missing_ok=True)
+        _flush(self._images)
+        image.unlink(missing_ok=True)
 
     def _read(self, sidecar: Path) -> StoredImage | None:
         """None for what is missing, damaged, or of another size than it says."""
@@ -249,6 +261,15 @@ def allocate(part: Path, size_bytes: int) -> None:
     except OSError as fault:
         part.unlink(missing_ok=True)
         raise RetryLater(f"no disk space for an image of {size_bytes} bytes: {fault}") from None
+
+
+def _sha256(image: Path) -> str:
+    """Empty for a file that can't be read."""
+    try:
+        with image.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _unmeasured(image: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from agent.deadline import Stage
@@ -61,6 +62,7 @@ async def stage(world: World, action: StageImage, outside: Outside) -> None:
     except (RetryLater, TryElsewhere) as fault:
         await world.say_and_wait(action.job, "image.not_staged", fault, region=action.region)
     except Refused as gone:  # what is on the disk is not what was measured: have it again
+        await _distrust(world, image, outside)
         known.image = _failed(world, image.url, gone)
         world.say(action.job, "image.not_staged", str(gone), Level.WARNING, region=action.region)
     else:
@@ -69,6 +71,12 @@ async def stage(world: World, action: StageImage, outside: Outside) -> None:
         world.say(action.job, "image.staged", region=action.region)
     finally:
         known.image = replace(known.image, staging=False)
+
+
+async def _distrust(world: World, image: Image, outside: Outside) -> None:
+    """Somebody else may be fetching it just now: then it is looked at when it fails again."""
+    with suppress(RetryLater):
+        await outside(lambda: world.images.distrust(image.cid))
 
 
 async def release(world: World, action: ReleaseImage, outside: Outside) -> None:

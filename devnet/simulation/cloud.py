@@ -299,6 +299,7 @@ class SimImages:
     hostile: set[str] = field(default_factory=set)
     held: dict[int, str] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
+    distrusted: list[str] = field(default_factory=list)
     done: Callable[[str], None] = lambda text: None
 
     async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
@@ -321,6 +322,11 @@ class SimImages:
             architecture="x86_64",
             min_memory_mib=256,
         )
+
+    async def distrust(self, cid: str) -> None:
+        await self.weather.before("images.distrust")
+        self.distrusted.append(cid)
+        self.stored.discard(f"ipfs://{cid}")
 
     async def release(self, job: int) -> None:
         await self.weather.before("images.release")

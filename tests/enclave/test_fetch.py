@@ -381,3 +381,17 @@ async def _once(fetcher: ImageFetcher, url: str) -> object:
         return await fetcher.fetch(url, holder="a")
     finally:
         await fetcher.close()
+
+
+async def test_fetcher__bytes_altered_on_the_disk__are_fetched_anew(world: World, url: str) -> None:
+    fetcher = world.fetcher(world.serve())
+    kept = await fetcher.fetch(url, holder="job")
+    rotten = bytearray(IMAGE)
+    rotten[len(IMAGE) // 2] ^= 1
+    kept.path.write_bytes(rotten)
+    assert (await fetcher.fetch(url, holder="job")).path.read_bytes() == rotten, "nobody looked"
+    await fetcher.distrust(kept.cid)
+    again = await fetcher.fetch(url, holder="job")
+    await fetcher.close()
+    assert again.path.read_bytes() == IMAGE
+    assert again.sha256 == kept.sha256

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -24,12 +25,12 @@ SIGNER = Signer("CN=builder", "secp384r1", "11" * 32, 1_000.0, 2_000.0)
 PCRS = {0: "ab" * 48, 1: "cd" * 48, 2: "ef" * 48}
 
 
-def keep(store: ImageStore, cid: Cid, size: int = 100) -> StoredImage:
+def keep(store: ImageStore, cid: Cid, size: int = 100, *, sha256: str = "00" * 32) -> StoredImage:
     with store.lock(cid):
         part = store.reserve(cid, size, 0)
         part.write_bytes(bytes(size))
         image = StoredImage(
-            str(cid), part, size, "00" * 32, PCRS, "x86_64", ("a gateway",), 1.5, SIGNER
+            str(cid), part, size, sha256, PCRS, "x86_64", ("a gateway",), 1.5, SIGNER
         )
         return store.add(cid, image)
 
@@ -64,6 +65,23 @@ def test_get__absent_or_damaged__is_none(store: ImageStore) -> None:
         sidecar.write_text(text)
         assert store.get(CIDS[1]) is None
         assert store.images() == []
+
+
+def test_distrust__bytes_altered_in_place__are_gone_and_the_pin_stays(store: ImageStore) -> None:
+    right = hashlib.sha256(bytes(100)).hexdigest()
+    for alter in (lambda path: path.write_bytes(b"x" * 100), lambda path: path.unlink()):
+        kept = keep(store, CIDS[0], sha256=right)
+        assert store.claim("job", CIDS[0])
+        store.distrust(CIDS[0])
+        assert store.get(CIDS[0]) == kept, "it is what was measured"
+        alter(kept.path)
+        store.distrust(CIDS[0])
+        assert store.get(CIDS[0]) is None
+        assert not kept.path.exists()
+        assert store.pins() == {"job": str(CIDS[0])}
+    store.distrust(CIDS[1])
+    with store.lock(CIDS[0]), pytest.raises(Busy):
+        store.distrust(CIDS[0])
 
 
 def test_reserve__over_quota__evicts_the_least_recently_used(store: ImageStore) -> None:

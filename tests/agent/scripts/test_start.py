@@ -75,6 +75,7 @@ def test_image__deleted_from_disk_before_it_is_staged__is_fetched_again() -> Non
     done = simulation.run([assigned()], 400)
     assert [text for _, text in done][-1] == "reportStarted job=1"
     assert simulation.events(1).count("image.ready") == 2
+    assert simulation.images.distrusted == ["image"]
     assert "fetch it again" in simulation.said(1, "image.not_staged")
 
 
