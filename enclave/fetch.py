@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,16 +21,18 @@ from enclave.cid import Cid, parse_cid
 from enclave.intake import Emit
 from enclave.ipfs import IpfsFetch, Standings
 from enclave.measure import Measured, StreamingMeasurer
-from enclave.net import Guard, HttpSession, OutOfTime, Resolve
+from enclave.net import Cancelled, Guard, HttpSession, OutOfTime, Resolve
 from enclave.pipeline import Pipeline
 from enclave.plain import PlainFetch
 from enclave.sources import Source, gateway_for
 from enclave.store import Busy, ImageStore, StoredImage, allocate
+from enclave.turns import Place, Turns
 from enclave.unixfs import Piece, Span
 from enclave.urls import HttpsUrl, IpfsUrl, parse_image_url
 from faults import Refused
 
-DOWNLOADS_AT_ONCE: Final = 4  # each holds up to 60 MiB and keeps about one core busy
+# Each holds up to 60 MiB and keeps about one core busy; a trickling one holds little of both.
+DOWNLOADS_AT_ONCE: Final = 8
 _LOOK_AGAIN_SECONDS: Final = 0.5  # while another process fetches the same image
 
 # Bytes done, bytes in all. Called in the thread that fetches.
@@ -221,6 +224,7 @@ class ImageFetcher:
         self._limits = limits
         self._clock = clock
         self._threads = ThreadPoolExecutor(DOWNLOADS_AT_ONCE, "image-fetch")
+        self._turns = Turns(DOWNLOADS_AT_ONCE, clock)
         self._running: dict[str, _Shared] = {}
         # The store's locks are for one at a time; thousands of our own need not find them taken.
         self._claiming = asyncio.Lock()
@@ -284,24 +288,43 @@ class ImageFetcher:
     async def close(self) -> None:
         """Stop every download; the next one of the same image goes on from what is there."""
         for shared in self._running.values():
-            shared.guard.cancel()
+            shared.stop()
         await asyncio.to_thread(self._threads.shutdown)
 
     def _share(self, url: str, deadline: float, progress: Progress | None) -> _Shared:
         guard = Guard(self._clock, deadline, self._limits.stall_seconds)
-        download = _Download(url, self._reach, self._limits, guard, progress)
-        shared = self._running.get(download.name)
+
+        def download(guard: Guard) -> _Download:
+            return _Download(url, self._reach, self._limits, guard, progress)
+
+        name = download(guard).name
+        shared = self._running.get(name)
         if shared is None or shared.guard.cancelled:
-            work = asyncio.get_running_loop().run_in_executor(
-                self._threads, self._run, download, guard
-            )
-            shared = _Shared(work, guard, deadline)
-            self._running[download.name] = shared
-            work.add_done_callback(lambda done: self._forget(download.name, done))
+            place = Place(deadline)
+            work = asyncio.create_task(self._in_turns(place, guard, download), name="image-fetch")
+            shared = _Shared(work, guard, deadline, partial(self._turns.leave, place))
+            self._running[name] = shared
+            work.add_done_callback(lambda done: self._forget(name, done))
         return shared
 
+    async def _in_turns(
+        self, place: Place, guard: Guard, download: Callable[[Guard], _Download]
+    ) -> _Kept:
+        """The image, in as many turns as it takes: each goes on from what the last one left."""
+        loop = asyncio.get_running_loop()
+        while True:
+            async with self._turns.turn(place, guard) as turn:
+                try:
+                    return await loop.run_in_executor(
+                        self._threads, self._run, download(turn), turn
+                    )
+                except Cancelled:
+                    if guard.cancelled:
+                        raise
+
     def _forget(self, name: str, work: asyncio.Future[_Kept]) -> None:
-        work.exception()  # whoever waited has it; nobody may be left to ask
+        if not work.cancelled():
+            work.exception()  # whoever waited has it; nobody may be left to ask
         if name in self._running and self._running[name].work is work:
             del self._running[name]
 
@@ -346,7 +369,13 @@ class _Shared:
     work: asyncio.Future[_Kept]
     guard: Guard
     deadline: float
+    leave: Callable[[], None]
     waiting: int = 0
+
+    def stop(self) -> None:
+        """End it, wherever it is."""
+        self.guard.cancel()
+        self.leave()
 
     async def wait(self, seconds: float) -> _Kept:
         self.waiting += 1
@@ -357,4 +386,4 @@ class _Shared:
         finally:
             self.waiting -= 1
             if not self.waiting:
-                self.guard.cancel()
+                self.stop()

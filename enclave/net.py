@@ -77,6 +77,7 @@ class Guard:
         self._parent = parent
         self._last = self._span_begun = clock()
         self._span_bytes = 0
+        self.moved = 0  # verified bytes, of its forks too; a little less when they race
         self._stop = threading.Event()
 
     def fork(self) -> Guard:
@@ -86,6 +87,13 @@ class Guard:
     def progress(self, verified_bytes: int) -> None:
         self._last = self._clock()
         self._span_bytes += verified_bytes
+        self.tally(verified_bytes)
+
+    def tally(self, verified_bytes: int) -> None:
+        """Count them in `moved`, here and in what this was forked from."""
+        self.moved += verified_bytes
+        if self._parent is not None:
+            self._parent.tally(verified_bytes)
 
     def cancel(self) -> None:
         self._stop.set()
@@ -126,7 +134,10 @@ class Guard:
         """Wait, but not beyond the deadline; a cancel ends it."""
         self._last = self._span_begun = self._clock() + seconds
         self._span_bytes = 0
-        self._stop.wait(min(seconds, self.remaining()))
+        left = min(seconds, self.remaining())
+        while left > 0 and not self.cancelled:
+            self._stop.wait(min(left, _LOOK_UP_SECONDS))  # a parent's cancel does not end the wait
+            left -= _LOOK_UP_SECONDS
         self.remaining()
 
 

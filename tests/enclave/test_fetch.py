@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from devnet.ipfs import Blocks
-from enclave.cid import RAW, SHA2_256, SHA2_384, Cid
+from enclave.cid import RAW, SHA2_256, SHA2_384, Cid, parse_cid
 from enclave.eif_writer import ImageSpec, build
 from enclave.fetch import FetchLimits, ImageFetcher, Reach, fetch_file
 from enclave.measure import measure_file
@@ -395,3 +395,36 @@ async def test_fetcher__bytes_altered_on_the_disk__are_fetched_anew(world: World
     await fetcher.close()
     assert again.path.read_bytes() == IMAGE
     assert again.sha256 == kept.sha256
+
+
+class TricklesOne(lying.Counting):
+    """One file comes block by block with a pause before each; all others at once."""
+
+    slow: Cid | None = None
+
+    def frames(self, cid: Cid, start: int, scope: str) -> lying.Frames:
+        for frame in super().frames(cid, start, scope):
+            if cid == self.slow:
+                threading.Event().wait(0.04)
+            yield frame
+
+
+async def test_fetcher__one_trickles_and_holds_every_slot__another_does_not_wait_for_it(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enclave.fetch.DOWNLOADS_AT_ONCE", 1)
+    monkeypatch.setattr("enclave.turns.TURN_SECONDS", 0.3)
+    quick = build(ImageSpec(kernel=b"quick" * 10_000, cmdline=b"c", ramdisks=[b"r"]))
+    gateway = world.serve(TricklesOne)
+    assert isinstance(gateway, TricklesOne)
+    gateway.slow = parse_cid(url.removeprefix("ipfs://"))
+    fetcher = world.fetcher(gateway)
+    trickling = asyncio.create_task(fetcher.fetch(url, holder="hostile"))
+    await asyncio.sleep(0.1)
+    image = await fetcher.fetch(str(world.blocks.add_file(quick).cid), holder="honest")
+    assert image.path.read_bytes() == quick
+    assert not trickling.done()
+    assert (await trickling).path.read_bytes() == IMAGE
+    await fetcher.close()
+    starts = [start for kind, start in gateway.asked if kind == "car" and isinstance(start, int)]
+    assert max(starts) > 0, "it went on from what it had"
