@@ -37,6 +37,10 @@ _ENDS = {
     StopReason.ESCROW_EXHAUSTED: "the escrow is empty",
     StopReason.PROVIDER_EXIT: "the cool-down is over",
 }
+_HELD = (
+    "terminations are held: see whether those jobs are over, then "
+    "`oyster-provider jobs confirm-terminations`"
+)
 _LEAVING = (
     "leaving the market: nothing is offered, every job is left; "
     "`oyster-provider exit --cancel` takes new jobs again"
@@ -89,7 +93,7 @@ class AgentView:
         if agent.progress.resynced_at is None:
             yield "the first resync is not done"
         if agent.held_jobs:
-            yield f"{len(agent.held_jobs)} terminations are held: confirm or find the cause"
+            yield f"{len(agent.held_jobs)} {_HELD}"
 
     def _rows(self) -> Iterator[JobRow]:
         for job in self._world.agent.world.memory.jobs.values():

@@ -98,9 +98,13 @@ function drawHealth() {
 
 function drawNotices() {
   const items = [...view.problems.map((text) => ["bad", text]), ...view.notices.map((text) => ["warn", text])];
-  if (view.held) items.unshift(["bad", `${view.held} terminations are held: check, then jobs confirm-terminations`]);
   $("notices").hidden = !items.length;
-  $("notices").replaceChildren(...items.map(([kind, text]) => el("li", { class: kind }, text)));
+  $("notices").replaceChildren(...items.map(([kind, text]) => el("li", { class: kind }, ...coded(text))));
+}
+
+// What stands between backticks is a command to type.
+function coded(text) {
+  return text.split("`").map((part, at) => (at % 2 ? el("code", { class: "mono" }, part) : part));
 }
 
 function drawTiles() {

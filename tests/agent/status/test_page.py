@@ -114,6 +114,17 @@ async def test_page__less_than_one_token_earned__shows_four_digits(
 
 
 @needs_browser
+async def test_page__a_command_in_a_notice__is_set_as_code_and_stays_text(
+    server: tuple[StatusServer, Source], tmp_path: Path
+) -> None:
+    serving, source = server
+    source.change(notices=("leaving; `exit --cancel` takes it back", f"odd `{HOSTILE}"))
+    page = await _browse(serving, tmp_path, "--dump-dom")
+    assert '<code class="mono">exit --cancel</code> takes it back' in page
+    assert "<img" not in page
+
+
+@needs_browser
 @pytest.mark.parametrize(
     ("name", "size", "dark"),
     [
