@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from agent.market.model import Ending, StopReason, accrued, ending
+from agent.books import earned
+from agent.market.model import Ending, Job, Params, StopReason, accrued, ending
 from agent.memory import JobMemory
 from agent.ports import Clock
 from agent.snapshot import Host
@@ -45,6 +46,12 @@ _LEAVING = (
     "leaving the market: nothing is offered, every job is left; "
     "`oyster-provider exit --cancel` takes new jobs again"
 )
+
+
+def money_of(job: Job, params: Params, now: int) -> tuple[int, int]:
+    """What this assignment earned by `now`, settled or not, and what of the escrow is still the
+    user's, in base units."""
+    return earned(job, params, now), job.escrow - accrued(job, params, now)
 
 
 def waits_for(end: Ending | None) -> str:
@@ -108,6 +115,7 @@ class AgentView:
         head, now = view.head, int(self._clock.now())
         budget = self._world.agent.world.learner.budget
         host = _serving(view.hosts)
+        made, left = money_of(head, view.params, now)
         end = ending(head, view.params)
         deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
         return JobRow(
@@ -118,8 +126,8 @@ class AgentView:
             stage=job.stage,
             since=float(head.started_at or head.assigned_at),
             price=head.price.raw,
-            earned=accrued(head, view.params, now),
-            escrow=head.escrow,
+            earned=made,
+            escrow=left,
             deadline=deadline,
             deadline_is="slash point" if job.deadline is not None else waits_for(end),
             instance=host.instance.id if host else "",
