@@ -12,15 +12,15 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality
 from agent.chain.transactions import Patience
-from agent.chain.wallet import LocalSigner, Signer, keystore_address, open_keystore
+from agent.chain.wallet import Signer, keystore_address, open_keystore, open_raw
 from agent.config.model import Config
-from agent.config.secrets import locate, read_secret
+from agent.config.secrets import locate
 from agent.config.units import Rate
 from agent.market.model import Address, Price, Wei, address
 from agent.ports import Clock
+from agent.secret import read_secret
 from cloud.model import Region
 from cloud.settings import Owner, Settings
-from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
     from agent.chain.kms import KmsSigner
@@ -68,12 +68,12 @@ def patience_of(config: Config) -> Patience:
 
 
 async def open_signer(config: Config) -> Signer:
-    """The provider's key, ready to sign. Raises UsageFault, Refused (open to others), MustStop."""
+    """The provider's key, ready to sign. Raises UsageFault (open to others, too), MustStop."""
     wallet = config.wallet
     if wallet.kms_key_id:
         return await _kms(config)
     if wallet.key_file:
-        return _raw(config)
+        return open_raw(locate(wallet.key_file, config.base))
     password = read_secret(locate(wallet.password_file, config.base))
     return open_keystore(locate(wallet.keystore_file, config.base), password)
 
@@ -113,16 +113,6 @@ def offered_prices(config: Config, decimals: int) -> dict[str, Price]:
 def price_of(rate: Rate, decimals: int) -> Price:
     """A configured rate as a price of the market."""
     return Price.parse(f"{rate.amount:f}/{'min' if rate.period == 'm' else rate.period}", decimals)
-
-
-def _raw(config: Config) -> LocalSigner:
-    path = locate(config.wallet.key_file, config.base)
-    text = read_secret(path).strip().removeprefix("0x")
-    try:
-        return LocalSigner(bytes.fromhex(text))
-    except (ValueError, Refused):
-        # Not chained: the cause's text may hold parts of the key.
-        raise UsageFault(f"{path} holds no private key of 64 hex digits") from None
 
 
 async def _kms(config: Config) -> KmsSigner:

@@ -39,7 +39,6 @@ class Subnet:
 class Ami:
     id: str
     root_device: str
-    root_gib: int
 
 
 class Cache:
@@ -193,10 +192,4 @@ def _subnet(found: SubnetTypeDef) -> Subnet:
 
 def _newest(images: list[ImageTypeDef]) -> Ami:
     image = max(images, key=lambda image: image.get("CreationDate", ""))
-    root = image.get("RootDeviceName", "/dev/xvda")
-    sizes = [
-        disk["Ebs"].get("VolumeSize", 0)
-        for disk in image.get("BlockDeviceMappings", [])
-        if disk.get("DeviceName") == root and "Ebs" in disk
-    ]
-    return Ami(id=image["ImageId"], root_device=root, root_gib=max(sizes, default=0))
+    return Ami(id=image["ImageId"], root_device=image.get("RootDeviceName", "/dev/xvda"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud.layout import host_prefix
-from cloud.model import TAG_PREFIX, Identity, Region
+from cloud.model import TAG_PREFIX, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,6 @@ class Owner:
             f"{TAG_PREFIX}contract": self.contract.lower(),
             f"{TAG_PREFIX}provider": self.provider.lower(),
         }
-
-    def owns(self, identity: Identity) -> bool:
-        """Whether an instance of this identity is this owner's."""
-        return self.tags().items() <= identity.tags().items()
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ def _about_configured(config: Path | None) -> dict[str, Any]:
 
 
 def _about_file(path: Path, password_file: Path | None) -> dict[str, Any]:
-    from agent.chain.wallet import is_keystore, open_keystore, open_raw, read_secret
+    from agent.chain.wallet import is_keystore, open_keystore, open_raw
+    from agent.secret import read_secret
 
     if not is_keystore(path):
         open_raw(path)
@@ -134,7 +135,7 @@ def _write(signer: LocalSigner, out: Path, password_file: Path | None, *, raw: b
 
 
 def _password(file: Path | None) -> str:
-    from agent.chain.wallet import read_secret
+    from agent.secret import read_secret
 
     if file is None and not sys.stdin.isatty():
         raise UsageFault("nobody is there to ask for a password; add --password-file")

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 import structlog
 
-from agent.chain.rpc import EndpointDown, Json, NodeRefused, Request, Rpc, SecretUrl
+from agent.chain.rpc import EndpointDown, Json, NodeRefused, Request, Rpc
 from agent.ports import Clock
+from agent.secret import SecretUrl
 from faults import MustStop, RetryLater, TryElsewhere, UsageFault
 
 T = TypeVar("T")

@@ -17,9 +17,10 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-from agent.chain.rpc import Json, NodeRefused, Reader, Request, SecretUrl
+from agent.chain.rpc import Json, NodeRefused, Reader, Request
 from agent.market.model import BlockNumber, BlockRef
 from agent.ports import Clock
+from agent.secret import SecretUrl
 from faults import RetryLater, TryElsewhere, UsageFault
 
 log = structlog.get_logger()

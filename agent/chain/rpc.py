@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
-from faults import Refused, TryElsewhere, UsageFault
+from agent.secret import SecretUrl
+from faults import Refused, TryElsewhere
 
 Json = Any  # what json.loads gives; every reader checks the shape it needs
 
@@ -27,7 +26,6 @@ BATCH_LIMIT = 100  # requests in one HTTP exchange: what public nodes commonly t
 
 REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
 _AUTH_OR_RATE = (401, 403, 429)  # the node answers nobody like us now, whatever the request
-_SECRET_LEAST = 6  # shorter pieces of a URL are words like "v3" or "rpc", not keys
 
 
 class EndpointDown(TryElsewhere):
@@ -70,47 +68,6 @@ class Reader(Protocol):
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
         """Results in order, all from one node; the first error is raised."""
         ...
-
-
-class SecretUrl:
-    """A URL that never shows its user, path and query: str and repr are `https://host/…`."""
-
-    __slots__ = ("_parts", "_reveal")
-
-    def __init__(self, url: str, schemes: Sequence[str] = ("http", "https")) -> None:
-        self._reveal = url.strip()
-        self._parts: SplitResult = urlsplit(self._reveal)
-        if self._parts.scheme not in schemes or not self._has_host():
-            raise UsageFault(
-                f"an RPC URL must begin with one of {', '.join(schemes)}:// and a host"
-            )
-
-    def _has_host(self) -> bool:
-        try:
-            return bool(self._parts.hostname) and self._parts.port != 0
-        except ValueError:
-            return False
-
-    def reveal(self) -> str:
-        """The whole URL, for the connection alone."""
-        return self._reveal
-
-    def redact(self, text: str) -> str:
-        """`text` without the secret pieces of this URL: nodes echo keys in their errors."""
-        parts = (self._parts.username, self._parts.password, self._parts.path, self._parts.query)
-        pieces = {piece for part in parts for piece in re.split(r"[/&=]", part or "")}
-        for piece in sorted(pieces, key=len, reverse=True):
-            if len(piece) >= _SECRET_LEAST:
-                text = text.replace(piece, "…")
-        return text
-
-    def __str__(self) -> str:
-        port = f":{self._parts.port}" if self._parts.port else ""
-        rest = "/…" if self._parts.path.strip("/") or self._parts.query else ""
-        return f"{self._parts.scheme}://{self._parts.hostname}{port}{rest}"
-
-    def __repr__(self) -> str:
-        return f"SecretUrl({self})"
 
 
 class _NoUrls(logging.Filter):

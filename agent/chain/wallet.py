@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from eth_utils.exceptions import ValidationError
 
 from agent.chain.encoding import Signature
 from agent.market.model import Address, address
+from agent.secret import read_secret
 from faults import Refused, UsageFault
 
 SCRYPT_COST = 2**17  # 0.4 s and 128 MiB to try one password, as EIP-2335 keystores have it
@@ -88,12 +88,13 @@ def open_keystore(path: Path, password: str) -> LocalSigner:
 def open_raw(path: Path) -> LocalSigner:
     """A file of 64 hex digits, 0x before them or not, that nobody but its owner can read.
 
-    Raises UsageFault: readable by others, someone else's, or not a key.
+    Raises UsageFault: readable by others or not at all, or not a key.
     """
-    text = read_secret(path)
+    text = read_secret(path).strip()
     try:
         return LocalSigner(bytes.fromhex(text.removeprefix("0x")))
     except (ValueError, Refused):
+        # Not chained: the cause's text may hold parts of the key.
         raise UsageFault(f"{path} holds no private key: 64 hex digits") from None
 
 
@@ -115,19 +116,6 @@ def _keystore(path: Path) -> dict[str, Any]:
     if not isinstance(sealed, dict) or not {"crypto", "Crypto"} & sealed.keys():
         raise UsageFault(f"{path} is not a JSON keystore")
     return sealed
-
-
-def read_secret(path: Path) -> str:
-    """The first line of a file that only its owner can read. Raises UsageFault with the chmod."""
-    try:
-        about = path.stat()
-    except OSError as broken:
-        raise UsageFault(f"cannot read {path}: {broken.strerror}") from None
-    if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageFault(f"{path} can be read by others; run: chmod 600 {path}")
-    if about.st_uid not in (os.geteuid(), 0):
-        raise UsageFault(f"{path} belongs to another user")
-    return _read(path).partition("\n")[0].strip()
 
 
 def _read(path: Path) -> str:

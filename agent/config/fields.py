@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from agent.config.secrets import SecretUrl, check_url
+from agent.config.secrets import check_url
 from agent.config.units import (
     Rate,
     read_bytes,
@@ -25,6 +25,7 @@ from agent.config.units import (
     show_seconds,
     show_wei,
 )
+from agent.secret import SecretUrl
 
 T = TypeVar("T")
 

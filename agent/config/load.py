@@ -18,7 +18,8 @@ from agent.config import checks
 from agent.config.fields import KEY, Setting, key_of, setting_of
 from agent.config.locate import line_of
 from agent.config.model import Config, Offer
-from agent.config.secrets import check_url, locate, read_secret
+from agent.config.secrets import check_url, locate
+from agent.secret import read_secret
 from faults import UsageFault
 
 CONFIG_VARIABLE = "OYSTER_CONFIG"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.config import fields as f
-from agent.config.secrets import SecretUrl
 from agent.config.units import Rate
+from agent.secret import SecretUrl
 
 
 @dataclass(frozen=True, slots=True)

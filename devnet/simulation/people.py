@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from agent.market.model import Address
 from devnet.simulation.chain import Block, SimChain
-from devnet.simulation.cloud import SimImages, hash_of
+from devnet.simulation.cloud import hash_of
 from devnet.simulation.market import OTHER, US
 from devnet.simulation.protocol import Job
 from devnet.simulation.stormcloud import StormCloud
@@ -144,10 +144,6 @@ class Competitor:
             self.begun.add(key)
             if random.Random(f"{self.seed}:other:{key}").random() < 0.7:
                 self.chain.submit(OTHER, "reportStarted", job.id, "192.0.2.1:1300")
-
-
-def hostile_images(images: SimImages) -> None:
-    images.hostile.add(HOSTILE)
 
 
 def timeline(wanted: Sequence[Request]) -> Iterator[tuple[float, int, str]]:

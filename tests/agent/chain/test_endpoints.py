@@ -12,8 +12,9 @@ import pytest_asyncio
 import structlog
 
 from agent.chain.endpoints import Disagreement, Endpoints, NoEndpoint
-from agent.chain.rpc import CallReverted, NodeRefused, Request, SecretUrl, revert_reason
+from agent.chain.rpc import CallReverted, NodeRefused, Request, revert_reason
 from agent.market.model import JobId
+from agent.secret import SecretUrl
 from devnet.chain import ChainServer
 from faults import Fault, MustStop, UsageFault
 
@@ -200,7 +201,7 @@ async def test_secrets__whatever_fails__are_nowhere(
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://x", "http://", "localhost:8545", "http://x:99999/", "ws://x"]
+    "url", ["", "ftp://x", "http://", "localhost:8545", "http://x:99999/", "ws://x", "http://[x"]
 )
 def test_secret_url__not_http__is_a_usage_fault_without_the_url(url: str) -> None:
     with pytest.raises(UsageFault):

@@ -30,10 +30,10 @@ from agent.chain.wallet import (
     new_signer,
     open_keystore,
     open_raw,
-    read_secret,
     write_secret,
 )
 from agent.market.model import Address, Wei
+from agent.secret import read_secret
 from faults import MustStop, Refused, RetryLater, UsageFault
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent.config import Config, ConfigFault, load, parse
 from agent.config.locate import line_of
 from agent.config.model import Offer
-from agent.config.secrets import SecretUrl, check_url, locate, read_secret
+from agent.config.secrets import check_url, locate
 from agent.config.units import (
     Rate,
     read_bytes,
@@ -24,7 +24,8 @@ from agent.config.units import (
     show_seconds,
     show_wei,
 )
-from faults import Refused, UsageFault
+from agent.secret import SecretUrl, read_secret
+from faults import UsageFault
 
 pytestmark = pytest.mark.unit
 
@@ -224,7 +225,7 @@ def test_read_secret__open_to_others__is_refused(tmp_path: Path) -> None:
     file.chmod(0o600)
     assert read_secret(file) == "hunter2"
     file.chmod(0o640)
-    with pytest.raises(Refused, match="chmod 600") as caught:
+    with pytest.raises(UsageFault, match="chmod 600") as caught:
         read_secret(file)
     assert "hunter2" not in str(caught.value)
     with pytest.raises(UsageFault, match="No such file"):
