@@ -15,6 +15,8 @@ from faults import RetryLater
 MAX_BODY_BYTES = 64 * 1024  # a document has at most 16 KiB; a hostile enclave may send more
 TIMEOUT_SECONDS = 10.0
 AT_ONCE = 64  # questions in flight: bounds sockets when thousands are due together
+# An enclave is asked again minutes later: a connection that is kept is one more to look through.
+LIMITS = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,9 @@ class HttpAttester:
 
     def __init__(self, rules: AttestationRules, client: httpx.AsyncClient | None = None) -> None:
         self._rules = rules
-        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._client = client or httpx.AsyncClient(
+            timeout=TIMEOUT_SECONDS, trust_env=False, limits=LIMITS
+        )
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def close(self) -> None:

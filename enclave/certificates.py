@@ -10,6 +10,8 @@ nothing is assumed of a certificate because of where it stands. Revocation lists
 from __future__ import annotations
 
 import functools
+import hashlib
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
@@ -36,6 +38,9 @@ UNREADABLE = (
     ValueError, TypeError, OverflowError, LookupError, UnsupportedAlgorithm, x509.InvalidVersion,
     x509.DuplicateExtension, x509.UnsupportedGeneralNameType, CryptographyDeprecationWarning,
 )  # fmt: skip
+# An instance that is asked again shows the links of the last time: an instance's certificate lives
+# a day, its leaf three hours. 200 bytes a link, and room for 16,000 instances.
+LINKS_KEPT = 1 << 15
 
 
 class ChainRefused(Refused):
@@ -56,6 +61,7 @@ def aws_root() -> x509.Certificate:
     return root
 
 
+@functools.lru_cache(maxsize=4)
 def load_root(pem: bytes) -> x509.Certificate:
     """The one certificate in `pem`, to be trusted as a root; raises UsageFault."""
     try:
@@ -77,16 +83,17 @@ def verify_chain(
 
     Raises ChainRefused.
     """
+    ders = (*bundle, leaf)
     try:
-        chain = [x509.load_der_x509_certificate(der) for der in (*bundle, leaf)]
-        return _verified(chain, root, at)
+        chain = [x509.load_der_x509_certificate(der) for der in ders]
+        return _verified(chain, [hashlib.sha256(der).digest() for der in ders], root, at)
     except UNREADABLE as error:
         text = f"a certificate cannot be read ({error!s:.120})"
         raise ChainRefused("certificate", text) from error
 
 
 def _verified(
-    chain: list[x509.Certificate], root: x509.Certificate, at: datetime
+    chain: list[x509.Certificate], digests: list[bytes], root: x509.Certificate, at: datetime
 ) -> ec.EllipticCurvePublicKey:
     if len(chain) < 2 or chain[0] != root:
         raise ChainRefused("root", "its chain does not begin at the trusted root certificate")
@@ -96,7 +103,7 @@ def _verified(
         if depth < len(chain) - 1:
             # How many authorities stand between this one and the leaf.
             _check_authority(certificate, len(chain) - 2 - depth)
-            _check_issued(chain[depth + 1], certificate)
+            _check_issued(chain, digests[depth] + digests[depth + 1], depth + 1)
     _check_leaf(chain[-1])
     return _key(chain[-1])
 
@@ -146,7 +153,42 @@ def _check_authority(certificate: x509.Certificate, below: int) -> None:
         raise ChainRefused("authority", text)
 
 
-def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+class _Links:
+    """Which links were found to hold, the newest `most`: by the SHA-256 of both certificates.
+
+    Name and signature of a link are the same at any time; dates, form and what a certificate may
+    do are checked each time, and what was refused is not kept. Threads share it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[bytes, None] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def holds(self, link: bytes) -> bool:
+        return link in self._held
+
+    def note(self, link: bytes) -> None:
+        with self._lock:
+            self._held[link] = None
+            if len(self._held) > self._most:
+                del self._held[next(iter(self._held))]
+
+
+_LINKS = _Links(LINKS_KEPT)
+
+
+def _check_issued(chain: Sequence[x509.Certificate], link: bytes, depth: int) -> None:
+    """The certificate at `depth` was issued by the one above it; a link that is known holds."""
+    if not _LINKS.holds(link):
+        _check_signed(chain[depth], chain[depth - 1])
+        _LINKS.note(link)
+
+
+def _check_signed(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
     try:
         certificate.verify_directly_issued_by(issuer)
     except InvalidSignature as error:

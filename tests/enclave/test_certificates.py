@@ -169,6 +169,83 @@ def test_chain__bytes_of_a_certificate_changed__raises_nothing_else(data: st.Dat
         verify_chain(ders[:2], ders[2], ROOT, MOMENT)
 
 
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The subjects whose signatures were verified, with a memory of links that is empty."""
+    seen: list[str] = []
+    check = certificates._check_signed
+
+    def counted(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+        seen.append(certificate.subject.rfc4514_string())
+        check(certificate, issuer)
+
+    monkeypatch.setattr(certificates, "_check_signed", counted)
+    monkeypatch.setattr(certificates, "_LINKS", certificates._Links(8))
+    return seen
+
+
+def test_links__the_same_chain_again__verifies_no_signature_twice(verified: list[str]) -> None:
+    chain = (ROOT, middle(), leaf())
+    assert [reason(*chain) for _ in range(3)] == [None] * 3
+    assert verified == ["CN=middle", "CN=leaf"]
+    other = leaf(key=OTHER_KEY)
+    assert reason(*chain[:2], other) is None
+    assert verified == ["CN=middle", "CN=leaf", "CN=leaf"]
+
+
+def test_links__known_under_one_issuer__are_none_under_another(verified: list[str]) -> None:
+    """The other has the same name, and all of its own chain holds."""
+    end, twin = leaf(), middle(key=OTHER_KEY)
+    assert reason(ROOT, middle(), end) is None
+    assert reason(ROOT, twin, leaf(by=OTHER_KEY)) is None
+    assert reason(ROOT, twin, end) == "issuer"
+    assert reason(ROOT, end) == "issuer"
+    assert verified.count("CN=leaf") == 4
+
+
+def test_links__known_and_out_of_date__are_refused(verified: list[str]) -> None:
+    chain = (ROOT, middle(), leaf())
+    assert reason(*chain) is None
+    assert reason(*chain, at=MOMENT + timedelta(days=2)) == "expired"
+    assert reason(*chain, at=MOMENT - timedelta(days=2)) == "not-yet-valid"
+    assert reason(*chain) is None
+    assert len(verified) == 2
+
+
+def test_links__known_below_another_root__is_refused(verified: list[str]) -> None:
+    chain = (ROOT, middle(), leaf())
+    assert reason(*chain) is None
+    other = issue("root", OTHER_KEY, OTHER_KEY, issuer="root")
+    assert reason(*chain, root=other) == "root"
+    assert reason(other, *chain[1:], root=other) == "issuer"
+
+
+def test_links__of_a_place_that_may_not_issue__are_refused_though_known(
+    verified: list[str],
+) -> None:
+    """A link says who signed whom, and nothing of what the signer may do."""
+    plain = middle(authority=False, length=None)
+    end = leaf()
+    for _ in range(2):
+        assert reason(ROOT, plain, end) == "authority"
+    assert reason(ROOT, middle(), middle(by=MIDDLE_KEY, issuer="middle"), end) is not None
+
+
+def test_links__refused__are_checked_again(verified: list[str]) -> None:
+    chain = (ROOT, middle(), leaf(by=OTHER_KEY))
+    assert [reason(*chain) for _ in range(3)] == ["issuer"] * 3
+    assert verified == ["CN=middle", *["CN=leaf"] * 3]
+
+
+def test_links__however_many__are_bounded(verified: list[str]) -> None:
+    above = middle()
+    for _ in range(12):
+        assert reason(ROOT, above, leaf()) is None
+    assert len(certificates._LINKS) == 8
+    assert reason(ROOT, above, leaf()) is None
+    assert verified.count("CN=middle") == 2  # the oldest went first
+
+
 def test_aws_root__altered_on_disk__is_not_trusted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
