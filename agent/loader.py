@@ -6,7 +6,7 @@ irreversible may follow, one batch at the finalized block and one at a second en
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -30,6 +30,7 @@ from faults import Refused, RetryLater
 
 log = structlog.get_logger()
 
+FIRST_PART = 8  # jobs: a read that small is not slower than one of a single job
 PARAMS_SECONDS = 300.0  # no market changes its parameters often; a resync reads them anew
 
 
@@ -122,6 +123,18 @@ class Loader:
             doubt=doubt,
         )
 
+    def renewed(self, known: JobMemory, view: JobView, *, drained: bool) -> JobView:
+        """The last view with what has become known beside the chain since; nothing is read."""
+        return replace(
+            view,
+            hosts=self._from.fleet.hosts(known.id),
+            observed=self._from.fleet.observed(self._regions(view.head, known)),
+            image=known.image,
+            launch=known.launch,
+            transactions=known.transactions,
+            facts=self._from.memory.facts(known.id, drained=drained),
+        )
+
     def _note_gone(self, known: JobMemory, head: Job | None) -> None:
         if (
             head is not None
@@ -202,3 +215,11 @@ class Loader:
         except RetryLater as later:
             log.warning("witness.silent", error=str(later), jobs=len(ids))
             return WitnessPhase.SILENT, {}
+
+
+def parts(ids: Sequence[JobId]) -> Iterator[Sequence[JobId]]:
+    """All of `ids`, in parts that double: the first is read soon, all in few reads."""
+    begun, size = 0, FIRST_PART
+    while begun < len(ids):
+        yield ids[begun : begun + size]
+        begun, size = begun + size, 2 * size

@@ -35,9 +35,9 @@ class JobMemory:
     told: int = 0  # the generation whose assignment is on the timeline
     said: dict[str, str] = field(default_factory=dict)
     view: JobView | None = None
+    read_at: float = 0.0  # when the view was read from the chain
     stage: str = "new"
     deadline: float | None = None
-    next_look_at: float | None = None
     final: FinalView | None = None
     served: bool = False  # it was this provider's, or something was bought for it
     end_asked_at: float | None = None  # since when the chain has been asking for its end

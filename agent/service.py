@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from agent import breaker, keepalive
 from agent.breaker import BreakerRules, BreakerState
+from agent.calm import quiet
 from agent.deadline import Budget
 from agent.exit import Drain
 from agent.feeds import CHAIN_SECONDS, Feeds
@@ -25,7 +26,7 @@ from agent.inflight import InFlight
 from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, Reader
 from agent.keepalive import Answers, Doubt
 from agent.lifecycle import LifecycleRules, plan
-from agent.loader import Loader, Sources
+from agent.loader import Loader, Sources, parts
 from agent.market.model import JobId
 from agent.memory import JobMemory
 from agent.offering import Offering
@@ -38,8 +39,6 @@ from agent.world import World
 from faults import Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
-
-FIRST_PART = 8  # jobs: a read that small is not slower than one of a single job
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +205,7 @@ class Agent:
             if self._stopping.is_set():
                 return
             begun = self.clock_now
+            self._pass_over(begun)
             ids = self.agenda.take(begun)
             if ids:
                 await self._turn_over(ids)
@@ -214,6 +214,19 @@ class Agent:
             self.progress.turn_seconds = self.clock_now - begun
             self.progress.turns += 1
             self.on_turn(self.progress)
+
+    def _pass_over(self, now: float) -> None:
+        """Calm jobs of which their time alone asks for nothing wait on; the others are read."""
+        unread, rules = self.rules.service.resync_seconds, self._rules_learnt()
+        for job in self.agenda.due(now):
+            known = self.world.memory.jobs.get(job)
+            decided = quiet(
+                known, self.loader, rules, now, drained=self.drained, unread_seconds=unread
+            )
+            if decided is None:
+                self.agenda.wake([job])
+            else:
+                self._put_off(job, decided)
 
     async def _first_look(self) -> None:
         looked = asyncio.create_task(self.looked.wait())
@@ -256,7 +269,7 @@ class Agent:
         doubt, decided = self.doubt.holds(now, health), list[tuple[JobView, Plan]]()
         try:
             frame = await self.loader.frame()
-            for part in _parts(sorted(ids, key=self._presses)):
+            for part in parts(sorted(ids, key=self._presses)):
                 views = await self.loader.load(part, frame, drained=self.drained, doubt=doubt)
                 decided += self._act([(view, self._plan(view)) for view in views])
         except (RetryLater, TryElsewhere) as later:
@@ -315,7 +328,7 @@ class Agent:
     def _remember(self, view: JobView, decision: Plan) -> None:
         known = self.world.memory.job(view.id)
         known.view, known.stage, known.deadline = view, decision.stage, decision.deadline
-        known.next_look_at = decision.next_look_at
+        known.read_at = self.clock_now
         known.served |= view.ours or bool(view.hosts)
         self._tell_assignment(known, view)
         self._note_end(known, view, decision)
@@ -323,11 +336,14 @@ class Agent:
             known.vetted = view.head.generation
         for note in known.news(decision.notes):
             self.world.say(view.id, note.name, note.text, int(note.level))
+        self._put_off(view.id, decision)
+
+    def _put_off(self, job: JobId, decision: Plan) -> None:
         least = self.clock_now + self.rules.service.least_look_seconds
         later = decision.next_look_at
         if later is not None and decision.stage == CALM:
             later = math.ceil(later)
-        self.agenda.put_off(view.id, None if later is None else max(later, least))
+        self.agenda.put_off(job, None if later is None else max(later, least))
 
     def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
         job = view.head
@@ -380,14 +396,6 @@ class Agent:
     def held_jobs(self) -> frozenset[JobId]:
         """Jobs whose termination waits for a second endpoint or the operator."""
         return self._breaker.held
-
-
-def _parts(ids: Sequence[JobId]) -> Iterator[Sequence[JobId]]:
-    """All of `ids`, in parts that double: the first is read soon, all in few reads."""
-    begun, size = 0, FIRST_PART
-    while begun < len(ids):
-        yield ids[begun : begun + size]
-        begun, size = begun + size, 2 * size
 
 
 def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, int]:

@@ -52,6 +52,16 @@ class Agenda:
             heapq.heappop(self._times)
         return self._times[0][0] if self._times else None
 
+    def due(self, now: float) -> list[JobId]:
+        """Those whose time alone has come, and forget it; what was woken stays for `take`."""
+        found: list[JobId] = []
+        while (due := self.next_time()) is not None and due <= now:
+            _, job = heapq.heappop(self._times)
+            del self._at[job]
+            if job not in self._now:
+                found.append(job)
+        return found
+
     def take(self, now: float) -> list[JobId]:
         """Everything to look at now, and forget that it was asked for.
 
@@ -60,10 +70,7 @@ class Agenda:
         if now < self._taken_at - JUMP_SECONDS:
             self._now.update(self._at)
         self._taken_at = now
-        while (due := self.next_time()) is not None and due <= now:
-            _, job = heapq.heappop(self._times)
-            del self._at[job]
-            self._now.add(job)
+        self._now.update(self.due(now))
         taken = sorted(self._now)
         self._now.clear()
         self.woken.clear()
