@@ -365,7 +365,7 @@ def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: 
 def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -> None:
     draft.stage = "reporting"
     key = next_key(view, Call.REPORT_STARTED.value, now, rules.ending)
-    if key is None or not may_send(view, key, now, draft):
+    if key is None or not may_send(view, key, now, draft, rules.ending):
         return
     order = Order(
         key=key,

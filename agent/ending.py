@@ -176,7 +176,7 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
         return
     key = next_key(view, f"{call.value}:{end.at}", now, rules)
     draft.look_at(now + rules.look_again_seconds)
-    if key is not None and may_send(view, key, now, draft):
+    if key is not None and may_send(view, key, now, draft, rules):
         draft.do(kind(view.id, Order(key=key, call=call, job=view.id)))
 
 
@@ -185,7 +185,7 @@ def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) ->
     if view.head is None or view.head.exit_requested_at:
         return
     key = next_key(view, Call.REQUEST_EXIT.value, now, rules)
-    if key is not None and may_send(view, key, now, draft):
+    if key is not None and may_send(view, key, now, draft, rules):
         draft.do(RequestExit(view.id, Order(key=key, call=Call.REQUEST_EXIT, job=view.id)))
     draft.look_at(now + rules.look_again_seconds)
 
@@ -201,7 +201,7 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
         draft.look_at(due)
         return
     key = next_key(view, f"{Call.SETTLE.value}:after:{job.settled_until}", now, rules)
-    if key is not None and may_send(view, key, now, draft):
+    if key is not None and may_send(view, key, now, draft, rules):
         draft.do(Settle(view.id, Order(key=key, call=Call.SETTLE, job=view.id)))
     draft.look_at(now + rules.look_again_seconds)
 
@@ -233,7 +233,7 @@ def _spent(known: TxView, now: float, rules: EndingRules) -> bool:
     return known.phase is TxPhase.MINED
 
 
-def may_send(view: JobView, key: str, now: float, draft: Draft) -> bool:
+def may_send(view: JobView, key: str, now: float, draft: Draft, rules: EndingRules) -> bool:
     """Whether the transaction may be asked for now; says why not, and when to look again."""
     known = view.transactions.get(key)
     if known is None:
@@ -243,4 +243,5 @@ def may_send(view: JobView, key: str, now: float, draft: Draft) -> bool:
         return now >= known.retry_at
     if known.phase is TxPhase.REFUSED:
         draft.note("tx.refused", f"{key}: {known.reason}", Level.ERROR)
+        draft.look_at(known.at + rules.refused_retry_seconds)  # nothing else may happen till then
     return False

@@ -35,6 +35,17 @@ def test_assignment__its_event_lost__is_found_by_the_next_listing() -> None:
     assert 60 <= done[0][0] <= 61
 
 
+def test_report__refused_once__is_tried_again_though_nothing_else_happens() -> None:
+    """A fork may put it before its assignment: reverted there, and right a block later."""
+
+    def refuse(simulation: Simulation) -> None:
+        simulation.weather.fail("chain.send", lambda: Refused("not the provider"), times=1)
+
+    done = Simulation(setup=refuse).run([assigned()], 200)
+    assert done[-1][1] == "reportStarted job=1"
+    assert done[-1][0] < 120
+
+
 def test_image__slower_than_the_boot__does_not_delay_the_launch() -> None:
     simulation = Simulation(setup=lambda s: setattr(s.images, "seconds", 90.0))
     done = simulation.run([assigned()], 400)
