@@ -134,5 +134,5 @@ def _end(job: Job, terms: Terms) -> int:
 
 def _line(job: Job, terms: Terms) -> str:
     if job.is_exiting:
-        return f"job {job.id}: is leaving already"
+        return f"job {job.id} is leaving already"
     return f"job {job.id} ({job.instance_type}): RequestToExitJob"
