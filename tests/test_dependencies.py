@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.trees import tree
+
 ROOT = Path(__file__).parent.parent
 PINS = ROOT / "constraints.txt"
 
@@ -160,14 +162,14 @@ def _imported(sources: Iterable[Path]) -> set[str]:
 
 
 def _modules(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text())
+    parsed = tree(path.read_text())
     for_types = {
         below
-        for node in ast.walk(tree)
+        for node in ast.walk(parsed)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for below in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed):
         if node in for_types:
             continue
         if isinstance(node, ast.Import):

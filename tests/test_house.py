@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.trees import tree
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.unit
@@ -53,7 +55,7 @@ def test_tests__each_of_them__can_fail() -> None:
     calls: dict[str, set[str]] = {}
     judges = set(JUDGES)
     for path in (ROOT / "tests").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 calls.setdefault(node.name, set()).update(_called(node))
                 if any(isinstance(each, ast.Assert | ast.Raise) for each in ast.walk(node)):

@@ -30,6 +30,7 @@ from cloud.errors import (
 from cloud.model import AttemptSpent, InstanceId
 from faults import Fault, Refused, RetryLater, TryElsewhere
 from tests.cloud.conftest import REGION, Faults, answer, order
+from tests.trees import tree
 
 pytestmark = pytest.mark.unit
 
@@ -116,7 +117,7 @@ def test_source__only_errors__names_botocore_exceptions() -> None:
     for path in CLOUD.glob("*.py"):
         imported = {
             node.module
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(tree(path.read_text()))
             if isinstance(node, ast.ImportFrom)
         }
         assert ("botocore.exceptions" in imported) == (path.stem == "errors")

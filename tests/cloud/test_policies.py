@@ -18,6 +18,7 @@ import pytest
 from botocore import xform_name
 
 from cloud.policies import Name, render
+from tests.trees import tree
 
 pytestmark = pytest.mark.unit
 
@@ -103,7 +104,7 @@ def _asked(modules: set[str]) -> set[str]:
     return {
         action
         for module in modules
-        for call in _calls(ast.parse((CLOUD / f"{module}.py").read_text()))
+        for call in _calls(tree((CLOUD / f"{module}.py").read_text()))
         for action in NAMES.get(call, {call})
     }
 
