@@ -7,6 +7,7 @@ from enclave.fetch import ImageFetcher
 from enclave.store import StoredImage
 
 MIB = 1 << 20
+IMAGES_SHARED = 256  # jobs come with few images: those that are alike are one object
 MEMORY_PER_IMAGE = 4  # AWS: enclave memory of at least four times the image
 
 
@@ -16,12 +17,22 @@ class StoredImages:
     def __init__(self, fetcher: ImageFetcher, clock: Clock) -> None:
         self._fetcher = fetcher
         self._clock = clock
+        self._shared: dict[str, Image] = {}
 
     async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
         """The image, verified and measured. Raises Refused, RetryLater."""
         left = max(0.0, deadline - self._clock.now())
         stored = await self._fetcher.fetch(url, holder=_holder(job), seconds_left=left)
-        return _image(url, stored)
+        return self._once(_image(url, stored))
+
+    def _once(self, image: Image) -> Image:
+        """The equal one that another job has, if there is one."""
+        if self._shared.get(image.url) != image:
+            self._shared.pop(image.url, None)
+            if len(self._shared) >= IMAGES_SHARED:
+                del self._shared[next(iter(self._shared))]
+            self._shared[image.url] = image
+        return self._shared[image.url]
 
     async def distrust(self, cid: str) -> None:
         """Remove the image unless its bytes are those that were measured. Raises RetryLater."""

@@ -26,6 +26,12 @@ _NOTHING = b"<Answer/>"
 _TOKEN = re.compile(rb"<nextToken>([^<]*)</nextToken>")
 _RESERVATION = re.compile(rb"<item>\s*<reservationId>")
 _CHECK = re.compile(rb"<item>\s*<instanceId>")
+# Text is escaped in XML: within it there is no tag, and nothing of these can be in a key.
+_LIST = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<ListBucketResult[\s>]")
+_CONTENTS = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
+_OBJECT = re.compile(r"<(Key|ETag|LastModified|Size)>([^<]*)<")
+_TOP = re.compile(r"<(IsTruncated|NextContinuationToken|EncodingType)>([^<]*)<")
+_QUOTES = {"&quot;": '"', "&apos;": "'"}
 
 
 @lru_cache(maxsize=1 << 15)
@@ -194,36 +200,33 @@ def _check(item: ET.Element) -> Mapping[str, Any]:
 
 def _objects(response_dict: dict[str, Any], customized_response_dict: Any, **_: Any) -> None:
     """S3's list. Keys may be URL-encoded; botocore decodes them afterwards, as always."""
-    if response_dict["status_code"] != 200:
+    body: bytes = response_dict["body"]
+    whole = _LIST.match(body) and body.rstrip().endswith(b"</ListBucketResult>")
+    if response_dict["status_code"] != 200 or not whole or b"<!" in body or b"&#" in body:
         return
-    try:
-        root = ET.fromstring(response_dict["body"])  # noqa: S314 - AWS's, as in botocore
-    except ET.ParseError:
-        return
-    before, brace, name = root.tag.rpartition("}")
-    space = before + brace
-    if name != "ListBucketResult":
-        return
+    text = body.decode(errors="replace")
+    top = dict(_TOP.findall(text))
     customized_response_dict.update(
-        Contents=[_object(one, space) for one in root.iterfind(f"{space}Contents")],
-        IsTruncated=root.findtext(f"{space}IsTruncated") == "true",
-        **_texts(root, space, "NextContinuationToken", "EncodingType"),
+        {name: _plain(said) for name, said in top.items() if name != "IsTruncated"},
+        Contents=[_object(found[1]) for found in _CONTENTS.finditer(text)],
+        IsTruncated=top.get("IsTruncated") == "true",
     )
     response_dict["body"] = _NOTHING
 
 
-def _object(item: ET.Element, space: str) -> dict[str, Any]:
+def _object(item: str) -> dict[str, Any]:
+    """The members that are used; an element tree of them takes three times the memory and CPU."""
+    found = dict(_OBJECT.findall(item))
     return {
-        "Key": item.findtext(f"{space}Key", ""),
-        "ETag": item.findtext(f"{space}ETag", ""),
-        "LastModified": timestamp(item.findtext(f"{space}LastModified")),
-        "Size": int(item.findtext(f"{space}Size") or 0),
+        "Key": _plain(found.get("Key", "")),
+        "ETag": _plain(found.get("ETag", "")),
+        "LastModified": timestamp(found.get("LastModified")),
+        "Size": int(found.get("Size") or 0),
     }
 
 
-def _texts(root: ET.Element, space: str, *names: str) -> dict[str, str]:
-    found = ((name, root.findtext(f"{space}{name}")) for name in names)
-    return {name: text for name, text in found if text is not None}
+def _plain(text: str) -> str:
+    return unescape(text, _QUOTES) if "&" in text else text
 
 
 def every(pages: Iterable[Any], name: str) -> Iterator[Sequence[Any]]:

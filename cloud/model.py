@@ -5,6 +5,7 @@ These are the types that cross the package's border; boto3's dictionaries do not
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,8 +67,8 @@ class Identity:
         try:
             return cls(
                 chain_id=int(tags[f"{TAG_PREFIX}chain"]),
-                contract=tags[f"{TAG_PREFIX}contract"],
-                provider=tags[f"{TAG_PREFIX}provider"],
+                contract=sys.intern(tags[f"{TAG_PREFIX}contract"]),  # the same of all instances
+                provider=sys.intern(tags[f"{TAG_PREFIX}provider"]),
                 job=int(tags[f"{TAG_PREFIX}job"]),
                 generation=int(tags[f"{TAG_PREFIX}generation"]),
                 attempt=int(tags[f"{TAG_PREFIX}attempt"]),

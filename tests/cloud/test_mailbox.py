@@ -19,7 +19,7 @@ from botocore.exceptions import EndpointConnectionError
 from cloud import layout, staging
 from cloud.aws import Aws
 from cloud.errors import NotSetUp, OutcomeUnknown
-from cloud.mailbox import REFRESH_SECONDS
+from cloud.mailbox import REFRESH_SECONDS, parsed
 from cloud.model import InstanceId
 from cloud.settings import Owner
 from faults import Refused
@@ -307,3 +307,13 @@ async def test_staged__lists_digests_and_ages_of_images_alone(aws: Aws, tmp_path
     assert staged[digest] > 1_700_000_000
     await aws.mailbox.unstage(REGION, digest)
     assert await aws.mailbox.staged(REGION) == {}
+
+
+def test_parsed__the_same_words_of_two_hosts__are_kept_once() -> None:
+    text = b'{"pcrs": {"PCR0": "%s"}, "phase": "running", "n": [1, null, "x"]}' % (b"ab" * 48)
+    one, other = parsed(text), parsed(bytes(text))
+    assert one == json.loads(text)
+    assert one is not other
+    for first, second in zip(one, other, strict=True):
+        assert first is second
+    assert one["phase"] is other["phase"]
