@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+REST_A_LOOK = 2.0  # of what the last look took
 CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
 SETTLED = frozenset({"running", "exiting", "refused", "missed"})  # nothing moves in AWS
 GONE = frozenset({"unknown", "reassigned", "stopped"})  # nor for these, once no host is left
@@ -129,16 +130,24 @@ class Feeds:
         self._agent.agenda.wake(ours.symmetric_difference(listed))
 
     async def _look_for_ever(self, region: Region) -> None:
+        """After the first look, which is the resync's: two at a time would read all twice."""
+        await self._agent.looked.wait()
+        took = 0.0
         while True:
-            await self._pause_looks(region)
+            await self._pause_looks(region, REST_A_LOOK * took)
+            begun = self._agent.clock_now
             self._agent.agenda.wake(await self._agent.world.fleet.look(region))
+            took = self._agent.clock_now - begun
 
-    async def _pause_looks(self, region: Region) -> None:
-        """The calm pause, cut short when something of the region gets on its way meanwhile."""
+    async def _pause_looks(self, region: Region, rest: float) -> None:
+        """The calm pause, cut short when something of the region gets on its way meanwhile; never
+        shorter than `rest` seconds: looks at thousands are work, and all else waits for it."""
         rules, waited = self._agent.rules.service, 0.0
+        step = min(max(rules.busy_look_seconds, rest), rules.calm_look_seconds)
         while waited < rules.calm_look_seconds:
-            await self._agent.world.clock.sleep(rules.busy_look_seconds)
-            waited += rules.busy_look_seconds
+            await self._agent.world.clock.sleep(step)
+            waited += step
+            step = rules.busy_look_seconds
             if self._busy(region):
                 return
 

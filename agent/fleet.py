@@ -88,6 +88,18 @@ class Fleet:
         records = self._by_job.get(job, {}).values()
         return tuple(sorted((record.host() for record in records), key=_order))
 
+    def serves_since(self, job: JobId) -> float | None:
+        """When the job's one instance was launched, as far as AWS says that all is well with it;
+        None: it has none or several, or something is the matter or not known."""
+        records = self._by_job.get(job, {})
+        if len(records) != 1:
+            return None
+        (record,) = records.values()
+        well = record.instance.state is InstanceState.RUNNING and record.unhealthy_since is None
+        if not well or record.status is None or record.status.phase != "running":
+            return None
+        return record.instance.launched_at
+
     def record(self, instance: InstanceId) -> Record | None:
         return self._by_id.get(instance)
 

@@ -31,6 +31,7 @@ from faults import Refused, RetryLater
 log = structlog.get_logger()
 
 FIRST_PART = 8  # jobs: a read that small is not slower than one of a single job
+LARGEST_PART = 512  # jobs: what is under way beside the turn gets its turn in between
 PARAMS_SECONDS = 300.0  # no market changes its parameters often; a resync reads them anew
 
 
@@ -222,4 +223,4 @@ def parts(ids: Sequence[JobId]) -> Iterator[Sequence[JobId]]:
     begun, size = 0, FIRST_PART
     while begun < len(ids):
         yield ids[begun : begun + size]
-        begun, size = begun + size, 2 * size
+        begun, size = begun + size, min(2 * size, LARGEST_PART)

@@ -278,12 +278,18 @@ class Agent:
         self.progress.chain_error = ""
         self._end(decided)
 
-    def _presses(self, job: JobId) -> tuple[float, JobId]:
-        """New jobs first, then by the slash points that are known of."""
+    def _presses(self, job: JobId) -> tuple[float, float, JobId]:
+        """New jobs first, then by the slash points that are known of, then what is not calm.
+
+        After a start all are new: those whose one host is well go last, the youngest of them
+        first, so that what has to be done does not wait for thousands of which nothing is due.
+        """
         known = self.world.memory.jobs.get(job)
-        if known is None or known.view is None:
-            return (0.0, job)
-        return (known.deadline if known.deadline is not None else float("inf"), job)
+        if known is not None and known.view is not None:
+            calm = float(known.stage == CALM)
+            return (known.deadline if known.deadline is not None else math.inf, calm, job)
+        serves_since = self.world.fleet.serves_since(job)
+        return (0.0, 0.0, job) if serves_since is None else (math.inf, -serves_since, job)
 
     def _plan(self, view: JobView) -> Plan:
         return plan(view, self.clock_now, self._rules_learnt())
@@ -398,6 +404,7 @@ class Agent:
         return self._breaker.held
 
 
-def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, int]:
+def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, bool, int]:
+    """The closest slash point first; questions to those that are well last."""
     deadline = pair[1].deadline
-    return (deadline if deadline is not None else float("inf"), pair[0].id)
+    return (deadline if deadline is not None else math.inf, pair[1].stage == CALM, pair[0].id)

@@ -53,7 +53,7 @@ class Cloud:
             if crowd.special(job) != "assigned":
                 self._bodies[crowd.instance(job)] = crowd.status_json(job)
                 self._add(crowd.region(job), crowd.instance(job), crowd.identity(job))
-        self._etags = {one: _etag(body) for one, body in self._bodies.items()}
+        self._etags = {one: etag(body) for one, body in self._bodies.items()}
 
     def _add(self, region: Region, instance: InstanceId, identity: Identity) -> None:
         self._here[region].append(instance)
@@ -224,7 +224,7 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def _etag(body: bytes) -> str:
+def etag(body: bytes) -> str:
     return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
 
 

@@ -43,8 +43,10 @@ from bench.crowd import (
     Image,
     ScaledClock,
 )
+from bench.crowd_aws import etag
 from bench.crowd_world import CLOCK, ROOT
 from bench.figure import Figure
+from cloud.words import KeptWords, Words
 from devnet.processes import Child, Children
 from devnet.up import free_port
 from enclave.cid import parse_cid
@@ -277,7 +279,8 @@ def _stage(size: int) -> Iterator[Stage]:
         config = _write_config(directory, crowd, world)
         _command(config, "cloud", "setup")
         _write_journal(directory, crowd)
-        _keep_images(directory)
+        _keep_words(directory, crowd)
+        _keep_images(directory, crowd)
         yield Stage(directory, children, crowd, world)
 
 
@@ -345,9 +348,26 @@ def _note(journal: Journal, crowd: Crowd, number: int) -> None:
         journal.launch(LaunchRecord(at + 5, job, 1, 1, region, EC2_TYPE, phase, instance))
 
 
-def _keep_images(directory: Path) -> None:
-    """Verified long ago; the files are holes, nothing reads them."""
-    store = ImageStore(directory / "state" / "images", quota_bytes=IMAGES * IMAGE_BYTES * 2)
+def _keep_words(directory: Path, crowd: Crowd) -> None:
+    """What the hosts said when the agent last looked, but for those that failed since."""
+    kept = KeptWords(directory / "state" / "cloud" / "mailbox")
+    for region in REGIONS:
+        here = (n for n in crowd.jobs if crowd.region(n) == region)
+        texts = {
+            crowd.instance(n): crowd.status_json(n)
+            for n in here
+            if crowd.special(n) not in ("assigned", "failed")
+        }
+        kept.keep(region, {host: Words(etag(text), 0.0, text) for host, text in texts.items()}, ())
+
+
+def _keep_images(directory: Path, crowd: Crowd) -> None:
+    """Verified long ago and held by every job; the files are holes, nothing reads them."""
+    folder = directory / "state" / "images"
+    store = ImageStore(folder, quota_bytes=IMAGES * IMAGE_BYTES * 2)
+    for number in crowd.jobs:
+        if crowd.special(number) != "assigned":  # as `pin` writes it, but flushed by nobody
+            (folder / "pins" / f"job-{number}").write_text(crowd.image(number).cid)
     for number in range(IMAGES):
         image = Image(number)
         cid = parse_cid(image.cid)

@@ -68,7 +68,9 @@ class Aws:
         self._health = Cache(clock.now, HEALTH_KEEP_SECONDS)
         self._checks: dict[Region, Memo[tuple[InstanceId, bool | None]]] = {}
         self._once = Cache(clock.now, _FOREVER)
-        self.mailbox = Mailbox(self._clients, self.account, clock.now)
+        self.mailbox = Mailbox(
+            self._clients, self.account, clock.now, settings.state_dir / "mailbox"
+        )
 
     async def account(self) -> Account:
         """The account's number and the role's id. Raises NotSetUp, NotAllowed, RetryLater."""

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from cloud.errors import Missing, NotSetUp
 from cloud.model import HostReport, InstanceId, Region
 from cloud.settings import Account
 from cloud.staging import Staging
+from cloud.words import KeptWords, Words
 from faults import Refused
 
 if TYPE_CHECKING:
@@ -51,13 +52,15 @@ class _Seen:
 
 
 class Mailbox:
-    """One for all regions. `find` answers with the account when it is first needed."""
+    """One for all regions. `find` answers with the account when it is first needed; `kept` is
+    where what hosts said is remembered over a restart."""
 
-    def __init__(self, clients: Clients, find: Find, now: Now) -> None:
+    def __init__(self, clients: Clients, find: Find, now: Now, kept: Path) -> None:
         self._clients = clients
         self._find = find
         self._now = now
         self._staging = Staging(clients, now, REFRESH_SECONDS)
+        self._kept = KeptWords(kept)
         self._reports: dict[Region, dict[InstanceId, HostReport]] = {}
         self._desired: dict[tuple[Region, InstanceId], _Seen] = {}
         self._reading = asyncio.Semaphore(PARALLEL_READS)
@@ -68,8 +71,10 @@ class Mailbox:
         mine = layout.host_prefix(account.role_id)
         listed = await self._list(region, mine, f"listing the mailbox of {region}")
         self._note_desired(region, listed)
-        before = self._reports.get(region, {})
         there = _named(listed, layout.STATUS)
+        before = self._reports.get(region)
+        if before is None:
+            before = await self._recall(region, there)
         changed = {
             instance: found
             for instance, found in there.items()
@@ -79,8 +84,35 @@ class Mailbox:
             *(self._read(region, instance, found) for instance, found in changed.items())
         )
         kept = {i: _beaten(r, there[i]) for i, r in before.items() if i in there}
-        self._reports[region] = kept | {report.instance: report for report in read if report}
+        fresh = [one for one in read if one is not None]
+        self._reports[region] = kept | {report.instance: report for report, _ in fresh}
+        await self._keep(region, fresh, before.keys() - there.keys())
         return dict(self._reports[region])
+
+    async def _recall(
+        self, region: Region, there: Mapping[InstanceId, ObjectTypeDef]
+    ) -> dict[InstanceId, HostReport]:
+        """What an earlier process read and is listed unchanged; times are the listing's."""
+        etags = {instance: found["ETag"] for instance, found in there.items()}
+
+        def load() -> dict[InstanceId, HostReport]:
+            return {
+                instance: _report(instance, words, there[instance])
+                for instance, words in self._kept.load(region, etags).items()
+            }
+
+        return await self._clients.run(f"recalling the mailbox of {region}", load)
+
+    async def _keep(
+        self,
+        region: Region,
+        read: Sequence[tuple[HostReport, Words]],
+        gone: Collection[InstanceId],
+    ) -> None:
+        words = {report.instance: each for report, each in read}
+        if words or gone:
+            doing = f"keeping the mailbox of {region}"
+            await self._clients.run(doing, lambda: self._kept.keep(region, words, gone))
 
     async def write_desired(
         self, region: Region, instance: InstanceId, document: Mapping[str, object]
@@ -175,8 +207,8 @@ class Mailbox:
 
     async def _read(
         self, region: Region, instance: InstanceId, found: ObjectTypeDef
-    ) -> HostReport | None:
-        """A report, whatever the host wrote; None when it was deleted since it was listed."""
+    ) -> tuple[HostReport, Words] | None:
+        """A report and its bytes, whatever the host wrote; None: deleted since it was listed."""
         account = await self._find()
 
         def get() -> tuple[bytes, float | None]:
@@ -195,8 +227,8 @@ class Mailbox:
             except Missing:
                 return None
         # The listed ETag, not the read one: should the host write in between, it is read again.
-        written = found["LastModified"].timestamp()
-        return HostReport(instance, parsed(text), written, found["ETag"], ahead)
+        words = Words(found["ETag"], ahead, text)
+        return _report(instance, words, found), words
 
     async def _put(self, account: Account, region: Region, key: str, body: bytes) -> None:
         s3 = self._clients.s3(region)
@@ -255,6 +287,11 @@ def _sharing(pairs: list[tuple[str, object]]) -> dict[str, object]:
         sys.intern(name): sys.intern(said) if isinstance(said, str) else said
         for name, said in pairs
     }
+
+
+def _report(instance: InstanceId, words: Words, found: ObjectTypeDef) -> HostReport:
+    written = found["LastModified"].timestamp()
+    return HostReport(instance, parsed(words.text), written, words.etag, words.ahead)
 
 
 def _beaten(report: HostReport, found: ObjectTypeDef) -> HostReport:

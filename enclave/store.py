@@ -153,8 +153,15 @@ class ImageStore:
             yield
 
     def pin(self, holder: str, cid: Cid) -> None:
-        """`holder` (a job, say) uses this image from now on: it is not evicted."""
-        _write_whole(self._pins / quote(holder, safe=""), str(cid.canonical))
+        """`holder` (a job, say) uses this image from now on: it is not evicted.
+
+        A pin that says so already is left as it is: after a restart all do.
+        """
+        file, held = self._pins / quote(holder, safe=""), str(cid.canonical)
+        with suppress(OSError, UnicodeDecodeError):
+            if file.read_text() == held:
+                return
+        _write_whole(file, held)
 
     def release(self, holder: str) -> None:
         """`holder` uses no image any more."""

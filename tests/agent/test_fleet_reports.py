@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.fleet import SKEW_SECONDS, Fleet
+from agent.market.model import JobId
 from cloud.model import (
     EnclaveRoom,
     Headroom,
     HostReport,
     Instance,
     InstanceId,
+    InstanceState,
     LaunchOrder,
     Region,
 )
@@ -128,3 +131,26 @@ async def test_reports__said_long_ago_and_only_repeated__times_stay_where_they_w
     assert record is not None
     assert record.status is not None
     assert record.status.phases == {"booted": NOW - 530, "starting": NOW - 510}
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes", "well"),
+    [
+        ("running", {}, True),
+        ("failed", {}, False),
+        ("running", {"state": InstanceState.STOPPED}, False),
+        ("running", {"healthy": False}, False),
+    ],
+)
+async def test_serves_since__only_where_all_of_aws_says_well(
+    phase: str, changes: dict[str, Any], well: bool
+) -> None:
+    fleet = Fleet(Nothing(), Mail(says(NOW, phase=phase)), StandingClock(NOW), ACCOUNT)
+    job = JobId(INSTANCE.identity.job)
+    fleet.add(INSTANCE)
+    assert fleet.serves_since(job) is None
+    await fleet.read_reports(HOME)
+    fleet.add(replace(INSTANCE, **changes))
+    assert fleet.serves_since(job) == (INSTANCE.launched_at if well else None)
+    fleet.add(replace(INSTANCE, id=InstanceId("i-2")))
+    assert fleet.serves_since(job) is None

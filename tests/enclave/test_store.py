@@ -169,6 +169,18 @@ def test_reserve__no_room__parts_that_nobody_writes_go_first(store: ImageStore) 
     assert store.get(CIDS[0]) == kept
 
 
+def test_pin__that_says_so_already__is_not_written_again(store: ImageStore, tmp_path: Path) -> None:
+    store.pin("job 1", CIDS[0])
+    (file,) = (tmp_path / "pins").iterdir()
+    before = file.stat().st_ino
+    store.pin("job 1", CIDS[0])
+    assert file.stat().st_ino == before
+    file.write_bytes(b"\xff")
+    store.pin("job 1", CIDS[0])
+    store.pin("job 1", CIDS[1])
+    assert store.pins() == {"job 1": str(CIDS[1].canonical)}
+
+
 def test_claim__an_image_that_is_being_evicted__is_there_or_none(store: ImageStore) -> None:
     keep(store, CIDS[0])
     assert store.claim("job 1/2", CIDS[0])
