@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Generic, TypeVar
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import unescape
@@ -57,21 +58,25 @@ def install(client: Any, service: str) -> None:
         client.meta.events.register_first(f"before-parse.*.{name}", handler)
 
 
-class Parts(Sequence[Mapping[str, Any]]):
-    """A listing's items, each as the bytes of its XML; indexing reads one as botocore would
-    show it, with the fields that are used here alone."""
+class Parts(list[Mapping[str, Any]]):
+    """A listing's items, each as the bytes of its XML; whoever takes one has it read as botocore
+    would show it, with the fields that are used here alone.
+
+    A list, because botocore's waiters look into nothing else; its own slots stay empty.
+    """
 
     def __init__(self, items: list[bytes], read: Callable[[ET.Element], Mapping[str, Any]]) -> None:
+        super().__init__(repeat({}, len(items)))
         self.items = items
         self._read = read
-
-    def __len__(self) -> int:
-        return len(self.items)
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return Parts(self.items[place], self._read)
         return self._read(ET.fromstring(self.items[place]))  # noqa: S314 - AWS's, as in botocore
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return map(self.__getitem__, range(len(self)))
 
 
 class Memo(Generic[T]):
