@@ -199,8 +199,9 @@ def _stand_in(id: uint256, heir: uint256):
         child: uint256 = self._lane(taken, side) & ID
         if child != 0:
             self._nodes[child] = self._with_parent(self._nodes[child], heir)
-    self._adopt(self._parent(node), id, self._summary(heir, taken))
-    self._retrace(heir)
+    parent_id: uint256 = self._parent(node)
+    self._adopt(parent_id, id, self._summary(heir, taken))
+    self._retrace(parent_id)
 
 
 @internal
