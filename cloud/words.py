@@ -96,11 +96,12 @@ class KeptWords:
                 base.execute(_TABLE)
                 with base:
                     return work(base)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            # sqlite3 decodes SQLite's message, which may quote a schema that is no text any more.
             self._failed(path, error)
             return None
 
-    def _failed(self, path: Path, error: sqlite3.Error | OSError) -> None:
+    def _failed(self, path: Path, error: Exception) -> None:
         if str(error) != self._trouble:
             log.warning("mailbox.not_kept", file=str(path), error=str(error))
         self._trouble = str(error)

@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloud import layout
@@ -109,6 +109,7 @@ def test_keep__long_words__take_no_room(tmp_path: Path) -> None:
     assert kept.load(REGION, {ONE: short.etag, TWO: short.etag}) == {ONE: short}
 
 
+@example(b"\x80", 4004)  # in the middle of the schema
 @given(st.binary(max_size=300), st.integers(0, 12_000))
 def test_file__damaged_anywhere__gives_nothing_untrue_and_heals(
     tmp_path_factory: pytest.TempPathFactory, garbage: bytes, place: int
