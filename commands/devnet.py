@@ -75,7 +75,8 @@ def _foreground(options: Options, as_json: bool) -> None:
     from devnet.up import running
 
     wanted = {signal.SIGINT, signal.SIGTERM}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the block the same way
+    for each in wanted:  # both end the block the same way, also where a script's `&` ignored one
+        signal.signal(each, signal.default_int_handler)
     try:
         with running(options) as devnet:
             _show(devnet.devnet, as_json)
