@@ -157,11 +157,12 @@ def _rates(before: dict[str, int], after: dict[str, int], units: float) -> dict[
 def _decided(stage: Stage) -> tuple[float, float]:
     """Seconds and CPU from the start to the last of: every job judged, every due action made."""
     begun = stage.start()
-    words = ""
+    crowd, words = stage.crowd, ""
+    counted = len(crowd.jobs) - len(crowd.these("ended"))  # which are forgotten once they ended
     while time.monotonic() - begun < PATIENCE_SECONDS:
         words = stage.said() or words
         known = sum(int(count) for count in re.findall(r"(\d+) [a-z]+", words))
-        if known >= len(stage.crowd.jobs) and not stage.missing():
+        if known >= counted and not stage.missing():
             return time.monotonic() - begun, stage.cpu()
     raise RetryLater(f"not decided within {PATIENCE_SECONDS:.0f} s; it said: {words}")
 
