@@ -203,7 +203,8 @@ class Invariants:
         job = self.chain.head.state.jobs[number - 1]
         late = self.chain.head.ref.timestamp - job.assigned_at
         missed = not job.started_at and late >= self.chain.model.terms.job_bootstrapping
-        if job.provider == US and self.served(job) and not missed:
+        news = any(not self.served(once) for once in self._lately(number))
+        if job.provider == US and self.served(job) and not missed and not news:
             self.violated(GIVEN_UP, f"job {number} is left after {late} s")
 
     def _check_report(self, order: Order) -> None:
@@ -219,9 +220,12 @@ class Invariants:
 
     def _images_of(self, job: Job) -> set[str]:
         """What its enclave may be: another one only while a fork that changed that is news."""
+        return {sha_of(one.enclave_url) for one in (job, *self._lately(job.id))}
+
+    def _lately(self, number: int) -> list[Job]:
+        """What a number stood for in blocks that a fork took back while a call was on its way."""
         recent = [jobs for at, jobs in self._undone if self.now - at <= self.allow.on_its_way]
-        known = [jobs[job.id - 1] for jobs in recent if job.id <= len(jobs)]
-        return {sha_of(one.enclave_url) for one in (job, *known)}
+        return [jobs[number - 1] for jobs in recent if number <= len(jobs)]
 
     def undone(self, block: Block) -> None:
         """A fork took this block off the chain."""
