@@ -203,7 +203,8 @@ class Invariants:
         job = self.chain.head.state.jobs[number - 1]
         late = self.chain.head.ref.timestamp - job.assigned_at
         missed = not job.started_at and late >= self.chain.model.terms.job_bootstrapping
-        news = any(not self.served(once) for once in self._lately(number))
+        ours = (once for once in self._lately(number) if once.provider == US)
+        news = any(not self.served(once) for once in ours)
         if job.provider == US and self.served(job) and not missed and not news:
             self.violated(GIVEN_UP, f"job {number} is left after {late} s")
 
