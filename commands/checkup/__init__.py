@@ -1,0 +1,70 @@
+"""The checks of `doctor`: each looks at one thing and says what it found and what to do.
+
+They are independent: what one needs and another found broken (no node answers, say) is skipped
+with the reason, and everything else is still looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from agent.config import ConfigFault, load
+from agent.config.load import path_of
+from commands.checkup import aws, chain, here
+from commands.checkup.patient import Finding, Patient
+from faults import Fault
+
+__all__ = ["Finding", "examine"]
+
+CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
+    ("key", chain.key),
+    ("chain id", chain.chain),
+    ("contract", chain.contract),
+    ("clock", chain.clock),
+    ("gas", chain.gas),
+    ("stake", chain.stake),
+    ("offers", chain.offers),
+    ("AWS identity", aws.identity),
+    ("AWS regions", aws.regions),
+    ("retired regions", aws.left),
+    ("permissions", aws.permissions),
+    ("quotas", aws.quotas),
+    ("capacity", aws.types),
+    ("images", here.ipfs),
+    ("disk", here.disk),
+    ("journal", here.journal),
+    ("service", here.systemd),
+)
+
+TODO = {
+    "key": "see [wallet] in the configuration; `oyster-provider keys show` looks at one",
+    "chain id": "check chain.rpc_urls and chain.chain_id",
+    "contract": "check chain.registry",
+    "AWS identity": "check the AWS credentials, then: oyster-provider cloud setup",
+    "journal": "move the file away; it is history, no job depends on it",
+}
+
+
+async def examine(given: Path | None) -> list[Finding]:
+    """All findings, in the order in which one would set things right."""
+    path = path_of(given)
+    try:
+        config = load(given)
+    except ConfigFault as fault:
+        todo = "see docs/configuration.md"
+        return [Finding("configuration", "fail", problem, todo) for problem in fault.problems]
+    patient = Patient(config, path)
+    async with patient.stack:
+        return [here.file(patient), *[finding async for finding in _all(patient)]]
+
+
+async def _all(patient: Patient) -> AsyncIterator[Finding]:
+    for name, check in CHECKS:
+        try:
+            found = await check(patient)
+        except Fault as fault:
+            found = [Finding(name, "fail", str(fault), TODO.get(name, ""))]
+        for finding in found:
+            yield finding

@@ -1,0 +1,144 @@
+"""What `doctor` checks of AWS: identity, regions, permissions, quotas and capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agent.config.model import Offer
+from cloud.errors import NotSetUp
+from cloud.model import Identity, LaunchOrder, Region
+from commands.checkup.patient import Finding, Patient, skipped
+from commands.context import open_cloud
+from faults import Fault
+
+if TYPE_CHECKING:
+    from cloud.capacity import QuotaUse
+
+POLICY = "attach what `oyster-provider cloud policy agent` prints"
+
+
+async def identity(patient: Patient) -> list[Finding]:
+    aws = open_cloud(patient.config, patient.provider or "", patient.clock)
+    patient.aws = aws
+    patient.stack.callback(aws.close)
+    account = await aws.account()
+    return [Finding("AWS identity", "ok", f"account {account.id}, the hosts' role is there")]
+
+
+async def regions(patient: Patient) -> list[Finding]:
+    if patient.aws is None:
+        return [skipped("AWS regions", "AWS was not reached")]
+    findings = []
+    for name in patient.config.aws.regions:
+        region = Region(name)
+        try:
+            subnets = await patient.aws.places.subnets(region)
+            await patient.aws.places.group(region)
+            await patient.aws.mailbox.reports(region)
+            listed = await patient.aws.instances(region)
+        except Fault as fault:
+            findings.append(Finding(name, "fail", str(fault), "oyster-provider cloud setup"))
+            continue
+        live = sum(instance.live for instance in listed)
+        text = f"{len(subnets)} subnets, security group, bucket, {live} instances of ours"
+        findings.append(Finding(name, "ok", text))
+    return findings
+
+
+async def left(patient: Patient) -> list[Finding]:
+    from agent.retired import left_behind
+    from commands.journal import open_reader
+
+    if patient.aws is None:
+        return [skipped("retired regions", "AWS was not reached")]
+    regions, now = patient.config.aws.regions, patient.clock.now()
+    with open_reader(patient.config) as reader:
+        left = await left_behind(reader, patient.aws, regions, now)
+    todo = "put it back into aws.regions, and let its jobs end"
+    found = [Finding("retired regions", "fail", line, todo) for line in left]
+    return found or [Finding("retired regions", "ok", "nothing is left where nobody looks")]
+
+
+async def types(patient: Patient) -> list[Finding]:
+    if patient.aws is None:
+        return [skipped("capacity", "AWS was not reached")]
+    findings = []
+    for offer in patient.config.offers:
+        region = Region(offer.region)
+        try:
+            room = await patient.aws.room(region, offer.instance_type)
+            ami = await patient.aws.places.ami(region, room.architecture)
+            await patient.aws.rehearse(_rehearsal(patient, offer))
+            head = await patient.aws.headroom(region, offer.instance_type)
+        except Fault as fault:
+            findings.append(Finding(offer.type, "fail", str(fault), "offer another type"))
+            continue
+        text = (
+            f"may launch (with ec2:CreateTags, iam:PassRole), room for {head.more} "
+            f"({head.limited_by}), {room.memory_mib} MiB, {ami.id}"
+        )
+        todo = "" if head.more else "ask AWS for a higher quota, or wait"
+        findings.append(Finding(offer.type, "ok" if head.more else "warn", text, todo))
+    return findings
+
+
+async def quotas(patient: Patient) -> list[Finding]:
+    if patient.aws is None:
+        return [skipped("quotas", "AWS was not reached")]
+    findings = []
+    for offer in patient.config.offers:
+        name = f"quotas {offer.type}"
+        try:
+            uses = await patient.aws.quotas(Region(offer.region), offer.instance_type)
+        except Fault as fault:
+            findings.append(Finding(name, "fail", str(fault), "oyster-provider cloud policy agent"))
+            continue
+        findings.append(_quota_finding(name, uses))
+    return findings or [skipped("quotas", "nothing is on offer")]
+
+
+def _quota_finding(name: str, uses: Sequence[QuotaUse]) -> Finding:
+    text = "; ".join(
+        f"{use.code}: {use.used} of {use.limit} {use.what} in use, one more job takes {use.needs}"
+        for use in uses
+    )
+    short = [use.code for use in uses if not use.more]
+    if short:
+        never = any(use.limit < use.needs for use in uses)
+        todo = f"ask for more: Service Quotas, EC2, {', '.join(short)}; takes hours to days"
+        return Finding(name, "fail" if never else "warn", text, todo)
+    return Finding(name, "ok", text or "AWS names no quota for it")
+
+
+async def permissions(patient: Patient) -> list[Finding]:
+    if patient.aws is None:
+        return [skipped("permissions", "AWS was not reached")]
+    findings = []
+    for region in map(Region, patient.config.aws.regions):
+        name = f"permissions {region}"
+        try:
+            allowed = await patient.aws.allowed(region, _nobody(patient))
+        except Fault as fault:
+            missing = isinstance(fault, NotSetUp)
+            todo = "oyster-provider cloud setup" if missing else POLICY
+            findings.append(Finding(name, "fail", str(fault), todo))
+            continue
+        text = f"may {', '.join(allowed.rehearsed)}"
+        if allowed.not_tried:
+            text += f"; not tried, as nothing is there for it yet: {', '.join(allowed.not_tried)}"
+        findings.append(Finding(name, "ok", text))
+    return findings
+
+
+def _nobody(patient: Patient) -> Identity:
+    """Job 0, which there is none of: what is rehearsed is rehearsed for it."""
+    chain, provider = patient.config.chain, patient.provider or ""
+    return Identity(chain.chain_id, chain.registry, provider, job=0, generation=0, attempt=0)
+
+
+def _rehearsal(patient: Patient, offer: Offer) -> LaunchOrder:
+    """A launch for nobody's job; only ever sent with DryRun."""
+    return LaunchOrder(
+        _nobody(patient), Region(offer.region), offer.instance_type, deadline=float("inf")
+    )

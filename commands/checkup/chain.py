@@ -1,0 +1,135 @@
+"""What `doctor` checks of the chain: nodes, contract, clock, key, gas, stake and offers."""
+
+from __future__ import annotations
+
+from agent.market.model import ZERO_ADDRESS
+from agent.parts import open_endpoints, open_signer
+from commands.amounts import show_amount, show_span
+from commands.checkup.patient import Finding, Patient, skipped
+from commands.context import Desk, terms_of
+
+# A clock that is off this far misjudges deadlines and AWS refuses its signatures at five minutes.
+CLOCK_SECONDS = 30
+# Transactions of a job from start to end (docs/gas.md: about 0.3 M gas), times ten.
+GAS_FOR_TEN_JOBS = 3_000_000
+
+
+async def key(patient: Patient) -> list[Finding]:
+    signer = await open_signer(patient.config)
+    patient.provider = signer.address
+    return [Finding("key", "ok", f"signs for {signer.address}")]
+
+
+async def chain(patient: Patient) -> list[Finding]:
+    endpoints = await open_endpoints(patient.config, patient.clock)
+    patient.stack.push_async_callback(endpoints.close)
+    provider = patient.provider or ZERO_ADDRESS
+    patient.desk = Desk(patient.config, patient.clock, endpoints, provider)
+    await patient.desk.endpoints.probe()
+    health = patient.desk.endpoints.health()
+    down = [node.name for node in health if not node.usable]
+    findings = [
+        Finding("chain id", "ok", f"{patient.config.chain.chain_id} (by {_nodes(len(health))})")
+    ]
+    if down:
+        todo = "check the URL and the node; the others serve meanwhile"
+        findings.append(Finding("nodes", "warn", f"no answer: {', '.join(down)}", todo))
+    elif len(health) == 1:
+        todo = "add a second node of another operator to chain.rpc_urls"
+        findings.append(Finding("nodes", "warn", "one node: nobody confirms its word", todo))
+    else:
+        findings.append(Finding("nodes", "ok", f"{len(health)} answer"))
+    return findings
+
+
+async def contract(patient: Patient) -> list[Finding]:
+    if patient.desk is None:
+        return [skipped("contract", "no node of this chain answers")]
+    code = await patient.desk.endpoints.call("eth_getCode", patient.desk.registry, "latest")
+    if code in ("0x", None):
+        todo = "check chain.registry and chain.chain_id"
+        return [Finding("contract", "fail", f"{patient.desk.registry} has no code", todo)]
+    terms = patient.terms = await terms_of(patient.desk)
+    params = terms.params
+    text = (
+        f"StakePerJob {show_amount(params.stake_per_job, terms.pond)}, "
+        f"bootstrapping {show_span(params.job_bootstrapping)}, "
+        f"cool-down {show_span(params.job_exit_cool_down)}"
+    )
+    return [Finding("contract", "ok", text)]
+
+
+async def clock(patient: Patient) -> list[Finding]:
+    if patient.desk is None or patient.terms is None:
+        return [skipped("clock", "the chain cannot be read")]
+    ahead = patient.terms.at.timestamp - patient.desk.clock.now()
+    if ahead > CLOCK_SECONDS:
+        text = f"this machine is {show_span(ahead)} behind the chain"
+        return [Finding("clock", "fail", text, "start time synchronisation (chrony, timesyncd)")]
+    if ahead < -20 * CLOCK_SECONDS:
+        text = f"the newest block is {show_span(-ahead)} old"
+        return [Finding("clock", "warn", text, "this clock is ahead, or the nodes are behind")]
+    return [Finding("clock", "ok", f"newest block {show_span(max(0.0, -ahead))} ago")]
+
+
+async def gas(patient: Patient) -> list[Finding]:
+    from agent.chain.fees import market_fees
+    from agent.parts import fees_of
+
+    desk = patient.desk
+    if desk is None:
+        return [skipped("gas", "no node of this chain answers")]
+    if patient.provider is None:
+        return [skipped("gas", "the key cannot be opened")]
+    balance = int(await desk.endpoints.call("eth_getBalance", desk.provider, "latest"), 16)
+    fees = await market_fees(desk.endpoints, fees_of(patient.config))
+    if fees is None:
+        todo = "wait, or raise gas.max_fee"
+        return [Finding("gas", "warn", "a block asks more than gas.max_fee now", todo)]
+    need = GAS_FOR_TEN_JOBS * fees.max_fee
+    if balance >= need:
+        return [Finding("gas", "ok", f"{balance / 1e18:.4f} coin, ten jobs take {need / 1e18:.4f}")]
+    verdict = "warn" if balance >= need // 10 else "fail"
+    todo = f"send {desk.provider} at least {need / 1e18:.4f}"
+    return [Finding("gas", verdict, f"{balance / 1e18:.6f} coin", todo)]
+
+
+async def stake(patient: Patient) -> list[Finding]:
+    terms = patient.terms
+    if terms is None:
+        return [skipped("stake", "the contract cannot be read")]
+    if patient.provider is None:
+        return [skipped("stake", "the key cannot be opened")]
+    more = terms.stake.unlocked // max(1, terms.params.stake_per_job)
+    shown = f"{show_amount(terms.stake.total, terms.pond)}, enough for {more} more jobs"
+    if terms.stake.total < terms.params.stake_per_job:
+        least = show_amount(terms.params.stake_per_job - terms.stake.total, terms.pond)
+        todo = f"stake at least {least}: oyster-provider stake AMOUNT"
+        return [Finding("stake", "fail", shown, todo)]
+    todo = "" if more else "stake more to get another job"
+    return [Finding("stake", "ok" if more else "warn", shown, todo)]
+
+
+async def offers(patient: Patient) -> list[Finding]:
+    desk, terms = patient.desk, patient.terms
+    if desk is None or terms is None:
+        return [skipped("offers", "the contract cannot be read")]
+    if patient.provider is None:
+        return [skipped("offers", "the key cannot be opened")]
+    if not desk.config.offers:
+        todo = "oyster-provider offers set TYPE PRICE"
+        return [Finding("offers", "warn", "nothing is on offer", todo)]
+    listed = [
+        offer.type
+        for offer in desk.config.offers
+        if await desk.market.offer(desk.provider, offer.type, terms.at)
+    ]
+    missing = sorted({offer.type for offer in desk.config.offers} - set(listed))
+    if missing:
+        todo = "oyster-provider offers set, or wait until capacity is back"
+        return [Finding("offers", "warn", f"not listed: {', '.join(missing)}", todo)]
+    return [Finding("offers", "ok", f"{len(listed)} listed")]
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"

@@ -1,0 +1,45 @@
+"""What the checks of `doctor` look at, and what each of them says."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.clock import SystemClock
+from agent.config import Config
+from agent.market.model import Address
+from commands.context import Desk, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `verdict`: ok, warn (it serves, but look), fail, skip."""
+
+    name: str
+    verdict: str
+    found: str
+    todo: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {"check": self.name, "verdict": self.verdict, "found": self.found, "todo": self.todo}
+
+
+@dataclass
+class Patient:
+    """What the checks look at; parts that could not be opened are None."""
+
+    config: Config
+    path: Path
+    clock: SystemClock = field(default_factory=SystemClock)
+    provider: Address | None = None
+    desk: Desk | None = None
+    terms: Terms | None = None
+    aws: Any = None
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+def skipped(name: str, why: str) -> Finding:
+    """A check that needs what another found broken."""
+    return Finding(name, "skip", why)
