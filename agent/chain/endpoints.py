@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import structlog
 
-from agent.chain.rpc import EndpointDown, Json, NodeRefused, Request, Rpc
+from agent.chain.http import Http
+from agent.chain.rpc import EndpointDown, Json, NodeRefused, Request, Rpc, Transport
 from agent.ports import Clock
 from agent.secret import SecretUrl
 from faults import MustStop, RetryLater, TryElsewhere, UsageFault
@@ -90,7 +91,20 @@ class Endpoints:
         """
         if not urls:
             raise UsageFault("no RPC endpoint is configured; name at least one URL")
-        nodes = [Node(Rpc(SecretUrl(url), timeout_seconds=timeout_seconds)) for url in urls]
+        https = [Http(SecretUrl(url), timeout_seconds=timeout_seconds) for url in urls]
+        return await cls.over(https, clock, chain_id=chain_id, max_lag_blocks=max_lag_blocks)
+
+    @classmethod
+    async def over(
+        cls,
+        transports: Sequence[Transport],
+        clock: Clock,
+        *,
+        chain_id: int | None = None,
+        max_lag_blocks: int = MAX_LAG_BLOCKS,
+    ) -> Endpoints:
+        """As `open`, over whatever leads to the nodes."""
+        nodes = [Node(Rpc(transport)) for transport in transports]
         endpoints = cls(nodes, chain_id or 0, clock, max_lag_blocks)
         try:
             await endpoints._agree_on_chain(chain_id)

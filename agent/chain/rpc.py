@@ -1,31 +1,23 @@
-"""JSON-RPC with one node over HTTP: requests, batches, and errors named by what to do.
+"""JSON-RPC with one node: requests, batches, and errors named by what to do.
 
-A node's URL usually carries an API key. It is kept in a `SecretUrl`, which shows only scheme,
-host and port; nothing raised or logged here has more. No failover here: see endpoints.
+How a body gets to the node and back is a `Transport`'s business (HTTP: agent.chain.http). No
+failover here: see endpoints.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import httpx
 
 from agent.secret import SecretUrl
 from faults import Refused, TryElsewhere
 
 Json = Any  # what json.loads gives; every reader checks the shape it needs
 
-TIMEOUT_SECONDS = 10.0  # of one HTTP exchange; public nodes answer wide eth_getLogs in 2-5 s
-MAX_ANSWER_BYTES = 32 * 2**20  # 1,000 jobs are about 1.2 MiB; more is a mistake or an attack
-BATCH_LIMIT = 100  # requests in one HTTP exchange: what public nodes commonly take
+BATCH_LIMIT = 100  # requests in one exchange: what public nodes commonly take
 
 REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
-_AUTH_OR_RATE = (401, 403, 429)  # the node answers nobody like us now, whatever the request
 
 
 class EndpointDown(TryElsewhere):
@@ -70,39 +62,35 @@ class Reader(Protocol):
         ...
 
 
-class _NoUrls(logging.Filter):
-    """httpx logs each request's whole URL at INFO; this leaves scheme and host."""
+class Transport(Protocol):
+    """The way to one node. `url` shows no more than scheme, host and port."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                f"{arg.scheme}://{arg.host}/…" if isinstance(arg, httpx.URL) else arg
-                for arg in record.args
-            )
-        return True
+    url: SecretUrl
 
+    async def exchange(self, body: Json) -> Json:
+        """What the node answers to one request or a batch. Raises EndpointDown, NodeRefused."""
+        ...
 
-logging.getLogger("httpx").addFilter(_NoUrls())
+    async def close(self) -> None: ...
 
 
 class Rpc:
     """One node. `batch_limit` shrinks by itself at a node that takes less in one exchange."""
 
-    def __init__(self, url: SecretUrl, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self.url = url
+    def __init__(self, transport: Transport) -> None:
+        self.url = transport.url
         self.batch_limit = BATCH_LIMIT
-        self._timeout = timeout_seconds
-        self._client = httpx.AsyncClient(timeout=timeout_seconds)
+        self._transport = transport
 
     def __repr__(self) -> str:
         return f"Rpc({self.url})"
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._transport.close()
 
     async def call(self, method: str, *params: Json) -> Json:
         body = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
-        return self._result(await self._exchange(body), method)
+        return self._result(await self._transport.exchange(body), method)
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
         results: list[Json] = []
@@ -123,7 +111,7 @@ class Rpc:
             {"jsonrpc": "2.0", "id": number, "method": each.method, "params": each.params}
             for number, each in enumerate(requests)
         ]
-        answer = await self._exchange(body)
+        answer = await self._transport.exchange(body)
         if not isinstance(answer, list):
             self._result(answer, "batch")
             raise EndpointDown(f"{self.url} answered a batch with no list")
@@ -143,41 +131,6 @@ class Rpc:
             raise CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
         text = self.url.redact(f"refuses {method}: {said} (code {code})")
         raise NodeRefused(f"{self.url} {text}", code)
-
-    async def _exchange(self, body: Json) -> Json:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return self._parse(*await self._post(body))
-        except TimeoutError:
-            raise EndpointDown(f"{self.url} did not answer in {self._timeout:g} s") from None
-        except httpx.HTTPError as broken:
-            # "from None": the original carries the request, and with it the whole URL.
-            raise EndpointDown(f"{self.url}: {type(broken).__name__}") from None
-
-    async def _post(self, body: Json) -> tuple[httpx.Response, bytes]:
-        received = bytearray()
-        async with self._client.stream("POST", self.url.reveal(), json=body) as response:
-            async for chunk in response.aiter_bytes():
-                received += chunk
-                if len(received) > MAX_ANSWER_BYTES:
-                    raise NodeRefused(f"{self.url} answers more than {MAX_ANSWER_BYTES} bytes")
-        return response, bytes(received)
-
-    def _parse(self, response: httpx.Response, received: bytes) -> Json:
-        if response.status_code in _AUTH_OR_RATE or response.status_code >= 500:
-            raise EndpointDown(
-                f"{self.url} answers HTTP {response.status_code}",
-                after_seconds=_retry_after(response),
-            )
-        try:
-            answer = json.loads(received)
-        except (ValueError, RecursionError):
-            answer = None
-        if response.status_code >= 400 and not (isinstance(answer, dict) and "error" in answer):
-            raise NodeRefused(f"{self.url} answers HTTP {response.status_code}")
-        if answer is None:
-            raise EndpointDown(f"{self.url} answers no JSON")
-        return answer
 
 
 def revert_reason(data: Json) -> str:
@@ -204,6 +157,9 @@ def _bytes(data: Json) -> bytes:
         return b""
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    return min(float(text), 300.0) if text.isascii() and text.isdigit() else None
+def integer(value: Json) -> int:
+    """A quantity as JSON-RPC has it, `0x1f`. Raises NodeRefused: it is none."""
+    try:
+        return int(value, 16)
+    except (TypeError, ValueError):
+        raise NodeRefused("a node answers no number where there should be one") from None
