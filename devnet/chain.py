@@ -8,6 +8,7 @@ what an RPC provider does on a bad day, and what a lying one does.
 - chain_id: the chain id it claims                          empty_logs: eth_getLogs answers []
 - max_logs_range: wider ranges are "too many results"       max_batch: larger batches are refused
 - fail_methods: these methods answer with an internal error
+- null_methods: these answer null, as for what a node does not have (yet)
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Faults:
     max_logs_range: int = 0
     max_batch: int = 0
     fail_methods: list[str] = field(default_factory=list)
+    null_methods: list[str] = field(default_factory=list)
 
     def set(self, changes: dict[str, Json]) -> None:
         known = {each.name for each in fields(self)}
@@ -133,6 +135,8 @@ class ChainServer:
             return self._control(method, params)
         if method in faults.fail_methods:
             raise Rejected(INTERNAL, "internal error")
+        if method in faults.null_methods:
+            return None
         if method == "eth_chainId" and faults.chain_id:
             return hex(faults.chain_id)
         if method == "eth_getLogs":

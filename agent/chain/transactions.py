@@ -17,11 +17,12 @@ import structlog
 from agent.chain.encoding import Fees, Unsigned, transaction_hash
 from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy, market_fees, raised
-from agent.chain.head import Finality, block_ref, block_request
-from agent.chain.rpc import CallReverted, Json, NodeRefused, Request
+from agent.chain.head import Finality
+from agent.chain.rpc import CallReverted, Json, NodeRefused, integer
+from agent.chain.sight import Sight, is_ours_still, look
 from agent.chain.txlog import Attempt, TransactionLog, TxRecord, TxStatus, first_free
 from agent.chain.wallet import Signer
-from agent.market.model import Address, BlockRef, JobId, Wei
+from agent.market.model import Address, JobId, Wei
 from agent.ports import Clock
 from faults import Refused, RetryLater, TryElsewhere
 
@@ -101,16 +102,6 @@ class Patience:
     rebroadcast: float = 15.0
     retry: float = 5.0  # after a Waiting or a simulated revert
     fees_age: float = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """One look at the chain from one node."""
-
-    head: BlockRef
-    final_number: int
-    nonce: int  # of the account at the head: transactions of it that are mined
-    receipts: dict[str, Json]
 
 
 class Transactions:
@@ -201,7 +192,7 @@ class Transactions:
         if fees is None:
             cap = self._policy.cap_per_gas
             return self._hold(self._waiting(key, Why.FEES, f"gas costs more than {cap} wei now"))
-        balance = _integer(await self._endpoints.call("eth_getBalance", *self._me()))
+        balance = integer(await self._endpoints.call("eth_getBalance", *self._me()))
         async with self._nonces:
             refusal = self._unaffordable(key, job, gas * fees.max_fee, balance)
             if refusal is not None:
@@ -218,7 +209,7 @@ class Transactions:
     async def _gas(self, call: Call, send: int) -> int:
         """Simulates; more room each time, since a failed send may have run out of gas."""
         request = _simulation(self._signer.address, call.to, call.data)
-        estimate = _integer(await self._endpoints.call("eth_estimateGas", request))
+        estimate = integer(await self._endpoints.call("eth_estimateGas", request))
         return call.gas or estimate * (100 + GAS_ROOM_PERCENT * send) // 100
 
     async def _market(self) -> Fees | None:
@@ -251,7 +242,7 @@ class Transactions:
     async def _recorded(
         self, call: Call, key: str, job: JobId | None, send: int, gas: int, fees: Fees
     ) -> TxRecord:
-        mined = _integer(await self._endpoints.call("eth_getTransactionCount", *self._me()))
+        mined = integer(await self._endpoints.call("eth_getTransactionCount", *self._me()))
         nonce = first_free(mined, self._log.nonces(mined))
         bare = TxRecord(
             key, send, job, call.label, call.to, call.data, nonce, gas, self._clock.now(), ()
@@ -289,28 +280,13 @@ class Transactions:
         if not records:
             return
         try:
-            sight = await self._look(records)
+            sight = await look(self._endpoints, self._signer.address, records, self._finality)
             for record in records:
                 await self._advance(record, sight)
         except (RetryLater, TryElsewhere) as fault:
             log.warning("tx.no_look", error=str(fault))
 
-    async def _look(self, records: Sequence[TxRecord]) -> _Sight:
-        hashes = [attempt.hash for record in records for attempt in record.attempts]
-        depth = self._finality.depth
-        head, final, nonce, *receipts = await self._endpoints.batch(
-            [
-                block_request("latest"),
-                block_request("finalized" if depth is None else "latest"),
-                Request("eth_getTransactionCount", self._me()),
-                *(Request("eth_getTransactionReceipt", (each,)) for each in hashes),
-            ]
-        )
-        found = dict(zip(hashes, receipts, strict=True))
-        final_number = block_ref(final).number - (depth or 0)
-        return _Sight(block_ref(head), final_number, _integer(nonce), found)
-
-    async def _advance(self, record: TxRecord, sight: _Sight) -> None:
+    async def _advance(self, record: TxRecord, sight: Sight) -> None:
         for attempt in record.attempts:
             receipt = sight.receipts[attempt.hash]
             if receipt is not None:
@@ -320,16 +296,16 @@ class Transactions:
             record = replace(record, status=TxStatus.OPEN, tx_hash="", block=0, fee=Wei(0))
             self._log.put(record)
         if sight.nonce > record.nonce:
-            return self._taken(record, sight)
+            return await self._taken(record, sight)
         self._lost_since.pop((record.key, record.send), None)
         return await self._nudge(record)
 
-    async def _mined(self, record: TxRecord, receipt: Json, sight: _Sight) -> None:
-        block = _integer(receipt["blockNumber"])
+    async def _mined(self, record: TxRecord, receipt: Json, sight: Sight) -> None:
+        block = integer(receipt["blockNumber"])
         final = block <= sight.final_number
         if record.block == block and record.final == final:
             return
-        worked = _integer(receipt["status"]) == 1
+        worked = integer(receipt["status"]) == 1
         if record.tx_hash and worked == (record.status is TxStatus.MINED):
             status, reason = record.status, record.reason
         else:
@@ -344,7 +320,7 @@ class Transactions:
 
     async def _verdict(self, record: TxRecord, receipt: Json) -> tuple[TxStatus, str]:
         """Whether it worked; if not, whether the same call would revert again."""
-        if _integer(receipt["status"]) == 1:
+        if integer(receipt["status"]) == 1:
             return TxStatus.MINED, ""
         request = _simulation(self._signer.address, record.to, record.data)
         try:
@@ -355,12 +331,18 @@ class Transactions:
             return TxStatus.REVERTED, f"failed {record.send} times in blocks, never in simulation"
         return TxStatus.FAILED, "reverted in a block, but would succeed now"
 
-    def _taken(self, record: TxRecord, sight: _Sight) -> None:
-        """Its nonce is used and no attempt has a receipt: another program shares the key."""
+    async def _taken(self, record: TxRecord, sight: Sight) -> None:
+        """Its nonce is used and no attempt has a receipt: another program shares the key, or a
+        node has not got to this receipt yet."""
         since = self._lost_since.setdefault((record.key, record.send), sight.head.number)
-        if sight.head.number - since >= LOST_AFTER_BLOCKS:
-            log.error("tx.nonce_taken_by_another", key=record.key, nonce=record.nonce)
-            self._log.put(replace(record, status=TxStatus.LOST, final=True))
+        if sight.head.number - since < LOST_AFTER_BLOCKS:
+            return
+        if await is_ours_still(self._endpoints, self._signer.address, record, sight.head):
+            log.warning("tx.receipt_hidden", key=record.key, nonce=record.nonce)
+            self._lost_since.pop((record.key, record.send))  # and three blocks later once more
+            return
+        log.error("tx.nonce_taken_by_another", key=record.key, nonce=record.nonce)
+        self._log.put(replace(record, status=TxStatus.LOST, final=True))
 
     async def _nudge(self, record: TxRecord) -> None:
         """Replace what waits too long; broadcast again what a node may have forgotten."""
@@ -404,12 +386,5 @@ def _simulation(sender: Address, to: Address, data: bytes) -> Json:
 
 def _fee(receipt: Json) -> Wei:
     """What it cost, with what a rollup adds for its parent chain (`l1Fee`)."""
-    price = _integer(receipt.get("effectiveGasPrice", "0x0"))
-    return Wei(_integer(receipt["gasUsed"]) * price + _integer(receipt.get("l1Fee") or "0x0"))
-
-
-def _integer(value: Json) -> int:
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise NodeRefused("a node answers no number where there should be one") from None
+    price = integer(receipt.get("effectiveGasPrice", "0x0"))
+    return Wei(integer(receipt["gasUsed"]) * price + integer(receipt.get("l1Fee") or "0x0"))

@@ -291,6 +291,24 @@ async def test_nonce_taken_by_another_program__is_noticed_and_sent_under_the_nex
     assert log.records[(f"reportStarted:{job}:1", 1)].status is TxStatus.LOST
 
 
+async def test_receipts_hidden_for_many_blocks__are_waited_for_and_nothing_is_sent_again(
+    stage: Stage, transactions: Transactions, log: FailingLog, job: JobId
+) -> None:
+    stage.node.evm.automine = False
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    stage.node.call("evm_mine")
+    stage.node.faults.null_methods = ["eth_getTransactionReceipt"]
+    for _ in range(12):
+        await transactions.pump()
+        state = await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+        assert isinstance(state, Pending)
+        stage.node.call("evm_mine")
+    stage.node.faults.null_methods = []
+    await transactions.pump()
+    assert isinstance(transactions.state("stake"), Confirmed)
+    assert [record.send for record in log.records.values()] == [1]
+
+
 async def test_nonce__a_node_says_an_absurd_one__later_ones_do_not_follow_it(
     stage: Stage, transactions: Transactions, log: FailingLog, job: JobId
 ) -> None:

@@ -115,6 +115,11 @@ class Machine(RuleBasedStateMachine):
     def outage(self, dead: bool) -> None:
         self.stage.node.faults.refuse = dead
 
+    @rule(hidden=st.booleans())
+    def hide_receipts(self, hidden: bool) -> None:
+        methods = ["eth_getTransactionReceipt"] if hidden else []
+        self.stage.node.faults.null_methods = methods
+
     @rule(number=st.integers(0, KEYS - 1), dies=st.sampled_from(["before", "after", ""]))
     def crash(self, number: int, dies: str) -> None:
         self.log.dies = dies
@@ -150,6 +155,7 @@ class Machine(RuleBasedStateMachine):
     def calm(self) -> None:
         """The world is well again: within a few ticks every begun key is final."""
         self.stage.node.faults.refuse, self.stage.node.evm.min_tip = False, 0
+        self.stage.node.faults.null_methods = []
         self.stage.clock.at += 100
         for _ in range(12):
             states = [self.submit_one(number) for number in self.begun]
