@@ -19,6 +19,7 @@ from agent.snapshot import (
     LaunchView,
     TxView,
 )
+from cloud.model import Identity
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class JobMemory:
     transactions: dict[str, TxView] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
     vetted: int | None = None
+    buying: Identity | None = None  # what the last plan wants launched
     gone_since: float | None = None  # since when the head has not shown it as ours
     told: int = 0  # the generation whose assignment is on the timeline
     said: dict[str, str] = field(default_factory=dict)

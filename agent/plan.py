@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from agent.market.model import JobId
 from agent.ports import Image, Order
-from cloud.model import Instance, InstanceId, LaunchOrder, Region
+from cloud.model import Identity, Instance, InstanceId, LaunchOrder, Region
 from enclave.host.documents import Desired
 
 END_NOT_FINAL = "job.end_not_final"  # the note of an end that is still waited for
@@ -173,6 +173,12 @@ class Plan:
     next_look_at: float | None = None
     notes: tuple[Note, ...] = ()
     deadline: float | None = None
+
+    @property
+    def buys(self) -> Identity | None:
+        """What it has launched, if anything: a job buys one instance at a time."""
+        wanted = (one.order.identity for one in self.actions if isinstance(one, Launch))
+        return next(wanted, None)
 
     @property
     def asks_for_end(self) -> bool:

@@ -30,7 +30,7 @@ from agent.loader import Loader, Sources, parts
 from agent.market.model import JobId
 from agent.memory import JobMemory
 from agent.offering import Offering
-from agent.plan import Launch, Plan, Terminate
+from agent.plan import Plan, Terminate
 from agent.ports import Wakes
 from agent.restore import restore
 from agent.snapshot import CALM, JobView
@@ -338,7 +338,8 @@ class Agent:
         known.served |= view.ours or bool(view.hosts)
         self._tell_assignment(known, view)
         self._note_end(known, view, decision)
-        if view.head is not None and any(isinstance(a, Launch) for a in decision.actions):
+        known.buying = decision.buys
+        if view.head is not None and known.buying is not None:
             known.vetted = view.head.generation
         for note in known.news(decision.notes):
             self.world.say(view.id, note.name, note.text, int(note.level))

@@ -61,7 +61,7 @@ class BudgetedCloud(SimCloud):
     async def launch(self, order: LaunchOrder) -> Instance:
         turn = Turn(order.identity.job, order.deadline - loop.START, self._second())
         self.turns.append(turn)
-        urgency = Urgency(order.deadline, order.latest)
+        urgency = Urgency(order.deadline, order.latest, order.wanted)
         await self._budget.turn(order.region, "RunInstances", urgency)
         turn.given = self._second()
         return await super().launch(order)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from cloud.model import Region
+from cloud.model import Region, always
 from faults import RetryLater
 
 
@@ -47,17 +47,21 @@ RECOVERY = 1.1  # a turn that was not refused lets the rate grow by a tenth
 
 @dataclass(frozen=True, slots=True)
 class Urgency:
-    """Turns are given by `deadline`; from `latest` on a call would be in vain. Unix seconds."""
+    """Turns are given by `deadline`; from `latest` on a call would be in vain. Unix seconds.
+
+    `wanted` is asked when the turn comes: what became needless in the queue takes none.
+    """
 
     deadline: float = float("inf")
     latest: float = float("inf")
+    wanted: Callable[[], bool] = always
 
 
 WHENEVER = Urgency()
 
 
 class TooLate(RetryLater):
-    """The turn did not come while the call still made sense. Nothing was sent."""
+    """The turn did not come while the call still made sense, or was wanted. Nothing was sent."""
 
 
 class Bucket:
@@ -94,13 +98,13 @@ class Bucket:
 
 
 class Queue:
-    """Waiters before one bucket, served by deadline, then by arrival. Who is too late is sent away,
-    and spends no token: what cannot finish any more must not cost the others their turn."""
+    """Waiters before one bucket, served by deadline, then by arrival. Who is too late, or wanted no
+    more, is sent away and spends no token: what is in vain must not cost the others their turn."""
 
     def __init__(self, limit: Limit, clock: Clock) -> None:
         self._clock = clock
         self._bucket = Bucket(limit, clock.now())
-        self._waiting: list[tuple[float, int, float, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[float, int, Urgency, asyncio.Future[None]]] = []
         self._arrivals = itertools.count()
         self._serving: asyncio.Task[None] | None = None
 
@@ -111,7 +115,7 @@ class Queue:
             self._bucket.take(now)
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = (urgency.deadline, next(self._arrivals), urgency.latest, mine)
+        waiter = (urgency.deadline, next(self._arrivals), urgency, mine)
         heapq.heappush(self._waiting, waiter)
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve())
@@ -123,11 +127,13 @@ class Queue:
 
     async def _serve(self) -> None:
         while self._waiting:
-            _deadline, _arrival, latest, first = self._waiting[0]
+            _deadline, _arrival, urgency, first = self._waiting[0]
             now = self._clock.now()
-            if first.done() or now >= latest:  # done: its caller gave up waiting
+            if first.done():  # its caller gave up waiting
                 heapq.heappop(self._waiting)
-                _send_away(first)
+            elif in_vain := _in_vain(urgency, now):
+                heapq.heappop(self._waiting)
+                first.set_exception(TooLate(in_vain))
             elif pause := self._bucket.wait(now):
                 await self._clock.sleep(pause)
             else:
@@ -136,9 +142,11 @@ class Queue:
                 first.set_result(None)
 
 
-def _send_away(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TooLate("EC2's request budget gives it no turn in time"))
+def _in_vain(urgency: Urgency, now: float) -> str:
+    """Why the call is not to be made any more; empty: it is."""
+    if now >= urgency.latest:
+        return "EC2's request budget gives it no turn in time"
+    return "" if urgency.wanted() else "it is not wanted any more"
 
 
 class Budget:

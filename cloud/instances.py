@@ -107,7 +107,7 @@ class Instances:
         """Launch once, in the first zone that has room.
 
         Raises NoCapacity or QuotaReached (TryElsewhere), Throttled, OutcomeUnknown or NotSetUp
-        (RetryLater: the same order again), TooLate (RetryLater: nothing was sent),
+        (RetryLater: the same order again), TooLate (RetryLater: it was not sent this time),
         AttemptSpent (Refused: send attempt + 1), Refused.
         """
         key = order_key(order)
@@ -209,7 +209,7 @@ class Instances:
             "RunInstances",
             f"launching {order.instance_type} in {spot.zone} for job {order.identity.job}",
             lambda: self._send(ec2, order, spot, request),
-            Urgency(order.deadline, order.latest),
+            Urgency(order.deadline, order.latest, order.wanted),
         )
         instance = instance_of(order.region, answer["Instances"][0])
         if instance is None:

@@ -6,8 +6,8 @@ These are the types that cross the package's border; boto3's dictionaries do not
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
@@ -84,13 +84,18 @@ class AttemptSpent(Refused):
     """
 
 
+def always() -> bool:
+    """What is wanted whatever comes."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchOrder:
     """One instance to launch. Equal orders launch once, however often they are sent.
 
     `deadline` (unix seconds) orders queued launches: closest first; from `latest` on it is not
-    launched any more. `first_zone` narrows the zones tried to start with; None leaves the choice
-    to the adapter.
+    launched any more, nor when `wanted` says no as its turn comes. `first_zone` narrows the zones
+    tried to start with; None leaves the choice to the adapter.
     """
 
     identity: Identity
@@ -99,6 +104,7 @@ class LaunchOrder:
     deadline: float
     first_zone: Zone | None = None
     latest: float = float("inf")
+    wanted: Callable[[], bool] = field(default=always, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from agent.journal import LaunchRecord
 from agent.plan import Launch, Level, Terminate
 from agent.snapshot import LaunchPhase, LaunchView
 from agent.world import Outside, World, wait_seconds
+from cloud.budget import TooLate
 from cloud.model import AttemptSpent, InstanceId, InstanceState
 from faults import Refused, RetryLater, TryElsewhere
 
@@ -15,11 +16,15 @@ NOWHERE_SECONDS = 10.0  # no zone has room: sold-out ones are remembered for min
 
 
 async def launch(world: World, action: Launch, outside: Outside) -> None:
-    """The intent is durable before the call, and the call is the same until its end is known."""
+    """The intent is durable before the call, and the call is the same until its end is known.
+
+    It may wait long for its turn: should the plan want it no more by then, it is not made.
+    """
     _note(world, action, LaunchPhase.ASKED)
     await world.journal.durable()
+    order = replace(action.order, wanted=lambda: _wanted(world, action))
     try:
-        instance = await outside(lambda: world.cloud.launch(action.order))
+        instance = await outside(lambda: world.cloud.launch(order))
     except AttemptSpent as spent:
         _note(world, action, LaunchPhase.SPENT, str(spent))
     except Refused as refused:
@@ -28,11 +33,19 @@ async def launch(world: World, action: Launch, outside: Outside) -> None:
         retry = world.clock.now() + NOWHERE_SECONDS
         _note(world, action, LaunchPhase.NOWHERE, str(full), retry)
     except RetryLater as later:
+        if isinstance(later, TooLate) and action.job not in world.memory.jobs:
+            return  # the job ended meanwhile, nothing was sent, and its end was told
         retry = world.clock.now() + wait_seconds(later)
         _note(world, action, LaunchPhase.LATER, str(later), retry)
     else:
         world.fleet.add(instance)
         _note(world, action, LaunchPhase.LAUNCHED, instance=instance.id)
+
+
+def _wanted(world: World, action: Launch) -> bool:
+    """Whether the last plan of the job still had this launch in it."""
+    known = world.memory.jobs.get(action.job)
+    return known is not None and known.buying == action.order.identity
 
 
 def _note(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.ports import Attested, Clock, Image
+from cloud.budget import Budget, Urgency
 from cloud.model import (
     AttemptSpent,
     EnclaveRoom,
@@ -142,6 +143,7 @@ class SimCloud:
     tokens: dict[Identity, InstanceId] = field(default_factory=dict)
     bucket: set[tuple[Region, str]] = field(default_factory=set)
     shared: bool = False  # another agent uses the bucket, too
+    budget: Budget | None = None  # that the real adapter asks before each call; None: plenty
     staged_at: dict[tuple[Region, str], float] = field(default_factory=dict)
     mail: set[InstanceId] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
@@ -161,6 +163,9 @@ class SimCloud:
         return machine.order.region == region and not young and not old
 
     async def launch(self, order: LaunchOrder) -> Instance:
+        if self.budget is not None:
+            urgency = Urgency(order.deadline, order.latest, order.wanted)
+            await self.budget.turn(order.region, "RunInstances", urgency)
         await self.weather.before("cloud.launch")
         known = self.tokens.get(order.identity)
         if known is not None:

@@ -101,6 +101,19 @@ async def test_turn__in_vain_by_then__is_sent_away_and_costs_no_token() -> None:
     assert served[-1][1] == pytest.approx(3.0, abs=0.01)
 
 
+async def test_turn__wanted_no_more_when_it_comes__is_sent_away_and_costs_no_token() -> None:
+    clock = FakeClock()
+    budget, begun = Budget(clock, SMALL), clock.now()
+    for _ in range(2):
+        await budget.turn(HERE, "RunInstances")
+    needless = [Urgency(n, wanted=lambda: False) for n in range(5)]
+    turns = [budget.turn(HERE, "RunInstances", one) for one in (*needless, Urgency(9))]
+    *sent_away, served = await asyncio.gather(*turns, return_exceptions=True)
+    assert [type(one) for one in sent_away] == [TooLate] * 5
+    assert served is None
+    assert clock.now() - begun == pytest.approx(1.0, abs=0.01)
+
+
 async def test_turn__other_region_or_call__has_a_bucket_of_its_own() -> None:
     clock = FakeClock()
     budget = Budget(clock, SMALL)

@@ -8,6 +8,7 @@ import pytest
 
 from agent.journal import OrderKind
 from agent.offers import OfferRules
+from cloud.budget import Budget
 from devnet.simulation.market import OTHER
 from devnet.simulation.world import Simulation, default_rules
 from tests.agent.scripts.play import (
@@ -53,6 +54,23 @@ def test_job__stopped_while_it_boots__is_taken_down_and_never_reported() -> None
     done = simulation.run([assigned(), stopped(20)], 2000)
     assert done[:2] == BOUGHT
     assert [text for _, text in done[2:]] == ["terminate job=1 01"]
+    clean(simulation)
+
+
+def test_crowd__stopped_while_launches_wait_for_their_turn__buys_no_more() -> None:
+    simulation = Simulation(with_witness=True)  # who confirms that so many end at once
+
+    def ec2_takes_two_a_second(s: Simulation) -> None:
+        s.cloud.budget = Budget(s.clock)
+
+    block = [assigned(job=job) for job in crowd(40)]
+    leave = [stopped(13, job) for job in crowd(40)]
+    script = [at(0, ec2_takes_two_a_second), *block, *leave]
+    done = simulation.run(script, 2000)
+    launched = [second for second, text in done if text.startswith("launch")]
+    assert 5 < len(launched) < 35  # five at once, two a second until the stop is in a block
+    assert max(launched) <= 24.5
+    assert all(simulation.events(job)[-1] == "job.ended" for job in crowd(40))
     clean(simulation)
 
 
