@@ -167,9 +167,13 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
 
 
 def _waits_for_image(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> bool:
-    """Limits before the purchase where time allows (rule 7)."""
-    until = job.assigned_at + rules.bootstrap.image_first_seconds
-    if view.image.phase is ImagePhase.READY or view.live or now >= until:
+    """Limits before the purchase where time allows (rule 7).
+
+    Where nothing is to be waited for, this clock is not asked: it may be behind the chain's.
+    """
+    wait = rules.bootstrap.image_first_seconds
+    until = job.assigned_at + wait
+    if not wait or view.image.phase is ImagePhase.READY or view.live or now >= until:
         return False
     budget = rules.bootstrap.budget
     room = view.deadline - until

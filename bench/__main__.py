@@ -21,8 +21,7 @@ from bench import guard
 from bench.figure import Figure, NotRun
 
 BENCHES = (
-    "assignment", "backlog", "burst", "cloud", "fetch", "host", "latency", "measure",
-    "running", "start",
+    "backlog", "burst", "cloud", "fetch", "host", "latency", "measure", "running", "start",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

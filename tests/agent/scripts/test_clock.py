@@ -26,6 +26,11 @@ def test_clock__an_hour_ahead_at_the_assignment__leaves_no_job() -> None:
     assert done[-1][1] == "reportStarted job=1"
 
 
+def test_clock__a_minute_behind_at_the_assignment__buys_at_once_all_the_same() -> None:
+    done = Simulation().run([skew(5, -60.0), assigned()], 30)
+    assert done[0] == (12.0, "launch job=1 attempt=1")
+
+
 def test_clock__ahead_while_a_job_comes_up__has_it_reported_all_the_same() -> None:
     done = Simulation().run([assigned(), skew(30, HOUR)], 200)
     assert done[-1][1] == "reportStarted job=1"
