@@ -196,7 +196,7 @@ class Fleet:
             self._strangers.pop(instance.id, None)
             self.change(record, instance)
             return job
-        news = record.instance != instance
+        news = record.instance is not instance and record.instance != instance
         if instance.healthy is not False:
             record.unhealthy_since = None
         elif record.unhealthy_since is None:

@@ -223,6 +223,8 @@ class Journal:
 
         Everyone who asks in one turn of the loop shares one commit.
         """
+        if self._turn is None and not self._waiting:
+            return
         if self._turn is None:
             loop = asyncio.get_running_loop()
             self._turn = loop.create_future()

@@ -94,7 +94,10 @@ class Memory:
 
     def job(self, job: JobId) -> JobMemory:
         """The memory of a job, made when it is new."""
-        return self.jobs.setdefault(job, JobMemory(job))
+        known = self.jobs.get(job)
+        if known is None:
+            known = self.jobs[job] = JobMemory(job)
+        return known
 
     def facts(self, job: JobId, *, drained: bool) -> Facts:
         """What journal and operator add to the job's view."""

@@ -114,7 +114,7 @@ class Storm:
     # The world.
 
     def _build(self) -> None:
-        what, now = self.what, asyncio.get_running_loop()
+        what, now = self.what, loop.current()
         self._hash = hashlib.sha256()
         rng = random.Random(f"{what.seed}:order")
         self.clock = StormClock(now, random.Random(f"{what.seed}:clock"))

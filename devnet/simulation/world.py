@@ -92,8 +92,8 @@ class Simulation:
             await asyncio.sleep(left)
 
     def _build(self) -> None:
-        self.clock = loop.VirtualClock(asyncio.get_running_loop())
-        self.agent_clock = loop.VirtualClock(asyncio.get_running_loop())  # may be set wrong
+        self.clock = loop.VirtualClock(loop.current())
+        self.agent_clock = loop.VirtualClock(loop.current())  # may be set wrong
         self.weather = Weather(self.clock, random.Random(self.seed))
         self.market = SimMarket(self.clock, self.weather, done=self._note)
         self.market.offers.update(PRICES)
