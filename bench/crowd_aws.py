@@ -45,7 +45,9 @@ class Cloud:
         self._bodies: dict[InstanceId, bytes] = {}
         self._images = {image_key(Image(n).sha256): n for n in range(IMAGES)}
         self.calls: Counter[str] = Counter()
-        self.looks: Counter[str] = Counter()  # calls for a first page
+        self.looks: Counter[str] = Counter()  # that came to their last page
+        self.pages: Counter[str] = Counter()  # calls that these took
+        self._turned: Counter[tuple[str, Region]] = Counter()  # by looks that are not at their end
         self.launched: dict[int, float] = {}
         self.ended: dict[int, float] = {}
         self.ordered: dict[int, float] = {}
@@ -65,8 +67,6 @@ class Cloud:
     def ec2(self, region: str, params: Mapping[str, str]) -> Answer | None:
         action = params.get("Action", "")
         self.calls[action] += 1
-        if "NextToken" not in params:
-            self.looks[action] += 1
         if action == "DescribeInstances":
             return self._listing(Region(region), params)
         if action == "DescribeInstanceStatus":
@@ -88,10 +88,18 @@ class Cloud:
             self._launched_at[instance] = self._clock.now()
             self._add(Region(region), instance, identity)
 
+    def _turn_page(self, action: str, region: Region, *, more: bool) -> None:
+        """A look counts at its last page, with all pages: no window cuts it in two."""
+        self._turned[action, region] += 1
+        if not more:
+            self.looks[action] += 1
+            self.pages[action] += self._turned.pop((action, region))
+
     def _page(self, region: Region, params: Mapping[str, str]) -> tuple[list[InstanceId], str]:
         start = int(params.get("NextToken", "0"))
         hosts = self._here[region]
         more = start + PAGE < len(hosts)
+        self._turn_page(params["Action"], region, more=more)
         token = f"<nextToken>{start + PAGE}</nextToken>" if more else ""
         return hosts[start : start + PAGE], token
 
@@ -193,11 +201,10 @@ class Cloud:
             written = _iso(self._crowd.born - 3600)
             items = [_entry(key, written, '"1"', IMAGE_BYTES) for key in sorted(self._images)]
             return _xml(f"<IsTruncated>false</IsTruncated>{''.join(items)}", "", "ListBucketResult")
-        if "continuation-token" not in asked:
-            self.looks["ListObjectsV2"] += 1
         start = int(asked.get("continuation-token", "0"))
         hosts = [one for one in self._here[region] if one in self._bodies]
         more = start + PAGE // 2 < len(hosts)
+        self._turn_page("ListObjectsV2", region, more=more)
         token = f"<NextContinuationToken>{start + PAGE // 2}</NextContinuationToken>"
         items = [self._entries(prefix, one) for one in hosts[start : start + PAGE // 2]]
         inside = f"<IsTruncated>{str(more).lower()}</IsTruncated>{token if more else ''}"

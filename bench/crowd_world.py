@@ -103,6 +103,7 @@ class World:
         said: dict[str, Any] = {
             "calls": self.cloud.calls,
             "looks": self.cloud.looks,
+            "pages": self.cloud.pages,
             "launched": self.cloud.launched,
             "ended": self.cloud.ended,
             "ordered": self.cloud.ordered,

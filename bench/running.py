@@ -74,8 +74,8 @@ class Measured:
     wrong: int
     cpu_share: float
     peak_mib: float
-    calls: dict[str, float]
     looks: dict[str, float]
+    pages: dict[str, float]  # calls of these looks
     probes_a_second: float
     rpc: dict[str, float]
 
@@ -103,7 +103,7 @@ def _steady(small: Measured, large: Measured) -> Iterator[Figure]:
             pages = math.ceil(size / len(REGIONS) * each / PAGE)
             yield Figure(
                 f"{call} calls a look at a region, {size} running jobs",
-                one.calls[call] / one.looks[call],
+                one.pages[call] / one.looks[call],
                 "calls",
                 pages,
                 at_most=True,
@@ -144,8 +144,8 @@ def _measure(size: int, *, large: bool) -> Measured:
             wrong=wrong,
             cpu_share=spent / seconds * 100,
             peak_mib=stage.peak_mib(),
-            calls=_rates(before["calls"], after["calls"], seconds / 60),
             looks=_rates(before["looks"], after["looks"], seconds / 60),
+            pages=_rates(before["pages"], after["pages"], seconds / 60),
             probes_a_second=(after["probes"] - before["probes"]) / seconds,
             rpc=_rates(before["rpc"], after["rpc"], seconds),
         )
