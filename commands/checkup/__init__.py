@@ -38,7 +38,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("service", here.systemd),
 )
 
-TODO = {
+ADVICE = {
     "key": "see [wallet] in the configuration; `oyster-provider keys show` looks at one",
     "chain id": "check chain.rpc_urls and chain.chain_id",
     "contract": "check chain.registry",
@@ -65,6 +65,6 @@ async def _all(patient: Patient) -> AsyncIterator[Finding]:
         try:
             found = await check(patient)
         except Fault as fault:
-            found = [Finding(name, "fail", str(fault), TODO.get(name, ""))]
+            found = [Finding(name, "fail", str(fault), ADVICE.get(name, ""))]
         for finding in found:
             yield finding
