@@ -25,8 +25,8 @@ import structlog
 from agent.market.model import JobId
 from agent.service import ServiceRules
 from bench.figure import Figure
-from cloud.budget import LIMITS, Budget, Urgency
-from cloud.model import Instance, LaunchOrder
+from cloud.budget import LIMITS, Budget
+from cloud.model import LaunchOrder
 from devnet.simulation import loop
 from devnet.simulation.cloud import Lengths, Machine, SimCloud
 from devnet.simulation.world import Simulation
@@ -51,20 +51,18 @@ class Turn:
 
 @dataclass
 class BudgetedCloud(SimCloud):
-    """EC2's model behind the budget that the real adapter asks (`cloud.clients.Calls.ask`)."""
+    """EC2's model behind the real request budget; keeps when who asked and had a turn."""
 
     turns: list[Turn] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._budget = Budget(self.clock)
+        self.budget = Budget(self.clock)
 
-    async def launch(self, order: LaunchOrder) -> Instance:
+    async def turn(self, order: LaunchOrder) -> None:
         turn = Turn(order.identity.job, order.deadline - loop.START, self._second())
         self.turns.append(turn)
-        urgency = Urgency(order.deadline, order.latest, order.wanted)
-        await self._budget.turn(order.region, "RunInstances", urgency)
+        await super().turn(order)
         turn.given = self._second()
-        return await super().launch(order)
 
     def _second(self) -> float:
         return self.clock.now() - loop.START

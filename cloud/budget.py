@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from cloud.model import Region, always
+from cloud.model import LaunchOrder, Region, always
 from faults import RetryLater
 
 
@@ -55,6 +55,11 @@ class Urgency:
     deadline: float = float("inf")
     latest: float = float("inf")
     wanted: Callable[[], bool] = always
+
+    @classmethod
+    def of(cls, order: LaunchOrder) -> Urgency:
+        """As the order says."""
+        return cls(order.deadline, order.latest, order.wanted)
 
 
 WHENEVER = Urgency()
@@ -111,7 +116,8 @@ class Queue:
     async def turn(self, urgency: Urgency) -> None:
         """Return when it is this caller's turn. Raises TooLate."""
         now = self._clock.now()
-        if not self._waiting and now < urgency.latest and self._bucket.wait(now) == 0:
+        free = not self._waiting and self._bucket.wait(now) == 0
+        if free and not _in_vain(urgency, now):
             self._bucket.take(now)
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -209,7 +209,7 @@ class Instances:
             "RunInstances",
             f"launching {order.instance_type} in {spot.zone} for job {order.identity.job}",
             lambda: self._send(ec2, order, spot, request),
-            Urgency(order.deadline, order.latest, order.wanted),
+            Urgency.of(order),
         )
         instance = instance_of(order.region, answer["Instances"][0])
         if instance is None:

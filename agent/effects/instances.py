@@ -34,7 +34,7 @@ async def launch(world: World, action: Launch, outside: Outside) -> None:
         _note(world, action, LaunchPhase.NOWHERE, str(full), retry)
     except RetryLater as later:
         if isinstance(later, TooLate) and action.job not in world.memory.jobs:
-            return  # the job ended meanwhile, nothing was sent, and its end was told
+            return  # the job ended, as was told; had an earlier try bought, the listing shows it
         retry = world.clock.now() + wait_seconds(later)
         _note(world, action, LaunchPhase.LATER, str(later), retry)
     else:

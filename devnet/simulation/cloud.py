@@ -163,9 +163,7 @@ class SimCloud:
         return machine.order.region == region and not young and not old
 
     async def launch(self, order: LaunchOrder) -> Instance:
-        if self.budget is not None:
-            urgency = Urgency(order.deadline, order.latest, order.wanted)
-            await self.budget.turn(order.region, "RunInstances", urgency)
+        await self.turn(order)
         await self.weather.before("cloud.launch")
         known = self.tokens.get(order.identity)
         if known is not None:
@@ -186,6 +184,11 @@ class SimCloud:
         self.done(f"launch job={order.identity.job} attempt={order.identity.attempt}")
         await self.weather.after("cloud.launch")
         return machine.instance(self.clock.now())
+
+    async def turn(self, order: LaunchOrder) -> None:
+        """The wait for EC2's request budget, as in `cloud.clients.Calls.ask`."""
+        if self.budget is not None:
+            await self.budget.turn(order.region, "RunInstances", Urgency.of(order))
 
     async def _same(self, machine: Machine) -> Instance:
         if self.clock.now() >= machine.ends_at:

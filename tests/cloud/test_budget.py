@@ -108,6 +108,8 @@ async def test_turn__wanted_no_more_when_it_comes__is_sent_away_and_costs_no_tok
         await budget.turn(HERE, "RunInstances")
     needless = [Urgency(n, wanted=lambda: False) for n in range(5)]
     turns = [budget.turn(HERE, "RunInstances", one) for one in (*needless, Urgency(9))]
+    with pytest.raises(TooLate):  # nobody waits there, and it is sent away all the same
+        await budget.turn(THERE, "RunInstances", Urgency(wanted=lambda: False))
     *sent_away, served = await asyncio.gather(*turns, return_exceptions=True)
     assert [type(one) for one in sent_away] == [TooLate] * 5
     assert served is None
