@@ -75,7 +75,7 @@ class Measured:
     cpu_share: float
     peak_mib: float
     looks: dict[str, float]
-    pages: dict[str, float]  # calls of these looks
+    pages_a_look: dict[str, float]
     probes_a_second: float
     rpc: dict[str, float]
 
@@ -103,7 +103,7 @@ def _steady(small: Measured, large: Measured) -> Iterator[Figure]:
             pages = math.ceil(size / len(REGIONS) * each / PAGE)
             yield Figure(
                 f"{call} calls a look at a region, {size} running jobs",
-                one.pages[call] / one.looks[call],
+                one.pages_a_look[call],
                 "calls",
                 pages,
                 at_most=True,
@@ -145,7 +145,7 @@ def _measure(size: int, *, large: bool) -> Measured:
             cpu_share=spent / seconds * 100,
             peak_mib=stage.peak_mib(),
             looks=_rates(before["looks"], after["looks"], seconds / 60),
-            pages=_rates(before["pages"], after["pages"], seconds / 60),
+            pages_a_look=_pages_a_look(before, after),
             probes_a_second=(after["probes"] - before["probes"]) / seconds,
             rpc=_rates(before["rpc"], after["rpc"], seconds),
         )
@@ -153,6 +153,12 @@ def _measure(size: int, *, large: bool) -> Measured:
 
 def _rates(before: dict[str, int], after: dict[str, int], units: float) -> dict[str, float]:
     return {name: (count - before.get(name, 0)) / units for name, count in after.items()}
+
+
+def _pages_a_look(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+    """Of counts, so that it is exact."""
+    pages, looks = (_rates(before[what], after[what], 1) for what in ("pages", "looks"))
+    return {name: pages[name] / count for name, count in looks.items() if count}
 
 
 def _decided(stage: Stage) -> tuple[float, float]:
