@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 from typing import Final, Generic, Protocol, TypeVar
@@ -20,6 +21,7 @@ from faults import Refused, RetryLater
 
 PIECE_BYTES: Final = 1 << 20  # large enough that switching threads costs nothing beside hashing
 DEPTH: Final = 6
+FLUSH_BYTES: Final = 32 << 20  # the disk works while the rest arrives, so the last flush is short
 
 M_co = TypeVar("M_co", covariant=True)
 
@@ -51,6 +53,7 @@ class Pipeline(Generic[M_co]):
         self._waiting_bytes = 0
         self._queue: Queue[Piece | None] = Queue(DEPTH)
         self._fault: BaseException | None = None
+        self._flusher = _Flusher(self._fd)
         self._thread = threading.Thread(target=self._work, name="image-writer", daemon=True)
         self._thread.start()
 
@@ -83,6 +86,7 @@ class Pipeline(Generic[M_co]):
             self._queue.put(None)
             self._thread.join()
         self._measurer.close()
+        self._flusher.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -107,7 +111,7 @@ class Pipeline(Generic[M_co]):
             if self._fault is None:
                 self._attempt(lambda piece=piece: self._store(piece))  # type: ignore[misc]  # bound
         if self._fault is None:
-            self._attempt(lambda: os.fsync(self._fd))
+            self._attempt(self._flusher.finish)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         try:
@@ -129,6 +133,7 @@ class Pipeline(Generic[M_co]):
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
+        self._flusher.wrote(len(data))
         self._measurer.update(data)
 
     def _read_back(self, start: int, size: int) -> bytes:
@@ -136,6 +141,40 @@ class Pipeline(Generic[M_co]):
         if len(data) != size:
             raise RetryLater("the image changed on disk while it was written; fetch it again")
         return data
+
+
+class _Flusher:
+    """Has the disk keep up with what is written to `fd`, beside the writer.
+
+    An error of the disk is told once for each opened file, so what an early flush met is raised
+    by the next call here.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._pool = ThreadPoolExecutor(1, "image-flusher")
+        self._flush: Future[None] | None = None
+        self._unflushed = 0
+
+    def wrote(self, size: int) -> None:
+        """So many bytes more. Raises OSError."""
+        self._unflushed += size
+        if self._unflushed >= FLUSH_BYTES and (self._flush is None or self._flush.done()):
+            self._settle()
+            self._flush, self._unflushed = self._pool.submit(os.fdatasync, self._fd), 0
+
+    def finish(self) -> None:
+        """All is on the disk. Raises OSError."""
+        self._settle()
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Once the flush that is under way has ended, `fd` is used no more."""
+        self._pool.shutdown()
+
+    def _settle(self) -> None:
+        if self._flush is not None:
+            self._flush.result()
 
 
 def _disk_fault(fault: OSError) -> RetryLater | Refused:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave.pipeline import DEPTH, PIECE_BYTES, Pipeline
+from enclave.pipeline import DEPTH, FLUSH_BYTES, PIECE_BYTES, Pipeline
 from enclave.store import allocate
 from enclave.unixfs import Piece, Span
 from faults import Refused, RetryLater
@@ -119,6 +120,45 @@ def test_put__a_disk_that_is_full__says_so(tmp_path: Path) -> None:
     with pytest.raises(RetryLater, match="disk is full"):
         _finish(one, [bytes(PIECE_BYTES)])
     one.close()
+
+
+def test_finish__an_early_flush_that_failed__is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells an error once for each opened file: the last flush knows nothing of it."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    one = pipeline(tmp_path / "part", 0, Collector())
+    with pytest.raises(RetryLater, match="the disk is broken"):
+        _finish(one, [bytes(FLUSH_BYTES)])
+    one.close()
+
+
+def test_close__during_an_early_flush__keeps_the_file_open_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, seen = threading.Event(), list[str]()
+    close = os.close
+
+    def flush(fd: int) -> None:
+        begun.set()
+        os.fsync(fd)
+        seen.append("flushed")
+
+    def closed(fd: int) -> None:
+        seen.append("closed")
+        close(fd)
+
+    monkeypatch.setattr(os, "fdatasync", flush)
+    monkeypatch.setattr(os, "close", closed)
+    one = pipeline(tmp_path / "part", 0, Collector())
+    one.put(bytes(FLUSH_BYTES))
+    assert begun.wait(10)
+    one.close()
+    assert seen[-2:] == ["flushed", "closed"]
 
 
 def test_allocate__a_folder_that_is_gone__says_so(tmp_path: Path) -> None:
