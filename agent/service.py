@@ -246,8 +246,9 @@ class Agent:
             pause = min(pause, max(due - now, 0.0))
         if not self.agenda.woken.is_set():
             await self._sleep_unless_woken(max(pause, rules.least_tick_seconds))
-        if self.agenda.woken.is_set() and not self._stopping.is_set():
-            await self.world.clock.sleep(rules.least_tick_seconds)
+        rest = self.progress.finished_at + rules.least_tick_seconds - self.clock_now
+        if 0 < rest <= rules.least_tick_seconds and not self._stopping.is_set():
+            await self.world.clock.sleep(rest)
 
     async def _sleep_unless_woken(self, seconds: float) -> None:
         woken = asyncio.create_task(self.agenda.woken.wait())

@@ -101,6 +101,7 @@ class Evm:
         type(self._evm).chain_id = self.chain_id  # the class is made per backend
         self._places: dict[bytes, tuple[int, int]] = {}  # transaction hash -> (block, index)
         self._snapshots: dict[int, Snapshot] = {}
+        self._called: tuple[BlockHeaderAPI, Any] | None = None
         self.chain.append(Mined(self._evm.get_canonical_block_by_number(0), ()))
 
     # Time
@@ -264,19 +265,32 @@ class Evm:
 
     def call(self, call: CallArgs, at: BlockHeaderAPI) -> tuple[bytes, int]:
         """Output and gas used before refunds. Raises Rejected(3) with the revert data."""
-        vm = self._evm.get_vm(at.copy(base_fee_per_gas=0))
+        vm = self._for_calls(at)
+        before = vm.state.snapshot()
+        try:
+            outcome = self._outcome(vm, call)
+        finally:
+            vm.state.revert(before)
+        if outcome.is_error:
+            data = bytes(outcome.output) if isinstance(outcome.error, Revert) else b""
+            raise Rejected(3, _reverted(data), "0x" + data.hex())
+        return bytes(outcome.output), call.gas - int(outcome.get_gas_remaining())
+
+    def _for_calls(self, at: BlockHeaderAPI) -> Any:
+        """A machine at that block in which gas is free; kept with the state that it has read."""
+        if self._called is None or self._called[0] != at:
+            self._called = at, self._evm.get_vm(at.copy(base_fee_per_gas=0))
+        return self._called[1]
+
+    def _outcome(self, vm: Any, call: CallArgs) -> Any:
         unsigned = vm.get_transaction_builder().new_unsigned_dynamic_fee_transaction(
             self.chain_id, vm.state.get_nonce(call.sender), 0, 0, call.gas, call.to,
             call.value, call.data, (),
         )  # fmt: skip
         try:
-            outcome = vm.state.apply_transaction(SpoofTransaction(unsigned, from_=call.sender))
+            return vm.state.apply_transaction(SpoofTransaction(unsigned, from_=call.sender))
         except ValidationError as wrong:
             raise Rejected(-32000, str(wrong)) from wrong
-        if outcome.is_error:
-            data = bytes(outcome.output) if isinstance(outcome.error, Revert) else b""
-            raise Rejected(3, _reverted(data), "0x" + data.hex())
-        return bytes(outcome.output), call.gas - int(outcome.get_gas_remaining())
 
     def estimate(self, call: CallArgs, at: BlockHeaderAPI) -> int:
         """Gas that suffices: what is used, then enough for the 1/64 that inner calls hold back."""

@@ -14,7 +14,7 @@ from devnet.simulation.cloud import Machine
 from devnet.simulation.world import Simulation, Step
 
 ONE = JobId(1)
-BOUGHT = [(12.0, "launch job=1 attempt=1"), (22.1, "order job=1 run=g1a1r0")]
+BOUGHT = [(12.0, "launch job=1 attempt=1"), (22.0, "order job=1 run=g1a1r0")]
 STARTED = [*BOUGHT, (46.0, "reportStarted job=1")]
 
 
