@@ -2,6 +2,7 @@
 
 python -m devnet.simulation 1000            seeds 1 to 1000, on all cores
 python -m devnet.simulation 1 --seed 42     that one seed; --trace prints every event
+python -m devnet.simulation 100 --wire      with JSON-RPC, nonces and fees between agent and chain
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from devnet.simulation.scenario import scenario
 from devnet.simulation.storm import Result, Storm, quiet
 
 
-def play(seed: int, jobs: int) -> Result:
+def play(seed: int, jobs: int, *, wire: bool = False) -> Result:
     """One run, in whichever process."""
     quiet()
-    return Storm(scenario(seed, jobs)).run()
+    return Storm(scenario(seed, jobs, wire=wire)).run()
 
 
-def play_all(seeds: Sequence[int], jobs: int, processes: int) -> Iterator[Result]:
+def play_all(
+    seeds: Sequence[int], jobs: int, processes: int, *, wire: bool = False
+) -> Iterator[Result]:
     """All runs, in the order of their seeds."""
     if processes == 1:
-        yield from (play(seed, jobs) for seed in seeds)
+        yield from (play(seed, jobs, wire=wire) for seed in seeds)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(partial(play, jobs=jobs), seeds, chunksize=4)
+        yield from pool.map(partial(play, jobs=jobs, wire=wire), seeds, chunksize=4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,21 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     seeds = range(chosen.seed, chosen.seed + chosen.seeds)
     if chosen.trace:
-        return _trace(chosen.seed, chosen.jobs)
+        return _trace(chosen.seed, chosen.jobs, wire=chosen.wire)
     begun, results = time.monotonic(), []
-    for result in play_all(seeds, chosen.jobs, chosen.processes):
+    for result in play_all(seeds, chosen.jobs, chosen.processes, wire=chosen.wire):
         results.append(result)
-        for line in failure(result, chosen.jobs):
+        for line in failure(result, chosen.jobs, wire=chosen.wire):
             _say(line)
     for line in summary(results, chosen.jobs, time.monotonic() - begun):
         _say(line)
     return 1 if any(result.violations for result in results) else 0
 
 
-def failure(result: Result, jobs: int) -> Iterator[str]:
+def failure(result: Result, jobs: int, *, wire: bool = False) -> Iterator[str]:
     """What a run violated, and the line that plays it again."""
     if result.violations:
-        again = f"python -m devnet.simulation 1 --seed {result.seed} --jobs {jobs}"
+        how = f"--seed {result.seed} --jobs {jobs}{' --wire' if wire else ''}"
+        again = f"python -m devnet.simulation 1 {how}"
         yield f"seed {result.seed} violates; again: {again}"
         yield from (f"  {violation}" for violation in result.violations[:10])
 
@@ -78,11 +82,11 @@ def summary(results: Sequence[Result], jobs: int, seconds: float) -> Iterator[st
     yield from (f"  {broken[name]:7d}  {name}" for name in NAMES if broken[name])
 
 
-def _trace(seed: int, jobs: int) -> int:
+def _trace(seed: int, jobs: int, *, wire: bool) -> int:
     quiet()
-    storm = Storm(scenario(seed, jobs), trace=True)
+    storm = Storm(scenario(seed, jobs, wire=wire), trace=True)
     result = storm.run()
-    for line in (*storm.lines, *failure(result, jobs)):
+    for line in (*storm.lines, *failure(result, jobs, wire=wire)):
         _say(line)
     return 1 if result.violations else 0
 
@@ -100,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=100, help="jobs a run (100)")
     cores = os.cpu_count() or 1
     parser.add_argument("--processes", type=int, default=cores, help=f"at once ({cores})")
+    parser.add_argument("--wire", action="store_true", help="over JSON-RPC, with nonces and fees")
     parser.add_argument("--trace", action="store_true", help="print one run's events")
     return parser
 

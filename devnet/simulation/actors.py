@@ -70,7 +70,7 @@ class Actors:
         storm = self.storm
         while True:
             await storm.clock.sleep(OPERATOR_SECONDS)
-            for number in storm.lives.process.agent.held_jobs:
+            for number in storm.lives.process.held_jobs:
                 machines = [m for m in storm.cloud.of_job(number) if m.ends_at == float("inf")]
                 if machines and all(storm.watch.needless(m) for m in machines):
                     at = storm.agent_clock.now()

@@ -280,6 +280,11 @@ class SimChain:
         finally:
             self.model.state, self.model.now = before, now
 
+    @property
+    def unmined(self) -> int:
+        """Transactions of the provider that nodes keep: here the next block has them all."""
+        return 0
+
     def lose_log(self) -> None:
         """The journal's file is gone: what waits in the pool is the node's knowledge alone."""
         self.log.clear()

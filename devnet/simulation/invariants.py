@@ -317,6 +317,7 @@ class Invariants:
             "staged images": len(self.cloud.bucket) if lives == 1 else 0,
             "jobs in memory": remembered,
             "jobs of ours on the chain": self._active(),
+            "transactions that wait": self.chain.unmined,
         }
         for what, count in left.items():
             if count:

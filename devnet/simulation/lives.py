@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.chain.endpoints import NoEndpoint
 from agent.journal import Event
 from agent.offers import OfferRules
 from devnet.simulation.invariants import BROKEN
-from devnet.simulation.process import Ports, Process
+from devnet.simulation.process import Life, Manner
 from devnet.simulation.scenario import rules
 from devnet.simulation.trouble import Kind, Plan, Trouble
 from devnet.simulation.world import new_engine
@@ -29,9 +30,10 @@ class Lives:
 
     storm: Storm
     plan: Plan
-    ports: Callable[[], Ports]
+    begin: Callable[[Manner], Life]
     count: int = 0
     killing: bool = False
+    kills_send: str = ""  # "before" or "after" the next broadcast
     lost_at: float = float("inf")  # the second at which the journal's file goes
 
     def __post_init__(self) -> None:
@@ -41,16 +43,20 @@ class Lives:
         """A new process, with what the journal knows and nothing else."""
         self.count += 1
         self.storm.chain.restart()
-        self.process = Process(
-            self.ports(), self.engine, rules(), OfferRules(probe_seconds=60),
-            hook=self._hook, hear=self._hear,
-        )  # fmt: skip
+        offers = OfferRules(probe_seconds=60)
+        self.process = self.begin(Manner(self.engine, rules(), offers, self._hook, self._hear))
         self.storm.note("agent starts")
 
     def _hook(self, when: str, name: str) -> None:
         """Around each outside call of an effect: where a kill hurts most."""
         if self.killing:
             self.killing = False
+            asyncio.get_running_loop().call_soon(self.process.kill)
+
+    def sends(self, when: str) -> None:
+        """Around each broadcast of a wire storm."""
+        if self.kills_send == when:
+            self.kills_send = ""
             asyncio.get_running_loop().call_soon(self.process.kill)
 
     def _hear(self, event: Event) -> None:
@@ -88,6 +94,8 @@ class Lives:
     def _why_ended(self) -> None:
         task = self.process.task
         error = None if task.cancelled() else task.exception()
+        if isinstance(error, NoEndpoint):
+            return  # at a start, while all nodes are silent
         if isinstance(error, MustStop) and "can't be recorded" in str(error):
             return
         if error is not None:

@@ -74,7 +74,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return task.result()
 
     def _close_generator(self, left: AsyncGenerator[Any, None]) -> None:
-        self.create_task(left.aclose())
+        if not self.is_closed():
+            self.create_task(left.aclose())
 
     def _step(self) -> None:
         """Everything that is due; when nothing is, the next that will be."""

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from devnet.simulation.faults import Fit
 from devnet.simulation.trouble import Kind, Trouble
+from devnet.simulation.wire import mishaps as wire
 from faults import Fault, RetryLater
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def begin(storm: Storm, trouble: Trouble) -> None:
         switch = SWITCHES[trouble.kind]
         switch(storm, trouble, True)
         later(seconds, lambda: switch(storm, trouble, False))
+    elif trouble.kind in wire.SWITCHES:
+        wire_switch = wire.SWITCHES[trouble.kind]
+        wire_switch(storm, trouble, True)
+        later(seconds, lambda: wire_switch(storm, trouble, False))
+    elif trouble.kind in wire.MOMENTS:
+        wire.MOMENTS[trouble.kind](storm, trouble)
     elif trouble.kind is Kind.REORG:
         rng = random.Random(trouble.size)
         storm.chain.reorganise(rng.randint(1, storm.what.depth), rng)

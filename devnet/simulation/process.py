@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -12,7 +12,8 @@ from agent.deadline import Learner
 from agent.fleet import Fleet
 from agent.journal import Event, Reader
 from agent.loader import Sources
-from agent.memory import Memory
+from agent.market.model import JobId
+from agent.memory import JobMemory, Memory
 from agent.offering import Offering
 from agent.offers import OfferRules
 from agent.ports import (
@@ -63,53 +64,81 @@ class HeardJournal(MortalJournal):
         super().event(event)
 
 
-class Process:
+@dataclass(frozen=True)
+class Manner:
+    """How an agent is to be run: its journal's file, its rules, and who listens."""
+
+    engine: sa.Engine
+    rules: Rules
+    offers: OfferRules
+    hook: Hook
+    hear: Callable[[Event], None]
+
+
+def assemble(ports: Ports, journal: HeardJournal, manner: Manner) -> Agent:
+    """The agent's own parts over these ports."""
+    memory, clock, rules = Memory(), ports.clock, manner.rules
+    fleet = Fleet(ports.cloud, ports.mailbox, clock, ports.account)
+    world = World(
+        cloud=ports.cloud,
+        mailbox=ports.mailbox,
+        images=ports.images,
+        attester=ports.attester,
+        transactor=ports.transactor,
+        clock=clock,
+        journal=journal,
+        memory=memory,
+        fleet=fleet,
+        learner=Learner(),
+        hook=manner.hook,
+    )
+    sources = Sources(
+        ports.account, ports.market, ports.witness, ports.cloud, fleet, memory, clock,
+        ports.regions,
+    )  # fmt: skip
+    offering = Offering(
+        ports.market, ports.cloud, ports.transactor, clock, journal,
+        rules.lifecycle.policy.prices, manner.offers,
+    )  # fmt: skip
+    return Agent(sources, world, ports.wakes, Reader(manner.engine), offering, rules)
+
+
+class Life:
     """One life of the agent, from `exec` to its end. Nothing in memory comes from before."""
 
-    def __init__(
-        self,
-        ports: Ports,
-        engine: sa.Engine,
-        rules: Rules,
-        offers: OfferRules,
-        *,
-        hook: Hook,
-        hear: Callable[[Event], None],
-    ) -> None:
-        self.journal = HeardJournal(engine, hear)
-        memory, clock = Memory(), ports.clock
-        fleet = Fleet(ports.cloud, ports.mailbox, clock, ports.account)
-        world = World(
-            cloud=ports.cloud,
-            mailbox=ports.mailbox,
-            images=ports.images,
-            attester=ports.attester,
-            transactor=ports.transactor,
-            clock=clock,
-            journal=self.journal,
-            memory=memory,
-            fleet=fleet,
-            learner=Learner(),
-            hook=hook,
-        )
-        sources = Sources(
-            ports.account, ports.market, ports.witness, ports.cloud, fleet, memory, clock,
-            ports.regions,
-        )  # fmt: skip
-        offering = Offering(
-            ports.market, ports.cloud, ports.transactor, clock, self.journal,
-            rules.lifecycle.policy.prices, offers,
-        )  # fmt: skip
-        self.agent = Agent(sources, world, ports.wakes, Reader(engine), offering, rules)
-        self.task = asyncio.create_task(self.agent.run(), name="agent")
+    task: asyncio.Task[None]
+
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+        self.journal = HeardJournal(manner.engine, manner.hear)
+        self.agent: Agent | None = None
 
     @property
     def alive(self) -> bool:
         return not self.task.done()
 
+    @property
+    def held_jobs(self) -> frozenset[JobId]:
+        """Whose termination waits for somebody."""
+        return self.agent.held_jobs if self.agent else frozenset()
+
+    @property
+    def memory(self) -> Mapping[JobId, JobMemory]:
+        """The jobs that the agent remembers."""
+        return self.agent.world.memory.jobs if self.agent else {}
+
     def kill(self) -> None:
         """kill -9: nothing more is written, nothing more is called."""
         self.journal.dead = True
         self.task.cancel()
-        for task in self.agent.tasks():
+        for task in self.agent.tasks() if self.agent else ():
             task.cancel()
+
+
+class Process(Life):
+    """A life over ports that are there at once."""
+
+    def __init__(self, ports: Ports, manner: Manner) -> None:
+        super().__init__(manner)
+        self.agent = assemble(ports, self.journal, manner)
+        self.task = asyncio.create_task(self.agent.run(), name="agent")

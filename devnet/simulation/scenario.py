@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, replace
 
 from agent.lifecycle import LifecycleRules
-from agent.market.model import Price
+from agent.market.model import Price, address
 from agent.policy import PolicyRules
 from agent.service import Rules, ServiceRules
 from devnet.simulation import loop, people
@@ -17,7 +17,7 @@ from devnet.simulation.cloud import Lengths
 from devnet.simulation.market import OTHER, US
 from devnet.simulation.people import AUDITORS, DENIED, UNIT, USERS, Request
 from devnet.simulation.protocol import Model, Terms
-from devnet.simulation.trouble import Plan, draw
+from devnet.simulation.trouble import Plan, draw, draw_wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,14 @@ class Scenario:
     requests: tuple[Request, ...]
     plan: Plan
     latency: float
+    wire: bool = False  # the agent speaks JSON-RPC with nodes
 
 
-def scenario(seed: int, jobs: int = 100) -> Scenario:
+def scenario(seed: int, jobs: int = 100, *, wire: bool = False) -> Scenario:
     """What the seed says."""
     rng = random.Random(f"{seed}:scenario")
     within, witness = rng.uniform(300, 1200), rng.random() < 0.6
+    draws = draw_wire if wire else draw
     bootstrapping = rng.choice([240, 300, 420, 600])
     return Scenario(
         seed=seed,
@@ -54,15 +56,17 @@ def scenario(seed: int, jobs: int = 100) -> Scenario:
         lengths=Lengths(listed=900.0, visible=rng.choice([0.0, 3.0, 15.0])),
         others_price=rng.choice([UNIT * 2, UNIT * 2, UNIT // 2]),
         requests=tuple(people.requests(seed, jobs, within=within)),
-        plan=draw(seed, length=within + 1500, witness=witness),
+        plan=draws(seed, length=within + 1500, witness=witness),
         latency=rng.choice([0.05, 0.3, 1.0]),
+        wire=wire,
     )
 
 
 def rules() -> Rules:
     """As configured by default, for two types, with one user denied."""
     policy = PolicyRules(
-        prices={kind: Price(UNIT) for kind in people.TYPES}, deny_owners=frozenset({DENIED})
+        prices={kind: Price(UNIT) for kind in people.TYPES},
+        deny_owners=frozenset({DENIED, address(DENIED)}),  # nodes' answers carry checksums
     )
     lifecycle = replace(LifecycleRules(), policy=policy)
     return Rules(lifecycle=lifecycle, service=ServiceRules(orders_seconds=5.0))

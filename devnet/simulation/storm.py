@@ -11,11 +11,12 @@ import hashlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
+from agent.chain.head import Finality
 from agent.market.model import JobId
 from agent.memory import JobMemory
 from agent.ports import Account, Order
@@ -31,14 +32,21 @@ from devnet.simulation.loop import StormClock
 from devnet.simulation.market import REGISTRY, US
 from devnet.simulation.mishaps import begin
 from devnet.simulation.people import DENIED, HOSTILE
-from devnet.simulation.process import Ports
+from devnet.simulation.process import Life, Manner, Ports, Process
 from devnet.simulation.protocol import Job
 from devnet.simulation.scenario import Scenario, genesis
 from devnet.simulation.stormcloud import StormCloud, StormImages
 from devnet.simulation.trouble import Kind
+from devnet.simulation.wire.chain import WireChain
+from devnet.simulation.wire.ledger import Ledger
+from devnet.simulation.wire.life import Wire, WireLife
+from devnet.simulation.wire.node import Node
 
 HOME = Region("us-east-1")
 FAR_OFF = 60.0  # seconds by which a wall clock is off when ages can't be judged by it any more
+# Between the block that was read and what is sent for it: blocks, jobs, what is final and the
+# transaction; over JSON-RPC each is two or three, and the transaction is a look and seven.
+EXCHANGES = 16
 LONGEST = 2.5 * 3600.0  # a run that is not done by then never will be
 
 
@@ -121,7 +129,9 @@ class Storm:
         self.agent_clock = StormClock(now, random.Random(f"{what.seed}:clock2"))
         self.weather = Weather(self.clock, rng, 0.0, what.latency)
         model = genesis(what)
-        self.chain = SimChain(self.clock, self.weather, model, what.block_seconds, what.depth)
+        kind = WireChain if what.wire else SimChain
+        self.chain = kind(self.clock, self.weather, model, what.block_seconds, what.depth)
+        self.nodes = list(self._nodes())
         self.cloud = StormCloud(
             self.clock, self.weather, what.lengths, done=self.note, fate_of=what.plan.fate
         )
@@ -131,7 +141,7 @@ class Storm:
         self.competitor = people.Competitor(self.chain, what.seed)
         self._watch_everything()
         self.actors = Actors(self, what.requests)
-        self.lives = Lives(self, what.plan, self._ports)
+        self.lives = Lives(self, what.plan, self._life)
 
     def _ports(self) -> Ports:
         return Ports(
@@ -139,16 +149,29 @@ class Storm:
             self.cloud, self.cloud, self.cloud, self.images, self.agent_clock, (HOME,),
         )  # fmt: skip
 
+    def _nodes(self) -> Iterator[Node]:
+        if isinstance(self.chain, WireChain):
+            yield Node.first(self.chain, self.weather)
+            if self.what.witness:
+                yield Node.second(self.chain, self.weather)
+
+    def _life(self, manner: Manner) -> Life:
+        if not self.what.wire:
+            return Process(self._ports(), manner)
+        finality = Finality(None if self.what.seed % 2 else self.what.depth)
+        return WireLife(self._ports(), Wire(self.nodes, finality, self.lives.sends), manner)
+
     def _watch_everything(self) -> None:
         watch = Invariants(
             self.chain, self.cloud, self.what.plan, self._served, self.what.image_seconds,
             Allowances(
                 grace=150.0 if self.what.witness else 300.0,  # or the operator confirms
-                on_its_way=4 * self.what.latency,  # blocks, jobs, what is final, the transaction
+                on_its_way=(EXCHANGES if self.what.wire else 4) * self.what.latency,
             ),
             lambda: abs(self.agent_clock.skew_seconds) > FAR_OFF,
         )  # fmt: skip
         self.watch = watch
+        self.ledger = Ledger(self.chain, watch) if isinstance(self.chain, WireChain) else None
         self.chain.on_block = self._block
         self.chain.on_undone = watch.undone
         self.chain.on_sent = self._sent
@@ -160,6 +183,8 @@ class Storm:
     def _sent(self, tx: Tx, order: Order) -> None:
         self.note(f"{order.call} {order.key}")
         self.watch.sent(tx, order)
+        if self.ledger is not None:
+            self.ledger.sent(tx)
 
     def _launched(self, machine: Machine) -> None:
         who = machine.order.identity
@@ -177,6 +202,8 @@ class Storm:
 
     def _block(self, block: Block) -> None:
         self.watch.block(block)
+        if self.ledger is not None:
+            self.ledger.look(block)
         self.auditors.look(block)
         self.competitor.look(block)
 
@@ -203,7 +230,7 @@ class Storm:
         self.watch.violated(LEFT, "the run does not end")
 
     def _memory(self) -> Mapping[JobId, JobMemory]:
-        return self.lives.process.agent.world.memory.jobs
+        return self.lives.process.memory
 
     def _all_over(self) -> bool:
         """Nothing to do is left for anybody, or nothing changes any more."""
@@ -215,7 +242,7 @@ class Storm:
         mail = self.watch.mail_left(lives=self.lives.count)
         left = self.cloud.live_machines() or mail or self._memory()
         pending = any(not job.stop_reason for job in jobs)
-        return not left and not pending
+        return not left and not pending and not self.chain.unmined
 
     # What goes wrong.
 

@@ -40,6 +40,12 @@ class Kind(StrEnum):
     KILLED = "agent killed"
     JOURNAL_LOST = "agent killed, journal lost"
     DISK_FULL = "disk full"
+    # In wire storms only.
+    POOL_FORGETS = "pools forget transactions"
+    RECEIPTS_HIDDEN = "receipts hidden"
+    SEND_REFUSED = "transactions refused"
+    FEES_RISE = "base fee rises"
+    KILLED_SENDING = "agent killed as it sends"
     # What single machines suffer; not in the plan's list but in `fate`.
     SLOW_BOOT = "slow boot"
     NEVER_BOOTS = "host never boots"
@@ -92,6 +98,14 @@ NATURES: dict[Kind, Nature] = {
     Kind.KILLED: Nature(4, 1, 60, starts=45, ends=45),
     Kind.JOURNAL_LOST: Nature(2, 1, 60, starts=45, ends=45),
     Kind.DISK_FULL: Nature(1, 10, 120, starts=45, ends=45),
+}
+
+WIRE_NATURES: dict[Kind, Nature] = {
+    Kind.POOL_FORGETS: Nature(4, 0, 0, starts=30, ends=30),
+    Kind.RECEIPTS_HIDDEN: Nature(2, 20, 200, starts=None, ends=None),
+    Kind.SEND_REFUSED: Nature(2, 5, 60),
+    Kind.FEES_RISE: Nature(2, 20, 200),
+    Kind.KILLED_SENDING: Nature(4, 60, 60, starts=45, ends=45),
 }
 
 
@@ -167,7 +181,7 @@ class Plan:
 
     def _with_tails(self, which: str) -> Iterator[tuple[float, float]]:
         for one in self.troubles:
-            tail = getattr(NATURES[one.kind], which)
+            tail = getattr(_nature(one.kind), which)
             if tail is not None:
                 yield one.since, one.until + tail
 
@@ -178,6 +192,10 @@ class Plan:
             if begins <= now:
                 since = max(since, min(ends, now))
         return since
+
+
+def _nature(kind: Kind) -> Nature:
+    return NATURES[kind] if kind in NATURES else WIRE_NATURES[kind]
 
 
 def union(spans: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
@@ -217,6 +235,20 @@ def draw(seed: int, *, length: float, witness: bool) -> Plan:
         for one in _some(kind, nature, rng, length)
     ]
     return Plan(seed, tuple(sorted(found, key=lambda one: (one.since, one.kind))))
+
+
+def draw_wire(seed: int, *, length: float, witness: bool) -> Plan:
+    """The same plan, and what happens to transactions and their nodes besides."""
+    rng, plan = random.Random(f"{seed}:wire"), draw(seed, length=length, witness=witness)
+    found = [
+        one
+        for kind, nature in WIRE_NATURES.items()
+        if rng.random() < 0.5
+        for one in _some(kind, nature, rng, length)
+    ]
+    return Plan(
+        seed, tuple(sorted((*plan.troubles, *found), key=lambda one: (one.since, one.kind)))
+    )
 
 
 def _some(kind: Kind, nature: Nature, rng: random.Random, length: float) -> Iterator[Trouble]:

@@ -1,0 +1,133 @@
+"""One life of the agent over JSON-RPC: the chain's side is opened first, as the daemon does.
+
+What `agent.wiring` makes of a configuration, over transports that lead to a storm's nodes. The
+process is dead when it was killed: what it still would ask is never answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import EventReader
+from agent.chain.fees import FeePolicy
+from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
+from agent.chain.rpc import Json
+from agent.chain.transactions import Patience, Transactions
+from agent.chain.txlog import TxRecord
+from agent.config.model import Gas
+from agent.journal import Reader
+from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
+from agent.market.calls import Calls
+from agent.market.model import Wei
+from agent.market.registry import Market, job_topics
+from agent.slashes import Slashes
+from agent.txjournal import TxJournal
+from devnet.simulation.market import REGISTRY, US
+from devnet.simulation.process import HeardJournal, Life, Manner, Ports, assemble
+from devnet.simulation.wire.chain import CHAIN_ID
+from devnet.simulation.wire.node import Node
+from devnet.simulation.wire.signing import StormSigner
+from faults import RetryLater
+
+POLL_SECONDS = 1.0
+MAX_LAG_BLOCKS = 5
+
+
+@dataclass
+class Line:
+    """A `Transport` of one life to one node. `sends` is told around each broadcast."""
+
+    node: Node
+    alive: Callable[[], bool]
+    sends: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.url = self.node.url
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def exchange(self, body: Json) -> Json:
+        """As the node answers, while this life lasts."""
+        if not self.alive():
+            await asyncio.Future()
+        broadcast = isinstance(body, dict) and body["method"] == "eth_sendRawTransaction"
+        if broadcast:
+            self.sends("before")
+        answer = await self.node.exchange(body)
+        if broadcast:
+            self.sends("after")
+        return answer
+
+
+class MortalTxJournal(TxJournal):
+    """Of a process that can be killed."""
+
+    def __init__(self, journal: HeardJournal) -> None:
+        super().__init__(journal.engine)
+        self._journal = journal
+
+    def put(self, record: TxRecord) -> None:
+        if self._journal.dead:
+            raise RetryLater("this process is dead")
+        super().put(record)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What a life finds of the chain: its nodes, and what the operator configured."""
+
+    nodes: Sequence[Node]
+    finality: Finality
+    sends: Callable[[str], None]
+
+
+class WireLife(Life):
+    """Opens the chain, then runs. Ends with RetryLater when no node answers at the start."""
+
+    def __init__(self, ports: Ports, wire: Wire, manner: Manner) -> None:
+        super().__init__(manner)
+        self.task = asyncio.create_task(self._run(ports, wire), name="agent")
+
+    async def _run(self, ports: Ports, wire: Wire) -> None:
+        lines = [Line(node, lambda: not self.journal.dead, wire.sends) for node in wire.nodes]
+        endpoints = await Endpoints.over(
+            lines, ports.clock, chain_id=CHAIN_ID, max_lag_blocks=MAX_LAG_BLOCKS
+        )
+        wired = _wired(ports, wire, endpoints, self.journal)
+        self.agent = assemble(wired, self.journal, self.manner)
+        await self.agent.run()
+
+
+def _wired(ports: Ports, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> Ports:
+    """The same ports, those of the chain over JSON-RPC."""
+    market, clock = Market(endpoints, REGISTRY), ports.clock
+    gas, finality = Gas(), wire.finality
+    transactions = Transactions(
+        endpoints, StormSigner(), MortalTxJournal(journal), clock,
+        policy=FeePolicy(
+            cap_per_gas=Wei(gas.max_fee_wei),
+            per_job=Wei(gas.per_job_wei),
+            per_day=Wei(gas.per_day_wei),
+        ),
+        finality=finality,
+        patience=Patience(replace=gas.replace_seconds),
+    )  # fmt: skip
+    return replace(
+        ports,
+        market=ProviderMarket(market, HeadTracker(endpoints, finality), US),
+        wakes=_wakes(ports, wire, endpoints, journal),
+        transactor=MarketTransactor(transactions, Calls(REGISTRY), clock),
+        witness=SecondEndpoint(market, endpoints) if endpoints.count > 1 else None,
+    )
+
+
+def _wakes(ports: Ports, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> ChainWakes:
+    slashes = Slashes(US, ports.clock, journal.event)
+    slashes.restore(Reader(journal.engine))
+    tracker = HeadTracker(endpoints, wire.finality)
+    follower = HeadFollower(tracker, ports.clock, Pace(poll=POLL_SECONDS))
+    return ChainWakes(follower, EventReader(endpoints, REGISTRY, job_topics(), slashes.jobs_in))
