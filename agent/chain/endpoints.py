@@ -16,7 +16,7 @@ from typing import TypeVar
 import structlog
 
 from agent.chain.http import Http
-from agent.chain.rpc import EndpointDown, Json, NodeRefused, Request, Rpc, Transport
+from agent.chain.rpc import CallReverted, EndpointDown, Json, NodeRefused, Request, Rpc, Transport
 from agent.ports import Clock
 from agent.secret import SecretUrl
 from faults import MustStop, RetryLater, TryElsewhere, UsageFault
@@ -163,6 +163,9 @@ class Endpoints:
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
         return await self._first(lambda rpc: rpc.batch(requests))
+
+    async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
+        return await self._first(lambda rpc: rpc.outcomes(requests))
 
     async def _first(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
         """The first answer down the line. Raises the first refusal when all have refused."""

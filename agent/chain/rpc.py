@@ -61,6 +61,10 @@ class Reader(Protocol):
         """Results in order, all from one node; the first error is raised."""
         ...
 
+    async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
+        """As `batch`, but a revert stands in its request's place."""
+        ...
+
 
 class Transport(Protocol):
     """The way to one node. `url` shows no more than scheme, host and port."""
@@ -89,11 +93,18 @@ class Rpc:
         await self._transport.close()
 
     async def call(self, method: str, *params: Json) -> Json:
-        body = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
+        body = _body(0, Request(method, params))
         return self._result(await self._transport.exchange(body), method)
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
-        results: list[Json] = []
+        results = await self.outcomes(requests)
+        for each in results:
+            if isinstance(each, CallReverted):
+                raise each
+        return results
+
+    async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
+        results: list[Json | CallReverted] = []
         while len(results) < len(requests):
             part = requests[len(results) : len(results) + self.batch_limit]
             try:
@@ -104,19 +115,23 @@ class Rpc:
                 self.batch_limit = len(part) // 2
         return results
 
-    async def _batch(self, requests: Sequence[Request]) -> list[Json]:
+    async def _batch(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
         if len(requests) == 1:
-            return [await self.call(requests[0].method, *requests[0].params)]
-        body = [
-            {"jsonrpc": "2.0", "id": number, "method": each.method, "params": each.params}
-            for number, each in enumerate(requests)
-        ]
-        answer = await self._transport.exchange(body)
+            body = _body(0, requests[0])
+            return [self._outcome(await self._transport.exchange(body), requests[0].method)]
+        bodies = [_body(number, each) for number, each in enumerate(requests)]
+        answer = await self._transport.exchange(bodies)
         if not isinstance(answer, list):
             self._result(answer, "batch")
             raise EndpointDown(f"{self.url} answered a batch with no list")
         by_id = {each.get("id"): each for each in answer if isinstance(each, dict)}
-        return [self._result(by_id.get(n), each.method) for n, each in enumerate(requests)]
+        return [self._outcome(by_id.get(n), each.method) for n, each in enumerate(requests)]
+
+    def _outcome(self, answer: Json, method: str) -> Json | CallReverted:
+        try:
+            return self._result(answer, method)
+        except CallReverted as no:
+            return no
 
     def _result(self, answer: Json, method: str) -> Json:
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
@@ -131,6 +146,10 @@ class Rpc:
             raise CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
         text = self.url.redact(f"refuses {method}: {said} (code {code})")
         raise NodeRefused(f"{self.url} {text}", code)
+
+
+def _body(number: int, request: Request) -> Json:
+    return {"jsonrpc": "2.0", "id": number, "method": request.method, "params": request.params}
 
 
 def revert_reason(data: Json) -> str:

@@ -128,14 +128,13 @@ class Market:
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> dict[JobId, Job]:
         """The jobs by id; ids that the block does not know are left out."""
         wanted = list(dict.fromkeys(ids))
-        try:
-            answers = await self._many([("job", (number,)) for number in wanted], at)
-        except CallReverted:
-            if len(wanted) == 1:
-                return {}
-            middle = len(wanted) // 2
-            return await self.jobs(wanted[:middle], at) | await self.jobs(wanted[middle:], at)
-        return {n: _job(n, fields) for n, fields in zip(wanted, answers, strict=True)}
+        requests = self._calls([("job", (number,)) for number in wanted], at)
+        answers = zip(wanted, await self._reader.outcomes(requests), strict=True)
+        return {
+            number: _job(number, registry_abi().decode("job", answer))
+            for number, answer in answers
+            if not isinstance(answer, CallReverted)
+        }
 
     async def offer(self, provider: Address, instance_type: str, at: BlockRef) -> Price | None:
         """The provider's listing of one type; None when it is not listed."""
@@ -180,10 +179,14 @@ class Market:
         return (await self._many([(name, args)], at))[0]
 
     async def _many(self, calls: Sequence[tuple[str, tuple[object, ...]]], at: BlockRef) -> Any:
-        abi = registry_abi()
-        requests = [_call(self.registry, abi.encode(name, *args), at) for name, args in calls]
-        answers = await self._reader.batch(requests)
+        abi, answers = registry_abi(), await self._reader.batch(self._calls(calls, at))
         return [abi.decode(name, answer) for (name, _), answer in zip(calls, answers, strict=True)]
+
+    def _calls(
+        self, calls: Sequence[tuple[str, tuple[object, ...]]], at: BlockRef
+    ) -> list[Request]:
+        abi = registry_abi()
+        return [_call(self.registry, abi.encode(name, *args), at) for name, args in calls]
 
     async def _pages(self, name: str, *args: object, at: BlockRef) -> list[Any]:
         """All items of a paged getter: waves of pages, until one is not full."""

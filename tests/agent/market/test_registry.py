@@ -90,7 +90,9 @@ async def test_jobs__some_unknown__leaves_those_out(stage: Stage, market: Market
     stage.offer()
     first, second = stage.request(), stage.request()
     ids = [JobId(0), first, JobId(999), second, first, JobId(2**255)]
-    assert set(await market.jobs(ids, stage.head)) == {first, second}
+    head, before = stage.head, stage.node.requests
+    assert set(await market.jobs(ids, head)) == {first, second}
+    assert stage.node.requests - before == 1
     assert await market.jobs([], stage.head) == {}
 
 
