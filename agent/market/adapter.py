@@ -138,6 +138,7 @@ class MarketTransactor:
         self._calls = calls
         self._clock = clock
         self._looked_at = 0.0
+        self._looking = False
 
     async def carry_out(self, order: ports.Order) -> ports.Mined:
         call, key = self._call(order), order.key
@@ -154,12 +155,14 @@ class MarketTransactor:
             await self._look()
 
     async def _look(self) -> None:
-        """One look serves all that wait; between two, sleep."""
-        if self._clock.now() - self._looked_at >= FOLLOW_SECONDS:
-            self._looked_at = self._clock.now()
+        """One look serves all that wait, however long it takes; between two, sleep."""
+        if self._looking or self._clock.now() - self._looked_at < FOLLOW_SECONDS:
+            return await self._clock.sleep(FOLLOW_SECONDS / 4)
+        self._looking, self._looked_at = True, self._clock.now()
+        try:
             await self._transactions.pump()
-        else:
-            await self._clock.sleep(FOLLOW_SECONDS / 4)
+        finally:
+            self._looking = False
 
     def _call(self, order: ports.Order) -> Call:
         calls, job = self._calls, order.job

@@ -1,7 +1,7 @@
 """One life of the agent over JSON-RPC: the chain's side is opened first, as the daemon does.
 
 What `agent.wiring` makes of a configuration, over transports that lead to a storm's nodes. The
-process is dead when it was killed: what it still would ask is never answered.
+process is dead when it was killed: what it still would ask ends the task that asks.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Line:
     """A `Transport` of one life to one node. `sends` is told around each broadcast."""
 
     node: Node
-    alive: Callable[[], bool]
-    sends: Callable[[str], None]
+    alive: Callable[[], bool] = lambda: True
+    sends: Callable[[str], None] = lambda when: None
 
     def __post_init__(self) -> None:
         self.url = self.node.url
@@ -53,7 +53,7 @@ class Line:
     async def exchange(self, body: Json) -> Json:
         """As the node answers, while this life lasts."""
         if not self.alive():
-            await asyncio.Future()
+            raise asyncio.CancelledError  # kill -9 ends the tasks that nobody holds, too
         broadcast = isinstance(body, dict) and body["method"] == "eth_sendRawTransaction"
         if broadcast:
             self.sends("before")

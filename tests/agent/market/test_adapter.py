@@ -16,8 +16,17 @@ from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.chain.transactions import Transactions
 from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
+from agent.market.calls import Calls
 from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
 from agent.market.registry import Market, changed_jobs, job_topics
+from devnet.simulation.faults import Weather
+from devnet.simulation.loop import VirtualClock, current, run
+from devnet.simulation.market import REGISTRY
+from devnet.simulation.scenario import genesis, scenario
+from devnet.simulation.wire.chain import WireChain
+from devnet.simulation.wire.life import Line
+from devnet.simulation.wire.node import Node
+from devnet.simulation.wire.signing import StormSigner
 from faults import Refused, RetryLater, UsageFault
 from tests.agent.chain.memory_log import MemoryLog
 
@@ -172,6 +181,29 @@ async def test_carry_out__no_block_for_a_while__waits_and_replaces(
         stage.node.call("evm_mine")
         await asyncio.sleep(0.01)
     assert (await running).fee_wei > 21_000 * 3 * 10**9
+
+
+async def follow_on_a_slow_node(count: int) -> float:
+    """Seconds from a late block to when each of `count` orders knows; an exchange takes two."""
+    clock = VirtualClock(current())
+    weather = Weather(clock, least=1.0, most=1.0)
+    chain = WireChain(clock, weather, genesis(scenario(1)))
+    endpoints = await Endpoints.over([Line(Node.first(chain, weather))], clock)
+    sending = Transactions(endpoints, StormSigner(), MemoryLog(), clock, finality=Finality(5))
+    sender, price = MarketTransactor(sending, Calls(REGISTRY), clock), Price(9)
+    register = partial(ports.Order, call=ports.Call.REGISTER, price=price)
+    orders = [register(f"k{n}", instance_type=f"type{n}") for n in range(count)]
+    all_of_them = asyncio.gather(*map(sender.carry_out, orders))
+    await clock.sleep(200)
+    chain.mine()
+    mined_at = clock.now()
+    await all_of_them
+    return clock.now() - mined_at
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__many_at_once_on_a_slow_node__share_each_look() -> None:
+    assert run(follow_on_a_slow_node(20)) < 90
 
 
 async def test_carry_out__budget_spent_or_order_incomplete__says_so(
