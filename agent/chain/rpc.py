@@ -17,6 +17,7 @@ Json = Any  # what json.loads gives; every reader checks the shape it needs
 
 BATCH_LIMIT = 100  # requests in one exchange: what public nodes commonly take
 
+LIMIT_EXCEEDED = -32005  # https://eips.ethereum.org/EIPS/eip-1474#error-codes
 REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
 
 
@@ -108,24 +109,31 @@ class Rpc:
         while len(results) < len(requests):
             part = requests[len(results) : len(results) + self.batch_limit]
             try:
-                results += await self._batch(part)
+                answers = await self._exchanged(part)
             except NodeRefused:
                 if len(part) == 1:
                     raise
                 self.batch_limit = len(part) // 2
+                continue
+            # What a node refuses of a batch (a block that it does not have) has nothing to do
+            # with how many there are.
+            results += map(self._outcome, answers, [each.method for each in part])
         return results
 
-    async def _batch(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
+    async def _exchanged(self, requests: Sequence[Request]) -> list[Json]:
+        """The answers as they came, in order. Raises NodeRefused: the node takes no such batch."""
         if len(requests) == 1:
-            body = _body(0, requests[0])
-            return [self._outcome(await self._transport.exchange(body), requests[0].method)]
+            return [await self._transport.exchange(_body(0, requests[0]))]
         bodies = [_body(number, each) for number, each in enumerate(requests)]
         answer = await self._transport.exchange(bodies)
         if not isinstance(answer, list):
             self._result(answer, "batch")
             raise EndpointDown(f"{self.url} answered a batch with no list")
         by_id = {each.get("id"): each for each in answer if isinstance(each, dict)}
-        return [self._outcome(by_id.get(n), each.method) for n, each in enumerate(requests)]
+        found = [by_id.get(number) for number in range(len(requests))]
+        if all(_is_limited(each) for each in found):
+            self._result(found[0], "batch")
+        return found
 
     def _outcome(self, answer: Json, method: str) -> Json | CallReverted:
         try:
@@ -146,6 +154,12 @@ class Rpc:
             raise CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
         text = self.url.redact(f"refuses {method}: {said} (code {code})")
         raise NodeRefused(f"{self.url} {text}", code)
+
+
+def _is_limited(answer: Json) -> bool:
+    """Some nodes refuse a batch by refusing each of it."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return isinstance(error, dict) and error.get("code") == LIMIT_EXCEEDED
 
 
 def _body(number: int, request: Request) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -169,6 +169,33 @@ async def test_batch__node_takes_few__is_split_and_remembered(
     assert stage.node.requests - before == 2
     stage.node.faults.max_batch = 1
     assert len(await endpoints.batch([HEIGHT] * 3)) == 3
+
+
+async def test_batch__node_refuses_one_of_it__goes_on_taking_as_many(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    unknown = Request("eth_unknown")
+    for _ in range(8):
+        with pytest.raises(NodeRefused, match="eth_unknown"):
+            await endpoints.batch([HEIGHT, unknown, HEIGHT, HEIGHT])
+    before = stage.node.requests
+    assert len(await endpoints.batch([HEIGHT] * 50)) == 50
+    assert stage.node.requests - before == 1
+
+
+async def test_batch__node_refuses_each_of_too_many__is_split(
+    stage: Stage, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = stage.node.answer
+
+    def limited(body: Any) -> Any:
+        if not isinstance(body, list) or len(body) <= 3:
+            return answer(body)
+        error = {"code": -32005, "message": "too many"}
+        return [{"id": each["id"], "error": error} for each in body]
+
+    monkeypatch.setattr(stage.node, "answer", limited)
+    assert len(await endpoints.batch([HEIGHT] * 7)) == 7
 
 
 @pytest.mark.parametrize(
