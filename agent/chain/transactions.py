@@ -140,6 +140,11 @@ class Transactions:
         record = self._log.latest(key)
         return None if record is None else _state(record)
 
+    def came_to_nothing(self, key: str) -> bool:
+        """Whether what was last sent for it changed nothing, so that `submit` would send anew."""
+        record = self._log.latest(key)
+        return record is not None and _may_repeat(record)
+
     async def submit(self, call: Call, *, key: str, job: JobId | None = None) -> TxState:
         """Begin `key` unless it was begun, and say how it stands. One key is one transaction,
         whatever happens between. The very same call that a fork took back is not sent under a

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from agent.market.registry import Market, changed_jobs, job_topics
 from devnet.simulation.faults import Weather
 from devnet.simulation.loop import VirtualClock, current, run
 from devnet.simulation.market import REGISTRY
+from devnet.simulation.people import USERS
 from devnet.simulation.scenario import genesis, scenario
 from devnet.simulation.wire.chain import WireChain
 from devnet.simulation.wire.life import Line
@@ -183,22 +184,60 @@ async def test_carry_out__no_block_for_a_while__waits_and_replaces(
     assert (await running).fee_wei > 21_000 * 3 * 10**9
 
 
+@dataclass
+class Modelled:
+    """A model's chain over JSON-RPC, in virtual time."""
+
+    chain: WireChain
+    sender: ports.Transactor
+    clock: VirtualClock
+
+    @classmethod
+    async def begin(cls, latency: float) -> Modelled:
+        """`latency`: seconds of each way of an exchange."""
+        clock = VirtualClock(current())
+        weather = Weather(clock, least=latency, most=latency)
+        chain = WireChain(clock, weather, genesis(scenario(1)))
+        endpoints = await Endpoints.over([Line(Node.first(chain, weather))], clock)
+        sending = Transactions(endpoints, StormSigner(), MemoryLog(), clock, finality=Finality(5))
+        return cls(chain, MarketTransactor(sending, Calls(REGISTRY), clock), clock)
+
+
+async def leave_what_a_fork_made_another_job() -> int:
+    """How often the exit was sent, which changed nothing in its block and would now."""
+    stage = await Modelled.begin(0.1)
+    request = (USERS[0], "requestJob", TYPE, 10**18, "ipfs://image", 1000)
+    empty = stage.chain.model.state
+    stage.chain.submit(*request)
+    stage.chain.mine()
+    order = ports.Order("exit", ports.Call.REQUEST_EXIT, JobId(1))
+    leaving = asyncio.ensure_future(stage.sender.carry_out(order))
+    await stage.clock.sleep(5)
+    stage.chain.model.state = empty
+    stage.chain.mine()
+    stage.chain.submit(*request)
+    stage.chain.mine()
+    with pytest.raises(RetryLater, match="ordered again"):
+        await asyncio.wait_for(leaving, 60)
+    return len(stage.chain.log)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__changed_nothing_and_would_now__is_left_to_a_new_decision() -> None:
+    assert run(leave_what_a_fork_made_another_job()) == 1
+
+
 async def follow_on_a_slow_node(count: int) -> float:
     """Seconds from a late block to when each of `count` orders knows; an exchange takes two."""
-    clock = VirtualClock(current())
-    weather = Weather(clock, least=1.0, most=1.0)
-    chain = WireChain(clock, weather, genesis(scenario(1)))
-    endpoints = await Endpoints.over([Line(Node.first(chain, weather))], clock)
-    sending = Transactions(endpoints, StormSigner(), MemoryLog(), clock, finality=Finality(5))
-    sender, price = MarketTransactor(sending, Calls(REGISTRY), clock), Price(9)
-    register = partial(ports.Order, call=ports.Call.REGISTER, price=price)
+    stage = await Modelled.begin(1.0)
+    register = partial(ports.Order, call=ports.Call.REGISTER, price=Price(9))
     orders = [register(f"k{n}", instance_type=f"type{n}") for n in range(count)]
-    all_of_them = asyncio.gather(*map(sender.carry_out, orders))
-    await clock.sleep(200)
-    chain.mine()
-    mined_at = clock.now()
+    all_of_them = asyncio.gather(*map(stage.sender.carry_out, orders))
+    await stage.clock.sleep(200)
+    stage.chain.mine()
+    mined_at = stage.clock.now()
     await all_of_them
-    return clock.now() - mined_at
+    return stage.clock.now() - mined_at
 
 
 @pytest.mark.usefixtures("quiet")
