@@ -66,7 +66,8 @@ def _passed(world: World, action: Attest) -> None:
     )
     world.fleet.probed(record, passed)
     if first:
-        _came_up(world, action, _stages(record, at))
+        since = world.fleet.observed([action.instance.region]).since
+        _came_up(world, action, _stages(record, at, since))
 
 
 def _came_up(world: World, action: Attest, stages: dict[Stage, float]) -> None:
@@ -77,10 +78,11 @@ def _came_up(world: World, action: Attest, stages: dict[Stage, float]) -> None:
     world.say(action.job, "enclave.attested", instance=instance, run=run, seconds=took)
 
 
-def _stages(record: Record, attested_at: float) -> dict[Stage, float]:
+def _stages(record: Record, attested_at: float, since: float | None) -> dict[Stage, float]:
     """What this host's stages took, by EC2's clock and its own; what makes no sense is left out.
 
-    The listing does not say when an instance came to run: launch and boot are shared out as
+    So is how long an enclave waited to be asked by a process that came up (`since`) after it. The
+    listing does not say when an instance came to run: launch and boot are shared out as
     published boots are.
     """
     phases = record.status.phases if record.status else {}
@@ -93,7 +95,8 @@ def _stages(record: Record, attested_at: float) -> dict[Stage, float]:
     for stage in HOST_STAGES:
         found[stage] = host * DEFAULT_LENGTHS[stage].usual / whole
     found[Stage.ENCLAVE] = running - max(booted, phases.get("fetching", booted))
-    found[Stage.ATTEST] = attested_at - running
+    if since is None or running >= since:
+        found[Stage.ATTEST] = attested_at - running
     return {stage: seconds for stage, seconds in found.items() if seconds >= 0}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.deadline import DEFAULT_LENGTHS, Stage
 from devnet.simulation.world import Simulation
 from tests.agent.scripts.play import STARTED, assigned, at, crowd, machine
 
@@ -20,6 +21,15 @@ def test_enclave__dead__is_restarted_on_its_host() -> None:
     assert [text for _, text in done[3:]] == ["order job=1 run=g1a1r1"]
     # Asked every 300 s; four answers missed, 20 s apart.
     assert done[3][0] <= 1000 + 300 + 4 * 20 + 5
+
+
+def test_restart__beside_running_enclaves__does_not_make_attestation_seem_slow() -> None:
+    """They waited for the new process, not for their turn: a dead one would be waited for, too."""
+    simulation = Simulation()
+    script = [*(assigned(1, job) for job in crowd(4)), at(600, lambda s: s.restart_in(5))]
+    simulation.run(script, 1500)
+    learnt = simulation.agent.world.learner.budget.lengths[Stage.ATTEST]
+    assert learnt.usual <= DEFAULT_LENGTHS[Stage.ATTEST].usual
 
 
 def test_answer__missed_once__is_nothing() -> None:
