@@ -6,6 +6,12 @@ import asyncio
 import time
 
 
+def passed(now: float, since: float, seconds: float) -> bool:
+    """Whether `seconds` have passed since then. What is later than now was written down by a
+    clock that has been set back since: nobody waits for it to be caught up with."""
+    return not 0.0 <= now - since < seconds
+
+
 class SystemClock:
     """`ports.Clock` of this machine."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
+from agent.clock import passed
 from agent.market.model import Address, Ending, Job, StopReason, bootstrap_deadline, ending, is_over
 from agent.plan import (
     END_NOT_FINAL,
@@ -229,7 +230,7 @@ def next_key(view: JobView, what: str, now: float, rules: EndingRules) -> str | 
 
 def _spent(known: TxView, now: float, rules: EndingRules) -> bool:
     if known.phase is TxPhase.REFUSED:
-        return now >= known.at + rules.refused_retry_seconds
+        return passed(now, known.at, rules.refused_retry_seconds)
     return known.phase is TxPhase.MINED
 
 
@@ -240,7 +241,7 @@ def may_send(view: JobView, key: str, now: float, draft: Draft, rules: EndingRul
         return True
     if known.phase is TxPhase.LATER:
         draft.look_at(known.retry_at)
-        return now >= known.retry_at
+        return passed(now, known.at, known.retry_at - known.at)
     if known.phase is TxPhase.REFUSED:
         draft.note("tx.refused", f"{key}: {known.reason}", Level.ERROR)
         draft.look_at(known.at + rules.refused_retry_seconds)  # nothing else may happen till then

@@ -17,6 +17,7 @@ import structlog
 
 from agent.chain.http import Http
 from agent.chain.rpc import CallReverted, EndpointDown, Json, NodeRefused, Request, Rpc, Transport
+from agent.clock import passed
 from agent.ports import Clock
 from agent.secret import SecretUrl
 from faults import MustStop, RetryLater, TryElsewhere, UsageFault
@@ -45,7 +46,8 @@ class Node:
     rpc: Rpc
     admitted: bool = False  # its chain id was checked since its last failure
     failures: int = 0
-    rests_until: float = 0.0
+    failed_at: float = 0.0
+    rest_seconds: float = 0.0  # from then on
     height: int | None = None  # at the last probe
 
     def __repr__(self) -> str:
@@ -199,7 +201,7 @@ class Endpoints:
         if said is None:
             raise EndpointDown(f"{node.rpc.url} does not tell its chain")
         if said != self.chain_id:
-            node.rests_until = self._clock.now() + WRONG_CHAIN_REST_SECONDS
+            self._rest(node, WRONG_CHAIN_REST_SECONDS)
             log.error("chain.endpoint_on_wrong_chain", endpoint=str(node.rpc.url), chain_id=said)
             raise EndpointDown(f"{node.rpc.url} is on chain {said}, not {self.chain_id}")
         node.admitted = True
@@ -209,11 +211,14 @@ class Endpoints:
         node.admitted = False
         asked = fault.after_seconds if isinstance(fault, EndpointDown) else None
         rest = asked or min(MAX_REST_SECONDS, 2.0 ** min(node.failures, 10))
-        node.rests_until = self._clock.now() + rest
+        self._rest(node, rest)
         log.warning("chain.endpoint_failed", endpoint=str(node.rpc.url), error=str(fault))
 
+    def _rest(self, node: Node, seconds: float) -> None:
+        node.failed_at, node.rest_seconds = self._clock.now(), seconds
+
     def _rests(self, node: Node) -> bool:
-        return self._clock.now() < node.rests_until
+        return not passed(self._clock.now(), node.failed_at, node.rest_seconds)
 
     def _lags(self, node: Node) -> bool:
         return node.height is not None and self._best_height() - node.height > self._max_lag
@@ -229,7 +234,7 @@ class Endpoints:
 
     def _probe_when_due(self) -> None:
         """Beside the request at hand: a node that hangs must not make anyone wait."""
-        due = self._clock.now() - self._probed_at >= PROBE_SECONDS
+        due = passed(self._clock.now(), self._probed_at, PROBE_SECONDS)
         if due and self.count > 1 and (self._probe is None or self._probe.done()):
             self._probed_at = self._clock.now()
             self._probe = asyncio.create_task(self.probe())

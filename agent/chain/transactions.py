@@ -22,6 +22,7 @@ from agent.chain.rpc import CallReverted, Json, NodeRefused, integer
 from agent.chain.sight import Sight, is_ours_still, look
 from agent.chain.txlog import Attempt, TransactionLog, TxRecord, TxStatus, first_free
 from agent.chain.wallet import Signer
+from agent.clock import passed
 from agent.market.model import Address, JobId, Wei
 from agent.ports import Clock
 from faults import Refused, RetryLater, TryElsewhere
@@ -153,8 +154,8 @@ class Transactions:
         record = self._log.latest(key)
         if record is not None and not _may_repeat(record):
             return _state(record)
-        until, held = self._held.get(key, (0.0, None))
-        if held is not None and self._clock.now() < until:
+        since, held = self._held.get(key, (0.0, None))
+        if held is not None and not passed(self._clock.now(), since, self._patience.retry):
             return held
         if key in self._starting:
             return Pending(key)
@@ -185,7 +186,7 @@ class Transactions:
         return [r for r in self._log.unfinished() if (r.to, r.data) == (call.to, call.data)]
 
     def _hold(self, state: Reverted | Waiting) -> TxState:
-        self._held[state.key] = (self._clock.now() + self._patience.retry, state)
+        self._held[state.key] = (self._clock.now(), state)
         return state
 
     def _waiting(self, key: str, why: Why, message: str) -> Waiting:
@@ -219,7 +220,7 @@ class Transactions:
 
     async def _market(self) -> Fees | None:
         now = self._clock.now()
-        if self._fees is None or now - self._fees[0] > self._patience.fees_age:
+        if self._fees is None or passed(now, self._fees[0], self._patience.fees_age):
             self._fees = (now, await market_fees(self._endpoints, self._policy))
         return self._fees[1]
 
@@ -352,11 +353,11 @@ class Transactions:
     async def _nudge(self, record: TxRecord) -> None:
         """Replace what waits too long; broadcast again what a node may have forgotten."""
         now, last = self._clock.now(), record.attempts[-1]
-        if now - last.at >= self._patience.replace:
+        if passed(now, last.at, self._patience.replace):
             fees = raised(last.fees, await self._market(), self._policy)
             if fees is not None and not self._over_budget(record.job, self._extra(record, fees)):
                 return await self._replace(record, fees)
-        if now - self._sent_at.get(last.hash, 0.0) >= self._patience.rebroadcast:
+        if passed(now, self._sent_at.get(last.hash, 0.0), self._patience.rebroadcast):
             await self._broadcast(record)
         return None
 

@@ -13,6 +13,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.events import Cursor, EventReader
 from agent.chain.head import Head, HeadFollower, HeadTracker
 from agent.chain.transactions import Call, Confirmed, Reverted, Transactions, Waiting
+from agent.clock import passed
 from agent.market.calls import Calls
 from agent.market.model import Address, BlockRef, Job, JobId, Params, Price
 from agent.market.registry import Market
@@ -160,7 +161,7 @@ class MarketTransactor:
 
     async def _look(self) -> None:
         """One look serves all that wait, however long it takes; between two, sleep."""
-        if self._looking or self._clock.now() - self._looked_at < FOLLOW_SECONDS:
+        if self._looking or not passed(self._clock.now(), self._looked_at, FOLLOW_SECONDS):
             return await self._clock.sleep(FOLLOW_SECONDS / 4)
         self._looking, self._looked_at = True, self._clock.now()
         try:

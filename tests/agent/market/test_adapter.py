@@ -195,9 +195,9 @@ class Modelled:
     @classmethod
     async def begin(cls, latency: float) -> Modelled:
         """`latency`: seconds of each way of an exchange."""
-        clock = VirtualClock(current())
-        weather = Weather(clock, least=latency, most=latency)
-        chain = WireChain(clock, weather, genesis(scenario(1)))
+        clock, truth = VirtualClock(current()), VirtualClock(current())
+        weather = Weather(truth, least=latency, most=latency)
+        chain = WireChain(truth, weather, genesis(scenario(1)))
         endpoints = await Endpoints.over([Line(Node.first(chain, weather))], clock)
         sending = Transactions(endpoints, StormSigner(), MemoryLog(), clock, finality=Finality(5))
         return cls(chain, MarketTransactor(sending, Calls(REGISTRY), clock), clock)
@@ -225,6 +225,27 @@ async def leave_what_a_fork_made_another_job() -> int:
 @pytest.mark.usefixtures("quiet")
 def test_carry_out__changed_nothing_and_would_now__is_left_to_a_new_decision() -> None:
     assert run(leave_what_a_fork_made_another_job()) == 1
+
+
+async def follow_while_the_clock_is_set_back() -> float:
+    """Seconds from a block to when its order knows, an hour having been taken from the clock."""
+    stage = await Modelled.begin(0.1)
+    stage.clock.skew_seconds = 3600.0
+    order = ports.Order("k", ports.Call.REGISTER, instance_type=TYPE, price=Price(9))
+    sending = asyncio.ensure_future(stage.sender.carry_out(order))
+    await stage.clock.sleep(5)
+    stage.chain.forget()
+    stage.clock.skew_seconds = 0.0
+    begun = stage.clock.now()
+    await stage.clock.sleep(20)
+    stage.chain.mine()
+    await sending
+    return stage.clock.now() - begun
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__clock_set_back_an_hour__is_followed_and_broadcast_again() -> None:
+    assert run(follow_while_the_clock_is_set_back()) < 25
 
 
 async def follow_on_a_slow_node(count: int) -> float:
