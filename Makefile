@@ -41,8 +41,8 @@ bench: $(STAMP)  ## measured figures, side by side; writes bench/results/
 guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was accepted
 	$(BIN)/python -m bench --guard
 
-storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong
-	$(BIN)/python -m devnet.simulation $(SEEDS)
+storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC
+	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire)
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

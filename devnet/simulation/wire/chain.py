@@ -59,6 +59,7 @@ class WireChain(SimChain):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._heard: dict[str, Attempt] = {}
+        self._back: dict[int, Attempt] = {}  # taken off by the fork that goes on
         self._era = 0
         self._used: dict[str, int] = {self.head.ref.hash: 0}  # nonces used, by block
 
@@ -150,6 +151,12 @@ class WireChain(SimChain):
         self._used[f"0x{coming:064x}"] = used
         super()._append(txs, at)
 
+    def reorganise(self, depth: int, rng: random.Random) -> None:
+        """As the chain's; what comes back to the pool waits for the block after."""
+        super().reorganise(depth, rng)
+        self.waiting |= self._back
+        self._back = {}
+
     def _survivors(self, gone: Sequence[Block], rng: random.Random) -> list[Tx]:
         """Of ours the first few stay in the new blocks; the rest waits again, or is forgotten."""
         left = super()._survivors(gone, rng)
@@ -158,7 +165,7 @@ class WireChain(SimChain):
         forgotten = rng.random() < 0.4
         for tx in ours[stay:]:
             if not forgotten:
-                self.waiting[tx.nonce] = self._heard[tx.mined]
+                self._back[tx.nonce] = self._heard[tx.mined]
             tx.mined = ""
         return [tx for tx in left if not isinstance(tx, OurTx) or tx.mined]
 
