@@ -178,7 +178,7 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
     key = next_key(view, f"{call.value}:{end.at}", now, rules)
     draft.look_at(now + rules.look_again_seconds)
     if key is not None and may_send(view, key, now, draft, rules):
-        draft.do(kind(view.id, Order(key=key, call=call, job=view.id)))
+        draft.do(kind(view.id, _order(view, key, call)))
 
 
 def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
@@ -187,7 +187,7 @@ def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) ->
         return
     key = next_key(view, Call.REQUEST_EXIT.value, now, rules)
     if key is not None and may_send(view, key, now, draft, rules):
-        draft.do(RequestExit(view.id, Order(key=key, call=Call.REQUEST_EXIT, job=view.id)))
+        draft.do(RequestExit(view.id, _order(view, key, Call.REQUEST_EXIT)))
     draft.look_at(now + rules.look_again_seconds)
 
 
@@ -203,8 +203,12 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
         return
     key = next_key(view, f"{Call.SETTLE.value}:after:{job.settled_until}", now, rules)
     if key is not None and may_send(view, key, now, draft, rules):
-        draft.do(Settle(view.id, Order(key=key, call=Call.SETTLE, job=view.id)))
+        draft.do(Settle(view.id, _order(view, key, Call.SETTLE)))
     draft.look_at(now + rules.look_again_seconds)
+
+
+def _order(view: JobView, key: str, call: Call) -> Order:
+    return Order(key=key, call=call, job=view.id, as_of=view.head_block.number)
 
 
 def job_generation(view: JobView) -> int:

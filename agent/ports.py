@@ -8,12 +8,12 @@ idempotent or says why not, and fails only with a class of `faults`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from agent.market.model import Address, BlockRef, Job, JobId, Params, Price
+from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Params, Price
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
 from enclave.eif_signature import Signer
 
@@ -97,7 +97,8 @@ class Call(StrEnum):
 class Order:
     """One transaction to have mined. Equal keys are one transaction, whatever happens between.
 
-    `deadline` (unix seconds) says until when it is of use; it orders what waits.
+    `deadline` (unix seconds) says until when it is of use; it orders what waits. `as_of` is the
+    block that it was decided on: the same call in a later block is this order's, too.
     """
 
     key: str
@@ -107,6 +108,7 @@ class Order:
     instance_type: str | None = None
     price: Price | None = None
     deadline: float | None = None
+    as_of: BlockNumber | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

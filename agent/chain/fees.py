@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.chain.encoding import Fees
-from agent.chain.rpc import Json, NodeRefused, Reader, Request
+from agent.chain.rpc import Json, NodeRefused, Reader, Request, integer
 from agent.market.model import Wei
 from faults import TryElsewhere
 
@@ -62,3 +62,9 @@ def _wei(value: Json) -> int:
         return int(value, 16)
     except (TypeError, ValueError):
         raise NodeRefused("a node answers no number where a fee should be") from None
+
+
+def paid(receipt: Json) -> Wei:
+    """What it cost, with what a rollup adds for its parent chain (`l1Fee`)."""
+    price = integer(receipt.get("effectiveGasPrice", "0x0"))
+    return Wei(integer(receipt["gasUsed"]) * price + integer(receipt.get("l1Fee") or "0x0"))

@@ -16,7 +16,7 @@ import structlog
 
 from agent.chain.encoding import Fees, Unsigned, transaction_hash
 from agent.chain.endpoints import Endpoints
-from agent.chain.fees import FeePolicy, market_fees, raised
+from agent.chain.fees import FeePolicy, market_fees, paid, raised
 from agent.chain.head import Finality
 from agent.chain.rpc import CallReverted, Json, NodeRefused, integer
 from agent.chain.sight import Sight, is_ours_still, look
@@ -146,11 +146,13 @@ class Transactions:
         record = self._log.latest(key)
         return record is not None and _may_repeat(record)
 
-    async def submit(self, call: Call, *, key: str, job: JobId | None = None) -> TxState:
+    async def submit(
+        self, call: Call, *, key: str, job: JobId | None = None, as_of: int | None = None
+    ) -> TxState:
         """Begin `key` unless it was begun, and say how it stands. One key is one transaction,
-        whatever happens between. The very same call that a fork took back is not sent under a
-        second nonce: the answer is about that one, and has its key. Raises MustStop alone (the
-        journal or the key is broken)."""
+        whatever happens between. The same call is not sent beside one that is open, or mined later
+        than `as_of` (the block that the caller decided on): the answer is about that one, and has
+        its key. Raises MustStop alone (the journal or the key is broken)."""
         record = self._log.latest(key)
         if record is not None and not _may_repeat(record):
             return _state(record)
@@ -162,7 +164,7 @@ class Transactions:
         self._starting.add(key)
         self._held.pop(key, None)
         try:
-            same = await self._on_its_way(call)
+            same = await self._on_its_way(call, as_of)
             if same is not None:
                 return _state(same)
             return await self._begin(call, key, job, 1 if record is None else record.send + 1)
@@ -174,12 +176,16 @@ class Transactions:
         finally:
             self._starting.discard(key)
 
-    async def _on_its_way(self, call: Call) -> TxRecord | None:
-        """The open transaction that makes the same call, by a look at the chain as it is now."""
+    async def _on_its_way(self, call: Call, as_of: int | None) -> TxRecord | None:
+        """What makes the same call and is open, or was mined later than `as_of`; as of now."""
         if not self._same(call):
             return None
         await self.pump()
-        return next((same for same in self._same(call) if same.status is TxStatus.OPEN), None)
+        for same in self._same(call):
+            news = same.status is TxStatus.MINED and as_of is not None and same.block > as_of
+            if news or same.status is TxStatus.OPEN:
+                return same
+        return None
 
     def _same(self, call: Call) -> list[TxRecord]:
         """What is not final and makes the same call."""
@@ -320,7 +326,7 @@ class Transactions:
         self._log.put(
             replace(
                 record, status=status, reason=reason, final=final, block=block,
-                tx_hash=receipt["transactionHash"], fee=_fee(receipt),
+                tx_hash=receipt["transactionHash"], fee=paid(receipt),
             )
         )  # fmt: skip
 
@@ -388,9 +394,3 @@ def _state(record: TxRecord) -> TxState:
 
 def _simulation(sender: Address, to: Address, data: bytes) -> Json:
     return {"from": sender, "to": to, "data": "0x" + data.hex()}
-
-
-def _fee(receipt: Json) -> Wei:
-    """What it cost, with what a rollup adds for its parent chain (`l1Fee`)."""
-    price = integer(receipt.get("effectiveGasPrice", "0x0"))
-    return Wei(integer(receipt["gasUsed"]) * price + integer(receipt.get("l1Fee") or "0x0"))

@@ -144,7 +144,7 @@ class MarketTransactor:
     async def carry_out(self, order: ports.Order) -> ports.Mined:
         call, key = self._call(order), order.key
         while True:
-            state = await self._transactions.submit(call, key=key, job=order.job)
+            state = await self._transactions.submit(call, key=key, job=order.job, as_of=order.as_of)
             key = state.key
             if isinstance(state, Confirmed):
                 return ports.Mined(state.tx_hash, state.block, state.fee)

@@ -144,6 +144,19 @@ async def test_carry_out__of_what_a_fork_took_back__sends_the_same_again_and_no_
     assert stage.node.evm.nonce(account) == nonce + 1
 
 
+async def test_carry_out__decided_before_the_same_call_was_mined__is_that_one(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    stage.offer()
+    sender, job = transactor(stage, endpoints), stage.request()
+    first = ports.Order("a", ports.Call.SETTLE, job)
+    mined, block = await sender.carry_out(first), BlockNumber(stage.head.number)
+    decided_before = replace(first, key="b", as_of=BlockNumber(block - 1))
+    assert await sender.carry_out(decided_before) == mined
+    decided_on_it = replace(first, key="c", as_of=block)
+    assert (await sender.carry_out(decided_on_it)).tx_hash != mined.tx_hash
+
+
 async def test_carry_out__every_order__is_mined_once(
     stage: Stage, endpoints: Endpoints, market: Market
 ) -> None:
