@@ -145,7 +145,9 @@ class Invariants:
         job = self._job(machine, self.chain.head)
         if job is None:
             return False
-        given_up = not job.started_at and not self.served(job)
+        # What another provider has started since says nothing of what this one left.
+        started = job.started_at and job.provider == US
+        given_up = not started and not self.served(job)
         wrong = machine.order.instance_type != job.instance_type.partition("/")[2]
         begun = now >= machine.running_at or now - machine.launched_at > self.allow.spare
         dead = begun and not self.cloud.serves(machine, sha_of(job.enclave_url), now)
