@@ -57,7 +57,7 @@ async def is_ours_still(
 
     Raises RetryLater: no endpoint answers.
     """
-    ours = {attempt.hash for attempt in record.attempts}
+    ours = [attempt.hash for attempt in record.attempts]
     for each in ours:
         answers = await endpoints.everywhere("eth_getTransactionReceipt", each)
         if any(answer and not isinstance(answer, TryElsewhere) for answer in answers):
