@@ -127,6 +127,7 @@ def stage(deployed: Stage) -> Iterator[Stage]:
     node.faults.__init__()  # type: ignore[misc]  # back to no faults
     node.evm.automine, node.evm.min_tip, clock.at = True, 0, before
     node.call("evm_revert", snapshot)
+    clock.slept.clear()
 
 
 @pytest_asyncio.fixture
