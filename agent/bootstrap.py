@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from agent.clock import passed
 from agent.deadline import HOST_STAGES, Budget, Stage
 from agent.ending import EndingRules, may_send, next_key, request_exit
 from agent.keepalive import restarts, run_id
@@ -224,7 +225,7 @@ def launch(
         draft.look_at(now + rules.bootstrap.attest_retry_seconds)
         return
     known = view.launch if view.launch and view.launch.generation == job.generation else None
-    if known is not None and known.retry_at > now:
+    if known is not None and not passed(now, known.at, known.retry_at - known.at):
         draft.look_at(known.retry_at)
         return
     attempt = next_attempt(view, job, now, rules.bootstrap)
@@ -279,7 +280,7 @@ def fetch_image(view: JobView, job: Job, deadline: float, now: float, draft: Dra
     image = view.image
     failed = image.phase is ImagePhase.FAILED
     missing = image.phase in (ImagePhase.UNKNOWN, ImagePhase.RELEASED)
-    if missing or (failed and now >= image.retry_at):
+    if missing or (failed and passed(now, image.since, image.retry_at - image.since)):
         draft.do(FetchImage(view.id, job.enclave_url, deadline))
     elif failed:
         draft.note("image.unavailable", image.reason, Level.WARNING)
@@ -359,11 +360,11 @@ def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: 
         return
     if status.run_id != host.run or host.instance.public_ip is None:
         return
-    due = 0.0 if host.probe.asked_at is None else host.probe.asked_at + every
-    if now >= due:
+    asked_at = host.probe.asked_at
+    if asked_at is None or passed(now, asked_at, every):
         draft.do(Attest(view.id, host.instance, image, host.run))
     else:
-        draft.look_at(due)
+        draft.look_at(asked_at + every)
 
 
 def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+JUMP_SECONDS = 1.0  # a clock that is set back by more has jumped; less is disciplined by NTP
+
 
 def passed(now: float, since: float, seconds: float) -> bool:
     """Whether `seconds` have passed since then. What is later than now was written down by a
     clock that has been set back since: nobody waits for it to be caught up with."""
-    return not 0.0 <= now - since < seconds
+    return not -JUMP_SECONDS <= now - since < seconds
 
 
 class SystemClock:

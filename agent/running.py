@@ -20,6 +20,7 @@ from agent.bootstrap import (
     told_double,
     write_desired,
 )
+from agent.clock import JUMP_SECONDS
 from agent.deadline import HOST_STAGES, Stage
 from agent.ending import collect
 from agent.keepalive import (
@@ -92,7 +93,15 @@ def _wants_image(view: JobView, judged: Sequence[Judged], now: float, health: He
     """Not yet for one host that is well and not to be asked yet: after a restart thousands are."""
     if len(judged) != 1 or judged[0].judgement.verdict is not Verdict.WELL:
         return True
-    return now >= next_probe_at(judged[0].host, health, _since(view, now))
+    return now >= _next_probe_at(view, judged[0].host, now, health)
+
+
+def _next_probe_at(view: JobView, host: Host, now: float, health: HealthRules) -> float:
+    """When to ask the enclave; at once where the clock was set back since it was asked last."""
+    asked_at = host.probe.asked_at
+    if asked_at is not None and asked_at > now + JUMP_SECONDS:
+        return now
+    return next_probe_at(host, health, _since(view, now))
 
 
 def _since(view: JobView, now: float) -> float | None:
@@ -133,7 +142,7 @@ def _reported(job: Job, host: Host) -> bool:
 def _care(duty: Duty, one: Judged) -> None:
     """Ask when it is due; a silent heartbeat brings the next question forward."""
     host, now, draft, health = one.host, duty.now, duty.draft, duty.health
-    due = next_probe_at(host, health, _since(duty.view, now))
+    due = _next_probe_at(duty.view, host, now, health)
     if heartbeat_stale(host, duty.view.observed, health) and host.probe.failures == 0:
         due = min(due, (host.probe.asked_at or 0.0) + health.retry_seconds)
     elif host.written_at is not None:

@@ -9,9 +9,8 @@ import asyncio
 import heapq
 from collections.abc import Iterable
 
+from agent.clock import JUMP_SECONDS
 from agent.market.model import JobId
-
-JUMP_SECONDS = 1.0  # a clock that is set back by more has jumped; less is disciplined by NTP
 
 
 class Agenda:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from agent.bootstrap import attest_when_due
+from agent.plan import Draft
+from agent.snapshot import Host, ImagePhase, ImageView, JobView, Probe
 from devnet.simulation.world import Simulation, Step
+from enclave.host.documents import Status
+from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, PARAMS
 from tests.agent.scripts.play import assigned, at, stopped
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
@@ -51,3 +56,37 @@ def test_clock__set_back_while_an_end_is_waited_for__ends_it_within_a_minute() -
     ended = [when for when, text in done if text.startswith("terminate")]
     assert len(ended) == 1
     assert ended[0] < 1010 + 12 * 6 + 60
+
+
+@pytest.mark.parametrize(
+    ("where", "fails_at", "back_at"),
+    [("cloud.launch", 6, 13), ("images.fetch", 6, 13)],
+)
+def test_clock__set_back_after_something_failed__tries_again_at_once(
+    where: str, fails_at: float, back_at: float
+) -> None:
+    """What a clock put off that was five minutes ahead would wait for these to come again."""
+    fail = at(fails_at, lambda simulation: simulation.weather.fail(where, times=1))
+    done = Simulation().run([skew(5, 300.0), fail, assigned(), skew(back_at, 0.0)], 600)
+    (reported,) = [when for when, text in done if text == "reportStarted job=1"]
+    assert reported < back_at + 60
+
+
+def test_attest_when_due__asked_by_a_clock_that_was_ahead__asks_again() -> None:
+    status = Status("running", "g1a1r0", NOW - 3.0, "p", "i-1")
+    image = ImageView(ImagePhase.READY, image=IMAGE)
+    view = JobView(JOB.id, ACCOUNT, PARAMS, BLOCK, JOB, image=image)
+    for ahead, asked in ((0.0, 0), (500.0, 1)):
+        host = Host(INSTANCE, status, NOW - 2.0, Probe(asked_at=NOW - 1.0 + ahead), "g1a1r0")
+        draft = Draft("starting")
+        attest_when_due(view, host, NOW, 2.0, draft)
+        assert len(draft.actions) == asked
+
+
+def test_clock__set_back_by_an_hour__asks_a_running_enclave_that_dies_all_the_same() -> None:
+    def dies(simulation: Simulation) -> None:
+        (machine,) = simulation.cloud.machines.values()
+        machine.enclave_dies_at = simulation.clock.now()
+
+    done = Simulation().run([assigned(), skew(200, HOUR), skew(480, 0.0), at(500, dies)], 1500)
+    assert any(text.startswith("order job=1 run=g1a1r1") for _, text in done)
