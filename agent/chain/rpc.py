@@ -18,7 +18,13 @@ Json = Any  # what json.loads gives; every reader checks the shape it needs
 BATCH_LIMIT = 100  # requests in one exchange: what public nodes commonly take
 
 LIMIT_EXCEEDED = -32005  # https://eips.ethereum.org/EIPS/eip-1474#error-codes
+# What geth says of the rest of a batch that takes too long or answers too much (rpc/errors.go).
+BATCH_CUT_SHORT = (-32002, -32003)
 REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
+REVERTED_WORDS = "execution reverted"  # geth, code -32000, for a revert without data
+GROW_AFTER = (
+    20  # full exchanges: a limit that was a moment's is forgotten, one that stays costs 5 %
+)
 
 
 class EndpointDown(TryElsewhere):
@@ -80,11 +86,13 @@ class Transport(Protocol):
 
 
 class Rpc:
-    """One node. `batch_limit` shrinks by itself at a node that takes less in one exchange."""
+    """One node. `batch_limit` shrinks by itself at a node that takes less in one exchange, and
+    grows back when it has taken that for a while."""
 
     def __init__(self, transport: Transport) -> None:
         self.url = transport.url
         self.batch_limit = BATCH_LIMIT
+        self._full_exchanges = 0
         self._transport = transport
 
     def __repr__(self) -> str:
@@ -113,12 +121,18 @@ class Rpc:
             except NodeRefused:
                 if len(part) == 1:
                     raise
-                self.batch_limit = len(part) // 2
+                self.batch_limit, self._full_exchanges = len(part) // 2, 0
                 continue
+            self._took(len(part))
             # What a node refuses of a batch (a block that it does not have) has nothing to do
             # with how many there are.
             results += map(self._outcome, answers, [each.method for each in part])
         return results
+
+    def _took(self, requests: int) -> None:
+        self._full_exchanges += requests == self.batch_limit
+        if self._full_exchanges >= GROW_AFTER:
+            self.batch_limit, self._full_exchanges = min(BATCH_LIMIT, 2 * self.batch_limit), 0
 
     async def _exchanged(self, requests: Sequence[Request]) -> list[Json]:
         """The answers as they came, in order. Raises NodeRefused: the node takes no such batch."""
@@ -131,8 +145,8 @@ class Rpc:
             raise EndpointDown(f"{self.url} answered a batch with no list")
         by_id = {each.get("id"): each for each in answer if isinstance(each, dict)}
         found = [by_id.get(number) for number in range(len(requests))]
-        if all(_is_limited(each) for each in found):
-            self._result(found[0], "batch")
+        if (refusal := _refusal(found)) is not None:
+            self._result(refusal, "batch")
         return found
 
     def _outcome(self, answer: Json, method: str) -> Json | CallReverted:
@@ -150,16 +164,30 @@ class Rpc:
         error = error if isinstance(error, dict) else {"message": str(error)}
         code, data = error.get("code", 0), error.get("data")
         said = str(error.get("message", "no reason given"))[:200]
-        if code in REVERTED:
+        if code in REVERTED or said.startswith(REVERTED_WORDS):
             raise CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
         text = self.url.redact(f"refuses {method}: {said} (code {code})")
         raise NodeRefused(f"{self.url} {text}", code)
 
 
-def _is_limited(answer: Json) -> bool:
-    """Some nodes refuse a batch by refusing each of it."""
+def _refusal(answers: Sequence[Json]) -> Json | None:
+    """The error by which a node refuses a batch as such, if it does.
+
+    geth answers one that has too many requests under the first one's id alone, and breaks off one
+    that takes too long; others say of each request that there are too many.
+    """
+    codes = [_code(answer) for answer in answers]
+    alone = None in answers and any(code is not None for code in codes)
+    cut_short = any(code in BATCH_CUT_SHORT for code in codes)
+    if alone or cut_short or all(code == LIMIT_EXCEEDED for code in codes):
+        return next(each for each, code in zip(answers, codes, strict=True) if code is not None)
+    return None
+
+
+def _code(answer: Json) -> Json | None:
+    """Of an error; None: there is none."""
     error = answer.get("error") if isinstance(answer, dict) else None
-    return isinstance(error, dict) and error.get("code") == LIMIT_EXCEEDED
+    return error.get("code", 0) if isinstance(error, dict) else None
 
 
 def _body(number: int, request: Request) -> Json:

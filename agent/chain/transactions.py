@@ -294,9 +294,16 @@ class Transactions:
         try:
             sight = await look(self._endpoints, self._signer.address, records, self._finality)
             for record in records:
-                await self._advance(record, sight)
+                await self._advance_alone(record, sight)
         except (RetryLater, TryElsewhere) as fault:
             log.warning("tx.no_look", error=str(fault))
+
+    async def _advance_alone(self, record: TxRecord, sight: Sight) -> None:
+        """What nodes refuse to say of one record holds up no other. Raises RetryLater."""
+        try:
+            await self._advance(record, sight)
+        except TryElsewhere as refused:
+            log.warning("tx.not_told", key=record.key, error=str(refused))
 
     async def _advance(self, record: TxRecord, sight: Sight) -> None:
         for attempt in record.attempts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +196,42 @@ async def test_batch__node_refuses_each_of_too_many__is_split(
 
     monkeypatch.setattr(stage.node, "answer", limited)
     assert len(await endpoints.batch([HEIGHT] * 7)) == 7
+
+
+def _one_error(body: Any, most: int) -> Any:
+    """geth's answer to a batch with too many requests."""
+    refusal = {"id": body[0]["id"], "error": {"code": -32600, "message": "batch too large"}}
+    return [refusal] if len(body) > most else None
+
+
+def _cut_short(body: Any, most: int) -> Any:
+    """geth's answer to a batch of which only `most` were answered in time."""
+    error = {"code": -32002, "message": "request timed out"}
+    late = [{"id": each["id"], "error": error} for each in body[most:]]
+    return [{"id": each["id"], "result": "0x1"} for each in body[:most]] + late if late else None
+
+
+@pytest.mark.parametrize("refuse", [_one_error, _cut_short])
+async def test_batch__node_refuses_it_as_geth_does__is_split_and_grows_back(
+    stage: Stage,
+    endpoints: Endpoints,
+    monkeypatch: pytest.MonkeyPatch,
+    refuse: Callable[[Any, int], Any],
+) -> None:
+    answer, most = stage.node.answer, 3
+
+    def limited(body: Any) -> Any:
+        refused = refuse(body, most) if isinstance(body, list) else None
+        return answer(body) if refused is None else refused
+
+    monkeypatch.setattr(stage.node, "answer", limited)
+    assert len(await endpoints.batch([HEIGHT] * 48)) == 48
+    most = 100
+    for _ in range(30):
+        await endpoints.batch([HEIGHT] * 200)
+    before = stage.node.requests
+    await endpoints.batch([HEIGHT] * 100)
+    assert stage.node.requests - before == 1
 
 
 @pytest.mark.parametrize(

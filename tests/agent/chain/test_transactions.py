@@ -154,6 +154,25 @@ async def test_mined_revert__deterministic__is_never_sent_again(
     assert nonce(stage) == before
 
 
+async def test_pump__one_is_not_told__others_are_found_mined(
+    stage: Stage, transactions: Transactions, log: FailingLog, job: JobId
+) -> None:
+    """Why the first reverted can't be asked just now; the second is in the same block."""
+    stage.node.evm.automine = False
+    assert isinstance(await begin(transactions, stage, job), Pending)
+    stake = stage.calls.stake(Wei(1))
+    assert isinstance(await transactions.submit(stake, key="stake"), Pending)
+    stage.clock.at += 400  # the bootstrapping window closes before the block
+    stage.node.call("evm_mine")
+    stage.node.faults.fail_methods = ["eth_estimateGas"]
+    await transactions.pump()
+    assert isinstance(await transactions.submit(stake, key="stake"), Confirmed)
+    assert isinstance(await begin(transactions, stage, job), Pending)
+    stage.node.faults.fail_methods = []
+    await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Reverted)
+
+
 async def test_mined_failure__of_the_moment__is_sent_again_with_more_gas_at_most_three_times(
     stage: Stage, transactions: Transactions, log: FailingLog, job: JobId
 ) -> None:
