@@ -85,11 +85,11 @@ class Pipeline(Generic[M_co]):
             self._fault = self._fault or RuntimeError("the pipeline was closed")
             self._queue.put(None)
             self._thread.join()
-        self._measurer.close()
         self._flusher.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        self._measurer.close()
 
     def _send_waiting(self) -> None:
         if self._waiting:

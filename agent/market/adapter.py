@@ -22,6 +22,9 @@ from faults import Refused, RetryLater, TryElsewhere, UsageFault
 log = structlog.get_logger()
 
 FOLLOW_SECONDS = 1.0  # between two looks at what is in flight
+# Nothing presses a settlement, and thousands can fall due at once: what is in flight fits one
+# exchange, and a report or an exit finds the nonces and the loop free.
+SETTLEMENTS_AT_ONCE = 50
 
 
 @contextmanager
@@ -140,8 +143,15 @@ class MarketTransactor:
         self._clock = clock
         self._looked_at = 0.0
         self._looking = False
+        self._settling = asyncio.Semaphore(SETTLEMENTS_AT_ONCE)
 
     async def carry_out(self, order: ports.Order) -> ports.Mined:
+        if order.call is not ports.Call.SETTLE:
+            return await self._carry_out(order)
+        async with self._settling:
+            return await self._carry_out(order)
+
+    async def _carry_out(self, order: ports.Order) -> ports.Mined:
         call, key = self._call(order), order.key
         while True:
             state = await self._transactions.submit(call, key=key, job=order.job, as_of=order.as_of)

@@ -14,8 +14,14 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.events import Cursor, EventReader
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
-from agent.chain.transactions import Transactions
-from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
+from agent.chain.transactions import Call, Confirmed, Pending, Transactions, TxState
+from agent.market.adapter import (
+    SETTLEMENTS_AT_ONCE,
+    ChainWakes,
+    MarketTransactor,
+    ProviderMarket,
+    SecondEndpoint,
+)
 from agent.market.calls import Calls
 from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
 from agent.market.registry import Market, changed_jobs, job_topics
@@ -277,6 +283,44 @@ async def follow_on_a_slow_node(count: int) -> float:
 @pytest.mark.usefixtures("quiet")
 def test_carry_out__many_at_once_on_a_slow_node__share_each_look() -> None:
     assert run(follow_on_a_slow_node(20)) < 90
+
+
+class Unmined(Transactions):
+    """Takes every order; only reports get into a block."""
+
+    def __init__(self) -> None:
+        self.begun: set[str] = set()
+
+    async def submit(
+        self, call: Call, *, key: str, job: JobId | None = None, as_of: int | None = None
+    ) -> TxState:
+        self.begun.add(key)
+        return Confirmed(key, "0x1", 1, Wei(1), True) if key == "report" else Pending(key)
+
+    async def pump(self) -> None:
+        """No block."""
+
+    def came_to_nothing(self, key: str) -> bool:
+        return False
+
+
+async def settle_thousands_and_report_one() -> int:
+    """How many settlements were begun when a report that came behind them was mined."""
+    sending, clock = Unmined(), VirtualClock(current())
+    sender = MarketTransactor(sending, Calls(REGISTRY), clock)
+    orders = [ports.Order(f"s{n}", ports.Call.SETTLE, JobId(n)) for n in range(1, 3000)]
+    settling = asyncio.gather(*map(sender.carry_out, orders))
+    await clock.sleep(5)
+    report = ports.Order("report", ports.Call.REPORT_STARTED, JobId(1), endpoint="a:1")
+    await asyncio.wait_for(sender.carry_out(report), 1)
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    return len(sending.begun) - 1
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__thousands_of_settlements__are_few_at_a_time_and_hold_up_no_report() -> None:
+    assert run(settle_thousands_and_report_one()) == SETTLEMENTS_AT_ONCE
 
 
 async def test_carry_out__budget_spent_or_order_incomplete__says_so(
