@@ -5,7 +5,8 @@ person can order (exits, confirmed terminations): chain and tags say the rest, s
 loses history. SQLite in WAL mode: the CLI reads, and writes orders, while the agent runs.
 
 Records are buffered, and committed together: once a turn of the event loop for all who wait on
-`durable`. A disk that is full makes the journal `degraded`, never the agent dead.
+`durable`. A disk that is full makes the journal `degraded`, never the agent dead. A row that can't
+be stored is a bug: it alone is dropped, with an error, and those who wait are told (`Unstorable`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
 
 from agent.market.model import JobId
 from agent.snapshot import LaunchPhase
@@ -80,6 +81,14 @@ orders = sa.Table(
 )
 
 _INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
+
+# What sqlite3 raises of the disk or the file (a damaged one: DatabaseError itself); the classes
+# beside these (DataError, ProgrammingError, …), and all that is not sqlite3's, are of the row.
+_OF_THE_DISK = (OperationalError, InternalError, DatabaseError)
+
+
+class Unstorable(Exception):  # no Fault: no caller foresees it
+    """Rows that were waited for were dropped: what they announce must not be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +219,13 @@ class Journal:
         self.told(event)
 
     def launch(self, record: LaunchRecord) -> None:
-        """Note what is known of a launch; await `durable` before the call it announces."""
+        """Note what is known of a launch; await `durable` at once, before the call it announces."""
         self._add(launches, {**_plain(record), "phase": record.phase.value})
 
     def _add(self, table: sa.Table, row: dict[str, Any]) -> None:
+        _make_storable(row)
+        if "fields" in row:
+            _make_storable(row["fields"])
         self._waiting.append((table, row))
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[: MAX_WAITING // 10]
@@ -221,7 +233,8 @@ class Journal:
     async def durable(self) -> None:
         """Returns when what was noted is committed (or the journal is degraded).
 
-        Everyone who asks in one turn of the loop shares one commit.
+        Everyone who asks in one turn of the loop shares one commit. Raises Unstorable to all of
+        them when a row was dropped: whose it was is not known.
         """
         if self._turn is None and not self._waiting:
             return
@@ -232,27 +245,70 @@ class Journal:
         await asyncio.shield(self._turn)
 
     def _end_turn(self) -> None:
+        try:
+            self.flush()
+        except BaseException as broken:
+            self._tell(broken)  # or they would wait for ever
+            raise
+        else:
+            self._tell(None)
+
+    def _tell(self, broken: BaseException | None) -> None:
+        """End the wait of all who wait just now."""
         turn, self._turn = self._turn, None
-        self.flush()
-        if turn is not None and not turn.done():
+        if turn is None or turn.done():
+            return
+        if broken is None:
             turn.set_result(None)
+        else:
+            turn.set_exception(broken)
 
     def flush(self) -> bool:
-        """Commit what was noted. False, and `degraded` says why, when the disk refuses."""
+        """Commit what was noted. False when not all of it was: the disk refuses, and `degraded`
+        says why, or a row was dropped, and those who wait are told."""
         if not self._waiting:
             return True
         try:
-            with self.engine.begin() as connection:
-                for table, rows in _grouped(self._waiting):
-                    connection.execute(_INSERTS[table], rows)
-        except OperationalError as broken:
+            dropped = self._commit()
+        except DatabaseError as broken:
             if not self.degraded:
                 log.error("journal.degraded", error=str(broken.orig))
             self.degraded = str(broken.orig)
             return False
         self._waiting.clear()
         self.degraded = ""
-        return True
+        if dropped:
+            # Whoever flushes: it may be somebody else than those whose turn is still to end.
+            self._tell(Unstorable(f"the journal dropped {dropped} rows that can't be stored"))
+        return not dropped
+
+    def _commit(self) -> int:
+        """All that waits in one transaction; how many rows were dropped, mostly none."""
+        try:
+            with self.engine.begin() as connection:
+                for table, rows in _grouped(self._waiting):
+                    connection.execute(_INSERTS[table], rows)
+        except Exception as broken:
+            if type(broken) in _OF_THE_DISK:
+                raise
+            return self._commit_singly()
+        return 0
+
+    def _commit_singly(self) -> int:
+        """A statement that fails takes only itself back, so the good rows are kept."""
+        bad = list[tuple[sa.Table, dict[str, Any], Exception]]()
+        with self.engine.begin() as connection:
+            for table, row in self._waiting:
+                try:
+                    connection.execute(_INSERTS[table], [row])
+                except Exception as broken:
+                    if type(broken) in _OF_THE_DISK:
+                        raise
+                    bad.append((table, row, broken))
+        for table, row, why in bad:
+            said = f"{row!r:.1000}"
+            log.error("journal.row_dropped", table=table.name, row=said, exc_info=why)
+        return len(bad)
 
     def close(self) -> None:
         self.flush()
@@ -355,6 +411,17 @@ _ORDERS_AFTER = str(
     .order_by(orders.c.id)
     .compile(dialect=sqlite.dialect())
 )
+
+
+def storable(text: str) -> str:
+    """`text` with half surrogates spelt out: JSON can hold them, UTF-8 and so SQLite can't."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _make_storable(row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        if isinstance(value, str) and not value.isascii():
+            row[name] = storable(value)
 
 
 def _plain(record: Event | LaunchRecord) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
-from agent.journal import OFFER_LISTED, OFFER_WITHDRAWN, Event, Journal, Reader
+from agent.journal import OFFER_LISTED, OFFER_WITHDRAWN, Event, Journal, Reader, Unstorable
 from agent.market.model import BlockRef, InstanceType, Price
 from agent.offers import Change, OfferRules, OfferView, Relist, Spent, Withdraw, decide
 from agent.ports import Call, Clock, Cloud, Market, Order, Transactor
@@ -190,7 +191,8 @@ class Offering:
             block=mined.block,
             fee_wei=str(mined.fee_wei),
         )
-        await self._journal.durable()
+        with suppress(Unstorable):  # it was logged; what it tells is done already
+            await self._journal.durable()
 
     def _tell(self, name: str, why: str, **fields: str | int) -> None:
         log.info(name, why=why, **fields)

@@ -12,6 +12,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -23,7 +24,7 @@ from agent.deadline import Budget
 from agent.exit import Drain
 from agent.feeds import CHAIN_SECONDS, Feeds
 from agent.inflight import InFlight
-from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, Reader
+from agent.journal import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, Reader, Unstorable
 from agent.keepalive import Answers, Doubt
 from agent.lifecycle import LifecycleRules, plan
 from agent.loader import Loader, Sources, parts
@@ -209,7 +210,8 @@ class Agent:
             ids = self.agenda.take(begun)
             if ids:
                 await self._turn_over(ids)
-            await self.world.journal.durable()
+            with suppress(Unstorable):  # it was logged; no call of this loop depends on a row
+                await self.world.journal.durable()
             self.progress.finished_at = self.clock_now
             self.progress.turn_seconds = self.clock_now - begun
             self.progress.turns += 1

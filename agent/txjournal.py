@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.chain.encoding import Fees
 from agent.chain.txlog import Attempt, TxRecord, TxStatus
-from agent.journal import metadata, synced
+from agent.journal import metadata, storable, synced
 from agent.market.model import Address, JobId, Wei
 from faults import MustStop, RetryLater
 
@@ -125,7 +125,7 @@ def _row(record: TxRecord) -> dict[str, Any]:
         "block": record.block,
         "fee": str(record.fee),
         "worst_fee": str(record.worst_fee),
-        "reason": record.reason,
+        "reason": storable(record.reason),
     }
 
 

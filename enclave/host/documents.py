@@ -152,7 +152,15 @@ def _optional_text(fields: Mapping[str, Any], name: str, longest: int) -> str | 
         return None
     if not isinstance(value, str) or len(value) > longest:
         raise DocumentRefused(f"{name}: not a text of at most {longest} characters")
-    return value
+    return _encodable(value)
+
+
+def _encodable(text: str) -> str:
+    """`text`, as long as before, without half surrogates: JSON can hold them, UTF-8 can't.
+
+    They are not refused: an honest host's error that names a file may hold some, too.
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def _number(fields: Mapping[str, Any], name: str, least: int, most: int) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,10 +16,21 @@ from alembic.script import ScriptDirectory
 import agent.journal
 from agent.chain.encoding import Fees
 from agent.chain.txlog import Attempt, TxRecord, TxStatus
-from agent.journal import Event, Journal, LaunchRecord, OrderKind, Reader, metadata, open_engine
+from agent.journal import (
+    Event,
+    Journal,
+    LaunchRecord,
+    OrderKind,
+    Reader,
+    Unstorable,
+    metadata,
+    open_engine,
+)
 from agent.market.model import Address, JobId, Wei
 from agent.snapshot import LaunchPhase
 from agent.txjournal import TxJournal
+from devnet.simulation import loop
+from devnet.simulation.world import Simulation, Step
 from faults import MustStop, RetryLater
 
 pytestmark = pytest.mark.unit
@@ -133,6 +146,135 @@ def test_journal__disk_refuses__is_degraded_and_keeps_what_waits(engine: sa.Engi
     journal.close()
 
 
+HALF = "é \ud800 \U0001f600"
+SPELT = "é \\ud800 \U0001f600"
+TOO_LARGE = 1 << 80  # for SQLite's integers
+WAIT_SECONDS = 5.0  # a hang fails instead of lasting
+
+
+def asked(job: int = ONE, **changes: Any) -> LaunchRecord:
+    fields = {"generation": 1, "attempt": 1, "region": "r", "instance_type": "t", **changes}
+    return LaunchRecord(1.0, JobId(job), phase=LaunchPhase.ASKED, **fields)
+
+
+async def waited(journal: Journal) -> None:
+    await asyncio.wait_for(journal.durable(), WAIT_SECONDS)
+
+
+def test_durable__text_with_half_a_surrogate__is_kept_and_spelt_out(engine: sa.Engine) -> None:
+    journal = Journal(engine)
+    journal.event(Event(1.0, "host.error", ONE, text=HALF, fields={"why": HALF, "n": 1}))
+    journal.launch(asked(reason=HALF))
+    asyncio.run(waited(journal))
+    (line,) = Reader(engine).timeline(ONE)
+    assert (line.text, line.fields) == (SPELT, {"why": SPELT, "n": 1})
+    assert [each.reason for each in Reader(engine).launches([ONE])[ONE]] == [SPELT]
+    journal.close()
+
+
+def unstorable(journal: Journal, what: str) -> None:
+    if what == "launch":
+        journal.launch(asked(attempt=TOO_LARGE))
+    else:
+        fields = {"x": object()} if what == "fields" else {}
+        text: Any = object() if what == "text" else ""
+        journal.event(Event(1.0, "bad", ONE, text=text, fields=fields))
+
+
+@pytest.mark.parametrize("what", ["launch", "fields", "text"])
+def test_durable__a_row_that_can_t_be_stored__is_raised_to_all_and_dropped_alone(
+    what: str, engine: sa.Engine
+) -> None:
+    journal = Journal(engine)
+
+    async def everybody() -> list[object]:
+        journal.event(Event(1.0, "before", ONE))
+        unstorable(journal, what)
+        journal.event(Event(1.0, "after", ONE))
+        journal.launch(asked(2))
+        both = (waited(journal), waited(journal))
+        return list(await asyncio.gather(*both, return_exceptions=True))
+
+    assert [type(each) for each in asyncio.run(everybody())] == [Unstorable, Unstorable]
+    assert [line.name for line in Reader(engine).timeline(ONE)] == ["before", "after"]
+    assert list(Reader(engine).launches([ONE, JobId(2)])) == [2]
+    assert not journal.degraded
+    journal.event(Event(2.0, "later", ONE))
+    asyncio.run(waited(journal))
+    assert Reader(engine).timeline(ONE)[-1].name == "later"
+    journal.close()
+
+
+@pytest.mark.usefixtures("quiet")
+def test_launch__its_intent_can_t_be_stored__is_made_only_when_the_next_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted, tried = Journal.launch, list[LaunchRecord]()
+
+    def launch(journal: Journal, record: LaunchRecord) -> None:
+        tried.append(record)
+        noted(journal, record if len(tried) > 1 else replace(record, attempt=TOO_LARGE))
+
+    monkeypatch.setattr(Journal, "launch", launch)
+    script: list[Step] = [(1.0, lambda simulation: simulation.market.assign(ONE))]
+    simulation = Simulation()
+    simulation.run(script, 120.0)
+    made = [when for when, text in simulation.done if text.startswith("launch")]
+    assert len(made) == 1
+    assert made[0] >= tried[1].at - loop.START > tried[0].at - loop.START
+    assert "effect.bug" in simulation.events(ONE)
+    assert [each.attempt for each in Reader(simulation.engine).launches([ONE])[ONE]][:1] == [1]
+
+
+def test_durable__somebody_else_flushed_the_row_that_can_t_be_stored__raises(
+    engine: sa.Engine,
+) -> None:
+    journal = Journal(engine)
+
+    async def overtaken() -> None:
+        unstorable(journal, "launch")
+        waits = asyncio.create_task(journal.durable())
+        asyncio.get_running_loop().call_soon(journal.flush)  # between its wait and its turn's end
+        with pytest.raises(Unstorable):
+            await asyncio.wait_for(waits, WAIT_SECONDS)
+        journal.launch(asked())
+        await waited(journal)
+
+    asyncio.run(overtaken())
+    assert len(Reader(engine).launches([ONE])[ONE]) == 1
+    journal.close()
+
+
+def test_durable__the_flush_breaks__is_raised_and_the_rows_wait(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(engine)
+    journal.launch(asked())
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "begin", lambda: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(waited(journal))
+    asyncio.run(waited(journal))
+    assert len(Reader(engine).launches([ONE])[ONE]) == 1
+    journal.close()
+
+
+def test_flush__the_file_is_damaged__is_degraded_and_drops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(open_engine(path))
+    journal.engine.dispose()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    journal.launch(asked())
+    asyncio.run(waited(journal))
+    assert "malformed" in journal.degraded
+    journal.engine.dispose()
+    path.write_bytes(whole)
+    assert journal.flush()
+    assert len(Reader(journal.engine).launches([ONE])[ONE]) == 1
+    journal.close()
+
+
 def test_journal__not_a_database__stops_with_a_word(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     file.write_bytes(b"not a database" * 100)
@@ -169,6 +311,15 @@ def test_transactions__put_and_read__are_the_same(engine: sa.Engine) -> None:
     assert log.worst_fees(since=11.0) == 0
     log.put(record("a", status=TxStatus.LOST, final=True))
     assert log.unfinished() == []
+    engine.dispose()
+
+
+def test_transactions__reason_with_half_a_surrogate__is_spelt_out(engine: sa.Engine) -> None:
+    log = TxJournal(engine)
+    log.put(record("a", reason=HALF))
+    found = log.latest("a")
+    assert found is not None
+    assert found.reason == SPELT
     engine.dispose()
 
 

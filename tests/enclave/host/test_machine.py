@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -221,6 +222,14 @@ def test_desired__to_json_and_back__is_equal(desired: Desired) -> None:
 def test_desired__hostile_field__is_refused(field: str, value: object) -> None:
     with pytest.raises(DocumentRefused):
         Desired.from_json({**DESIRED.to_json(), field: value})
+
+
+@pytest.mark.parametrize("field", ["last_error", "run_id", "program", "enclave_id"])
+def test_status__text_with_half_a_surrogate__is_read_as_what_utf8_can_hold(field: str) -> None:
+    document = Status("failed", "r", 1.5, "p", "i-1").to_json()
+    said = json.loads(json.dumps({**document, field: "é \ud800 \U0001f600"}))
+    found = getattr(Status.from_json(said), field)
+    assert found == "é ? \U0001f600"
 
 
 def test_status__to_json_and_back__is_equal() -> None:
