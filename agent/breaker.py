@@ -59,16 +59,17 @@ def judge(asked: Asked, state: BreakerState, now: float, rules: BreakerRules) ->
     A held termination stays counted while it is asked for, however long that is, so that a lie
     that lasts longer than the window does not pass in the end.
     """
-    waiting = (state.held - asked.looked_at) | (state.held & asked.by_chain)
+    by_chain = asked.by_chain
+    waiting = (state.held - asked.looked_at) | (state.held & by_chain)
     recent = {
         job: since
         for job, since in state.asked.items()
         if now - since < rules.window_seconds or job in waiting
     }
-    counted = {**dict.fromkeys(asked.by_chain, now), **recent}
-    gone = len(counted.keys() - asked.by_chain - waiting)
+    counted = {**dict.fromkeys(by_chain, now), **recent}
+    gone = len(counted.keys() - by_chain - waiting)
     mass = len(counted) >= rules.min_jobs and len(counted) > rules.share * (asked.served + gone)
     held = tuple(a for a in asked.terminations if mass and a.by_chain and not a.confirmed)
     allowed = tuple(a for a in asked.terminations if a not in held)
-    still = (waiting - asked.by_chain) | {action.job for action in held}
+    still = (waiting - by_chain) | {action.job for action in held}
     return Ruling(allowed, held, BreakerState(counted, frozenset(still)))

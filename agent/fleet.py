@@ -7,7 +7,7 @@ seen to end is believed to be there for a while: empty answers have killed fleet
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -103,8 +103,10 @@ class Fleet:
     def record(self, instance: InstanceId) -> Record | None:
         return self._by_id.get(instance)
 
-    def observed(self, regions: Iterable[Region]) -> Observed:
+    def observed(self, regions: Sequence[Region]) -> Observed:
         """When all of `regions` were last seen: the oldest look counts."""
+        if len(regions) == 1:
+            return self._observed.get(regions[0], Observed())
         looks = [self._observed.get(region, Observed()) for region in regions]
         return Observed(
             _oldest([look.listed_at for look in looks]),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -389,9 +389,10 @@ class Reader:
 
     def orders(self, after: int = 0) -> list[OrderRecord]:
         """Orders with an id above `after`, oldest first."""
-        with self.engine.connect() as connection:
-            found = connection.exec_driver_sql(_ORDERS_AFTER, (after,)).fetchall()
-        return [OrderRecord(*row) for row in found]
+        with closing(self.engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(_ORDERS_AFTER, (after,))
+            return [OrderRecord(*row) for row in cursor.fetchall()]
 
     def order(self, at: float, kind: str, job: JobId | None, by: str) -> None:
         """Write an order; the agent takes it up within a second, or when it starts."""
@@ -404,7 +405,7 @@ class Reader:
             yield [dict(row) for row in connection.execute(query).mappings()]
 
 
-# Compiled once: it is asked every second.
+# Compiled once, and asked of the driver itself: it is asked every second.
 _ORDERS_AFTER = str(
     sa.select(orders)
     .where(orders.c.id > sa.bindparam("after"))
