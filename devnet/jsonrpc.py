@@ -9,6 +9,7 @@ import rlp
 from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
 from devnet.evm import CALL_GAS, CallArgs, Evm, Mined, Rejected
 
@@ -65,7 +66,7 @@ class Methods:
             raise Rejected(NO_METHOD, f"the method {method} does not exist/is not available")
         try:
             return handler(*params)
-        except (TypeError, ValueError, KeyError, AttributeError) as wrong:
+        except (TypeError, ValueError, KeyError, AttributeError, ValidationError) as wrong:
             raise Rejected(BAD_PARAMS, f"{method}: {wrong}") from wrong
 
     # Blocks

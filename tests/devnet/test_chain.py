@@ -13,7 +13,7 @@ import httpx
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from devnet.chain import ChainServer
@@ -145,6 +145,7 @@ def test_twin__faulty__leaves_the_other_node_well(node: ChainServer) -> None:
 @given(
     st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda x: st.lists(x, max_size=3))
 )
+@example([""])  # bytes, and no address
 @settings(max_examples=40, deadline=None)
 def test_answer__nonsense__is_an_error_never_a_crash(idle: ChainServer, body: Any) -> None:
     answer = idle.answer({"id": 1, "method": "eth_getBalance", "params": body})
