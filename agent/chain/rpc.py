@@ -22,9 +22,7 @@ LIMIT_EXCEEDED = -32005  # https://eips.ethereum.org/EIPS/eip-1474#error-codes
 BATCH_CUT_SHORT = (-32002, -32003)
 REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
 REVERTED_WORDS = "execution reverted"  # geth, code -32000, for a revert without data
-GROW_AFTER = (
-    20  # full exchanges: a limit that was a moment's is forgotten, one that stays costs 5 %
-)
+GROW_AFTER = 20  # full exchanges: a moment's limit is forgotten, one that stays costs 5 %
 
 
 class EndpointDown(TryElsewhere):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from eth_abi.abi import decode, encode
 from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic, function_abi_to_4byte_selector
 
 import contracts
 from devnet.simulation.protocol import Event
+
+if TYPE_CHECKING:
+    from eth_typing import ABIEvent, ABIFunction
 
 Entry = dict[str, Any]
 
@@ -27,13 +30,21 @@ def _entries() -> Sequence[Entry]:
 @lru_cache(maxsize=1)
 def _functions() -> dict[bytes, Entry]:
     found = (entry for entry in _entries() if entry["type"] == "function")
-    return {bytes(function_abi_to_4byte_selector(entry)): entry for entry in found}  # type: ignore[arg-type]  # plain JSON
+    return {_selector(entry): entry for entry in found}
 
 
 @lru_cache(maxsize=1)
 def _events() -> dict[str, tuple[Entry, str]]:
     found = (entry for entry in _entries() if entry["type"] == "event")
-    return {entry["name"]: (entry, "0x" + event_abi_to_log_topic(entry).hex()) for entry in found}  # type: ignore[arg-type]  # plain JSON
+    return {entry["name"]: (entry, _topic_of(entry)) for entry in found}
+
+
+def _selector(entry: Entry) -> bytes:
+    return bytes(function_abi_to_4byte_selector(cast("ABIFunction", entry)))
+
+
+def _topic_of(entry: Entry) -> str:
+    return "0x" + event_abi_to_log_topic(cast("ABIEvent", entry)).hex()
 
 
 def _types(parts: Iterable[Entry]) -> list[str]:
