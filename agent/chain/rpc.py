@@ -18,8 +18,9 @@ Json = Any  # what json.loads gives; every reader checks the shape it needs
 BATCH_LIMIT = 100  # requests in one exchange: what public nodes commonly take
 
 LIMIT_EXCEEDED = -32005  # https://eips.ethereum.org/EIPS/eip-1474#error-codes
-# What geth says of the rest of a batch that takes too long or answers too much (rpc/errors.go).
-BATCH_CUT_SHORT = (-32002, -32003)
+# What geth says of the rest of a batch that takes too long or answers too much (rpc/errors.go);
+# by EIP-1474 the codes (-32002, -32003) mean what has nothing to do with a batch.
+BATCH_CUT_SHORT = ("request timed out", "response too large")
 REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
 REVERTED_WORDS = "execution reverted"  # geth, code -32000, for a revert without data
 GROW_AFTER = 20  # full exchanges: a moment's limit is forgotten, one that stays costs 5 %
@@ -176,7 +177,10 @@ def _refusal(answers: Sequence[Json]) -> Json | None:
     """
     codes = [_code(answer) for answer in answers]
     alone = None in answers and any(code is not None for code in codes)
-    cut_short = any(code in BATCH_CUT_SHORT for code in codes)
+    cut_short = any(
+        code is not None and _message(each) in BATCH_CUT_SHORT
+        for each, code in zip(answers, codes, strict=True)
+    )
     if alone or cut_short or all(code == LIMIT_EXCEEDED for code in codes):
         return next(each for each, code in zip(answers, codes, strict=True) if code is not None)
     return None
@@ -186,6 +190,10 @@ def _code(answer: Json) -> Json | None:
     """Of an error; None: there is none."""
     error = answer.get("error") if isinstance(answer, dict) else None
     return error.get("code", 0) if isinstance(error, dict) else None
+
+
+def _message(answer: Json) -> Json:
+    return answer["error"].get("message")
 
 
 def _body(number: int, request: Request) -> Json:

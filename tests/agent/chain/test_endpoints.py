@@ -211,6 +211,24 @@ def _cut_short(body: Any, most: int) -> Any:
     return [{"id": each["id"], "result": "0x1"} for each in body[:most]] + late if late else None
 
 
+async def test_batch__node_lacks_what_one_asks_for__goes_on_taking_as_many(
+    stage: Stage, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, error = stage.node.answer, {"code": -32002, "message": "Resource unavailable"}
+
+    def lacking(body: Any) -> Any:
+        if not isinstance(body, list) or len(body) != 4:
+            return answer(body)
+        return [*answer(body[:3]), {"id": body[3]["id"], "error": error}]
+
+    monkeypatch.setattr(stage.node, "answer", lacking)
+    with pytest.raises(NodeRefused, match="Resource unavailable"):
+        await endpoints.batch([HEIGHT] * 4)
+    before = stage.node.requests
+    assert len(await endpoints.batch([HEIGHT] * 50)) == 50
+    assert stage.node.requests - before == 1
+
+
 @pytest.mark.parametrize("refuse", [_one_error, _cut_short])
 async def test_batch__node_refuses_it_as_geth_does__is_split_and_grows_back(
     stage: Stage,
