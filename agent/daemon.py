@@ -21,14 +21,14 @@ import structlog
 
 from agent.clock import SystemClock
 from agent.config import Config, load
-from agent.journal import Reader
-from agent.notify import Notifier
+from agent.journal.record import Reader
+from agent.loop.service import Agent, Progress
 from agent.ports import Clock
-from agent.service import Agent, Progress
+from agent.sd_notify import Notifier
 from agent.status import Metrics, StatusServer
+from agent.status.agent_view import AgentView
 from agent.status.tally import Tally
-from agent.view import AgentView
-from agent.wiring import Wired, wired
+from agent.wiring.agent import Wired, wired
 from faults import Fault, MustStop, printable
 
 log = structlog.get_logger()

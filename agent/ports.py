@@ -15,7 +15,7 @@ from typing import Protocol
 
 from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Params, Price
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
-from enclave.eif_signature import Signer
+from enclave.eif.signature import Signer
 
 
 class Clock(Protocol):

@@ -1,9 +1,9 @@
 """1,000 assignments in one block, under EC2's request budget, against a perfect scheduler.
 
-The agent's own loop and the real request budget (`cloud.budget`, RunInstances 5 at once and 2 a
-second in a region) in virtual time; chain, hosts and EC2 are models with published boot times. EC2
-cannot make the launches of 1,000 jobs within the slash point that is set here: what is counted is
-how many of those that a perfect scheduler would have started in time were started in time.
+The agent's own loop and the real request budget (`cloud.request_budget`, RunInstances 5 at once
+and 2 a second in a region) in virtual time; chain, hosts and EC2 are models with published boot
+times. EC2 cannot make the launches of 1,000 jobs within the slash point that is set here: counted
+are how many of those that a perfect scheduler would have started in time were started in time.
 
 Some jobs are older, and their first instances never boot: the instances that race them are asked
 for while hundreds wait, and are closer to their slash point. A launch that goes to a job while one
@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from agent.loop.service import ServiceRules
 from agent.market.model import JobId
-from agent.service import ServiceRules
 from bench.figure import Figure
-from cloud.budget import LIMITS, Budget
 from cloud.model import LaunchOrder
+from cloud.request_budget import LIMITS, Budget
 from devnet.simulation import loop
 from devnet.simulation.cloud import Lengths, Machine, SimCloud
 from devnet.simulation.world import Simulation

@@ -13,8 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-from enclave.car import CarReader
-from enclave.sources import CAR_TYPE, RAW_TYPE
+from enclave.ipfs.car import CarReader
+from enclave.ipfs.gateway import CAR_TYPE, RAW_TYPE
 
 _SLICE_BYTES = 256 << 10
 

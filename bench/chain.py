@@ -37,12 +37,12 @@ from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.chain.rpc import Request
 from agent.chain.transactions import Call
 from agent.clock import SystemClock
-from agent.market.calls import Calls
 from agent.market.model import Address, JobId, Price, Wei
-from agent.market.registry import Market, changed_jobs, job_topics, token_abi
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import Market, changed_jobs, job_topics, token_abi
 from bench.figure import NotRun
 from contracts.deploy import Params, deploy
-from devnet.chain import ChainServer
+from devnet.chain.node import ChainServer
 
 ROOT = Path(__file__).parents[1]
 KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # public: account 0

@@ -20,10 +20,10 @@ from bench.crowd import Crowd, ScaledClock
 from bench.crowd_aws import Answer, Cloud
 from bench.crowd_chain import Chain
 from cloud.model import InstanceId
-from devnet import ec2_wire as wire
-from devnet.aws import Aws
-from devnet.ec2 import Timings
-from devnet.nsm import SimulatedEnclave, SimulatedNsm
+from devnet.aws import wire
+from devnet.aws.ec2 import Timings
+from devnet.aws.server import Aws
+from devnet.guest.nsm import SimulatedEnclave, SimulatedNsm
 
 CLOCK, ROOT = "clock", "root.pem"
 _DROPPED = {"host", "connection", "content-length", "expect", "transfer-encoding"}

@@ -16,10 +16,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from agent.journal import Event, Journal, open_engine
-from agent.lifecycle import plan
+from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Observed, Probe
+from agent.decide.lifecycle import plan
+from agent.journal.record import Event, Journal, open_engine
 from agent.market.model import JobId, JobStatus
-from agent.snapshot import Host, ImagePhase, ImageView, JobView, Observed, Probe
 from bench.figure import Figure
 from enclave.host.documents import Status
 from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, PARAMS, ROOM, RULES

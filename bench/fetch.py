@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figure import Figure
-from devnet.ipfs import Blocks
-from enclave.car import car_frame, car_header
+from devnet.ipfs.blocks import Blocks
 from enclave.cid import Cid
-from enclave.eif_writer import ImageSpec, build
+from enclave.eif.writer import ImageSpec, build
+from enclave.ipfs.car import car_frame, car_header
 
 MIB = 1 << 20
 GIGABIT_MB = 125.0

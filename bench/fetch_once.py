@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from enclave.fetch import FetchLimits, Reach, fetch_file
-from enclave.sources import Gateway
+from enclave.fetch.fetcher import FetchLimits, Reach, fetch_file
+from enclave.ipfs.gateway import Gateway
 
 
 def main(gateway: str, cid: str, target: Path) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 import boto3
 
 from bench.figure import Figure
-from devnet.aws import Aws
-from devnet.ec2 import Timings
+from devnet.aws.ec2 import Timings
+from devnet.aws.instances import Fleet
+from devnet.aws.server import Aws
 from devnet.image import build_image
-from devnet.instances import Fleet
 from enclave.host import bundle, userdata
 from enclave.host.config import Cadence, Config
 from enclave.host.documents import Desired, Port

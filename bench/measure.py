@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.figure import Figure
-from enclave.eif_writer import ImageSpec, build
-from enclave.measure import inspect_file, measure_file
+from enclave.eif.measure import inspect_file, measure_file
+from enclave.eif.writer import ImageSpec, build
 
 MIB = 1 << 20
 ROUNDS = 5

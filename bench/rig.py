@@ -20,10 +20,10 @@ from web3.types import Nonce, RPCEndpoint, TxParams, Wei
 
 from agent.market.price import Price
 from devnet.agent_process import Provider
-from devnet.control import Faulty
+from devnet.aws.control import Faulty
 from devnet.eyes import Eyes
 from devnet.image import build_image
-from devnet.ipfs_node import add
+from devnet.ipfs.node import add
 from devnet.people import Actions, account_of
 from devnet.up import POND, REGION, USD, Options, running
 from faults import RetryLater

@@ -28,9 +28,9 @@ from typing import Any
 from eth_account import Account
 
 from agent.config.template import render, write
-from agent.journal import ASSIGNED, Event, Journal, LaunchRecord, open_engine
+from agent.decide.job_view import LaunchPhase
+from agent.journal.record import ASSIGNED, Event, Journal, LaunchRecord, open_engine
 from agent.market.model import JobId
-from agent.snapshot import LaunchPhase
 from bench.crowd import (
     CHAIN_ID,
     EC2_TYPE,
@@ -46,11 +46,11 @@ from bench.crowd import (
 from bench.crowd_aws import etag
 from bench.crowd_world import CLOCK, ROOT
 from bench.figure import Figure
-from cloud.words import KeptWords, Words
+from cloud.bucket.status_cache import KeptWords, Words
 from devnet.processes import Child, Children
 from devnet.up import free_port
 from enclave.cid import parse_cid
-from enclave.store import ImageStore, StoredImage
+from enclave.fetch.store import ImageStore, StoredImage
 from faults import RetryLater
 
 SIZES = (1_000, 10_000)

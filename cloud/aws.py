@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cloud.addresses import Addresses
-from cloud.budget import Clock
-from cloud.capacity import Capacity, QuotaUse
-from cloud.catalog import Catalog
+from cloud.bucket.mailbox import Mailbox
 from cloud.clients import Calls, Clients
+from cloud.ec2.addresses import Addresses
+from cloud.ec2.capacity import Capacity, QuotaUse
+from cloud.ec2.catalog import Catalog
+from cloud.ec2.dry_run import Allowed, Rehearsal
+from cloud.ec2.instances import Instances, UserData
+from cloud.ec2.places import Cache, Places
+from cloud.ec2.pricing import ListPrices
 from cloud.errors import Missing, NotSetUp
-from cloud.instances import Instances, UserData
 from cloud.lean import Memo, every
-from cloud.mailbox import Mailbox
 from cloud.model import (
     EnclaveRoom,
     Headroom,
@@ -25,9 +27,7 @@ from cloud.model import (
     LaunchOrder,
     Region,
 )
-from cloud.places import Cache, Places
-from cloud.pricing import ListPrices
-from cloud.rehearsal import Allowed, Rehearsal
+from cloud.request_budget import Clock
 from cloud.settings import Account, Home, Settings
 
 if TYPE_CHECKING:

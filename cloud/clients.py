@@ -25,9 +25,9 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from cloud import lean
-from cloud.budget import WHENEVER, Budget, Clock, Urgency
 from cloud.errors import Throttled, translated
 from cloud.model import Region
+from cloud.request_budget import WHENEVER, Budget, Clock, Urgency
 from faults import UsageFault
 
 if TYPE_CHECKING:

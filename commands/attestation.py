@@ -12,7 +12,7 @@ import typer
 from commands.terminal import JsonOption
 
 if TYPE_CHECKING:
-    from enclave.attestation import Attestation, Expected
+    from enclave.attest.document import Attestation, Expected
 
 app = typer.Typer(no_args_is_help=True, help="Check what an enclave proves about itself.")
 
@@ -46,7 +46,7 @@ def verify(
 ) -> None:
     """Verify a Nitro attestation document: signature, certificate chain, and what it says."""
     from commands.attestation_input import expected_pcrs, read_document, read_time
-    from enclave import attestation
+    from enclave.attest import document as attestation
 
     expected = attestation.Expected(
         pcrs=expected_pcrs(pcr or []), instance_id=instance_id, allow_debug=allow_debug
@@ -96,7 +96,7 @@ def _report(found: Attestation) -> dict[str, object]:
 
 
 def _text(found: Attestation, expected: Expected) -> str:
-    from enclave.certificates import AWS_ROOT_SHA256
+    from enclave.attest.certificates import AWS_ROOT_SHA256
 
     report = _report(found)
     aws = found.root_sha256 == AWS_ROOT_SHA256

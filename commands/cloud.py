@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config import Config
+    from cloud.account.steps import Step
     from cloud.settings import Settings
-    from cloud.steps import Step
 
 app = typer.Typer(no_args_is_help=True, help="Prepare AWS: buckets, the hosts' role, an image.")
 
@@ -30,8 +30,8 @@ def setup(
 ) -> None:
     """Create what is missing in each configured region: bucket, security group, role."""
     from agent.config import load
+    from cloud.account.setup import Setup
     from cloud.clients import Clients
-    from cloud.setup import Setup
 
     loaded = load(config)
     clients = Clients(loaded.aws.endpoint_url)
@@ -50,8 +50,8 @@ def teardown(
 ) -> None:
     """Remove what setup created, staged images included. Refused while instances live."""
     from agent.config import load
+    from cloud.account.teardown import Teardown
     from cloud.clients import Clients
-    from cloud.teardown import Teardown
     from faults import UsageFault
 
     loaded = load(config)
@@ -81,9 +81,9 @@ def bake(
     from dataclasses import replace
 
     from agent.config import load
-    from cloud.bake import BUILDERS, Recipe
+    from cloud.account.bake import BUILDERS, Recipe
     from enclave.host.bundle import build, digest
-    from enclave.host.nitro import PACKAGES
+    from enclave.host.nitro_cli import PACKAGES
     from faults import UsageFault
 
     if architecture not in BUILDERS:
@@ -116,8 +116,8 @@ def policy(
 ) -> None:
     """Print the least IAM policy for the agent, the hosts, or whoever runs these commands."""
     from agent.config import load
+    from cloud.account.policies import partition_of, render
     from cloud.model import Region
-    from cloud.policies import partition_of, render
     from faults import UsageFault
 
     if not (len(account) == 12 and account.isascii() and account.isdigit()):
@@ -135,13 +135,13 @@ def policy(
 
 def settings_of(config: Config) -> Settings:
     """What the agent itself goes by, but for the provider, whose key may not be at hand here."""
-    from agent.parts import cloud_settings
+    from agent.wiring.adapters import cloud_settings
 
     return cloud_settings(config, provider="")
 
 
 def _do(steps: Sequence[Step], dry_run: bool, as_json: bool) -> None:
-    from cloud.steps import carry_out
+    from cloud.account.steps import carry_out
 
     if dry_run:
         _show(steps, as_json)
@@ -173,8 +173,8 @@ async def _bake(settings: Settings, region: str, recipe: Any, endpoint_url: str)
     import asyncio
     import time
 
+    from cloud.account.bake import bake as bake_image
     from cloud.aws import Aws
-    from cloud.bake import bake as bake_image
     from cloud.model import Region
 
     class Wall:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.head import HeadTracker
+from agent.chain.transaction_log import TransactionLog
 from agent.chain.transactions import Transactions
-from agent.chain.txlog import TransactionLog
 from agent.clock import SystemClock
 from agent.config import Config, load
-from agent.market.calls import Calls
 from agent.market.model import Address, BlockRef, Params
-from agent.market.registry import Market, Stake, Token
-from agent.parts import (
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import Market, Stake, Token
+from agent.wiring.adapters import (
     cloud_settings,
     fees_of,
     finality_of,

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.market.model import InstanceType, Price
-from agent.parts import price_of
+from agent.wiring.adapters import price_of
 from cloud.model import Region
 from commands.amounts import show_price
 from commands.context import Desk
 from faults import Fault
 
 if TYPE_CHECKING:
-    from agent.market.registry import Token
+    from agent.markets.registry.reads import Token
     from cloud.aws import Aws
 
 CONFIGURED = "configuration"

@@ -133,7 +133,7 @@ def image_build(
 ) -> None:
     """An enclave image from a folder, with a stand-in for the kernel."""
     from devnet.image import CMDLINE, build_image
-    from enclave.measure import measure_file
+    from enclave.eif.measure import measure_file
     from faults import UsageFault
 
     image = build_image(folder, cmdline=cmdline or CMDLINE)
@@ -158,7 +158,7 @@ def ipfs_add(
 ) -> None:
     """Put a file on the devnet's gateway; prints its CID."""
     from devnet import state
-    from devnet.ipfs_node import add
+    from devnet.ipfs.node import add
 
     state.read(directory)  # a clear word when there is no devnet
     cid = add(directory / "ipfs", file)
@@ -267,7 +267,7 @@ def _show_job(actions: Actions, job_id: int, as_json: bool) -> None:
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
     """The contract's numbers as people say them: prices, dollars, times, states."""
     from agent.market.model import ZERO_ADDRESS, JobStatus, Price, StopReason
-    from agent.market.registry import Token
+    from agent.markets.registry.reads import Token
     from commands.amounts import show_amount, show_price, show_time
 
     dollars = Token(ZERO_ADDRESS, "tUSD", 6)

@@ -27,7 +27,7 @@ def inspect(
     import time
 
     from commands.image_report import image_lines, image_report
-    from enclave.measure import inspect_file
+    from enclave.eif.measure import inspect_file
     from faults import Refused, UsageFault
 
     try:
@@ -61,7 +61,7 @@ def fetch(
 ) -> None:
     """Fetch an image, every byte verified, and measure it; exit 3 if it is no enclave image."""
     from commands.image_fetch import fetch, fetch_lines, fetch_report
-    from enclave.fetch import FetchLimits
+    from enclave.fetch.fetcher import FetchLimits
 
     image = fetch(
         url,

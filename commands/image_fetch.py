@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from enclave.fetch import FetchLimits, Reach, fetch_file
-from enclave.kubo import KuboNode
-from enclave.sources import Gateway, Source
-from enclave.store import StoredImage
-from enclave.urls import BadUrl
+from enclave.fetch.fetcher import FetchLimits, Reach, fetch_file
+from enclave.fetch.store import StoredImage
+from enclave.ipfs.gateway import Gateway, Source
+from enclave.ipfs.kubo import KuboNode
+from enclave.web.urls import BadUrl
 from faults import UsageFault
 
 # Public trustless gateways, asked when the operator names none.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TypedDict
 
-from enclave.eif import Broken
-from enclave.eif_metadata import Json
-from enclave.eif_signature import Signer
-from enclave.measure import Inspection, min_enclave_memory_mib, signer_date_fault
+from enclave.eif.format import Broken
+from enclave.eif.measure import Inspection, min_enclave_memory_mib, signer_date_fault
+from enclave.eif.metadata import Json
+from enclave.eif.signature import Signer
 from faults import printable
 
 

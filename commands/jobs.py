@@ -18,7 +18,7 @@ from commands.terminal import (
 )
 
 if TYPE_CHECKING:
-    from agent.journal import Event
+    from agent.journal.record import Event
     from agent.market.model import Job
     from commands.context import Desk, Terms
 
@@ -104,7 +104,7 @@ def confirm_terminations(
     import time
 
     from agent.config import load
-    from agent.journal import OrderKind
+    from agent.journal.record import OrderKind
     from commands.journal import order
 
     loaded = load(config)
@@ -141,7 +141,7 @@ def to_json(job: Job, terms: Terms) -> dict[str, Any]:
 
 def earned(job: Job, terms: Terms) -> int:
     """What this assignment has come to by the terms' block, in base units of the token."""
-    from agent.books import earned as earned_by
+    from agent.status.money import earned as earned_by
 
     return earned_by(job, terms.params, terms.at.timestamp)
 

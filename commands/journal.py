@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from agent.config import Config
-from agent.journal import Event, Reader, migrate, open_engine
+from agent.journal.record import Event, Reader, migrate, open_engine
 from agent.market.model import JobId
 from commands.amounts import show_coin
 from faults import UsageFault

@@ -77,7 +77,7 @@ def _about_configured(config: Path | None) -> dict[str, Any]:
     import asyncio
 
     from agent.config import load
-    from agent.parts import open_signer
+    from agent.wiring.adapters import open_signer
 
     loaded = load(config)
     wallet = loaded.wallet

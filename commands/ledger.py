@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from agent.chain.rpc import NodeRefused
-from agent.journal import ASSIGNED, SLASHED, Event, LaunchRecord, Reader
+from agent.journal.record import ASSIGNED, SLASHED, Event, LaunchRecord, Reader
+from agent.journal.transactions import TxJournal
 from agent.market.model import Job, JobId
-from agent.market.registry import registry_abi
-from agent.txjournal import TxJournal
+from agent.markets.registry.reads import registry_abi
 from commands.context import Desk, Terms, terms_of
 from commands.costs import Cost, costs_of
 from commands.jobs import earned

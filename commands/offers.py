@@ -19,7 +19,7 @@ from commands.terminal import (
 
 if TYPE_CHECKING:
     from agent.market.model import Price
-    from agent.market.registry import Token
+    from agent.markets.registry.reads import Token
     from commands.context import Desk, Terms
     from commands.costs import Cost
     from commands.sending import Step
@@ -162,7 +162,7 @@ class Row:
 
 
 async def _compare(desk: Desk, types: list[str]) -> list[Row]:
-    from agent.parts import offered_prices
+    from agent.wiring.adapters import offered_prices
     from commands.context import terms_of
     from commands.costs import costs_of
 

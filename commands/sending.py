@@ -17,8 +17,8 @@ from agent.chain.fees import market_fees
 from agent.chain.rpc import CallReverted
 from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_wei
-from agent.parts import fees_of
-from agent.txjournal import TxJournal
+from agent.journal.transactions import TxJournal
+from agent.wiring.adapters import fees_of
 from commands.amounts import show_coin
 from commands.context import Desk
 from commands.journal import open_reader

@@ -23,7 +23,7 @@ from agent.market.price import Price
 from devnet.agent_process import Provider
 from devnet.eyes import Eyes, SeenInstance
 from devnet.image import build_image
-from devnet.ipfs_node import add
+from devnet.ipfs.node import add
 from devnet.people import Actions
 from devnet.state import Person
 from devnet.up import COINS, POND, REGION, USD, Options, Past, running

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclave.eif_writer import ImageSpec, build, default_metadata
+from enclave.eif.writer import ImageSpec, build, default_metadata
 from faults import UsageFault
 
 CMDLINE = "reboot=k panic=30 pci=off nomodules console=ttyS0 random.trust_cpu=on root=/dev/ram0"

@@ -39,7 +39,7 @@ USD = 10**6
 
 # A demo has a minute, a person at the keyboard has more; both pass Options of their own.
 BOOTSTRAPPING_SECONDS = 120
-CHAINS = {"py-evm": "devnet.chain", "anvil": "devnet.anvil"}  # by module
+CHAINS = {"py-evm": "devnet.chain.node", "anvil": "devnet.chain.anvil"}  # by module
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ def _prepare(directory: Path) -> Path:
 def _start_parts(options: Options, directory: Path, children: Children) -> Mapping[str, Child]:
     arguments = {
         "chain": _chain_arguments(options),
-        "ipfs": ["-m", "devnet.ipfs_node", "--directory", str(directory / "ipfs")],
+        "ipfs": ["-m", "devnet.ipfs.node", "--directory", str(directory / "ipfs")],
         "aws": [
-            *("-m", "devnet.aws", "--directory", str(directory / "aws")),
+            *("-m", "devnet.aws.server", "--directory", str(directory / "aws")),
             *("--speed", str(options.boot_share)),
             *(["--baked"] if options.baked else []),
         ],
@@ -200,7 +200,7 @@ def _give_coins(w3: Web3, people: Mapping[str, Person]) -> None:
     """From the node's own first account, which every test chain funds at birth."""
     from eth_account import Account
 
-    from devnet.evm import HD_PATH, MNEMONIC
+    from devnet.chain.evm import HD_PATH, MNEMONIC
 
     Account.enable_unaudited_hdwallet_features()
     rich = Account.from_mnemonic(MNEMONIC, account_path=f"{HD_PATH}/0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eth_account import Account
 
 from agent.chain.transactions import Call
-from devnet.chain import ChainServer
+from devnet.chain.node import ChainServer
 
 GAS = 3_000_000
 

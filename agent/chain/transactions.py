@@ -18,9 +18,9 @@ from agent.chain.encoding import Fees, Unsigned, transaction_hash
 from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy, market_fees, paid, raised
 from agent.chain.head import Finality
+from agent.chain.pending import Sight, is_ours_still, look
 from agent.chain.rpc import CallReverted, Json, NodeRefused, integer
-from agent.chain.sight import Sight, is_ours_still, look
-from agent.chain.txlog import Attempt, TransactionLog, TxRecord, TxStatus, first_free
+from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord, TxStatus, first_free
 from agent.chain.wallet import Signer
 from agent.clock import passed
 from agent.market.model import Address, JobId, Wei

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.ports import Clock
-from agent.status import market
+from agent.status import market_paths as market
 from agent.status.metrics import Metrics
 from agent.status.source import JobRow, StatusSource, View
 

@@ -13,8 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from agent.deadline import Stage
-from agent.lifecycle import OUTCOMES
+from agent.decide.deadline import Stage
+from agent.decide.lifecycle import OUTCOMES
 from agent.ports import Clock
 from agent.status.source import JobState, StatusSource, View
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.journal import SLASHED, Event, Reader
+from agent.journal.record import SLASHED, Event, Reader
 from agent.status.metrics import Metrics
 
 _REPAIRS = {

@@ -13,7 +13,7 @@ from commands.context import open_cloud
 from faults import Fault
 
 if TYPE_CHECKING:
-    from cloud.capacity import QuotaUse
+    from cloud.ec2.capacity import QuotaUse
 
 POLICY = "attach what `oyster-provider cloud policy agent` prints"
 
@@ -47,7 +47,7 @@ async def regions(patient: Patient) -> list[Finding]:
 
 
 async def left(patient: Patient) -> list[Finding]:
-    from agent.retired import left_behind
+    from agent.load.left_regions import left_behind
     from commands.journal import open_reader
 
     if patient.aws is None:

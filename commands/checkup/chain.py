@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.market.model import ZERO_ADDRESS
-from agent.parts import open_endpoints, open_signer
+from agent.wiring.adapters import open_endpoints, open_signer
 from commands.amounts import show_amount, show_span
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.context import Desk, terms_of
@@ -74,7 +74,7 @@ async def clock(patient: Patient) -> list[Finding]:
 
 async def gas(patient: Patient) -> list[Finding]:
     from agent.chain.fees import market_fees
-    from agent.parts import fees_of
+    from agent.wiring.adapters import fees_of
 
     desk = patient.desk
     if desk is None:

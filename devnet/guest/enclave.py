@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from devnet.guest import place
-from devnet.nsm import Misbehaviour, Request, SimulatedEnclave, SimulatedNsm
-from enclave.measure import Measured, inspect_file, measure_file
+from devnet.guest.nsm import Misbehaviour, Request, SimulatedEnclave, SimulatedNsm
+from enclave.eif.measure import Measured, inspect_file, measure_file
 from faults import Refused
 
 ATTESTATION_PORT = 1300

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.journal import OrderKind, Reader
+from agent.journal.record import OrderKind, Reader
 from agent.market.model import JobId
 from devnet.simulation import people
 from devnet.simulation.market import US

@@ -16,8 +16,8 @@ from typing import Any
 from agent.market import model as values
 from agent.market.model import Address, BlockNumber, BlockRef, JobId, Params, Price, Wei
 from agent.ports import Blocks, Call, Clock, Mined, Order
-from devnet.simulation.faults import Weather
 from devnet.simulation.market import US
+from devnet.simulation.model_faults import Weather
 from devnet.simulation.protocol import Event, Job, Model, Refusal, State
 from faults import MustStop, Refused, RetryLater
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from agent.ports import Attested, Clock, Image
-from cloud.budget import Budget, Urgency
 from cloud.model import (
     AttemptSpent,
     EnclaveRoom,
@@ -26,7 +25,8 @@ from cloud.model import (
     Region,
     Zone,
 )
-from devnet.simulation.faults import Weather
+from cloud.request_budget import Budget, Urgency
+from devnet.simulation.model_faults import Weather
 from enclave.host.documents import Desired, Status
 from faults import Refused, RetryLater, TryElsewhere
 

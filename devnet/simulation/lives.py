@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.chain.endpoints import NoEndpoint
-from agent.journal import Event
-from agent.offers import OfferRules
+from agent.decide.listings import OfferRules
+from agent.journal.record import Event
+from devnet.simulation.fault_plan import Kind, Plan, Trouble
 from devnet.simulation.invariants import BROKEN
 from devnet.simulation.process import Life, Manner
 from devnet.simulation.scenario import rules
-from devnet.simulation.trouble import Kind, Plan, Trouble
 from devnet.simulation.world import new_engine
 from faults import MustStop
 

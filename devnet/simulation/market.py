@@ -28,7 +28,7 @@ from agent.market.model import (
     is_over,
 )
 from agent.ports import Blocks, Call, Clock, Mined, Order
-from devnet.simulation.faults import Weather
+from devnet.simulation.model_faults import Weather
 from faults import Refused, RetryLater
 
 US = Address("0x1111111111111111111111111111111111111111")

@@ -14,7 +14,7 @@ from devnet.simulation.chain import Block, SimChain
 from devnet.simulation.cloud import hash_of
 from devnet.simulation.market import OTHER, US
 from devnet.simulation.protocol import Job
-from devnet.simulation.stormcloud import StormCloud
+from devnet.simulation.storm_cloud import StormCloud
 
 UNIT = 10**12  # one base unit a second
 AUDITORS = tuple(f"0xa{number:039d}" for number in range(2))

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from agent.deadline import Learner
-from agent.fleet import Fleet
-from agent.journal import Event, Reader
-from agent.loader import Sources
+from agent.apply.context import Hook, World
+from agent.apply.listings import Offering
+from agent.decide.deadline import Learner
+from agent.decide.listings import OfferRules
+from agent.journal.record import Event, Reader
+from agent.load.fleet import Fleet
+from agent.load.loader import Sources
+from agent.load.remembered import JobMemory, Memory
+from agent.loop.service import Agent, Rules
 from agent.market.model import JobId
-from agent.memory import JobMemory, Memory
-from agent.offering import Offering
-from agent.offers import OfferRules
 from agent.ports import (
     Account,
     Attester,
@@ -28,8 +30,6 @@ from agent.ports import (
     Wakes,
     Witness,
 )
-from agent.service import Agent, Rules
-from agent.world import Hook, World
 from cloud.model import Region
 from devnet.simulation.world import MortalJournal
 

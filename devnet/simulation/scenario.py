@@ -8,16 +8,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from agent.lifecycle import LifecycleRules
+from agent.decide.lifecycle import LifecycleRules
+from agent.decide.refusal import PolicyRules
+from agent.loop.service import Rules, ServiceRules
 from agent.market.model import Price, address
-from agent.policy import PolicyRules
-from agent.service import Rules, ServiceRules
 from devnet.simulation import loop, people
 from devnet.simulation.cloud import Lengths
+from devnet.simulation.fault_plan import Plan, draw, draw_wire
 from devnet.simulation.market import OTHER, US
 from devnet.simulation.people import AUDITORS, DENIED, UNIT, USERS, Request
 from devnet.simulation.protocol import Model, Terms
-from devnet.simulation.trouble import Plan, draw, draw_wire
 
 
 @dataclass(frozen=True, slots=True)

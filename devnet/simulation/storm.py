@@ -17,26 +17,26 @@ from dataclasses import dataclass, field
 import structlog
 
 from agent.chain.head import Finality
+from agent.load.remembered import JobMemory
 from agent.market.model import JobId
-from agent.memory import JobMemory
 from agent.ports import Account, Order
 from cloud.model import Region
 from devnet.simulation import loop, people
 from devnet.simulation.actors import Actors
 from devnet.simulation.chain import Block, SimChain, SimSecondEndpoint, Tx
 from devnet.simulation.cloud import Machine
-from devnet.simulation.faults import Weather
+from devnet.simulation.fault_acts import begin
+from devnet.simulation.fault_plan import Kind
 from devnet.simulation.invariants import LEFT, Allowances, Invariants, Violation
 from devnet.simulation.lives import Lives
 from devnet.simulation.loop import StormClock
 from devnet.simulation.market import REGISTRY, US
-from devnet.simulation.mishaps import begin
+from devnet.simulation.model_faults import Weather
 from devnet.simulation.people import DENIED, HOSTILE
 from devnet.simulation.process import Life, Manner, Ports, Process
 from devnet.simulation.protocol import Job
 from devnet.simulation.scenario import Scenario, genesis
-from devnet.simulation.stormcloud import StormCloud, StormImages
-from devnet.simulation.trouble import Kind
+from devnet.simulation.storm_cloud import StormCloud, StormImages
 from devnet.simulation.wire.chain import WireChain
 from devnet.simulation.wire.ledger import Ledger
 from devnet.simulation.wire.life import Wire, WireLife

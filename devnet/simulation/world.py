@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from agent.deadline import Learner
-from agent.fleet import Fleet
-from agent.journal import Journal, Reader, metadata
-from agent.loader import Sources
+from agent.apply.context import Hook, World
+from agent.apply.listings import Offering
+from agent.decide.deadline import Learner
+from agent.decide.listings import OfferRules
+from agent.decide.refusal import PolicyRules
+from agent.journal.record import Journal, Reader, metadata
+from agent.load.fleet import Fleet
+from agent.load.loader import Sources
+from agent.load.remembered import Memory
+from agent.loop.service import Agent, Rules, ServiceRules
 from agent.market.model import JobId, Price
-from agent.memory import Memory
-from agent.offering import Offering
-from agent.offers import OfferRules
-from agent.policy import PolicyRules
 from agent.ports import Account
-from agent.service import Agent, Rules, ServiceRules
-from agent.world import Hook, World
 from cloud.model import Region
 from devnet.simulation import loop
 from devnet.simulation.cloud import SimCloud, SimImages
-from devnet.simulation.faults import Weather
 from devnet.simulation.market import REGISTRY, US, SimMarket, SimWitness
+from devnet.simulation.model_faults import Weather
 
 HOME = Region("us-east-1")
 TYPE = "us-east-1/c6a.xlarge"

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from enclave.host import forward, machine, nitro
+from enclave.host import decide as machine
+from enclave.host import forward
+from enclave.host import nitro_cli as nitro
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
 from enclave.host.documents import Desired, DocumentRefused, Status
-from enclave.host.lanes import Lane
 from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage, fetched
-from enclave.host.memory import Memory, Run
+from enclave.host.saved import Memory, Run
+from enclave.host.workers import Lane
 
 # After an image could not be had: soon again, since it is staged while the host waits for it.
 _FETCH_AGAIN_SECONDS = 1.0

@@ -16,12 +16,12 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.head import Finality, HeadTracker
 from agent.chain.transactions import Call
 from agent.chain.wallet import LocalSigner
-from agent.market.calls import Calls
 from agent.market.model import Address, BlockRef, JobId, Price, Wei
-from agent.market.registry import Market
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import Market
 from contracts.deploy import Params, deploy
-from devnet.chain import ChainServer
-from devnet.evm import Evm
+from devnet.chain.evm import Evm
+from devnet.chain.node import ChainServer
 from tests.clocks import MovingClock
 from tests.onchain import send
 
@@ -64,7 +64,7 @@ class Stage:
 
     def request(self, deposit: int = 10_000, url: str = "ipfs://image") -> JobId:
         self.send(1, self.calls.request_job(TYPE, Price(2**127), url, Wei(deposit)))
-        from agent.market.registry import registry_abi
+        from agent.markets.registry.reads import registry_abi
 
         count = self.node.call(
             "eth_call",
@@ -107,7 +107,7 @@ def deployed() -> Iterator[Stage]:
 
 
 def _fund(stage: Stage) -> None:
-    from agent.market.registry import token_abi
+    from agent.markets.registry.reads import token_abi
 
     for who in (0, 1, 2):
         for token in (stage.pond, stage.payment):

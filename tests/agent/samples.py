@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.lifecycle import LifecycleRules
+from agent.decide.lifecycle import LifecycleRules
+from agent.decide.refusal import PolicyRules
 from agent.market.model import (
     Address,
     BlockNumber,
@@ -17,7 +18,6 @@ from agent.market.model import (
     StopReason,
     Wei,
 )
-from agent.policy import PolicyRules
 from agent.ports import Account, Image
 from cloud.model import EnclaveRoom, Identity, Instance, InstanceId, InstanceState, Region, Zone
 

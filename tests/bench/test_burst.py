@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from bench.burst import Turn, feasible, play, violations
-from cloud.budget import LIMITS
+from cloud.request_budget import LIMITS
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("quiet")]
 

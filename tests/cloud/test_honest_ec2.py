@@ -11,11 +11,11 @@ import boto3
 import pytest
 
 from cloud.aws import Aws
+from cloud.ec2.reconcile import duplicates
 from cloud.errors import NoCapacity, OutcomeUnknown, QuotaReached
 from cloud.model import AttemptSpent, InstanceState
-from cloud.reconcile import duplicates
-from devnet.aws import Aws as HonestAws
-from devnet.ec2 import Timings
+from devnet.aws.ec2 import Timings
+from devnet.aws.server import Aws as HonestAws
 from tests.cloud.conftest import REGION, order, settings, user_data
 
 pytestmark = pytest.mark.integration

@@ -13,11 +13,11 @@ from eth_account import Account
 from web3 import HTTPProvider, Web3
 
 from agent.chain.transactions import Call
-from agent.market.calls import Calls
 from agent.market.model import Address, JobId, Price, Wei
-from agent.market.registry import registry_abi, token_abi
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import registry_abi, token_abi
 from contracts.deploy import Params, deploy
-from devnet.chain import ChainServer
+from devnet.chain.node import ChainServer
 from tests.onchain import send
 
 from .program import oyster_here

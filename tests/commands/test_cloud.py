@@ -12,7 +12,7 @@ from moto import mock_aws
 from typer.testing import CliRunner
 
 from agent.config import load
-from agent.parts import cloud_settings
+from agent.wiring.adapters import cloud_settings
 from cloud.errors import NotAllowed
 from commands.cloud import app, settings_of
 from faults import UsageFault

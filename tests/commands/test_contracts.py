@@ -15,7 +15,7 @@ from web3 import HTTPProvider, Web3
 
 import cli
 import contracts
-from devnet.chain import ChainServer
+from devnet.chain.node import ChainServer
 
 pytestmark = pytest.mark.integration
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from agent.config import load
-from agent.journal import Event, Journal, LaunchRecord, open_engine
+from agent.decide.job_view import LaunchPhase
+from agent.journal.record import Event, Journal, LaunchRecord, open_engine
 from agent.market.model import JobId, Price, Wei
-from agent.snapshot import LaunchPhase
 
 from .conftest import POND, TYPE, World
 from .program import oyster_here

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from commands.image import app
-from devnet.ipfs import Blocks, Gateway
-from enclave.eif_writer import ImageSpec, build
+from devnet.ipfs.blocks import Blocks, Gateway
+from enclave.eif.writer import ImageSpec, build
 from faults import Refused, RetryLater, UsageFault
 
 pytestmark = pytest.mark.integration

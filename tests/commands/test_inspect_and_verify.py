@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import cli
 from commands.attestation_input import read_document
-from devnet.nsm import SimulatedEnclave, SimulatedNsm
-from enclave.eif_writer import build, default_metadata, make_signer
-from enclave.measure import measure_file
+from devnet.guest.nsm import SimulatedEnclave, SimulatedNsm
+from enclave.eif.measure import measure_file
+from enclave.eif.writer import build, default_metadata, make_signer
 from faults import Refused
 from tests.enclave.images import signer, small
 

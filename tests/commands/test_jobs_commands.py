@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent.config import load
-from agent.journal import Event, Journal, OrderKind, Reader, open_engine
+from agent.journal.record import Event, Journal, OrderKind, Reader, open_engine
 from agent.market.model import JobId, Price, Wei
 
 from .conftest import POND, TYPE, World

@@ -25,11 +25,11 @@ import httpx
 import pytest
 
 from agent.config import load
-from agent.journal import Journal, LaunchRecord, open_engine
+from agent.decide.job_view import LaunchPhase
+from agent.journal.record import Journal, LaunchRecord, open_engine
 from agent.market.model import JobId
-from agent.parts import cloud_settings, provider_address
-from agent.snapshot import LaunchPhase
-from cloud.instances import tag_specifications
+from agent.wiring.adapters import cloud_settings, provider_address
+from cloud.ec2.instances import tag_specifications
 from cloud.model import Identity
 from devnet.state import environment
 from devnet.up import Options, running

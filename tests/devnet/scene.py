@@ -11,10 +11,10 @@ from typing import Any
 from agent.market.model import JobStatus
 from agent.market.price import Price
 from devnet.agent_process import Provider
-from devnet.control import Faulty
+from devnet.aws.control import Faulty
 from devnet.eyes import Eyes, SeenInstance
 from devnet.image import build_image
-from devnet.ipfs_node import add
+from devnet.ipfs.node import add
 from devnet.people import Actions
 from devnet.up import USD, Options, free_port, running
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devnet.image import Entry, build_image, cpio
-from enclave.measure import measure_file
+from enclave.eif.measure import measure_file
 from faults import UsageFault
 
 pytestmark = pytest.mark.unit

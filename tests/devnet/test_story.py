@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def liar(folder: Path) -> Iterator[Child]:
     """A gateway over the devnet's own files that changes what it serves."""
     with Children(folder / "liar") as children:
-        words = ["-m", "devnet.ipfs_node", "--directory", str(folder / "ipfs")]
+        words = ["-m", "devnet.ipfs.node", "--directory", str(folder / "ipfs")]
         yield children.start("liar", [*words, "--behave", "lying"])
 
 

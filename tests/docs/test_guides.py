@@ -13,7 +13,7 @@ from typer.main import get_command
 
 import cli
 from agent.config import Config
-from cloud.policies import render
+from cloud.account.policies import render
 
 pytestmark = pytest.mark.unit
 

@@ -11,13 +11,7 @@ import pytest
 import yaml
 
 from agent.status.metrics import Metrics
-from agent.status.source import (
-    CallRow,
-    ChainRow,
-    EndpointRow,
-    TypeRow,
-    View,
-)
+from agent.status.source import CallRow, ChainRow, EndpointRow, TypeRow, View
 from tests.clocks import StandingClock
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
-from devnet.ipfs import Blocks, Gateway
+from devnet.ipfs.blocks import Blocks, Gateway
 from enclave.cid import DAG_PB, RAW, Cid, cid_of, read_cid
-from enclave.dagpb import decode_node
+from enclave.ipfs.dagpb import decode_node
 
 Frames = Iterator[tuple[Cid, bytes]]
 

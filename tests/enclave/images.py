@@ -8,8 +8,8 @@ import itertools
 import struct
 from collections.abc import Iterator
 
-from enclave.eif_writer import ImageSpec, SigningKey, make_signer
-from enclave.measure import Measured, StreamingMeasurer
+from enclave.eif.measure import Measured, StreamingMeasurer
+from enclave.eif.writer import ImageSpec, SigningKey, make_signer
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """One life of the agent over JSON-RPC: the chain's side is opened first, as the daemon does.
 
-What `agent.wiring` makes of a configuration, over transports that lead to a storm's nodes. The
-process is dead when it was killed: what it still would ask ends the task that asks.
+What `agent.wiring.agent` makes of a configuration, over transports that lead to a storm's nodes.
+The process is dead when it was killed: what it still would ask ends the task that asks.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ from agent.chain.events import EventReader
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.chain.rpc import Json
+from agent.chain.transaction_log import TxRecord
 from agent.chain.transactions import Patience, Transactions
-from agent.chain.txlog import TxRecord
 from agent.config.model import Gas
-from agent.journal import Reader
-from agent.market.adapter import ChainWakes, MarketTransactor, ProviderMarket, SecondEndpoint
-from agent.market.calls import Calls
+from agent.journal.record import Reader
+from agent.journal.transactions import TxJournal
+from agent.load.slashes import Slashes
 from agent.market.model import Wei
-from agent.market.registry import Market, job_topics
-from agent.slashes import Slashes
-from agent.txjournal import TxJournal
+from agent.markets.registry.adapter import (
+    ChainWakes,
+    MarketTransactor,
+    ProviderMarket,
+    SecondEndpoint,
+)
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import Market, job_topics
 from devnet.simulation.market import REGISTRY, US
 from devnet.simulation.process import HeardJournal, Life, Manner, Ports, assemble
 from devnet.simulation.wire.chain import CHAIN_ID

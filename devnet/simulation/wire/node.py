@@ -14,8 +14,8 @@ from eth_utils.crypto import keccak
 from agent.chain.rpc import EndpointDown, Json
 from agent.secret import SecretUrl
 from devnet.simulation.chain import Block, Views
-from devnet.simulation.faults import Weather
 from devnet.simulation.market import US
+from devnet.simulation.model_faults import Weather
 from devnet.simulation.protocol import Refusal
 from devnet.simulation.wire import words
 from devnet.simulation.wire.chain import CHAIN_ID, GWEI, Declined, OurTx, WireChain

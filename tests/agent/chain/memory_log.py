@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.chain.txlog import TxRecord, TxStatus
+from agent.chain.transaction_log import TxRecord, TxStatus
 from agent.market.model import JobId
 
 

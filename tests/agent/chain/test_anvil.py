@@ -27,9 +27,9 @@ from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
 from agent.chain.transactions import Call, Confirmed, Patience, Pending, Transactions
 from agent.chain.wallet import LocalSigner
 from agent.clock import SystemClock
-from agent.market.calls import Calls
 from agent.market.model import Address, JobId, JobStatus, Price, Wei
-from agent.market.registry import Market, changed_jobs, job_topics, token_abi
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import Market, changed_jobs, job_topics, token_abi
 from contracts.deploy import Params, deploy
 from tests.agent.chain.memory_log import MemoryLog
 

@@ -15,7 +15,7 @@ from agent.chain.endpoints import Disagreement, Endpoints, NoEndpoint
 from agent.chain.rpc import CallReverted, NodeRefused, Request, revert_reason
 from agent.market.model import JobId
 from agent.secret import SecretUrl
-from devnet.chain import ChainServer
+from devnet.chain.node import ChainServer
 from faults import Fault, MustStop, UsageFault
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from agent.chain.events import MAX_MARKS, Cursor, EventReader, HeadMoved, Mark, 
 from agent.chain.head import HeadTracker
 from agent.chain.rpc import NodeRefused
 from agent.market.model import BlockNumber, BlockRef, JobId
-from agent.market.registry import changed_jobs, job_topics
+from agent.markets.registry.reads import changed_jobs, job_topics
 from faults import RetryLater, TryElsewhere
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from agent.chain.encoding import Fees
 from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy, fees_now, raised
 from agent.chain.head import Finality
+from agent.chain.transaction_log import TxRecord, TxStatus, first_free
 from agent.chain.transactions import (
     Confirmed,
     Patience,
@@ -25,9 +26,8 @@ from agent.chain.transactions import (
     Waiting,
     Why,
 )
-from agent.chain.txlog import TxRecord, TxStatus, first_free
 from agent.market.model import JobId, JobStatus, Wei
-from agent.market.registry import Market
+from agent.markets.registry.reads import Market
 from faults import RetryLater
 from tests.agent.chain.memory_log import MemoryLog
 

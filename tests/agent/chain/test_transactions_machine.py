@@ -18,10 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality
+from agent.chain.transaction_log import TxRecord
 from agent.chain.transactions import Confirmed, Reverted, Transactions
-from agent.chain.txlog import TxRecord
 from agent.market.model import Wei
-from agent.market.registry import registry_abi
+from agent.markets.registry.reads import registry_abi
 from tests.agent.chain.memory_log import MemoryLog
 
 if TYPE_CHECKING:

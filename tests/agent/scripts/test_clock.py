@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.bootstrap import attest_when_due
-from agent.plan import Draft
-from agent.snapshot import Host, ImagePhase, ImageView, JobView, Probe
+from agent.decide.bootstrap import attest_when_due
+from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Probe
+from agent.decide.plan import Draft
 from devnet.simulation.world import Simulation, Step
 from enclave.host.documents import Status
 from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, PARAMS

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from agent.journal import OrderKind
-from agent.offers import OfferRules
-from cloud.budget import Budget
+from agent.decide.listings import OfferRules
+from agent.journal.record import OrderKind
+from cloud.request_budget import Budget
 from devnet.simulation.market import OTHER
 from devnet.simulation.world import Simulation, default_rules
 from tests.agent.scripts.play import (

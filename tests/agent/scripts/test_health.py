@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.deadline import DEFAULT_LENGTHS, Stage
+from agent.decide.deadline import DEFAULT_LENGTHS, Stage
 from devnet.simulation.world import Simulation
 from tests.agent.scripts.play import STARTED, assigned, at, crowd, machine
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from agent.decide.listings import OfferRules
+from agent.decide.refusal import PolicyRules
 from agent.market.model import Price
-from agent.offers import OfferRules
-from agent.policy import PolicyRules
 from devnet.simulation.world import TYPE, Simulation, Step
 from tests.agent.scripts.play import assigned, at
 

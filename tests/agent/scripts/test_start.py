@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from agent.decide.refusal import PolicyRules
 from agent.market.model import Address, Price
-from agent.policy import PolicyRules
 from devnet.simulation.cloud import Machine
 from devnet.simulation.market import USER
 from devnet.simulation.world import PRICES, Simulation, default_rules

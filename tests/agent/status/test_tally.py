@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.effects.transactions import EVENT_NAMES
-from agent.journal import Event
-from agent.lifecycle import OUTCOMES, outcome_of
+from agent.apply.transactions import EVENT_NAMES
+from agent.decide.job_view import JobView, LaunchPhase
+from agent.decide.lifecycle import OUTCOMES, outcome_of
+from agent.journal.record import Event
 from agent.market.model import Job, JobStatus, StopReason
-from agent.snapshot import JobView, LaunchPhase
 from agent.status import metrics as labels_of
 from agent.status.metrics import Metrics
 from agent.status.tally import Tally

@@ -8,18 +8,19 @@ from itertools import count
 
 import pytest
 
-import agent.bootstrap
-import agent.ending
-import agent.lifecycle
-import agent.running
-from agent.actions import EFFECTS, Entry
-from agent.bootstrap import Rules
-from agent.deadline import Budget
-from agent.ending import Final
-from agent.loader import Loader
-from agent.plan import Draft, ForgetHost
-from agent.policy import Refusal
-from agent.snapshot import Host, JobView
+import agent.decide.bootstrap
+import agent.decide.ending
+import agent.decide.lifecycle
+import agent.decide.running
+from agent.apply.actions import EFFECTS, Entry
+from agent.decide.bootstrap import Rules
+from agent.decide.deadline import Budget
+from agent.decide.ending import Final
+from agent.decide.job_view import Host, JobView
+from agent.decide.plan import Draft, ForgetHost
+from agent.decide.refusal import Refusal
+from agent.load.loader import Loader
+from devnet.simulation.fault_plan import Fate, Kind, Plan, Trouble
 from devnet.simulation.invariants import (
     BROKEN,
     DROPPED,
@@ -37,7 +38,6 @@ from devnet.simulation.invariants import (
 from devnet.simulation.protocol import Job, Model
 from devnet.simulation.scenario import Scenario, scenario
 from devnet.simulation.storm import Result, Storm, quiet
-from devnet.simulation.trouble import Fate, Kind, Plan, Trouble
 
 pytestmark = pytest.mark.integration
 
@@ -60,7 +60,7 @@ def names(result: Result) -> set[str]:
 
 
 def no_finality(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(agent.ending, "final_reason", lambda *given: Final("the head says so"))
+    patch.setattr(agent.decide.ending, "final_reason", lambda *given: Final("the head says so"))
 
 
 def blind_to_what_lives(patch: pytest.MonkeyPatch) -> None:
@@ -73,22 +73,22 @@ def no_attestation(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_take_down(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(agent.lifecycle, "take_down", lambda *given: None)
+    patch.setattr(agent.decide.lifecycle, "take_down", lambda *given: None)
 
 
 def new_key_each_second(patch: pytest.MonkeyPatch) -> None:
-    numbers, report = count(1), agent.bootstrap._report
+    numbers, report = count(1), agent.decide.bootstrap._report
 
     def again(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -> None:
         report(view, host, now, draft, rules)
         draft.look_at(now + 1)
 
-    patch.setattr(agent.bootstrap, "next_key", lambda *given: f"key{next(numbers)}")
-    patch.setattr(agent.bootstrap, "_report", again)
+    patch.setattr(agent.decide.bootstrap, "next_key", lambda *given: f"key{next(numbers)}")
+    patch.setattr(agent.decide.bootstrap, "_report", again)
 
 
 def refuses_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(agent.bootstrap, "vet", lambda *given: (Refusal("mood", "not today"),))
+    patch.setattr(agent.decide.bootstrap, "vet", lambda *given: (Refusal("mood", "not today"),))
 
 
 def never_in_time(patch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def never_in_time(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_mending(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(agent.running, "_mend", lambda *given: None)
+    patch.setattr(agent.decide.running, "_mend", lambda *given: None)
 
 
 def mail_left(patch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,11 @@ import boto3
 from botocore.config import Config as SdkConfig
 from botocore.exceptions import ClientError
 
-from devnet.aws import Aws
-from devnet.control import Faulty
-from devnet.ec2 import Timings
+from devnet.aws.control import Faulty
+from devnet.aws.ec2 import Timings
+from devnet.aws.instances import Fleet
+from devnet.aws.server import Aws
 from devnet.image import build_image
-from devnet.instances import Fleet
 from enclave.host import bundle, userdata
 from enclave.host.config import Cadence, Config
 from enclave.host.documents import Desired, Port, Status

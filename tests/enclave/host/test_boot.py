@@ -16,7 +16,8 @@ from botocore.credentials import Credentials as SdkCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave.host import aws, bundle, forward, nitro, userdata
+from enclave.host import aws, bundle, forward, userdata
+from enclave.host import nitro_cli as nitro
 from enclave.host.config import Cadence, Config, Places
 from enclave.host.documents import Desired, Egress, Port
 from enclave.host.mailbox import _hashed

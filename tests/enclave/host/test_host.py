@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from cloud import policies
-from devnet import imds
+from cloud.account import policies
+from devnet.aws import imds
+from devnet.aws.imds import may
 from devnet.guest import place
-from devnet.imds import may
-from enclave.attestation import AttestationRefused, Expected, verify
-from enclave.certificates import load_root
+from enclave.attest.certificates import load_root
+from enclave.attest.document import AttestationRefused, Expected, verify
 from enclave.host.documents import Port
 from tests.enclave.host.rig import FAST, Host, Rig, rig, until
 

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
-from enclave.host import forward, machine, nitro
+from enclave.host import decide as machine
+from enclave.host import forward
+from enclave.host import nitro_cli as nitro
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
 from enclave.host.documents import Desired, DocumentRefused, Status

@@ -1,0 +1,97 @@
+"""Apply: the only place where the agent changes the world.
+
+Every action has one effect in `EFFECTS`, by name; `agent.apply` has them by what they act on.
+The crash matrix of the tests is made from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.apply import hosts, images, instances
+from agent.apply.context import Outside, World
+from agent.apply.transactions import transact
+from agent.decide.plan import (
+    Action,
+    Attest,
+    FetchImage,
+    FinalizeExit,
+    Finish,
+    ForgetHost,
+    Launch,
+    ReleaseImage,
+    ReportStarted,
+    RequestExit,
+    Settle,
+    StageImage,
+    Terminate,
+    WriteDesired,
+)
+from agent.journal.record import ENDED
+
+Effect = Callable[[World, Any, Outside], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the table: the effect's name, how it is carried out."""
+
+    name: str
+    run: Effect
+
+
+async def finish(world: World, action: Finish, outside: Outside) -> None:
+    """Nothing is left of the job in AWS: the journal says so, and the memory lets go.
+
+    Of a job that never was this provider's there is nothing to say.
+    """
+    known = world.memory.job(action.job)
+    if known.served and world.memory.ended.get(action.job) != known.told:
+        world.memory.ended[action.job] = known.told
+        world.say(action.job, ENDED, action.outcome, left_in_aws=0)
+        await world.journal.durable()
+    world.memory.jobs.pop(action.job, None)
+
+
+EFFECTS: dict[type[Any], Entry] = {
+    FetchImage: Entry("fetch-image", images.fetch),
+    StageImage: Entry("stage-image", images.stage),
+    Launch: Entry("launch", instances.launch),
+    WriteDesired: Entry("write-desired", hosts.write_desired),
+    Attest: Entry("attest", hosts.attest),
+    ReportStarted: Entry("transact:ReportStarted", transact),
+    Settle: Entry("transact:Settle", transact),
+    RequestExit: Entry("transact:RequestExit", transact),
+    FinalizeExit: Entry("transact:FinalizeExit", transact),
+    Terminate: Entry("terminate", instances.terminate),
+    ForgetHost: Entry("forget-host", hosts.forget),
+    ReleaseImage: Entry("release-image", images.release),
+    Finish: Entry("finish", finish),
+}
+
+
+def task_key(action: Action) -> tuple[object, ...]:
+    """What may be in flight only once: a second equal action joins the first."""
+    name = EFFECTS[type(action)].name
+    if isinstance(action, Launch):
+        return (name, action.job)
+    if isinstance(action, Attest):
+        return (name, action.instance.id)
+    if isinstance(action, WriteDesired | ForgetHost):
+        return (name, action.job, action.instance)
+    if isinstance(action, Terminate):
+        return (name, *action.instances)
+    if isinstance(action, StageImage):
+        return (name, action.job, action.region)
+    if isinstance(action, ReportStarted | Settle | RequestExit | FinalizeExit):
+        return (name, action.order.key)
+    return (name, action.job)
+
+
+async def carry_out(world: World, action: Action) -> None:
+    """Run the action's effect. What faults mean for the job is kept in memory and journal;
+    only MustStop and bugs come out."""
+    entry = EFFECTS[type(action)]
+    await entry.run(world, action, Outside(entry.name, world.hook))

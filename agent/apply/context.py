@@ -1,0 +1,83 @@
+"""What effects reach: the ports, what is remembered of their answers, and the border to cross.
+
+Every outside call of an effect goes through `Outside`, which a test can stop before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from agent.decide.deadline import Learner
+from agent.decide.plan import Level
+from agent.journal.record import Event, Journal
+from agent.load.fleet import Fleet
+from agent.load.remembered import Memory
+from agent.market.model import JobId
+from agent.ports import Attester, Clock, Cloud, Images, Mailbox, Transactor
+from faults import Fault, RetryLater
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+RETRY_SECONDS = 5.0  # after a RetryLater that names no time
+
+Hook = Callable[[str, str], None]
+"""Called with "before" or "after" and the effect's name, around each outside call."""
+
+
+@dataclass(slots=True)
+class World:
+    """All that effects reach: the ports, and what is remembered of their answers."""
+
+    cloud: Cloud
+    mailbox: Mailbox
+    images: Images
+    attester: Attester
+    transactor: Transactor
+    clock: Clock
+    journal: Journal
+    memory: Memory
+    fleet: Fleet
+    learner: Learner
+    hook: Hook = lambda when, name: None
+
+    def say(
+        self, job: JobId, name: str, text: str = "", level: int = Level.INFO, **fields: Any
+    ) -> None:
+        """Log and journal one line of a job's timeline; PCRs are for the journal alone."""
+        shown = {key: value for key, value in fields.items() if key != "pcrs"}
+        log.log(level, name, job=job, **({"text": text} if text else {}), **shown)
+        head = self.memory.job(job).head
+        generation = head.generation if head else None
+        event = Event(self.clock.now(), name, job, generation, int(level), text, fields)
+        self.journal.event(event)
+
+    async def say_and_wait(self, job: JobId, name: str, fault: Fault, **fields: Any) -> None:
+        """Say what failed and let its time pass: an effect that ended at once would be decided
+        again at once."""
+        self.say(job, name, str(fault), Level.WARNING, **fields)
+        await self.clock.sleep(wait_seconds(fault))
+
+
+class Outside:
+    """The border of one effect: every call that changes something outside passes here."""
+
+    def __init__(self, name: str, hook: Hook) -> None:
+        self._name = name
+        self._hook = hook
+
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        self._hook("before", self._name)
+        result = await call()
+        self._hook("after", self._name)
+        return result
+
+
+def wait_seconds(fault: Fault) -> float:
+    """How long to leave alone what failed with this: what it asks for, else `RETRY_SECONDS`."""
+    wanted = fault.after_seconds if isinstance(fault, RetryLater) else None
+    return wanted if wanted is not None else RETRY_SECONDS

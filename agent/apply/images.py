@@ -1,0 +1,102 @@
+"""Effects on images: onto this disk, into the regions' buckets, and out of both."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from agent.apply.context import Outside, World, wait_seconds
+from agent.apply.sweep import used_images
+from agent.decide.deadline import Stage
+from agent.decide.job_view import ImagePhase, ImageView
+from agent.decide.plan import FetchImage, Level, ReleaseImage, StageImage
+from agent.market.model import JobId
+from agent.ports import Image
+from cloud.model import Region
+from faults import Fault, Refused, RetryLater, TryElsewhere
+
+
+async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
+    known, begun = world.memory.job(action.job), world.clock.now()
+    known.image = ImageView(ImagePhase.FETCHING, begun, url=action.url)
+    try:
+        image = await outside(
+            lambda: world.images.fetch(action.url, job=action.job, deadline=action.deadline)
+        )
+    except Refused as refused:
+        known.image = _missing(world, action.url, ImagePhase.REFUSED, refused)
+        world.say(action.job, "image.refused", str(refused), Level.ERROR)
+    except (RetryLater, TryElsewhere) as later:
+        known.image = _failed(world, action.url, later)
+        world.say(action.job, "image.unavailable", str(later), Level.WARNING)
+    else:
+        _ready(world, action, image, begun)
+
+
+def _failed(world: World, url: str, fault: Fault) -> ImageView:
+    missing = _missing(world, url, ImagePhase.FAILED, fault)
+    return replace(missing, retry_at=missing.since + wait_seconds(fault))
+
+
+def _missing(world: World, url: str, phase: ImagePhase, fault: Fault) -> ImageView:
+    return ImageView(phase, world.clock.now(), reason=str(fault), url=url)
+
+
+def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None:
+    now = world.clock.now()
+    view = ImageView(ImagePhase.READY, now, image=image, url=action.url)
+    world.memory.job(action.job).image = view
+    world.learner.observe(Stage.IMAGE, now - begun)
+    pcrs = {str(number): digest for number, digest in image.pcrs.items()}
+    seconds = round(now - begun, 3)
+    world.say(action.job, "image.ready", cid=image.cid, seconds=seconds, pcrs=pcrs)
+
+
+async def stage(world: World, action: StageImage, outside: Outside) -> None:
+    known, image = world.memory.job(action.job), action.image
+    known.image = replace(known.image, staging=True)
+    try:
+        await outside(
+            lambda: world.mailbox.stage(action.region, image.path, image.sha256, image.size_bytes)
+        )
+    except (RetryLater, TryElsewhere) as fault:
+        await world.say_and_wait(action.job, "image.not_staged", fault, region=action.region)
+    except Refused as gone:  # what is on the disk is not what was measured: have it again
+        await _distrust(world, image, outside)
+        known.image = _failed(world, image.url, gone)
+        world.say(action.job, "image.not_staged", str(gone), Level.WARNING, region=action.region)
+    else:
+        if known.image.image == image:
+            known.image = replace(known.image, staged=known.image.staged | {action.region})
+        world.say(action.job, "image.staged", region=action.region)
+    finally:
+        known.image = replace(known.image, staging=False)
+
+
+async def _distrust(world: World, image: Image, outside: Outside) -> None:
+    """Somebody else may be fetching it just now: then it is looked at when it fails again."""
+    with suppress(RetryLater):
+        await outside(lambda: world.images.distrust(image.cid))
+
+
+async def release(world: World, action: ReleaseImage, outside: Outside) -> None:
+    """Off this disk when no job holds it; out of the buckets when none of this agent's uses it."""
+    known = world.memory.job(action.job)
+    image, regions = known.image.image, known.image.staged
+    try:
+        await outside(lambda: world.images.release(action.job))
+        for region in sorted(regions if image is not None else ()):
+            await _unstage(world, action.job, region, image, outside)
+    except (RetryLater, TryElsewhere, Refused) as fault:
+        await world.say_and_wait(action.job, "image.not_released", fault)
+        return
+    known.image = ImageView(ImagePhase.RELEASED, world.clock.now())
+
+
+async def _unstage(
+    world: World, job: JobId, region: Region, image: Image | None, outside: Outside
+) -> None:
+    if image is None or not await outside(lambda: world.mailbox.alone(region)):
+        return  # what another agent may use expires when nobody stages it again
+    if image.sha256 not in used_images(world, except_job=job):
+        await outside(lambda: world.mailbox.unstage(region, image.sha256))

@@ -1,0 +1,114 @@
+"""Effects on instances: buying them, and having them ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.apply.context import Outside, World, wait_seconds
+from agent.decide.job_view import LaunchPhase, LaunchView
+from agent.decide.plan import Launch, Level, Terminate
+from agent.journal.record import LaunchRecord
+from cloud.model import AttemptSpent, InstanceId, InstanceState
+from cloud.request_budget import TooLate
+from faults import Refused, RetryLater, TryElsewhere
+
+NOWHERE_SECONDS = 10.0  # no zone has room: sold-out ones are remembered for minutes by themselves
+
+
+async def launch(world: World, action: Launch, outside: Outside) -> None:
+    """The intent is durable before the call, and the call is the same until its end is known.
+
+    It may wait long for its turn: should the plan want it no more by then, it is not made.
+    """
+    _note(world, action, LaunchPhase.ASKED)
+    await world.journal.durable()
+    order = replace(action.order, wanted=lambda: _wanted(world, action))
+    try:
+        instance = await outside(lambda: world.cloud.launch(order))
+    except AttemptSpent as spent:
+        _note(world, action, LaunchPhase.SPENT, str(spent))
+    except Refused as refused:
+        _note(world, action, LaunchPhase.REFUSED, str(refused))
+    except TryElsewhere as full:
+        retry = world.clock.now() + NOWHERE_SECONDS
+        _note(world, action, LaunchPhase.NOWHERE, str(full), retry)
+    except RetryLater as later:
+        if isinstance(later, TooLate) and action.job not in world.memory.jobs:
+            return  # the job ended, as was told; had an earlier try bought, the listing shows it
+        retry = world.clock.now() + wait_seconds(later)
+        _note(world, action, LaunchPhase.LATER, str(later), retry)
+    else:
+        world.fleet.add(instance)
+        _note(world, action, LaunchPhase.LAUNCHED, instance=instance.id)
+
+
+def _wanted(world: World, action: Launch) -> bool:
+    """Whether the last plan of the job still had this launch in it."""
+    known = world.memory.jobs.get(action.job)
+    return known is not None and known.buying == action.order.identity
+
+
+def _note(
+    world: World,
+    action: Launch,
+    phase: LaunchPhase,
+    reason: str = "",
+    retry_at: float = 0.0,
+    instance: InstanceId | None = None,
+) -> None:
+    """Memory, journal and timeline get to know how far the launch is."""
+    identity = action.order.identity
+    view = LaunchView(
+        identity.generation,
+        identity.attempt,
+        phase,
+        world.clock.now(),
+        reason,
+        retry_at,
+        instance,
+    )
+    world.memory.job(action.job).remember_launch(view)
+    world.journal.launch(_record(action, view))
+    calm = phase in (LaunchPhase.ASKED, LaunchPhase.LAUNCHED)
+    level = Level.INFO if calm else Level.WARNING
+    found = {} if instance is None else {"instance": instance}
+    world.say(
+        action.job,
+        f"launch.{phase.value}",
+        reason,
+        level,
+        attempt=identity.attempt,
+        race=action.race,
+        **found,
+    )
+
+
+def _record(action: Launch, view: LaunchView) -> LaunchRecord:
+    return LaunchRecord(
+        at=view.at,
+        job=action.job,
+        generation=view.generation,
+        attempt=view.attempt,
+        region=action.order.region,
+        instance_type=action.order.instance_type,
+        phase=view.phase,
+        instance=view.instance,
+        reason=view.reason,
+    )
+
+
+async def terminate(world: World, action: Terminate, outside: Outside) -> None:
+    names = ", ".join(action.instances)
+    world.say(action.job, "instance.terminating", action.reason, instances=names)
+    for known in filter(None, map(world.fleet.record, action.instances)):
+        known.condemned = True  # before the call: whatever it answers later, nobody counts on it
+    await world.journal.durable()
+    try:
+        await outside(lambda: world.cloud.terminate(action.region, action.instances))
+    except (RetryLater, TryElsewhere, Refused) as fault:
+        await world.say_and_wait(action.job, "instance.not_terminated", fault, instances=names)
+        return
+    # Until the next listing, which may know better and then has it terminated again.
+    for record in filter(None, map(world.fleet.record, action.instances)):
+        ending = replace(record.instance, state=InstanceState.SHUTTING_DOWN)
+        world.fleet.change(record, ending)

@@ -1,0 +1,46 @@
+"""The effect of every order to the market: one transaction, mined once."""
+
+from __future__ import annotations
+
+from agent.apply.context import Outside, World, wait_seconds
+from agent.decide.deadline import Stage
+from agent.decide.job_view import TxPhase, TxView
+from agent.decide.plan import FinalizeExit, Level, ReportStarted, RequestExit, Settle
+from agent.ports import Call, Mined
+from faults import Refused, RetryLater, TryElsewhere
+
+Transact = ReportStarted | Settle | RequestExit | FinalizeExit
+
+EVENT_NAMES = {
+    Call.REPORT_STARTED: "report_started",
+    Call.SETTLE: "settled",
+    Call.REQUEST_EXIT: "exit_requested",
+    Call.FINALIZE_EXIT: "exit_finalized",
+}
+
+
+async def transact(world: World, action: Transact, outside: Outside) -> None:
+    order, sent = action.order, world.memory.job(action.job).transactions
+    begun = world.clock.now()
+    sent[order.key] = TxView(TxPhase.SENT, begun)
+    try:
+        mined = await outside(lambda: world.transactor.carry_out(order))
+    except Refused as refused:
+        sent[order.key] = TxView(TxPhase.REFUSED, world.clock.now(), reason=str(refused))
+        world.say(action.job, "tx.refused", f"{order.call.value}: {refused}", Level.ERROR)
+    except (RetryLater, TryElsewhere) as later:
+        now = world.clock.now()
+        retry = now + wait_seconds(later)
+        sent[order.key] = TxView(TxPhase.LATER, now, reason=str(later), retry_at=retry)
+        world.say(action.job, "tx.later", f"{order.call.value}: {later}", Level.WARNING)
+    else:
+        sent[order.key] = TxView(TxPhase.MINED, world.clock.now(), block=mined.block)
+        _mined(world, action, mined, begun)
+
+
+def _mined(world: World, action: Transact, mined: Mined, begun: float) -> None:
+    call = action.order.call
+    if call is Call.REPORT_STARTED:
+        world.learner.observe(Stage.REPORT, world.clock.now() - begun)
+    name, fee = f"tx.{EVENT_NAMES[call]}", str(mined.fee_wei)
+    world.say(action.job, name, tx=mined.tx_hash, block=mined.block, fee_wei=fee)

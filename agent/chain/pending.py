@@ -1,0 +1,109 @@
+"""One look at the chain for an account's open transactions: receipts, its nonce, what is final.
+
+And the closer look at a nonce that is used though no receipt says by which of ours: the block in
+which the account's count passed it names the transaction that took it. Nothing here sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.head import Finality, block_ref, block_request
+from agent.chain.rpc import Json, NodeRefused, Request, integer
+from agent.chain.transaction_log import TxRecord
+from agent.market.model import Address, BlockRef
+from faults import TryElsewhere
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One look at the chain from one node."""
+
+    head: BlockRef
+    final_number: int
+    nonce: int  # of the account at the head: transactions of it that are mined
+    receipts: dict[str, Json]
+
+
+async def look(
+    endpoints: Endpoints, account: Address, records: Sequence[TxRecord], finality: Finality
+) -> Sight:
+    """All in one exchange with one node. Raises RetryLater, TryElsewhere."""
+    hashes = [attempt.hash for record in records for attempt in record.attempts]
+    depth = finality.depth
+    head, final, nonce, *receipts = await endpoints.batch(
+        [
+            block_request("latest"),
+            block_request("finalized" if depth is None else "latest"),
+            Request("eth_getTransactionCount", (account, "latest")),
+            *(Request("eth_getTransactionReceipt", (each,)) for each in hashes),
+        ]
+    )
+    found = dict(zip(hashes, receipts, strict=True))
+    final_number = block_ref(final).number - (depth or 0)
+    return Sight(block_ref(head), final_number, integer(nonce), found)
+
+
+async def is_ours_still(
+    endpoints: Endpoints, account: Address, record: TxRecord, head: BlockRef
+) -> bool:
+    """Whether one of the record's transactions is in a block, though a node shows no receipt.
+
+    Raises RetryLater: no endpoint answers.
+    """
+    ours = [attempt.hash for attempt in record.attempts]
+    for each in ours:
+        answers = await endpoints.everywhere("eth_getTransactionReceipt", each)
+        if any(answer and not isinstance(answer, TryElsewhere) for answer in answers):
+            return True
+    try:
+        return await _taker(endpoints, account, record.nonce, head.number) in ours
+    except TryElsewhere as pruned:
+        log.info("tx.taker_unknown", key=record.key, nonce=record.nonce, error=str(pruned))
+        return False
+
+
+async def _taker(endpoints: Endpoints, account: Address, nonce: int, mined_by: int) -> str | None:
+    """Hash of the account's transaction with this nonce, which is in a block up to `mined_by`.
+
+    Full nodes keep the state of about 128 blocks; recent ones are asked first.
+    Raises TryElsewhere: what it takes is kept no more.
+    """
+    number = await _block_that_passed(endpoints, account, nonce, mined_by)
+    block = await endpoints.call("eth_getBlockByNumber", hex(number), True)
+    try:
+        listed = [
+            (one["from"].lower(), integer(one["nonce"]), one["hash"])
+            for one in block["transactions"]
+        ]
+    except (TypeError, KeyError, AttributeError):
+        raise NodeRefused("a node answers no transactions where a block's should be") from None
+    mine = (tx for sender, used, tx in listed if (sender, used) == (account.lower(), nonce))
+    return next(mine, None)
+
+
+async def _block_that_passed(endpoints: Endpoints, account: Address, nonce: int, after: int) -> int:
+    """The first block whose count is beyond `nonce`; at `after` it is. Back in steps that double,
+    then by halves."""
+
+    async def passed(block: int) -> bool:
+        counted = await endpoints.call("eth_getTransactionCount", account, hex(block))
+        return integer(counted) > nonce
+
+    step, before = 1, max(0, after - 1)
+    while before > 0 and await passed(before):
+        after, step = before, 2 * step
+        before = max(0, after - step)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if await passed(middle):
+            after = middle
+        else:
+            before = middle
+    return after

@@ -1,0 +1,383 @@
+"""From the assignment to reportStarted: what to start, what to race, what to give up, and when.
+
+Everything is computed from the stored deadline `assigned_at + JobBootstrapping`, so a restart
+grants no extra time. What cannot finish is not bought; what was bought is used to the last second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agent.clock import passed
+from agent.decide.deadline import HOST_STAGES, Budget, Stage
+from agent.decide.ending import EndingRules, may_send, next_key, request_exit
+from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
+from agent.decide.keepalive import restarts, run_id
+from agent.decide.plan import (
+    Attest,
+    Draft,
+    FetchImage,
+    Launch,
+    Level,
+    ReportStarted,
+    StageImage,
+    Terminate,
+    WriteDesired,
+)
+from agent.decide.refusal import PolicyRules, Refusal, vet, vet_image
+from agent.market.model import Job
+from agent.ports import Call, Image, Order
+from cloud.ec2.reconcile import Duplicates, duplicates
+from cloud.model import Identity, InstanceState, LaunchOrder, Region
+from cloud.request_budget import Urgency
+from enclave.host.documents import Desired, Egress, Port
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveRules:
+    """What an enclave gets beside its image; `public_port` is where auditors ask."""
+
+    ports: tuple[Port, ...] = (Port(1300, 1300),)
+    egress: tuple[Egress, ...] = ()
+    debug: bool = False
+    public_port: int = 1300
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapRules:
+    """`leave_refused`: a job that is not served is left by RequestToExitJob, else left alone."""
+
+    budget: Budget = field(default_factory=Budget)
+    leave_refused: bool = True
+    max_live: int = 2  # the first instance and one racing it
+    max_attempts: int = 6  # of one generation, before the start
+    image_first_seconds: float = 0.0  # wait so long for the image before buying, if it still fits
+    attest_retry_seconds: float = 2.0
+    visible_seconds: float = 120.0  # EC2 may not list a new instance for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What `bootstrap` and `running` share."""
+
+    bootstrap: BootstrapRules
+    enclave: EnclaveRules
+    policy: PolicyRules
+    ending: EndingRules
+
+
+def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
+    """Ours and not reported started: bring it up, or say why not."""
+    refusals = _refusals(view, now, rules)
+    if refusals:
+        _refuse(view, refusals, now, draft, rules)
+        return
+    if now >= view.deadline:
+        _missed(view, now, draft, rules)
+        return
+    draft.look_at(view.deadline)
+    _drop_doubles(view, draft)
+    _buy(view, job, now, draft, rules)
+    fetch_image(view, job, float(view.deadline), now, draft)
+    prepare_hosts(view, view.live, now, draft, rules)
+    _prove_and_report(view, now, draft, rules)
+
+
+def _refusals(view: JobView, now: float, rules: Rules) -> Sequence[Refusal]:
+    """The job is vetted once, before anything is bought for it; the image when it is known."""
+    image = view.image
+    if image.phase is ImagePhase.REFUSED:
+        return (Refusal("image", image.reason),)
+    if view.launch and view.launch.phase is LaunchPhase.REFUSED and not view.live:
+        return (Refusal("launch", view.launch.reason),)
+    found = vet_image(image.image, view, rules.policy, now) if image.image else ()
+    accepted = bool(view.live) or view.facts.vetted == (view.head.generation if view.head else 0)
+    return found if accepted else (*vet(view, rules.policy), *found)
+
+
+def _refuse(
+    view: JobView, refusals: Sequence[Refusal], now: float, draft: Draft, rules: Rules
+) -> None:
+    """Not served: nothing is left running for it, and the job is left if that is wanted."""
+    draft.stage = "refused"
+    for refusal in refusals:
+        draft.note("job.refused", f"{refusal.rule}: {refusal.text}", Level.WARNING)
+    give_back(view, view.live, f"not served: {refusals[0].text}", draft)
+    if rules.bootstrap.leave_refused:
+        request_exit(view, now, draft, rules.ending)
+
+
+def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
+    """By this clock the slash point passed, so nothing more is bought. Only by the chain's own
+    time does reportStarted revert: until then what is up is proven and reported all the same."""
+    draft.stage = "missed"
+    if view.head_block.timestamp < view.deadline:
+        draft.look_at(now + rules.bootstrap.attest_retry_seconds)
+        _prove_and_report(view, now, draft, rules)
+        return
+    text = f"not started by {view.deadline}: its stake can be slashed"
+    draft.note("job.missed", text, Level.ERROR)
+    if rules.bootstrap.leave_refused:
+        request_exit(view, now, draft, rules.ending)
+
+
+def give_back(view: JobView, hosts: Sequence[Host], reason: str, draft: Draft) -> None:
+    """Terminate instances that are this agent's own to give up: nobody was promised them."""
+    for host in hosts:
+        instances = (host.instance.id,)
+        draft.do(Terminate(view.id, host.instance.region, instances, reason))
+
+
+def _drop_doubles(view: JobView, draft: Draft) -> None:
+    """One attempt, one instance: the oldest stays, unless a younger one has proven itself."""
+    for found in duplicates(host.instance for host in view.live):
+        told_double(found, draft)
+        ids = {found.stays.id, *(one.id for one in found.go)}
+        if not any(host.attested for host in view.live if host.instance.id in ids):
+            going = [host for host in view.live if host.instance in found.go]
+            give_back(view, going, f"{found.stays.id} is of the same attempt, and older", draft)
+
+
+def told_double(found: Duplicates, draft: Draft) -> None:
+    """A launch happened twice, which nothing here does: tell a person."""
+    names = ", ".join(one.id for one in (found.stays, *found.go))
+    text = f"attempt {found.identity.attempt} has {1 + len(found.go)} instances: {names}"
+    draft.note("job.launched_twice", text, Level.ERROR)
+
+
+def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
+    """One instance, and one more racing it when the first is late; nothing that cannot finish."""
+    if _waits_for_image(view, job, now, draft, rules):
+        return
+    live, budget = view.live, rules.bootstrap.budget
+    if any(host.attested for host in live):
+        return
+    if live and not _late(view, live, now, draft, rules):
+        return
+    if len(live) >= rules.bootstrap.max_live:
+        return
+    ready = view.image.phase is ImagePhase.READY
+    if not budget.fits(now, view.deadline, image_ready=ready, host=HOST_STAGES):
+        if not live:
+            left = int(view.deadline - now)
+            draft.note("job.cannot_finish", f"{left} s are left: buying nothing", Level.ERROR)
+        return
+    latest = budget.latest_start(view.deadline, image_ready=ready, host=HOST_STAGES)
+    launch(view, job, now, draft, rules, Urgency(float(view.deadline), latest))
+
+
+def _waits_for_image(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> bool:
+    """Limits before the purchase where time allows (rule 7).
+
+    Where nothing is to be waited for, this clock is not asked: it may be behind the chain's.
+    """
+    wait = rules.bootstrap.image_first_seconds
+    until = job.assigned_at + wait
+    if not wait or view.image.phase is ImagePhase.READY or view.live or now >= until:
+        return False
+    budget = rules.bootstrap.budget
+    room = view.deadline - until
+    if room < 2 * budget.usual(*HOST_STAGES, Stage.ENCLAVE, Stage.ATTEST, Stage.REPORT):
+        return False
+    draft.look_at(until)
+    return True
+
+
+def _late(view: JobView, live: Sequence[Host], now: float, draft: Draft, rules: Rules) -> bool:
+    """Whether every instance that is coming up has eaten its share of the budget."""
+    times = [_late_at(view, host, rules) for host in live]
+    draft.look_at(*(when for when in times if when > now))
+    if all(now >= when for when in times):
+        draft.note("job.late", "no instance is up yet: racing another", Level.WARNING)
+        return True
+    return False
+
+
+def _late_at(view: JobView, host: Host, rules: Rules) -> float:
+    budget, launched = rules.bootstrap.budget, host.instance.launched_at
+    if host.instance.state not in (InstanceState.PENDING, InstanceState.RUNNING):
+        return 0.0
+    if host.status is None:
+        return budget.late_at(launched, view.deadline, *HOST_STAGES)
+    if host.status.phase == "failed" or host.probe.refused is not None:
+        return 0.0  # it failed, or proved itself to be something else: waiting mends neither
+    if view.image.phase is not ImagePhase.READY:
+        return float(view.deadline)  # another instance brings no image sooner
+    begun = max(host.status.phases.get("booted", launched), view.image.since)
+    return budget.late_at(begun, view.deadline, Stage.ENCLAVE, Stage.ATTEST)
+
+
+def launch(
+    view: JobView, job: Job, now: float, draft: Draft, rules: Rules, urgency: Urgency
+) -> None:
+    """The launch that is to be made now, if one is: the same order while its end is unknown.
+
+    Never before EC2 was listed: what is there already would be bought again. Never in a region
+    that is not configured, which nobody lists.
+    """
+    kind, regions = view.instance_type, rules.policy.regions
+    if regions and kind is not None and kind.region not in regions:
+        text = f"{kind.region} is not in aws.regions: nothing is bought there"
+        draft.note("job.elsewhere", text, Level.ERROR)
+        return
+    if view.observed.listed_at is None:
+        draft.look_at(now + rules.bootstrap.attest_retry_seconds)
+        return
+    known = view.launch if view.launch and view.launch.generation == job.generation else None
+    if known is not None and not passed(now, known.at, known.retry_at - known.at):
+        draft.look_at(known.retry_at)
+        return
+    attempt = next_attempt(view, job, now, rules.bootstrap)
+    if attempt is None:
+        draft.look_at(now + rules.bootstrap.attest_retry_seconds)
+        return
+    if attempt > rules.bootstrap.max_attempts and not job.is_started:
+        draft.note("job.attempts_spent", f"{attempt - 1} launches failed", Level.ERROR)
+        return
+    order = _order(view, job, attempt, urgency)
+    if order is not None:
+        draft.do(Launch(view.id, order, race=bool(view.live)))
+
+
+def next_attempt(view: JobView, job: Job, now: float, rules: BootstrapRules) -> int | None:
+    """The attempt to launch: from tags and, where it is known better, from what was tried.
+
+    None while a launched instance may only not be listed yet.
+    """
+    ours = [host for host in view.hosts if host.generation == job.generation]
+    listed = max((host.attempt for host in ours), default=0)
+    known = view.launch
+    if known is None or known.generation != job.generation or known.attempt <= listed:
+        return max(listed, view.facts.attempts.get(job.generation, 0)) + 1
+    if known.phase is LaunchPhase.LAUNCHED:
+        # One empty listing after a restart is no proof: this process has to look for a while too.
+        begun = max(known.at, now if view.observed.since is None else view.observed.since)
+        return None if now < begun + rules.visible_seconds else known.attempt + 1
+    return known.attempt + 1 if known.phase is LaunchPhase.SPENT else known.attempt
+
+
+def _order(view: JobView, job: Job, attempt: int, urgency: Urgency) -> LaunchOrder | None:
+    kind = view.instance_type
+    if kind is None:
+        return None
+    account = view.account
+    identity = Identity(
+        chain_id=account.chain_id,
+        contract=account.contract.lower(),
+        provider=account.provider.lower(),
+        job=job.id,
+        generation=job.generation,
+        attempt=attempt,
+    )
+    return LaunchOrder(
+        identity, Region(kind.region), kind.ec2_type, urgency.deadline, latest=urgency.latest
+    )
+
+
+def fetch_image(view: JobView, job: Job, deadline: float, now: float, draft: Draft) -> None:
+    """Have the image, from the network or from disk; again when it was unavailable."""
+    image = view.image
+    failed = image.phase is ImagePhase.FAILED
+    missing = image.phase in (ImagePhase.UNKNOWN, ImagePhase.RELEASED)
+    if missing or (failed and passed(now, image.since, image.retry_at - image.since)):
+        draft.do(FetchImage(view.id, job.enclave_url, deadline))
+    elif failed:
+        draft.note("image.unavailable", image.reason, Level.WARNING)
+        draft.look_at(image.retry_at)
+
+
+def prepare_hosts(
+    view: JobView, hosts: Sequence[Host], now: float, draft: Draft, rules: Rules
+) -> None:
+    """The image in their region's bucket, then their orders; both can precede their boot."""
+    image = view.image.image
+    if image is None or view.room is None:
+        return
+    regions = {host.instance.region for host in hosts}
+    if view.instance_type is not None and hosts == view.live and view.head is not None:
+        regions.add(Region(view.instance_type.region))
+    for region in sorted(regions - view.image.staged):
+        if not view.image.staging:
+            draft.do(StageImage(view.id, region, image))
+    for host in hosts:
+        if host.instance.region in view.image.staged:
+            _give_orders(view, host, image, draft, rules)
+
+
+def _give_orders(view: JobView, host: Host, image: Image, draft: Draft, rules: Rules) -> None:
+    """desired.json, unless the host runs by it already."""
+    if host.run is None and host.status is None and view.observed.reports_at is None:
+        return
+    if host.run is not None and not _runs_other(host, image):
+        return
+    restart = restarts(host.run) + 1 if host.run is not None else 0
+    run = run_id(host.generation, host.attempt, restart)
+    draft.do(write_desired(view, host, image, run, rules.enclave))
+
+
+def _runs_other(host: Host, image: Image) -> bool:
+    """Whether the host says that it runs another image: its orders were for another job."""
+    status = host.status
+    if status is None or status.run_id != host.run or status.image_sha256 is None:
+        return False
+    return status.image_sha256 != image.sha256
+
+
+def write_desired(
+    view: JobView, host: Host, image: Image, run: str, rules: EnclaveRules
+) -> WriteDesired:
+    """The orders for one host: all the room its type gives an enclave."""
+    room = view.room
+    assert room is not None
+    desired = Desired(
+        run_id=run,
+        image_sha256=image.sha256,
+        image_bytes=image.size_bytes,
+        cpu_count=room.cpu_count,
+        memory_mib=room.memory_mib,
+        debug=rules.debug,
+        ports=rules.ports,
+        egress=rules.egress,
+    )
+    return WriteDesired(view.id, host.instance.region, host.instance.id, desired)
+
+
+def _prove_and_report(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
+    """The first enclave that proves itself is reported; nothing is, that did not."""
+    proven = [host for host in view.live if host.attested and host.instance.public_ip]
+    if proven:
+        _report(view, proven[0], now, draft, rules)
+        return
+    for host in view.live:
+        attest_when_due(view, host, now, rules.bootstrap.attest_retry_seconds, draft)
+
+
+def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: Draft) -> None:
+    """Ask an enclave that its host says is running, at most once in `every` seconds."""
+    image, status = view.image.image, host.status
+    if image is None or status is None or status.phase != "running" or host.run is None:
+        return
+    if status.run_id != host.run or host.instance.public_ip is None:
+        return
+    asked_at = host.probe.asked_at
+    if asked_at is None or passed(now, asked_at, every):
+        draft.do(Attest(view.id, host.instance, image, host.run))
+    else:
+        draft.look_at(asked_at + every)
+
+
+def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -> None:
+    draft.stage = "reporting"
+    key = next_key(view, Call.REPORT_STARTED.value, now, rules.ending)
+    if key is None or not may_send(view, key, now, draft, rules.ending):
+        return
+    order = Order(
+        key=key,
+        call=Call.REPORT_STARTED,
+        job=view.id,
+        endpoint=f"{host.instance.public_ip}:{rules.enclave.public_port}",
+        deadline=float(view.deadline),
+        as_of=view.head_block.number,
+    )
+    draft.do(ReportStarted(view.id, order))

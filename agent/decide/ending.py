@@ -1,0 +1,260 @@
+"""How a job ends: what is final, what is recorded on the chain, what is taken down, in that order.
+
+A job is over when the chain says so, or when nothing but a transaction is missing for the chain
+to say so (the escrow ran dry, the cool-down passed). Its instances go only when that is final
+and a second endpoint, where there is one, sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from agent.clock import passed
+from agent.decide.job_view import (
+    FinalView,
+    Host,
+    ImagePhase,
+    JobView,
+    TxPhase,
+    TxView,
+    WitnessPhase,
+)
+from agent.decide.plan import (
+    END_NOT_FINAL,
+    Draft,
+    FinalizeExit,
+    Finish,
+    ForgetHost,
+    Level,
+    ReleaseImage,
+    RequestExit,
+    Settle,
+    Terminate,
+)
+from agent.market.model import Address, Ending, Job, StopReason, bootstrap_deadline, ending, is_over
+from agent.ports import Call, Order
+
+
+@dataclass(frozen=True, slots=True)
+class EndingRules:
+    """Seconds. `settle_every_seconds` 0: earnings are only collected at the end."""
+
+    # An assignment seen at the head is in the final block at this age, or was undone.
+    clock_skew_seconds: float = 30.0
+    dry_grace_seconds: float = 60.0  # served past its end for longer than this: say so loudly
+    witness_patience_seconds: float = 1800.0  # a second endpoint silent this long is no reason
+    settle_every_seconds: float = 86_400.0
+    look_again_seconds: float = 5.0
+    next_block_seconds: float = 1.0  # at the end's second the head is older: the next may be near
+    linger_seconds: float = 300.0  # looked at so long before it is forgotten: an endpoint may lag
+    max_sends: int = 5  # a transaction that was mined without effect is tried so often
+    refused_retry_seconds: float = 30.0  # a refusal may be the node's lag: simulate anew then
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Whether an instance may go for good: `reason` when it may, else what is waited for."""
+
+    reason: str = ""
+    waiting: str = ""
+    confirmed: bool = False
+
+
+def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> Final:
+    """Whether it is final that this host serves nothing any more (rule 4)."""
+    final = view.final
+    if final is None:
+        return Final(waiting="the finalized block is not read yet")
+    reason = _reason(final.job, final, view, host, rules)
+    if not reason:
+        return Final(waiting=f"block {final.block.number} does not make it final yet")
+    if view.facts.confirmed_at is not None:
+        return Final(reason, confirmed=True)
+    if final.witness is WitnessPhase.ABSENT:
+        # Who ordered the exit expects the end of the cool-down; nothing else is confirmed by it.
+        return Final(reason, confirmed=view.facts.exit_ordered and _exited(view, final))
+    if final.witness is WitnessPhase.SPOKE:
+        same = _reason(final.witnessed, final, view, host, rules)
+        return Final(reason, confirmed=True) if same else Final(waiting="a second endpoint differs")
+    if now - _end_time(view, now) > rules.witness_patience_seconds:
+        return Final(reason)
+    return Final(waiting="the second endpoint has not confirmed it")
+
+
+def _exited(view: JobView, final: FinalView) -> bool:
+    end = ending(final.job, view.params) if final.job is not None else None
+    return end is not None and end.reason is StopReason.PROVIDER_EXIT
+
+
+def _reason(
+    job: Job | None, final: FinalView, view: JobView, host: Host, rules: EndingRules
+) -> str:
+    """Why `job`, as of the finalized block, needs `host` no more; empty: it may yet need it."""
+    settled = final.block.timestamp >= host.instance.launched_at + rules.clock_skew_seconds
+    if job is None:
+        return "no such job" if settled else ""
+    if job.generation > host.generation:
+        return f"generation {job.generation} took its place"
+    if job.generation < host.generation or job.provider != view.account.provider:
+        return f"assigned to {_short(job.provider)}" if settled else ""
+    if is_over(job, view.params, final.block.timestamp):
+        return _why_over(ending(job, view.params))
+    missed = not job.is_started and final.block.timestamp >= bootstrap_deadline(job, view.params)
+    return "not started in time" if missed else ""
+
+
+def _short(address: Address) -> str:
+    return f"{address[:10]}…"
+
+
+def _why_over(end: Ending | None) -> str:
+    words = {
+        StopReason.USER_REQUEST: "stopped by its user",
+        StopReason.ESCROW_EXHAUSTED: "the escrow ran dry",
+        StopReason.PROVIDER_EXIT: "the cool-down of the exit passed",
+        StopReason.NO_PROVIDER: "stopped without a provider",
+    }
+    return words.get(end.reason, "stopped") if end else "stopped"
+
+
+def _end_time(view: JobView, now: float) -> float:
+    """Since when the job has been over, as the head tells; now when it can't."""
+    if view.head is None:
+        return now
+    if view.head.provider != view.account.provider:
+        return float(view.head.assigned_at)
+    end = ending(view.head, view.params)
+    return float(end.at) if end is not None else float(view.deadline)
+
+
+def take_down(
+    view: JobView, hosts: Iterable[Host], now: float, draft: Draft, rules: EndingRules
+) -> None:
+    """Terminate those of `hosts` for which it is final; look again soon for the others."""
+    ready: list[tuple[Host, Final]] = []
+    for host in hosts:
+        final = final_reason(view, host, now, rules)
+        if final.reason:
+            ready.append((host, final))
+        else:
+            loud = now > _end_time(view, now) + rules.dry_grace_seconds
+            level = Level.WARNING if loud else Level.INFO
+            draft.note(END_NOT_FINAL, final.waiting, level)
+        draft.look_at(now + rules.look_again_seconds)
+    for (region, reason), group in groupby(
+        ready, lambda one: (one[0].instance.region, one[1].reason)
+    ):
+        found = list(group)
+        draft.do(
+            Terminate(
+                job=view.id,
+                region=region,
+                instances=tuple(host.instance.id for host, _ in found),
+                reason=reason,
+                by_chain=True,
+                confirmed=all(final.confirmed for _, final in found),
+            )
+        )
+
+
+def clean_up(view: JobView, draft: Draft, outcome: str) -> None:
+    """Nothing of the job lives any more: forget its hosts, release its image, say that it ended.
+
+    One after the other, over several decisions: each step is seen to be done before the next.
+    """
+    if view.hosts:
+        draft.do(*(ForgetHost(view.id, h.instance.region, h.instance.id) for h in view.hosts))
+    elif view.image.phase is not ImagePhase.RELEASED:
+        draft.do(ReleaseImage(view.id))
+    else:
+        draft.do(Finish(view.id, outcome))
+
+
+def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: EndingRules) -> None:
+    """The job is over but the chain does not show it: settle or finalize, whoever caused it."""
+    exit_passed = end.reason is StopReason.PROVIDER_EXIT
+    kind, call = (FinalizeExit, Call.FINALIZE_EXIT) if exit_passed else (Settle, Call.SETTLE)
+    # A chain that nobody uses may stand before the end: one transaction makes it move. If it was
+    # mined and the chain's time is still before the end, this clock is ahead: wait for the chain's.
+    begun = f"{view.id}:{job_generation(view)}:{call.value}:{end.at}:0" in view.transactions
+    if view.head_block.timestamp < end.at and (begun or now < end.at + rules.look_again_seconds):
+        pause = rules.look_again_seconds if begun else rules.next_block_seconds
+        draft.look_at(max(float(end.at), now) + pause)
+        return
+    key = next_key(view, f"{call.value}:{end.at}", now, rules)
+    draft.look_at(now + rules.look_again_seconds)
+    if key is not None and may_send(view, key, now, draft, rules):
+        draft.do(kind(view.id, _order(view, key, call)))
+
+
+def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
+    """Leave the job: RequestToExitJob, once; what follows comes from what the chain says then."""
+    if view.head is None or view.head.exit_requested_at:
+        return
+    key = next_key(view, Call.REQUEST_EXIT.value, now, rules)
+    if key is not None and may_send(view, key, now, draft, rules):
+        draft.do(RequestExit(view.id, _order(view, key, Call.REQUEST_EXIT)))
+    draft.look_at(now + rules.look_again_seconds)
+
+
+def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
+    """Settle a long job now and then, so that what was earned does not stay in the escrow."""
+    job = view.head
+    if job is None or not job.is_started or rules.settle_every_seconds <= 0:
+        return
+    period = int(rules.settle_every_seconds)
+    due = (job.settled_until or job.started_at) + period
+    if now < due:
+        draft.look_at(due)
+        return
+    key = next_key(view, f"{Call.SETTLE.value}:after:{job.settled_until}", now, rules)
+    if key is not None and may_send(view, key, now, draft, rules):
+        draft.do(Settle(view.id, _order(view, key, Call.SETTLE)))
+    draft.look_at(now + rules.look_again_seconds)
+
+
+def _order(view: JobView, key: str, call: Call) -> Order:
+    return Order(key=key, call=call, job=view.id, as_of=view.head_block.number)
+
+
+def job_generation(view: JobView) -> int:
+    """0 for a job that the head does not know."""
+    return view.head.generation if view.head else 0
+
+
+def next_key(view: JobView, what: str, now: float, rules: EndingRules) -> str | None:
+    """The key to send `what` under: a new one when the last changed nothing.
+
+    None while the last is mined in a block that the head does not show yet, and after
+    `max_sends`: a reorganisation takes a transaction back once or twice, not for ever.
+    """
+    for number in range(rules.max_sends):
+        key = f"{view.id}:{job_generation(view)}:{what}:{number}"
+        known = view.transactions.get(key)
+        if known is None or not _spent(known, now, rules):
+            return key
+        if known.phase is TxPhase.MINED and known.block > view.head_block.number:
+            return None
+    return None
+
+
+def _spent(known: TxView, now: float, rules: EndingRules) -> bool:
+    if known.phase is TxPhase.REFUSED:
+        return passed(now, known.at, rules.refused_retry_seconds)
+    return known.phase is TxPhase.MINED
+
+
+def may_send(view: JobView, key: str, now: float, draft: Draft, rules: EndingRules) -> bool:
+    """Whether the transaction may be asked for now; says why not, and when to look again."""
+    known = view.transactions.get(key)
+    if known is None:
+        return True
+    if known.phase is TxPhase.LATER:
+        draft.look_at(known.retry_at)
+        return passed(now, known.at, known.retry_at - known.at)
+    if known.phase is TxPhase.REFUSED:
+        draft.note("tx.refused", f"{key}: {known.reason}", Level.ERROR)
+        draft.look_at(known.at + rules.refused_retry_seconds)  # nothing else may happen till then
+    return False

@@ -1,0 +1,138 @@
+"""Decide: what to do about one job, from what is so. Pure: no I/O, no clock, no chance.
+
+    head of the chain says         and then
+    ──────────────────────         ────────────────────────────────────────────────
+    not ours, stopped, unknown     take down what is left of it, once that is final
+    over, but not recorded         record it; take down, once that is final
+    ours, not started              bring it up before the slash point   (bootstrap)
+    ours, started                  keep it answering                    (running)
+
+The same view and time give the same plan. An event that is lost, doubled or reordered changes
+when `plan` is called and nothing else (rule 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent.decide.bootstrap import BootstrapRules, EnclaveRules, Rules, plan_bootstrap
+from agent.decide.ending import EndingRules, clean_up, record_end, request_exit, take_down
+from agent.decide.job_view import JobView
+from agent.decide.keepalive import HealthRules
+from agent.decide.plan import Draft, Plan
+from agent.decide.refusal import PolicyRules
+from agent.decide.running import plan_running
+from agent.market.model import Job, StopReason, ending, is_over
+from cloud.model import InstanceState
+
+# Everything `outcome_of` may answer: the metrics have a label for each from the start.
+OUTCOMES = (*(reason.name.lower() for reason in StopReason if reason), "reassigned", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleRules:
+    """Everything configurable about a decision."""
+
+    policy: PolicyRules = field(default_factory=PolicyRules)
+    bootstrap: BootstrapRules = field(default_factory=BootstrapRules)
+    enclave: EnclaveRules = field(default_factory=EnclaveRules)
+    health: HealthRules = field(default_factory=HealthRules)
+    ending: EndingRules = field(default_factory=EndingRules)
+
+    @property
+    def shared(self) -> Rules:
+        return Rules(self.bootstrap, self.enclave, self.policy, self.ending)
+
+
+def plan(view: JobView, now: float, rules: LifecycleRules) -> Plan:
+    """What to do about `view.id` at `now` (unix seconds), and when time alone changes that."""
+    draft = Draft(stage=stage_of(view, now))
+    job = view.head
+    if job is None or not view.ours:
+        _gone(view, now, draft, rules)
+    elif is_over(job, view.params, int(now)):
+        _over(view, job, now, draft, rules)
+    else:
+        _serve(view, job, now, draft, rules)
+    return draft.done()
+
+
+def stage_of(view: JobView, now: float) -> str:
+    """One word for people: where the job is on its way."""
+    job = view.head
+    if job is None:
+        return "unknown"
+    if job.provider != view.account.provider:
+        return "reassigned"
+    if job.is_stopped:
+        return "stopped"
+    if is_over(job, view.params, int(now)):
+        return "over"
+    if not job.is_started:
+        return "bootstrapping"
+    return "exiting" if job.is_exiting else "running"
+
+
+def _serve(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRules) -> None:
+    draft.deadline = float(view.deadline) if not job.is_started else None
+    if view.facts.exit_ordered:
+        request_exit(view, now, draft, rules.ending)
+    if job.is_started:
+        plan_running(view, job, now, draft, rules.shared, rules.health)
+    else:
+        plan_bootstrap(view, job, now, draft, rules.shared)
+        if now >= view.deadline:
+            take_down(view, view.live, now, draft, rules.ending)
+    if view.strays:
+        take_down(view, view.strays, now, draft, rules.ending)
+    end = ending(job, view.params)
+    draft.look_at(float(end.at) if end is not None else None)
+
+
+def _over(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRules) -> None:
+    end = ending(job, view.params)
+    if end is not None:
+        record_end(view, end, now, draft, rules.ending)
+    _take_all_down(view, now, draft, rules)
+
+
+def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:
+    """Not ours to serve: down with what is left, and done when nothing is.
+
+    What something was bought for ends by what is final. For the others one endpoint's word is all
+    there is: they are looked at for a while, since nobody wakes us when it was wrong.
+    """
+    _take_all_down(view, now, draft, rules)
+    since = view.facts.gone_since
+    lingers = since is not None and now < since + rules.ending.linger_seconds
+    if view.launch is None and not view.hosts and lingers:
+        draft.look_at(now + rules.ending.look_again_seconds)
+        return
+    ended = all(host.instance.state is InstanceState.TERMINATED for host in view.hosts)
+    if ended and view.observed.listed_at is not None:
+        clean_up(view, draft, outcome_of(view))
+    else:
+        draft.look_at(now + rules.ending.look_again_seconds)
+
+
+def outcome_of(view: JobView) -> str:
+    """How it ended for this provider, in one word: the protocol's stop reason, or why not ours."""
+    job = view.head
+    if job is None:
+        return "unknown"
+    return "reassigned" if job.provider != view.account.provider else job.stop_reason.name.lower()
+
+
+def _take_all_down(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:
+    take_down(view, [host for host in view.hosts if host.live], now, draft, rules.ending)
+
+
+def needs_final(view: JobView, now: float) -> bool:
+    """Whether something irreversible may depend on what the finalized block says."""
+    if not any(host.live for host in view.hosts):
+        return False
+    job = view.head
+    if job is None or not view.ours or view.strays:
+        return True
+    missed = not job.is_started and now >= view.deadline
+    return missed or is_over(job, view.params, int(now))

@@ -1,0 +1,155 @@
+"""Which jobs to serve. Each check is one function that says why not, or nothing.
+
+A refusal before the purchase costs nothing but the stake's cool-down; so everything that can be
+known from the job alone is asked before anything is bought, and the image's own facts as soon as
+they are known. What is already running is never vetted again: a new policy is for new jobs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from agent.decide.job_view import JobView, parse_instance_type
+from agent.market.model import Job, Price, owed
+from agent.ports import Image
+from enclave.eif.measure import signer_date_fault
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRules:
+    """What is served. A deny list wins over an allow list; an empty allow list allows all.
+
+    `prices` are the types on offer and the least price of each; without any, every type in
+    `regions` is served at whatever the chain matched. `url_form` says why a URL can't
+    be served, or nothing; the service puts the images' own reader of URLs there.
+    """
+
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    regions: frozenset[str] = frozenset()
+    allow_owners: frozenset[str] = frozenset()
+    deny_owners: frozenset[str] = frozenset()
+    allow_images: frozenset[str] = frozenset()
+    deny_images: frozenset[str] = frozenset()
+    min_escrow_seconds: float = 600.0
+    max_image_bytes: int = 2 << 30
+    url_form: Callable[[str], str | None] = lambda url: None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a job is not served: a word for metrics, a sentence for people."""
+
+    rule: str
+    text: str
+
+
+JobCheck = Callable[[JobView, Job, PolicyRules], Refusal | None]
+
+
+def vet(view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
+    """Every reason not to serve the job as the head shows it; empty: it is served."""
+    job = view.head
+    if job is None:
+        return (Refusal("job", f"job {view.id} is not on the chain"),)
+    found = (check(view, job, rules) for check in JOB_CHECKS)
+    return tuple(refusal for refusal in found if refusal is not None)
+
+
+def vet_image(image: Image, view: JobView, rules: PolicyRules, now: float) -> tuple[Refusal, ...]:
+    """Every reason not to start the image at `now`, now that its bytes are known."""
+    return (*_image_refusals(image, view, rules), *_signer_refusals(image, view, now))
+
+
+def _type_offered(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    kind = parse_instance_type(job.instance_type)
+    if kind is None:
+        return Refusal("type", f"{job.instance_type!r} is not <region>/<ec2 type>")
+    if rules.regions and kind.region not in rules.regions:
+        return Refusal("type", f"{kind.region} is not a region of this provider")
+    if rules.prices and job.instance_type not in rules.prices:
+        return Refusal("type", f"{job.instance_type} is not on offer here")
+    return None
+
+
+def _type_has_enclaves(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    return Refusal("enclaves", view.room_refused) if view.room_refused else None
+
+
+def _owner(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    owner = job.user.lower()
+    if owner in {entry.lower() for entry in rules.deny_owners}:
+        return Refusal("owner", f"{job.user} is on the deny list of owners")
+    if rules.allow_owners and owner not in {entry.lower() for entry in rules.allow_owners}:
+        return Refusal("owner", f"{job.user} is not on the allow list of owners")
+    return None
+
+
+def _price(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    least = rules.prices.get(job.instance_type)
+    if least is not None and job.price < least:
+        return Refusal("price", f"pays {job.price.raw}, listed at {least.raw} (10^-12 units/s)")
+    return None
+
+
+def _escrow(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    wanted = owed(job.price, int(rules.min_escrow_seconds))
+    if job.escrow < wanted:
+        seconds = job.escrow * Price.SCALE // job.price.raw
+        least = int(rules.min_escrow_seconds)
+        return Refusal("escrow", f"the escrow pays for {seconds} s, at least {least} s are asked")
+    return None
+
+
+def _url(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    wrong = rules.url_form(job.enclave_url)
+    return Refusal("url", wrong) if wrong else None
+
+
+def _named_image(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    """The deny list can be asked with the CID in the URL, before anything is fetched."""
+    words = set(_WORD.findall(job.enclave_url))
+    denied = sorted(words & rules.deny_images)
+    return Refusal("image", f"image {denied[0]} is on the deny list") if denied else None
+
+
+JOB_CHECKS: tuple[JobCheck, ...] = (
+    _type_offered,
+    _type_has_enclaves,
+    _owner,
+    _price,
+    _escrow,
+    _url,
+    _named_image,
+)
+_WORD = re.compile(r"[A-Za-z0-9]{16,}")
+
+
+def _image_refusals(image: Image, view: JobView, rules: PolicyRules) -> Iterator[Refusal]:
+    names = {image.cid, image.sha256, image.pcrs.get(0, "")}
+    if names & rules.deny_images:
+        yield Refusal("image", f"image {image.cid} is on the deny list")
+    elif rules.allow_images and not names & rules.allow_images:
+        yield Refusal("image", f"image {image.cid} is not on the allow list")
+    if image.size_bytes > rules.max_image_bytes:
+        least = rules.max_image_bytes
+        yield Refusal("size", f"the image has {image.size_bytes} bytes, at most {least} are served")
+    if view.room is None:
+        return
+    if image.architecture != view.room.architecture:
+        text = f"the image is for {image.architecture}, the type is {view.room.architecture}"
+        yield Refusal("architecture", text)
+    if image.min_memory_mib > view.room.memory_mib:
+        text = f"needs {image.min_memory_mib} MiB, the type gives {view.room.memory_mib} MiB"
+        yield Refusal("memory", text)
+
+
+def _signer_refusals(image: Image, view: JobView, now: float) -> Iterator[Refusal]:
+    """nitro-cli starts nothing whose signing certificate is out of date; what runs, runs on."""
+    up = any(
+        host.attested or (host.status and host.status.phase == "running") for host in view.live
+    )
+    broken = None if up else signer_date_fault(image.signer, now)
+    if broken is not None:
+        yield Refusal("signer", broken.text)

@@ -1,0 +1,234 @@
+"""A started job: asked on a cadence, restarted on its host, moved to a new one, never doubled.
+
+A replacement keeps the generation and takes the next attempt. The old instance goes when the new
+one has proven itself, so that a mistaken verdict costs money and not the user's enclave; only
+where there is no room for both, the dead one goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.clock import JUMP_SECONDS
+from agent.decide.bootstrap import (
+    Rules,
+    attest_when_due,
+    fetch_image,
+    give_back,
+    launch,
+    prepare_hosts,
+    told_double,
+    write_desired,
+)
+from agent.decide.deadline import HOST_STAGES, Stage
+from agent.decide.ending import collect
+from agent.decide.job_view import Host, JobView, LaunchPhase
+from agent.decide.keepalive import (
+    HealthRules,
+    Judgement,
+    Verdict,
+    backoff_until,
+    heartbeat_stale,
+    judge,
+    next_probe_at,
+    restarts,
+    run_id,
+)
+from agent.decide.plan import Draft, Level
+from agent.market.model import Job, ending
+from cloud.ec2.reconcile import duplicates
+from cloud.request_budget import Urgency
+
+IMAGE_SECONDS = 3600.0  # a running job's image is only asked for its PCRs: no deadline presses
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """A started job at one moment (unix seconds), and the plan that is drafted for it."""
+
+    view: JobView
+    job: Job
+    now: float
+    draft: Draft
+    rules: Rules
+    health: HealthRules
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One host of the job and the verdict on it."""
+
+    host: Host
+    judgement: Judgement
+
+
+def plan_running(
+    view: JobView, job: Job, now: float, draft: Draft, rules: Rules, health: HealthRules
+) -> None:
+    """Started: keep it answering until it is over."""
+    end = ending(job, view.params)
+    draft.look_at(float(end.at) if end is not None else None)
+    judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
+    if _wants_image(view, judged, now, health):
+        fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
+    collect(view, now, draft, rules.ending)
+    duty = Duty(view, job, now, draft, rules, health)
+    if view.live:
+        _tend(duty, judged)
+    elif view.hosts or not _unsure(duty):
+        _replace(duty, "no instance is left")
+
+
+def _tend(duty: Duty, judged: Sequence[Judged]) -> None:
+    view, draft = duty.view, duty.draft
+    prepare_hosts(view, [one.host for one in judged], duty.now, draft, duty.rules)
+    _drop_spares(view, duty.job, judged, draft)
+    for one in judged:
+        _care(duty, one)
+    _mend(duty, judged)
+
+
+def _wants_image(view: JobView, judged: Sequence[Judged], now: float, health: HealthRules) -> bool:
+    """Not yet for one host that is well and not to be asked yet: after a restart thousands are."""
+    if len(judged) != 1 or judged[0].judgement.verdict is not Verdict.WELL:
+        return True
+    return now >= _next_probe_at(view, judged[0].host, now, health)
+
+
+def _next_probe_at(view: JobView, host: Host, now: float, health: HealthRules) -> float:
+    """When to ask the enclave; at once where the clock was set back since it was asked last."""
+    asked_at = host.probe.asked_at
+    if asked_at is not None and asked_at > now + JUMP_SECONDS:
+        return now
+    return next_probe_at(host, health, _since(view, now))
+
+
+def _since(view: JobView, now: float) -> float | None:
+    """When this process first looked; None by a clock that was set back since."""
+    since = view.observed.since
+    return since if since is None or since <= now else None
+
+
+def _unsure(duty: Duty) -> bool:
+    """Whether this process has not looked for long enough to say that the instance is gone."""
+    since = duty.view.observed.since
+    sure_at = (duty.now if since is None else since) + duty.rules.bootstrap.visible_seconds
+    duty.draft.look_at(sure_at)
+    return duty.now < sure_at
+
+
+def _drop_spares(view: JobView, job: Job, judged: Sequence[Judged], draft: Draft) -> None:
+    """Once one of several proves itself, the others go: the losers of a race, the replaced.
+
+    The one that was reported stays if it can: users have been told where it is. Never one whose
+    end was asked for already, though it may prove itself while EC2 has not ended it yet.
+    """
+    for found in duplicates(one.host.instance for one in judged):
+        told_double(found, draft)
+    proven = [one.host for one in judged if one.host.attested and one.host.probe.failures == 0]
+    proven = [host for host in proven if not host.condemned]
+    if not proven or len(judged) < 2:
+        return
+    keep = min(proven, key=lambda host: (not _reported(job, host), host.attempt, host.instance.id))
+    spares = [one.host for one in judged if one.host is not keep]
+    give_back(view, spares, f"attempt {keep.attempt} serves", draft)
+
+
+def _reported(job: Job, host: Host) -> bool:
+    return job.endpoint.partition(":")[0] == host.instance.public_ip
+
+
+def _care(duty: Duty, one: Judged) -> None:
+    """Ask when it is due; a silent heartbeat brings the next question forward."""
+    host, now, draft, health = one.host, duty.now, duty.draft, duty.health
+    due = _next_probe_at(duty.view, host, now, health)
+    if heartbeat_stale(host, duty.view.observed, health) and host.probe.failures == 0:
+        due = min(due, (host.probe.asked_at or 0.0) + health.retry_seconds)
+    elif host.written_at is not None:
+        stale_at = host.written_at + health.heartbeat_seconds + 1.0
+        draft.look_at(stale_at if stale_at > now else now + health.heartbeat_seconds)
+    if now >= due:
+        attest_when_due(duty.view, host, now, 0.0, draft)
+        draft.look_at(now + health.retry_seconds)
+    else:
+        draft.look_at(due)
+    if one.judgement.verdict not in (Verdict.WELL, Verdict.COMING):
+        draft.note("job.ill", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
+
+
+def _mend(duty: Duty, judged: Sequence[Judged]) -> None:
+    """Restart in place, else replace; nothing while another instance may be well."""
+    dead = [one for one in judged if one.judgement.verdict in _DEAD]
+    if not dead:
+        return
+    duty.draft.stage = "ill"
+    if duty.view.doubt and all(one.judgement.doubtful for one in dead):
+        text = "much looks dead at once: doubting this observer"
+        duty.draft.note("job.doubted", text, Level.WARNING)
+        duty.draft.look_at(duty.now + duty.health.retry_seconds)
+        return
+    if len(dead) < len(judged):
+        return
+    for one in dead:
+        if one.judgement.verdict is Verdict.ENCLAVE_DEAD:
+            _restart(duty, one)
+    if all(one.judgement.verdict is Verdict.HOST_DEAD for one in dead):
+        _make_way(duty.view, [one.host for one in dead], duty.draft)
+        _replace(duty, dead[0].judgement.why)
+
+
+_DEAD = frozenset({Verdict.ENCLAVE_DEAD, Verdict.HOST_DEAD})
+
+
+def _restart(duty: Duty, one: Judged) -> None:
+    """The same host, another run: the host program starts the enclave anew."""
+    view, draft, host, image = duty.view, duty.draft, one.host, duty.view.image.image
+    if image is None or view.room is None or host.instance.region not in view.image.staged:
+        draft.look_at(duty.now + duty.health.retry_seconds)
+        return
+    run = run_id(host.generation, host.attempt, restarts(host.run) + 1)
+    draft.note("enclave.restarted", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
+    draft.do(write_desired(view, host, image, run, duty.rules.enclave))
+    draft.look_at(duty.now + duty.health.restart_seconds)
+
+
+def _make_way(view: JobView, dead: Sequence[Host], draft: Draft) -> None:
+    """No room for a second instance: the dead one goes before its replacement comes."""
+    if view.launch is not None and view.launch.phase is LaunchPhase.NOWHERE:
+        give_back(view, dead, "dead, and no room for its replacement beside it", draft)
+
+
+def _replace(duty: Duty, why: str) -> None:
+    """Another instance, not before the back-off allows and not for a job that ends sooner."""
+    view, now, draft = duty.view, duty.now, duty.draft
+    draft.stage = "replacing"
+    if view.observed.listed_at is None:
+        draft.look_at(now + duty.health.retry_seconds)
+        return
+    if len(view.live) >= duty.rules.bootstrap.max_live:
+        give_back(view, view.live[:1], f"dead: {why}", draft)
+        return
+    allowed = backoff_until(_launches(view, duty.job), duty.health)
+    if now < allowed:
+        draft.note("job.backoff", f"{why}: the next instance in {allowed - now:.0f} s")
+        draft.look_at(allowed)
+        return
+    end = ending(duty.job, view.params)
+    needed = duty.rules.bootstrap.budget.usual(*HOST_STAGES, Stage.ENCLAVE)
+    if end is not None and now + needed >= end.at:
+        draft.note("job.ends_first", f"{why}: it ends before a new instance could serve")
+        return
+    draft.note("job.replaced", why, Level.WARNING)
+    latest = float("inf") if end is None else end.at - needed
+    launch(view, duty.job, now, draft, duty.rules, Urgency(now + needed, latest))
+
+
+def _launches(view: JobView, job: Job) -> list[float]:
+    """When this generation's instances were launched, the last one from memory if unlisted."""
+    times = [h.instance.launched_at for h in view.hosts if h.generation == job.generation]
+    known = view.launch
+    if known is not None and known.generation == job.generation and known.instance is not None:
+        listed = any(host.instance.id == known.instance for host in view.hosts)
+        times += [] if listed else [known.at]
+    return times

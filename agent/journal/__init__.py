@@ -1,0 +1,1 @@
+"""What happened, on disk: events, launches, the operator's orders, transactions. It may be lost."""

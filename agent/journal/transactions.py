@@ -1,0 +1,154 @@
+"""The transactions' log in the journal's file (`agent.chain.transaction_log.TransactionLog`).
+
+Unlike the timelines a write here is durable before it returns: a transaction that was broadcast
+and not recorded could be sent twice. While the disk is full nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from agent.chain.encoding import Fees
+from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
+from agent.journal.record import metadata, storable, synced
+from agent.market.model import Address, JobId, Wei
+from faults import MustStop, RetryLater
+
+transactions = sa.Table(
+    "transactions",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("send", sa.Integer, primary_key=True),
+    sa.Column("job", sa.Integer),
+    sa.Column("label", sa.Text),
+    sa.Column("target", sa.Text),
+    sa.Column("data", sa.LargeBinary),
+    sa.Column("nonce", sa.Integer),
+    sa.Column("gas", sa.Integer),
+    sa.Column("created_at", sa.Float),
+    sa.Column("attempts", sa.JSON),
+    sa.Column("status", sa.Text),
+    sa.Column("final", sa.Boolean),
+    sa.Column("tx_hash", sa.Text),
+    sa.Column("block", sa.Integer),
+    sa.Column("fee", sa.Text),
+    sa.Column("worst_fee", sa.Text),
+    sa.Column("reason", sa.Text),
+)
+
+
+class TxJournal:
+    """One account's transactions on one chain."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def put(self, record: TxRecord) -> None:
+        """Insert, or replace what has this key and send. Raises RetryLater while the disk is full
+        or somebody else writes, MustStop when the file is broken."""
+        row = _row(record)
+        write = insert(transactions).values(row)
+        write = write.on_conflict_do_update(index_elements=["key", "send"], set_=row)
+        try:
+            with synced(self._engine) as connection:
+                connection.execute(write)
+        except OperationalError as now:
+            raise RetryLater(f"transaction {record.label} waits: journal: {now.orig}") from None
+        except DatabaseError as broken:
+            raise MustStop(f"transaction {record.label} can't be recorded: {broken.orig}") from None
+
+    def latest(self, key: str) -> TxRecord | None:
+        """The record of this key with the highest send."""
+        query = sa.select(transactions).where(transactions.c.key == key)
+        found = self._all(query.order_by(transactions.c.send.desc()).limit(1))
+        return found[0] if found else None
+
+    def unfinished(self) -> Sequence[TxRecord]:
+        """All that are not final, by nonce."""
+        query = sa.select(transactions).where(transactions.c.final.is_(False))
+        return self._all(query.order_by(transactions.c.nonce))
+
+    def nonces(self, least: int) -> Sequence[int]:
+        """From `least` on, of all records but lost ones."""
+        query = sa.select(transactions.c.nonce).where(transactions.c.nonce >= least)
+        query = query.where(transactions.c.status != TxStatus.LOST.value)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
+        """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""
+        query = sa.select(transactions.c.worst_fee).where(transactions.c.created_at >= since)
+        if job is not None:
+            query = query.where(transactions.c.job == job)
+        with self._engine.connect() as connection:
+            return sum(int(fee) for fee in connection.execute(query).scalars())
+
+    def worst_fees_by_day(self, since: float = 0.0) -> dict[int, int]:
+        """Sums of `worst_fee` in wei by day (its first second, UTC), of all transactions."""
+        query = sa.select(transactions.c.created_at, transactions.c.worst_fee)
+        days: dict[int, int] = {}
+        with self._engine.connect() as connection:
+            for at, fee in connection.execute(query.where(transactions.c.created_at >= since)):
+                day = int(at) - int(at) % 86_400
+                days[day] = days.get(day, 0) + int(fee)
+        return days
+
+    def _all(self, query: sa.Select[Any]) -> list[TxRecord]:
+        with self._engine.connect() as connection:
+            return [_record(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _row(record: TxRecord) -> dict[str, Any]:
+    attempts = [
+        [one.hash, one.raw, str(one.fees.max_fee), str(one.fees.tip), one.at]
+        for one in record.attempts
+    ]
+    return {
+        "key": record.key,
+        "send": record.send,
+        "job": record.job,
+        "label": record.label,
+        "target": record.to,
+        "data": record.data,
+        "nonce": record.nonce,
+        "gas": record.gas,
+        "created_at": record.created_at,
+        "attempts": attempts,
+        "status": record.status.value,
+        "final": record.final,
+        "tx_hash": record.tx_hash,
+        "block": record.block,
+        "fee": str(record.fee),
+        "worst_fee": str(record.worst_fee),
+        "reason": storable(record.reason),
+    }
+
+
+def _record(row: Mapping[str, Any]) -> TxRecord:
+    attempts = tuple(
+        Attempt(tx_hash, raw, Fees(Wei(int(most)), Wei(int(tip))), at)
+        for tx_hash, raw, most, tip, at in row["attempts"]
+    )
+    return TxRecord(
+        key=row["key"],
+        send=row["send"],
+        job=None if row["job"] is None else JobId(row["job"]),
+        label=row["label"],
+        to=Address(row["target"]),
+        data=row["data"],
+        nonce=row["nonce"],
+        gas=row["gas"],
+        created_at=row["created_at"],
+        attempts=attempts,
+        status=TxStatus(row["status"]),
+        final=row["final"],
+        tx_hash=row["tx_hash"],
+        block=row["block"],
+        fee=Wei(int(row["fee"])),
+        reason=row["reason"],
+    )

@@ -1,0 +1,310 @@
+"""What AWS says of all jobs at once: one list call a region, one look into its mailbox (rule 8).
+
+Merges what EC2 lists with what was just launched and may not be listed yet, and says which jobs
+look different since the last time. An instance that vanishes from the listing without having been
+seen to end is believed to be there for a while: empty answers have killed fleets before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from agent.decide.job_view import Host, Observed, Probe
+from agent.load.answers import Evidence
+from agent.market.model import JobId
+from agent.ports import Account, Clock, Cloud, Mailbox
+from cloud.model import HostReport, Identity, Instance, InstanceId, InstanceState, Region
+from enclave.host.documents import DocumentRefused, Status
+from faults import RetryLater
+
+log = structlog.get_logger()
+
+VISIBLE_SECONDS = 120.0
+SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
+UNSEEN_LOOKS = 10  # and so many listings without it
+LONGEST_LOOK = 30.0  # seconds that one listing counts at most: a clock that jumps is no time passed
+
+
+@dataclass(slots=True)
+class Record:
+    """One instance as this process knows it; the instance says whose it is."""
+
+    instance: Instance
+    looked_at: float  # at the last listing, or its launch
+    unseen_seconds: float = 0.0  # it has not been listed for so long
+    status: Status | None = None
+    written_at: float | None = None
+    etag: str = ""
+    probe: Probe = field(default_factory=Probe)
+    desired_run: str | None = None
+    unhealthy_since: float | None = None
+    condemned: bool = False
+    unseen: int = 0  # listings in a row without it
+
+    def host(self) -> Host:
+        return Host(
+            instance=self.instance,
+            status=self.status,
+            written_at=self.written_at,
+            probe=self.probe,
+            desired_run=self.desired_run,
+            unhealthy_since=self.unhealthy_since,
+            condemned=self.condemned,
+        )
+
+
+class Fleet:
+    """Every instance of this account's jobs, in all regions."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        mailbox: Mailbox,
+        clock: Clock,
+        account: Account,
+        *,
+        visible_seconds: float = VISIBLE_SECONDS,
+    ) -> None:
+        self._cloud = cloud
+        self._mailbox = mailbox
+        self._clock = clock
+        self._chain_id = account.chain_id
+        self._whose = (account.contract.lower(), account.provider.lower())
+        self._visible_seconds = visible_seconds
+        self._by_job: dict[JobId, dict[InstanceId, Record]] = {}
+        self._by_id: dict[InstanceId, Record] = {}
+        self._live: dict[JobId, set[InstanceId]] = {}
+        self.evidence = Evidence()
+        self._observed: dict[Region, Observed] = {}
+        self._strangers: dict[InstanceId, tuple[Region, float]] = {}
+        self.ended_jobs: set[JobId] = set()  # told as ended: their gone instances are no news
+        self._done: set[InstanceId] = set()  # ended and forgotten; EC2 lists them for an hour
+
+    def hosts(self, job: JobId) -> tuple[Host, ...]:
+        """The job's instances, by generation, attempt and age; ended ones while EC2 lists them."""
+        records = self._by_job.get(job, {}).values()
+        return tuple(sorted((record.host() for record in records), key=_order))
+
+    def serves_since(self, job: JobId) -> float | None:
+        """When the job's one instance was launched, as far as AWS says that all is well with it;
+        None: it has none or several, or something is the matter or not known."""
+        records = self._by_job.get(job, {})
+        if len(records) != 1:
+            return None
+        (record,) = records.values()
+        well = record.instance.state is InstanceState.RUNNING and record.unhealthy_since is None
+        if not well or record.status is None or record.status.phase != "running":
+            return None
+        return record.instance.launched_at
+
+    def record(self, instance: InstanceId) -> Record | None:
+        return self._by_id.get(instance)
+
+    def observed(self, regions: Sequence[Region]) -> Observed:
+        """When all of `regions` were last seen: the oldest look counts."""
+        if len(regions) == 1:
+            return self._observed.get(regions[0], Observed())
+        looks = [self._observed.get(region, Observed()) for region in regions]
+        return Observed(
+            _oldest([look.listed_at for look in looks]),
+            _oldest([look.reports_at for look in looks]),
+            max((look.since for look in looks if look.since is not None), default=None),
+        )
+
+    def jobs(self) -> set[JobId]:
+        """Every job with an instance, live or just ended."""
+        return set(self._by_job)
+
+    def live_jobs(self) -> int:
+        """How many jobs have a live instance: what a mass is measured against."""
+        return len(self._live)
+
+    def probed(self, record: Record, probe: Probe) -> None:
+        """How the enclave of an instance answered, or that its answers count anew."""
+        record.probe = probe
+        if record.instance.live:
+            self.evidence.note(record.instance.id, probe)
+
+    def change(self, record: Record, instance: Instance) -> None:
+        """The instance as it is now."""
+        record.instance = instance
+        held = self._live.setdefault(JobId(instance.identity.job), set())
+        if instance.live:
+            held.add(instance.id)
+        else:
+            held.discard(instance.id)
+            self.evidence.drop(instance.id)
+        if not held:
+            del self._live[JobId(instance.identity.job)]
+
+    def records(self) -> Iterable[Record]:
+        return self._by_id.values()
+
+    def strangers(self) -> Mapping[InstanceId, tuple[Region, float]]:
+        """Hosts with a mailbox but no instance, and since when they have been seen so."""
+        return self._strangers
+
+    def add(self, instance: Instance) -> None:
+        """An instance that was just launched: known before it is listed."""
+        self._put(instance, self._clock.now())
+
+    def forget(self, instance: InstanceId) -> None:
+        """Drop an instance whose end is confirmed and whose traces are removed."""
+        self._strangers.pop(instance, None)
+        self._done.add(instance)
+        self._drop(instance)
+
+    def _drop(self, instance: InstanceId) -> None:
+        record = self._by_id.pop(instance, None)
+        if record is not None:
+            job = JobId(record.instance.identity.job)
+            self.change(record, replace(record.instance, state=InstanceState.TERMINATED))
+            self._by_job.get(job, {}).pop(instance, None)
+            if not self._by_job.get(job):
+                self._by_job.pop(job, None)
+
+    async def list_region(self, region: Region) -> set[JobId]:
+        """Look at the region's instances; the jobs that look different. Raises RetryLater."""
+        asked_at = self._clock.now()
+        listed = [
+            one
+            for one in await self._cloud.instances(region)
+            if one.id in self._by_id or self._ours(one.identity)
+        ]
+        changed = {job for one in listed if (job := self._put(one, asked_at)) is not None}
+        changed |= self._vanished(region, {one.id for one in listed}, asked_at)
+        old = self._observed.get(region, Observed())
+        since = asked_at if old.since is None else old.since
+        self._observed[region] = replace(old, listed_at=asked_at, since=since)
+        return changed
+
+    def _ours(self, identity: Identity) -> bool:
+        whose = (identity.contract.lower(), identity.provider.lower())
+        return identity.chain_id == self._chain_id and whose == self._whose
+
+    def _put(self, instance: Instance, now: float) -> JobId | None:
+        """Take in what is known of an instance; the job, if that is news."""
+        record = self._by_id.get(instance.id)
+        job = JobId(instance.identity.job)
+        if not instance.live and (instance.id in self._done or job in self.ended_jobs):
+            return None
+        if record is None:
+            record = Record(instance, now)
+            self._by_id[instance.id] = record
+            self._by_job.setdefault(job, {})[instance.id] = record
+            self._strangers.pop(instance.id, None)
+            self.change(record, instance)
+            return job
+        news = record.instance is not instance and record.instance != instance
+        if instance.healthy is not False:
+            record.unhealthy_since = None
+        elif record.unhealthy_since is None:
+            record.unhealthy_since = now
+        if news:
+            self.change(record, instance)
+        record.looked_at, record.unseen_seconds, record.unseen = now, 0.0, 0
+        return job if news else None
+
+    def _vanished(self, region: Region, listed: set[InstanceId], now: float) -> set[JobId]:
+        changed: set[JobId] = set()
+        for record in [r for r in self._by_id.values() if r.instance.region == region]:
+            if record.instance.id in listed or not self._missed(record, now):
+                continue
+            changed.add(JobId(record.instance.identity.job))
+            if record.instance.live:
+                log.warning("instance.vanished", instance=record.instance.id, region=region)
+                ended = InstanceState.TERMINATED
+                self.change(
+                    record, replace(record.instance, state=ended, state_reason="not listed")
+                )
+                record.unseen_seconds, record.unseen = 0.0, 0
+            else:
+                # Its mail, if there is any left, is a stranger's from now on, and swept.
+                self._drop(record.instance.id)
+                self._strangers.setdefault(record.instance.id, (region, now))
+        return changed
+
+    def _missed(self, record: Record, now: float) -> bool:
+        """Count a listing without it; whether there were enough, over time enough."""
+        step = min(max(now - record.looked_at, 0.0), LONGEST_LOOK)
+        record.unseen_seconds, record.looked_at = record.unseen_seconds + step, now
+        record.unseen += 1
+        return record.unseen_seconds >= self._visible_seconds and record.unseen >= UNSEEN_LOOKS
+
+    async def read_reports(self, region: Region) -> set[JobId]:
+        """Look into the region's mailbox; the jobs whose host says something new.
+
+        A heartbeat alone is no news: its age is looked at when the job is. Raises RetryLater.
+        """
+        asked_at = self._clock.now()
+        reports = await self._mailbox.reports(region)
+        changed: set[JobId] = set()
+        for report in reports.values():
+            record = self._by_id.get(report.instance)
+            if record is None and report.instance not in self._done:
+                self._strangers.setdefault(report.instance, (region, asked_at))
+            elif record is not None and self._take_report(record, report):
+                changed.add(JobId(record.instance.identity.job))
+        old = self._observed.get(region, Observed())
+        self._observed[region] = replace(old, reports_at=asked_at)
+        return changed
+
+    def _take_report(self, record: Record, report: HostReport) -> bool:
+        if report.etag == record.etag:
+            # The same words again are a heartbeat; ones that were refused are none.
+            record.written_at = report.written_at if record.status else record.written_at
+            return False
+        try:
+            status = _status_of(report)
+        except DocumentRefused as refused:
+            log.warning("host.status_refused", instance=report.instance, error=str(refused))
+            record.etag = report.etag
+            return False
+        before = record.status
+        record.status, record.etag = status, report.etag
+        record.written_at = report.written_at
+        return before is None or _telling(before) != _telling(status)
+
+    async def look(self, region: Region) -> set[JobId]:
+        """Both looks; what one can't see now is seen the next time."""
+        changed: set[JobId] = set()
+        for look in (self.list_region, self.read_reports):
+            try:
+                changed |= await look(region)
+            except RetryLater as later:
+                log.warning("fleet.unseen", region=region, error=str(later))
+        return changed
+
+
+def _order(host: Host) -> tuple[int, int, float, str]:
+    return (host.generation, host.attempt, host.instance.launched_at, host.instance.id)
+
+
+def _status_of(report: HostReport) -> Status:
+    """What the host says, its times by the mailbox's clock and none of them still to come.
+
+    A host whose clock runs ahead would otherwise be "just started" for ever. Raises
+    DocumentRefused: of another schema, or of another instance.
+    """
+    status = Status.from_json(report.document)
+    if status.instance_id != report.instance:
+        raise DocumentRefused(f"instance_id: {status.instance_id!r:.40} is another's")
+    ahead = status.heartbeat - report.written_at if report.ahead is None else report.ahead
+    if abs(ahead) <= SKEW_SECONDS:
+        ahead = 0.0
+    latest = report.written_at + SKEW_SECONDS
+    phases = {name: min(when - ahead, latest) for name, when in status.phases.items()}
+    return replace(status, heartbeat=status.heartbeat - ahead, phases=phases)
+
+
+def _telling(status: Status) -> tuple[object, ...]:
+    """What of a status can change a decision."""
+    return (status.phase, status.run_id, status.restarts, status.image_sha256, status.last_error)
+
+
+def _oldest(times: list[float | None]) -> float | None:
+    known = [when for when in times if when is not None]
+    return min(known) if known and len(known) == len(times) else None

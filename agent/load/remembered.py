@@ -1,0 +1,111 @@
+"""What this process remembers of the jobs it tends. All of it can be lost: it saves repetition.
+
+After a restart the image is found on disk again, the launch by its token, the run by its name,
+the transaction by its key; only counts of missed answers start anew, in the enclave's favour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent.decide.job_view import (
+    Facts,
+    FinalView,
+    ImageView,
+    JobView,
+    LaunchPhase,
+    LaunchView,
+    TxView,
+)
+from agent.decide.plan import Note
+from agent.market.model import Job, JobId
+from cloud.model import Identity
+
+
+@dataclass(slots=True)
+class JobMemory:
+    """One job. `said` holds the last text of each note, so that it is told once."""
+
+    id: JobId
+    image: ImageView = field(default_factory=ImageView)
+    launch: LaunchView | None = None
+    transactions: dict[str, TxView] = field(default_factory=dict)
+    attempts: dict[int, int] = field(default_factory=dict)
+    vetted: int | None = None
+    buying: Identity | None = None  # what the last plan wants launched
+    gone_since: float | None = None  # since when the head has not shown it as ours
+    told: int = 0  # the generation whose assignment is on the timeline
+    said: dict[str, str] = field(default_factory=dict)
+    view: JobView | None = None
+    read_at: float = 0.0  # when the view was read from the chain
+    stage: str = "new"
+    deadline: float | None = None
+    final: FinalView | None = None
+    served: bool = False  # it was this provider's, or something was bought for it
+    end_asked_at: float | None = None  # since when the chain has been asking for its end
+    held_at: float | None = None  # since when the breaker has been holding that end
+
+    @property
+    def head(self) -> Job | None:
+        return self.view.head if self.view else None
+
+    def news(self, notes: tuple[Note, ...]) -> list[Note]:
+        """Those that say something they did not say the last time; forgets what is over."""
+        fresh = [note for note in notes if self.said.get(note.name) != note.text]
+        self.said = {note.name: note.text for note in notes}
+        return fresh
+
+    def remember_launch(self, view: LaunchView) -> None:
+        """What is known of the last launch; the highest attempt that led to an instance stays."""
+        self.launch = view
+        if view.phase in (LaunchPhase.LAUNCHED, LaunchPhase.SPENT):
+            known = self.attempts.get(view.generation, 0)
+            self.attempts[view.generation] = max(known, view.attempt)
+
+
+@dataclass(slots=True)
+class Orders:
+    """What the operator ordered, as far as it was read."""
+
+    last_id: int = 0
+    exits: set[JobId] = field(default_factory=set)
+    exit_all_at: float | None = None
+    confirmed_at: float | None = None  # all that were held then
+    confirmed_jobs: dict[JobId, float] = field(default_factory=dict)
+
+    def confirmation(self, job: JobMemory) -> float | None:
+        """When the operator confirmed the end that the chain asks for now; None: not that one."""
+        named, general = self.confirmed_jobs.get(job.id), self.confirmed_at
+        times = [
+            confirmed
+            for confirmed, since in ((named, job.end_asked_at), (general, job.held_at))
+            if confirmed is not None and since is not None and confirmed >= since
+        ]
+        return max(times, default=None)
+
+
+@dataclass(slots=True)
+class Memory:
+    """All jobs that are tended, by id."""
+
+    jobs: dict[JobId, JobMemory] = field(default_factory=dict)
+    ended: dict[JobId, int] = field(default_factory=dict)  # the generation whose end was told
+    orders: Orders = field(default_factory=Orders)
+
+    def job(self, job: JobId) -> JobMemory:
+        """The memory of a job, made when it is new."""
+        known = self.jobs.get(job)
+        if known is None:
+            known = self.jobs[job] = JobMemory(job)
+        return known
+
+    def facts(self, job: JobId, *, drained: bool) -> Facts:
+        """What journal and operator add to the job's view."""
+        known, orders = self.job(job), self.orders
+        return Facts(
+            exit_ordered=drained or job in orders.exits,
+            confirmed_at=orders.confirmation(known),
+            attempts=known.attempts,
+            vetted=known.vetted,
+            gone_since=known.gone_since,
+        )

@@ -1,0 +1,130 @@
+"""Slashes of ours, as the logs that the watcher reads anyway tell them.
+
+A job slashes a provider once at most: whoever was slashed on it is never matched with it again
+(protocol, rule 7). So one line a job is exact, however often a log is read. A slash that a fork
+took back stays told. What happened while the agent was down is read at its next start, from the
+final block that the journal noted last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import structlog
+
+from agent.chain.events import Cursor, EventReader, Mark
+from agent.chain.head import Head, HeadTracker
+from agent.decide.plan import Level
+from agent.journal.record import SLASHED, Event, Journal, Reader
+from agent.market.model import Address, JobId
+from agent.markets.registry.reads import changed_jobs, registry_abi
+from agent.ports import Clock
+from faults import RetryLater, TryElsewhere
+
+log = structlog.get_logger()
+
+READ = "slashes.read"  # the agent's own line: slashes up to this final block are told
+EVERY_SECONDS = 3600.0  # between two such lines; so much is read again after a crash
+# A counter that starts at its new value has not risen for whoever scrapes it: let them see the old.
+FIRST_SECONDS = 60.0
+
+
+class Slashes:
+    """Stands where logs come in: `jobs_in` names the jobs, and `tell` hears of slashes of ours."""
+
+    def __init__(self, provider: Address, clock: Clock, tell: Callable[[Event], None]) -> None:
+        self._provider = provider
+        self._clock = clock
+        self._tell = tell
+        self._told: set[JobId] = set()
+
+    def restore(self, reader: Reader) -> None:
+        """What the journal has was told."""
+        self._told.update(reader.last(SLASHED))
+
+    def jobs_in(self, logs: Sequence[Mapping[str, Any]]) -> set[JobId]:
+        """The jobs that these logs speak of, but for events that name another provider."""
+        for each in logs:
+            self._look(each)
+        return changed_jobs(logs, self._provider)
+
+    @cached_property
+    def _topic(self) -> str:
+        return slash_topic()
+
+    def _look(self, log: Mapping[str, Any]) -> None:
+        topics = log.get("topics") or [None]
+        if topics[0] != self._topic:
+            return
+        for job in changed_jobs([log], self._provider) - self._told:
+            self._told.add(job)
+            amount = _amount(log.get("data"))
+            text = f"stake was slashed for this job: {amount / 10**18:g} POND"
+            fields = {"amount": str(amount)}
+            self._tell(Event(self._time(log), SLASHED, job, None, Level.ERROR, text, fields))
+
+    def _time(self, log: Mapping[str, Any]) -> float:
+        """The block's, where the node says it in the log; else when it was seen."""
+        try:
+            return float(int(log["blockTimestamp"], 16))
+        except (KeyError, TypeError, ValueError):
+            return self._clock.now()
+
+
+class SlashHistory:
+    """Reads the slashes of blocks that nobody watched; `follow` runs until it is cancelled."""
+
+    def __init__(
+        self, events: EventReader, tracker: HeadTracker, journal: Journal, clock: Clock
+    ) -> None:
+        self._events = events
+        self._tracker = tracker
+        self._journal = journal
+        self._clock = clock
+
+    async def follow(self) -> None:
+        """Read from where the journal stands, and move that on once an hour."""
+        await self._clock.sleep(FIRST_SECONDS)
+        while True:
+            try:
+                await self.read()
+            except (RetryLater, TryElsewhere) as fault:
+                log.info("slashes.later", error=str(fault))
+            await self._clock.sleep(EVERY_SECONDS)
+
+    async def read(self) -> None:
+        """Everything since the last noted block. Raises RetryLater, TryElsewhere."""
+        head, cursor = await self._tracker.poll(), self._noted()
+        if cursor is not None:
+            changes = await self._events.changes(cursor, head)
+            if changes.as_of < head.finalized.number:
+                raise RetryLater(f"slashes are read up to block {changes.as_of} only")
+        self._note(head)
+
+    def _noted(self) -> Cursor | None:
+        lines = Reader(self._journal.engine).own(READ)
+        if not lines:
+            return None
+        fields = lines[-1].fields
+        return Cursor((Mark(int(fields["block"]), str(fields["hash"])),))
+
+    def _note(self, head: Head) -> None:
+        final = head.finalized
+        fields = {"block": final.number, "hash": final.hash}
+        self._journal.event(Event(self._clock.now(), READ, fields=fields))
+        self._journal.flush()
+
+
+def slash_topic() -> str:
+    """The one event that the history asks for."""
+    return registry_abi().topics["JobSlashed"]
+
+
+def _amount(data: object) -> int:
+    """JobSlashed's one unindexed field, POND base units; 0 when a node's log has none."""
+    try:
+        return int(str(data), 16)
+    except ValueError:
+        return 0

@@ -1,0 +1,1 @@
+"""Wake, load, decide, apply: nothing else turns."""

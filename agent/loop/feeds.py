@@ -1,0 +1,199 @@
+"""What feeds the agenda: new heads, looks at the fleet, the operator's orders, resyncs.
+
+Each is a small endless task. None decides anything: they say "look at job N again", and keep the
+agent's view of cloud, offers and orders current.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.apply.sweep import sweep_images, sweep_mailboxes
+from agent.journal.record import OrderKind, OrderRecord
+from agent.load.remembered import JobMemory
+from agent.ports import Wakes
+from cloud.model import Region
+from faults import RetryLater, TryElsewhere
+
+if TYPE_CHECKING:
+    from agent.loop.service import Agent
+
+log = structlog.get_logger()
+
+REST_A_LOOK = 2.0  # of what the last look took
+CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
+SETTLED = frozenset({"running", "exiting", "refused", "missed"})  # nothing moves in AWS
+GONE = frozenset({"unknown", "reassigned", "stopped"})  # nor for these, once no host is left
+
+
+class Feeds:
+    """The endless tasks of one agent, by name."""
+
+    def __init__(self, agent: Agent, wakes: Wakes) -> None:
+        self._agent = agent
+        self._wakes = wakes
+
+    def all(self) -> Mapping[str, Coroutine[None, None, None]]:
+        """Every feed, ready to be made a task."""
+        looks = {f"look:{one}": self._look_for_ever(one) for one in self._agent.sources.regions}
+        return {
+            "heads": self._follow_heads(),
+            "orders": self._follow_orders(),
+            "resync": self._resync_for_ever(),
+            "relist": self._relist_for_ever(),
+            "offers": self._tend_offers(),
+            "sweep": self._sweep_for_ever(),
+            **looks,
+        }
+
+    async def _follow_heads(self) -> None:
+        while True:
+            changed = await self._wakes.wait()
+            for job in changed:
+                # Something happened to it: if it seems gone, that is news and may be wrong.
+                if (known := self._agent.world.memory.jobs.get(job)) is not None:
+                    known.gone_since = None
+            self._agent.agenda.wake(changed)
+
+    async def _follow_orders(self) -> None:
+        while True:
+            for order in self._agent.reader.orders(self._agent.world.memory.orders.last_id):
+                self._take_order(order)
+            await self._agent.world.clock.sleep(self._agent.rules.service.orders_seconds)
+
+    def _take_order(self, order: OrderRecord) -> None:
+        orders = self._agent.world.memory.orders
+        orders.last_id = order.id
+        if order.kind == OrderKind.EXIT and order.job is not None:
+            orders.exits.add(order.job)
+        elif order.kind == OrderKind.EXIT_ALL:
+            orders.exit_all_at = order.at
+        elif order.kind == OrderKind.CANCEL_EXIT_ALL:
+            orders.exit_all_at = None
+        elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
+            self._confirm(order)
+        self._agent.drain.ordered = orders.exit_all_at is not None
+        self._agent.agenda.wake(self._agent.world.memory.jobs)
+
+    def _confirm(self, order: OrderRecord) -> None:
+        """Counts for ends that were asked for before it: of the job it names, or all held ones."""
+        orders = self._agent.world.memory.orders
+        if order.job is None:
+            orders.confirmed_at = order.at
+        else:
+            orders.confirmed_jobs[order.job] = order.at
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            pause = self._agent.rules.service.resync_seconds
+            await self._agent.world.clock.sleep(await self._later(self.resync, pause))
+
+    async def _relist_for_ever(self) -> None:
+        while True:
+            pause = self._agent.rules.service.relist_seconds
+            await self._agent.world.clock.sleep(pause)
+            await self._later(self.relist, pause)
+
+    async def _later(self, look: Callable[[], Awaitable[None]], pause: float) -> float:
+        """Seconds until the next one: `pause`, or soon when the chain did not answer."""
+        try:
+            await look()
+        except (RetryLater, TryElsewhere) as later:
+            log.warning("service.resync_later", error=str(later))
+            return CHAIN_SECONDS
+        return pause
+
+    async def resync(self) -> None:
+        """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
+        fleet, market = self._agent.world.fleet, self._agent.sources.market
+        await asyncio.gather(*(fleet.look(region) for region in self._agent.sources.regions))
+        self._agent.looked.set()
+        blocks = await market.blocks()
+        listed = await market.active_jobs(blocks.head)
+        self._agent.agenda.wake({*listed, *fleet.jobs(), *self._agent.world.memory.jobs})
+        self._agent.progress.resynced_at = self._agent.clock_now
+
+    async def relist(self) -> None:
+        """Look at jobs of which the chain's list and this memory differ.
+
+        One call between two resyncs: an endpoint that answered empty, or an event that was lost,
+        hides a job no longer than this. Raises RetryLater.
+        """
+        market = self._agent.sources.market
+        listed = await market.active_jobs((await market.blocks()).head)
+        known = self._agent.world.memory.jobs.values()
+        ours = {job.id for job in known if job.view is not None and job.view.ours}
+        self._agent.agenda.wake(ours.symmetric_difference(listed))
+
+    async def _look_for_ever(self, region: Region) -> None:
+        """After the first look, which is the resync's: two at a time would read all twice."""
+        await self._agent.looked.wait()
+        took = 0.0
+        while True:
+            await self._pause_looks(region, REST_A_LOOK * took)
+            begun = self._agent.clock_now
+            self._agent.agenda.wake(await self._agent.world.fleet.look(region))
+            took = self._agent.clock_now - begun
+
+    async def _pause_looks(self, region: Region, rest: float) -> None:
+        """The calm pause, cut short when something of the region gets on its way meanwhile; never
+        shorter than `rest` seconds: looks at thousands are work, and all else waits for it."""
+        rules, waited = self._agent.rules.service, 0.0
+        step = min(max(rules.busy_look_seconds, rest), rules.calm_look_seconds)
+        while waited < rules.calm_look_seconds:
+            await self._agent.world.clock.sleep(step)
+            waited += step
+            step = rules.busy_look_seconds
+            if self._busy(region):
+                return
+
+    def _busy(self, region: Region) -> bool:
+        """Whether anything in the region is on its way up or down."""
+        return any(
+            job.stage not in SETTLED and _moves(job) and _region_of(job) in (region, None)
+            for job in self._agent.world.memory.jobs.values()
+        )
+
+    async def _tend_offers(self) -> None:
+        agent = self._agent
+        while True:
+            await self._pause_offers()
+            try:
+                await agent.offering.tend(draining=agent.drain.ordered)
+            except (RetryLater, TryElsewhere) as later:
+                log.warning("offers.later", error=str(later))
+            agent.drain.listed = agent.offering.listed
+            if agent.drain.ordered:
+                agent.agenda.wake(agent.world.memory.jobs)
+
+    async def _pause_offers(self) -> None:
+        """Until the next probe; a drain that has offers to withdraw does not wait for it."""
+        agent, step = self._agent, self._agent.rules.service.orders_seconds
+        probe = agent.offering.rules.probe_seconds if agent.offering.listed is not None else step
+        waited, step = 0.0, min(step, probe)
+        while waited < probe:
+            await agent.world.clock.sleep(step)
+            waited += step
+            if agent.drain.ordered and not agent.drain.leaving:
+                return
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await self._agent.world.clock.sleep(self._agent.rules.service.sweep_seconds)
+            grace, world = self._agent.rules.service.orphan_grace_seconds, self._agent.world
+            await sweep_mailboxes(world.fleet, world.mailbox, world.clock, grace)
+            if self._agent.progress.resynced_at is not None:
+                await sweep_images(world, self._agent.sources.regions, grace)
+
+
+def _moves(job: JobMemory) -> bool:
+    return job.stage not in GONE or job.view is None or bool(job.view.hosts)
+
+
+def _region_of(job: JobMemory) -> Region | None:
+    kind = job.view.instance_type if job.view else None
+    return Region(kind.region) if kind else None

@@ -1,0 +1,57 @@
+"""After a start: what the journal knows is remembered, so that less has to be found out again.
+
+With an empty journal nothing is restored, and the decisions are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent.apply.context import World
+from agent.decide.job_view import LaunchPhase, LaunchView
+from agent.journal.record import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord, Reader
+from agent.market.model import JobId
+from cloud.model import InstanceId
+
+RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter any more
+
+
+def restore(world: World, reader: Reader) -> None:
+    """Put what the journal knows into memory: which jobs were served, which attempts were made,
+    whether one was asked for whose end nobody heard, which ends the chain asks for. Jobs that
+    ended are left alone."""
+    ended = reader.ended()
+    world.fleet.ended_jobs.update(ended)
+    _assignments(world, reader, ended)
+    _asked_ends(world, reader, ended)
+    for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
+        for record in records:
+            if record.at > ended.get(job, 0.0):
+                _remember(world, job, record)
+
+
+def _assignments(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
+    for job, event in reader.last(ASSIGNED).items():
+        if event.at > ended.get(job, 0.0):
+            known = world.memory.job(job)
+            known.served, known.told = True, event.generation or 0
+
+
+def _asked_ends(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
+    for job, event in reader.last(END_ASKED, END_TAKEN_BACK, HELD).items():
+        if event.name != END_TAKEN_BACK and event.at > ended.get(job, 0.0):
+            known = world.memory.job(job)
+            known.end_asked_at = event.at
+            known.held_at = event.at if event.name == HELD else None
+
+
+def _remember(world: World, job: JobId, record: LaunchRecord) -> None:
+    instance = InstanceId(record.instance) if record.instance else None
+    phase = LaunchPhase.LATER if record.phase is LaunchPhase.REFUSED else record.phase
+    view = LaunchView(
+        record.generation, record.attempt, phase, record.at, record.reason, 0.0, instance
+    )
+    known = world.memory.job(job)
+    known.served = True
+    known.told = max(known.told, record.generation)
+    known.remember_launch(view)

@@ -1,0 +1,1 @@
+"""The isolated instances' registry: its reads, its calls, and what the agent sees of them."""

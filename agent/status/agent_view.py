@@ -1,0 +1,198 @@
+"""The agent as the status server shows it: one frozen view, from memory, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+from agent.decide.job_view import Host
+from agent.load.remembered import JobMemory
+from agent.market.model import Ending, Job, Params, StopReason, accrued, ending
+from agent.ports import Clock
+from agent.status.money import earned
+from agent.status.source import (
+    CallRow,
+    ChainRow,
+    EndpointRow,
+    JobRow,
+    JobState,
+    MoneyRow,
+    TypeRow,
+    View,
+)
+from agent.status.start_stages import current, stages_of, usual_seconds
+from agent.wiring.agent import Wired
+
+_STATES = {
+    "bootstrapping": JobState.BOOTSTRAPPING,
+    "reporting": JobState.BOOTSTRAPPING,
+    "missed": JobState.BOOTSTRAPPING,
+    "refused": JobState.REFUSED,
+    "running": JobState.RUNNING,
+    "ill": JobState.RUNNING,
+    "replacing": JobState.RUNNING,
+    "exiting": JobState.EXITING,
+}
+_ENDS = {
+    StopReason.ESCROW_EXHAUSTED: "the escrow is empty",
+    StopReason.PROVIDER_EXIT: "the cool-down is over",
+}
+_HELD = (
+    "terminations are held: see whether those jobs are over, then "
+    "`oyster-provider jobs confirm-terminations`"
+)
+_LEAVING = (
+    "leaving the market: nothing is offered, every job is left; "
+    "`oyster-provider exit --cancel` takes new jobs again"
+)
+
+
+def money_of(job: Job, params: Params, now: int) -> tuple[int, int]:
+    """What this assignment earned by `now`, settled or not, and what of the escrow is still the
+    user's, in base units."""
+    return earned(job, params, now), job.escrow - accrued(job, params, now)
+
+
+def waits_for(end: Ending | None) -> str:
+    """What the job's end waits for, in words; empty when nothing is certain."""
+    return _ENDS.get(end.reason, "its end") if end else ""
+
+
+class AgentView:
+    """`StatusSource` over a running agent."""
+
+    def __init__(self, world: Wired, clock: Clock) -> None:
+        self._world = world
+        self._clock = clock
+        self._started_at = clock.now()
+
+    def progress_at(self) -> float:
+        """When the loop last finished a turn; its start counts as one."""
+        return self._world.agent.progress.finished_at or self._started_at
+
+    def view(self) -> View:
+        agent, chain = self._world.agent, self._world.chain
+        return View(
+            provider=str(chain.signer.address),
+            registry=str(chain.market.registry),
+            chain_id=chain.endpoints.chain_id,
+            version=_version(),
+            started_at=self._started_at,
+            progress_at=self.progress_at(),
+            problems=tuple(self._problems()),
+            notices=(_LEAVING,) if agent.draining else (),
+            jobs=tuple(self._rows()),
+            types=tuple(self._types()),
+            chain=self._chain(),
+            money=self._money(),
+            regions=tuple(self._world.regions),
+            held=len(agent.held_jobs),
+            aws_calls=tuple(self._calls()),
+        )
+
+    def _problems(self) -> Iterator[str]:
+        agent = self._world.agent
+        if agent.progress.chain_error:
+            yield f"the chain can't be read: {agent.progress.chain_error}"
+        if agent.world.journal.degraded:
+            yield f"the journal can't be written: {agent.world.journal.degraded}"
+        if agent.progress.resynced_at is None:
+            yield "the first resync is not done"
+        if agent.held_jobs:
+            yield f"{len(agent.held_jobs)} {_HELD}"
+
+    def _rows(self) -> Iterator[JobRow]:
+        for job in self._world.agent.world.memory.jobs.values():
+            row = self._row(job)
+            if row is not None:
+                yield row
+
+    def _row(self, job: JobMemory) -> JobRow | None:
+        view = current(job, self._world.agent.world.fleet)
+        if view is None or view.head is None:
+            return None
+        head, now = view.head, int(self._clock.now())
+        budget = self._world.agent.world.learner.budget
+        host = _serving(view.hosts)
+        made, left = money_of(head, view.params, now)
+        end = ending(head, view.params)
+        deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
+        return JobRow(
+            id=head.id,
+            generation=head.generation,
+            instance_type=head.instance_type,
+            state=_STATES.get(job.stage, JobState.ENDING),
+            stage=job.stage,
+            since=float(head.started_at or head.assigned_at),
+            price=head.price.raw,
+            earned=made,
+            escrow=left,
+            deadline=deadline,
+            deadline_is="slash point" if job.deadline is not None else waits_for(end),
+            instance=host.instance.id if host else "",
+            zone=host.instance.zone if host else "",
+            public_ip=(host.instance.public_ip or "") if host else "",
+            attempt=host.attempt if host else 1,
+            image=view.image.image.cid if view.image.image else "",
+            usual_seconds=usual_seconds(view, budget),
+            stages=stages_of(view, host, self._clock.now(), budget),
+            note="; ".join(text for text in job.said.values() if text)[:200],
+        )
+
+    def _types(self) -> Iterator[TypeRow]:
+        offering = self._world.agent.offering
+        for name in sorted({*offering.prices, *offering.desk.listed}):
+            price = offering.desk.listed.get(name) or offering.prices.get(name)
+            room = offering.desk.rooms.get(name)
+            enclave = self._world.agent.loader.room_of(name)
+            yield TypeRow(
+                instance_type=name,
+                price=price.raw if price else 0,
+                listed=name in offering.desk.listed,
+                more=room.more if room else 0,
+                limited_by=room.limited_by if room else "",
+                vcpus=enclave.cpu_count if enclave else 0,
+                memory_mib=enclave.memory_mib if enclave else 0,
+                architecture=enclave.architecture if enclave else "",
+                network_mbps=enclave.network_mbps if enclave else 0,
+            )
+
+    def _chain(self) -> ChainRow:
+        rows = tuple(
+            EndpointRow(name=one.name, healthy=one.usable, lag_blocks=one.lag_blocks or 0)
+            for one in self._world.chain.endpoints.health()
+        )
+        newest = self._world.chain.followed.last
+        if newest is None:
+            return ChainRow(endpoints=rows)
+        head, final = newest.block, newest.finalized
+        return ChainRow(head.number, float(head.timestamp), final.number, rows)
+
+    def _money(self) -> MoneyRow:
+        token = self._world.chain.payment
+        jobs = self._world.agent.world.memory.jobs.values()
+        heads = [job.head for job in jobs if job.stage in ("running", "exiting", "ill")]
+        rate = sum(head.price.raw for head in heads if head is not None)
+        row = self._world.books.row
+        return replace(row, symbol=token.symbol, decimals=token.decimals, rate=rate)
+
+    def _calls(self) -> Iterator[CallRow]:
+        calls = self._world.aws.calls
+        for region, call in sorted(calls.sent):
+            place = (region, call)
+            yield CallRow(region, call, calls.sent[place], calls.throttled[place])
+
+
+def _serving(hosts: tuple[Host, ...]) -> Host | None:
+    """The instance people mean: one that has proven itself, else the newest that lives."""
+    live = [host for host in hosts if host.live]
+    proven = [host for host in live if host.attested]
+    return proven[0] if proven else live[-1] if live else None
+
+
+def _version() -> str:
+    try:
+        return version("oyster-provider")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,116 @@
+"""Money and stake as the status server shows them, read from the chain once a minute.
+
+Nothing is decided by these figures. When the chain does not answer, the last ones stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import structlog
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.transaction_log import TransactionLog
+from agent.config.model import Config
+from agent.journal.record import Reader
+from agent.load.remembered import Memory
+from agent.market.model import Address, Job, JobId, Params, accrued, owed, paid
+from agent.markets.registry.reads import Market
+from agent.ports import Blocks, Clock
+from agent.ports import Market as MarketPort
+from agent.status.source import MoneyRow
+from faults import RetryLater, TryElsewhere
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 60.0
+_DAY = 86_400
+_MOST_JOBS = 20_000
+
+
+class Books:
+    """Keeps `row` current; `follow` runs until it is cancelled."""
+
+    def __init__(
+        self,
+        config: Config,
+        market: Market,
+        head: MarketPort,
+        endpoints: Endpoints,
+        reader: Reader,
+        record: TransactionLog,
+        provider: Address,
+        clock: Clock,
+        memory: Memory | None = None,
+    ) -> None:
+        self.row = MoneyRow(gas_day_budget=config.gas.per_day_wei)
+        self._market = market
+        self._head = head
+        self._endpoints = endpoints
+        self._reader = reader
+        self._record = record
+        self._provider = provider
+        self._clock = clock
+        self._memory = memory or Memory()
+        self._stopped: dict[JobId, Job] = {}  # these never change any more
+
+    async def follow(self) -> None:
+        """Read for ever, once a minute."""
+        while True:
+            try:
+                await self.read()
+            except (RetryLater, TryElsewhere) as fault:
+                log.info("books.later", error=str(fault))
+            await self._clock.sleep(EVERY_SECONDS)
+
+    async def read(self) -> None:
+        """Read everything at one block. Raises RetryLater, TryElsewhere."""
+        blocks = await self._head.blocks()
+        at, provider = blocks.head, self._provider
+        stake = await self._market.stake_of(provider, at)
+        pond, money = await self._market.tokens(at)
+        balance = int(await self._endpoints.call("eth_getBalance", provider, "latest"), 16)
+        total, today = await self._earned(blocks)
+        self.row = replace(
+            self.row,
+            symbol=money.symbol, decimals=money.decimals, earned_total=total, earned_today=today,
+            stake_total=stake.total, stake_locked=stake.locked, stake_symbol=pond.symbol,
+            stake_decimals=pond.decimals, coin_balance=balance,
+            gas_day=self._record.worst_fees(since=self._clock.now() - _DAY),
+        )  # fmt: skip
+
+    async def _earned(self, blocks: Blocks) -> tuple[int, int]:
+        """All that jobs of the journal came to, and the part of it since midnight (UTC)."""
+        params = await self._market.params(blocks.head)
+        known = set(self._reader.jobs(_MOST_JOBS))
+        jobs = [job for job in (await self._jobs(known, blocks)).values() if job.id in known]
+        now = blocks.head.timestamp
+        ours = [job for job in jobs if job.provider == self._provider and job.is_started]
+        total = sum(earned(job, params, now) for job in ours)
+        return total, sum(_since(job, params, now, now - now % _DAY) for job in ours)
+
+    async def _jobs(self, known: Collection[JobId], blocks: Blocks) -> Mapping[JobId, Job]:
+        """As the agent knows them, who looks at each of its jobs every few minutes and whenever
+        something happens to one; only others are read."""
+        tended = self._memory.jobs
+        heads = {number: one.head for number, one in tended.items() if one.head is not None}
+        found = self._stopped | heads
+        missing = [number for number in known if number not in found]
+        read = await self._market.jobs(missing, blocks.head) if missing else {}
+        self._stopped |= {n: job for n, job in read.items() if job.is_stopped and n not in tended}
+        return found | read
+
+
+def earned(job: Job, params: Params, now: int) -> int:
+    """What this assignment has come to, paid or due, in base units of the payment token."""
+    if not job.is_started:
+        return 0
+    return paid(job) + accrued(job, params, now)
+
+
+def _since(job: Job, params: Params, now: int, midnight: int) -> int:
+    """The part of it that was earned from `midnight` on."""
+    until = min(job.stopped_at or now, now)
+    before = owed(job.price, min(until, midnight) - job.started_at)
+    return max(0, earned(job, params, now) - before)

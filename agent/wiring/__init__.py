@@ -1,0 +1,1 @@
+"""From a configuration to an agent that can run over the real world."""

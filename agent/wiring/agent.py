@@ -1,0 +1,282 @@
+"""Puts the real adapters together: from a configuration to an agent that can run.
+
+Everything that can be wrong is found out here, before READY: chain ids that differ, a contract
+that is not there, a key that does not open, AWS that is not set up, a journal that does not open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+from agent.apply.attester import HttpAttester
+from agent.apply.context import World
+from agent.apply.image_store import StoredImages
+from agent.apply.listings import Offering
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import EventReader
+from agent.chain.head import HeadFollower, HeadTracker, Pace
+from agent.chain.transactions import Transactions
+from agent.chain.wallet import Signer
+from agent.clock import SystemClock
+from agent.config import Config
+from agent.decide.deadline import Learner
+from agent.journal.record import Journal, Reader, open_engine
+from agent.journal.transactions import TxJournal
+from agent.load.fleet import Fleet
+from agent.load.left_regions import check_regions
+from agent.load.loader import Sources
+from agent.load.remembered import Memory
+from agent.load.slashes import Slashes, SlashHistory, slash_topic
+from agent.loop.service import Agent
+from agent.markets.registry.adapter import (
+    ChainWakes,
+    MarketTransactor,
+    ProviderMarket,
+    SecondEndpoint,
+)
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import Market, Token, job_topics
+from agent.ports import Account, Clock
+from agent.status.money import Books
+from agent.wiring.adapters import (
+    cloud_settings,
+    fees_of,
+    finality_of,
+    offered_prices,
+    open_endpoints,
+    open_signer,
+    patience_of,
+    registry_of,
+)
+from agent.wiring.rules import attestation_rules_of, offer_rules_of, rules_of
+from cloud import layout
+from cloud.aws import Aws
+from cloud.model import LaunchOrder, Region
+from cloud.settings import Home
+from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach
+from enclave.fetch.store import ImageStore
+from enclave.host import bundle, userdata
+from enclave.host.config import Config as HostConfig
+from enclave.ipfs.gateway import Gateway
+from enclave.ipfs.kubo import KuboNode
+from faults import RetryLater, TryElsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Everything that speaks JSON-RPC for one provider."""
+
+    endpoints: Endpoints
+    tracker: HeadTracker
+    followed: HeadTracker  # polled all the time, jobs or not
+    market: Market
+    signer: Signer
+    transactions: Transactions
+    payment: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The agent and what the service shows and reloads beside it."""
+
+    agent: Agent
+    chain: Chain
+    config: Config
+    regions: tuple[Region, ...]
+    aws: Aws
+    books: Books
+    slashes: SlashHistory
+
+    def reload(self, config: Config) -> None:
+        """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
+        decimals = self.chain.payment.decimals
+        self.agent.offering.prices = offered_prices(config, decimals)
+        self.agent.offering.rules = offer_rules_of(config)
+        rules = rules_of(config, decimals)
+        policy = replace(rules.lifecycle.policy, regions=frozenset(self.regions))
+        self.agent.reload(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
+
+
+@asynccontextmanager
+async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wired]:
+    """An agent over the real world, closed at the end. Raises what `faults` names."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        engine = open_engine(config.journal_file)
+        stack.callback(engine.dispose)
+        signer = await open_signer(config)
+        chain = await _open_chain(config, signer, TxJournal(engine), clock, stack)
+        yield await _wire(config, chain, Journal(engine), clock, stack)
+
+
+async def _open_chain(
+    config: Config, signer: Signer, record: TxJournal, clock: Clock, stack: AsyncExitStack
+) -> Chain:
+    endpoints = await open_endpoints(config, clock)
+    stack.push_async_callback(endpoints.close)
+    finality = finality_of(config)
+    tracker = HeadTracker(endpoints, finality)
+    market = Market(endpoints, registry_of(config))
+    try:
+        head = await tracker.poll()
+        _pond, payment = await market.tokens(head.block)
+    except TryElsewhere as fault:
+        raise RetryLater(f"the market can't be read: {fault}") from fault
+    transactions = Transactions(
+        endpoints,
+        signer,
+        record,
+        clock,
+        policy=fees_of(config),
+        finality=finality,
+        patience=patience_of(config),
+    )
+    followed = HeadTracker(endpoints, finality)
+    return Chain(endpoints, tracker, followed, market, signer, transactions, payment)
+
+
+async def _wire(
+    config: Config, chain: Chain, journal: Journal, clock: Clock, stack: AsyncExitStack
+) -> Wired:
+    account = Account(chain.endpoints.chain_id, chain.market.registry, chain.signer.address)
+    regions = tuple(Region(name) for name in config.aws.regions)
+    aws = await _open_cloud(config, account, Reader(journal.engine), regions, clock, stack)
+    market = ProviderMarket(chain.market, chain.tracker, account.provider)
+    witness = SecondEndpoint(chain.market, chain.endpoints) if chain.endpoints.count > 1 else None
+    transactor = MarketTransactor(chain.transactions, Calls(chain.market.registry), clock)
+    world = World(
+        cloud=aws,
+        mailbox=aws.mailbox,
+        images=_open_images(config, clock, stack),
+        attester=_open_attester(config, stack),
+        transactor=transactor,
+        clock=clock,
+        journal=journal,
+        memory=Memory(),
+        fleet=Fleet(aws, aws.mailbox, clock, account),
+        learner=Learner(),
+    )
+    slashes = Slashes(account.provider, clock, journal.event)
+    slashes.restore(Reader(journal.engine))
+    wakes = _wakes(config, chain, clock, slashes)
+    stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
+    decimals = chain.payment.decimals
+    prices = offered_prices(config, decimals)
+    agent = Agent(
+        Sources(account, market, witness, aws, world.fleet, world.memory, clock, regions),
+        world,
+        wakes,
+        Reader(journal.engine),
+        Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
+        rules_of(config, decimals),
+    )
+    books = _books(config, chain, market, world, clock)
+    history = _slash_history(config, chain, slashes, journal, clock)
+    return Wired(agent, chain, config, regions, aws, books, history)
+
+
+def _books(
+    config: Config, chain: Chain, market: ProviderMarket, world: World, clock: Clock
+) -> Books:
+    return Books(
+        config,
+        chain.market,
+        market,
+        chain.endpoints,
+        Reader(world.journal.engine),
+        TxJournal(world.journal.engine),
+        chain.signer.address,
+        clock,
+        world.memory,
+    )
+
+
+def _slash_history(
+    config: Config, chain: Chain, slashes: Slashes, journal: Journal, clock: Clock
+) -> SlashHistory:
+    events = EventReader(
+        chain.endpoints,
+        chain.market.registry,
+        [slash_topic()],
+        slashes.jobs_in,
+        config.chain.log_range_blocks,
+    )
+    tracker = HeadTracker(chain.endpoints, finality_of(config))
+    return SlashHistory(events, tracker, journal, clock)
+
+
+def _wakes(config: Config, chain: Chain, clock: Clock, slashes: Slashes) -> ChainWakes:
+    settings = config.chain
+    sockets = [settings.ws_url.reveal()] if settings.ws_url else []
+    follower = HeadFollower(chain.followed, clock, Pace(poll=settings.poll_seconds), sockets)
+    events = EventReader(
+        chain.endpoints,
+        chain.market.registry,
+        job_topics(),
+        slashes.jobs_in,
+        settings.log_range_blocks,
+    )
+    return ChainWakes(follower, events)
+
+
+async def _open_cloud(
+    config: Config,
+    account: Account,
+    reader: Reader,
+    regions: tuple[Region, ...],
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> Aws:
+    """AWS with the host program in every region's bucket. Raises NotSetUp, NotAllowed,
+    MustStop (something lives in a region that is not configured any more)."""
+    settings = cloud_settings(config, account.provider)
+    program = await asyncio.to_thread(bundle.build)
+    digest = bundle.digest(program)
+    aws = Aws(settings, partial(_user_data, digest), clock, config.aws.endpoint_url or None)
+    stack.callback(aws.close)
+    await check_regions(reader, aws, regions, clock.now())
+    await asyncio.gather(*(aws.mailbox.publish_program(region, program) for region in regions))
+    await asyncio.gather(*(aws.mailbox.alone(region) for region in regions))  # signs in
+    return aws
+
+
+def _user_data(digest: str, order: LaunchOrder, home: Home) -> bytes:
+    """What an instance boots with: the same bytes for every instance of a region and version."""
+    return _script(digest, home)
+
+
+@lru_cache(maxsize=64)  # regions
+def _script(digest: str, home: Home) -> bytes:
+    host = HostConfig(
+        region=home.region,
+        bucket=home.bucket,
+        host_prefix=home.host_prefix,
+        program_key=layout.program_key(digest),
+        program_sha256=digest,
+    )
+    return userdata.render(host).encode()
+
+
+def _open_images(config: Config, clock: Clock, stack: AsyncExitStack) -> StoredImages:
+    images = config.images
+    kubo = [KuboNode(images.kubo_api)] if images.kubo_api else []
+    reach = Reach(
+        sources=[*kubo, *(Gateway(url) for url in images.gateways)],
+        allowed_hosts=frozenset(images.allowed_hosts),
+    )
+    limits = FetchLimits(max_bytes=images.max_size_bytes, stall_seconds=images.stall_seconds)
+    store = ImageStore(Path(config.image_store), quota_bytes=images.quota_bytes)
+    fetcher = ImageFetcher(store, reach, limits)
+    stack.push_async_callback(fetcher.close)
+    return StoredImages(fetcher, clock)
+
+
+def _open_attester(config: Config, stack: AsyncExitStack) -> HttpAttester:
+    attester = HttpAttester(attestation_rules_of(config))
+    stack.push_async_callback(attester.close)
+    return attester

@@ -1,0 +1,1 @@
+"""The region's bucket: the mailbox of each host and the staged images."""

@@ -1,0 +1,319 @@
+"""The bucket of each region: desired.json and status.json of hosts, images, the host program.
+
+The agent alone writes desired.json, a host alone writes status.json; here they are opaque JSON.
+S3 is strongly consistent for reads and lists (S3 user guide, "data consistency model"), and the
+ETag of a small object encrypted with SSE-S3 is the MD5 of its bytes ("Checking object integrity"):
+so one list call shows what changed, and whether a document that should be there is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from cloud import layout
+from cloud.bucket.staging import Staging
+from cloud.bucket.status_cache import KeptWords, Words
+from cloud.clients import Clients
+from cloud.errors import Missing, NotSetUp
+from cloud.model import HostReport, InstanceId, Region
+from cloud.settings import Account
+from faults import Refused
+
+if TYPE_CHECKING:
+    from types_boto3_s3.type_defs import ObjectTypeDef
+
+T = TypeVar("T")
+
+DOCUMENT_LIMIT = 64 * 1024  # bytes; a host is not trusted with our memory
+# Lifecycle rules (cloud.setup) expire hosts/ and images/ after 30 days. What is still wanted is
+# written again well before that.
+REFRESH_SECONDS = 7 * 86400
+PARALLEL_READS = 8
+MOST_SECONDS = 1e11  # what counts as a time, as in the host's documents
+
+Now = Callable[[], float]
+
+
+Find = Callable[[], Awaitable[Account]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    etag: str
+    written_at: float
+
+
+class Mailbox:
+    """One for all regions. `find` answers with the account when it is first needed; `kept` is
+    where what hosts said is remembered over a restart."""
+
+    def __init__(self, clients: Clients, find: Find, now: Now, kept: Path) -> None:
+        self._clients = clients
+        self._find = find
+        self._now = now
+        self._staging = Staging(clients, now, REFRESH_SECONDS)
+        self._kept = KeptWords(kept)
+        self._reports: dict[Region, dict[InstanceId, HostReport]] = {}
+        self._desired: dict[tuple[Region, InstanceId], _Seen] = {}
+        self._reading = asyncio.Semaphore(PARALLEL_READS)
+
+    async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
+        """The last status of every host; reads again only what changed. Raises RetryLater."""
+        account = await self._find()
+        mine = layout.host_prefix(account.role_id)
+        listed = await self._list(region, mine, f"listing the mailbox of {region}")
+        self._note_desired(region, listed)
+        there = _named(listed, layout.STATUS)
+        before = self._reports.get(region)
+        if before is None:
+            before = await self._recall(region, there)
+        changed = {
+            instance: found
+            for instance, found in there.items()
+            if instance not in before or before[instance].etag != found["ETag"]
+        }
+        read = await asyncio.gather(
+            *(self._read(region, instance, found) for instance, found in changed.items())
+        )
+        kept = {i: _beaten(r, there[i]) for i, r in before.items() if i in there}
+        fresh = [one for one in read if one is not None]
+        self._reports[region] = kept | {report.instance: report for report, _ in fresh}
+        await self._keep(region, fresh, before.keys() - there.keys())
+        return dict(self._reports[region])
+
+    async def _recall(
+        self, region: Region, there: Mapping[InstanceId, ObjectTypeDef]
+    ) -> dict[InstanceId, HostReport]:
+        """What an earlier process read and is listed unchanged; times are the listing's."""
+        etags = {instance: found["ETag"] for instance, found in there.items()}
+
+        def load() -> dict[InstanceId, HostReport]:
+            return {
+                instance: _report(instance, words, there[instance])
+                for instance, words in self._kept.load(region, etags).items()
+            }
+
+        return await self._clients.run(f"recalling the mailbox of {region}", load)
+
+    async def _keep(
+        self,
+        region: Region,
+        read: Sequence[tuple[HostReport, Words]],
+        gone: Collection[InstanceId],
+    ) -> None:
+        words = {report.instance: each for report, each in read}
+        if words or gone:
+            doing = f"keeping the mailbox of {region}"
+            await self._clients.run(doing, lambda: self._kept.keep(region, words, gone))
+
+    async def write_desired(
+        self, region: Region, instance: InstanceId, document: Mapping[str, object]
+    ) -> None:
+        """Replace desired.json of one host; the same document again changes nothing.
+
+        Sends nothing when the last list call showed this very document, younger than a week.
+        """
+        body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        if len(body) > DOCUMENT_LIMIT:
+            raise Refused(f"desired.json of {instance} has {len(body)} bytes; {DOCUMENT_LIMIT} fit")
+        etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+        seen = self._desired.get((region, instance))
+        if seen and seen.etag == etag and seen.written_at > self._now() - REFRESH_SECONDS:
+            return
+        account = await self._find()
+        key = layout.desired_key(account.role_id, instance)
+        await self._put(account, region, key, body)
+        self._desired[region, instance] = _Seen(etag, self._now())
+
+    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
+        """Have `images/<sha256>` in the region's bucket; returns at once when it is there.
+
+        Raises Refused when the file is not of this size and digest, RetryLater.
+        """
+        account = await self._find()
+        await self._staging.stage(
+            region, account.bucket(region), account.id, image, sha256, size_bytes
+        )
+
+    async def staged(self, region: Region) -> Mapping[str, float]:
+        """Digest of every staged image, and when it was written (unix seconds): one list call
+        for a thousand. Raises RetryLater."""
+        listed = await self._list(region, layout.IMAGES, f"listing the images of {region}")
+        return {layout.image_of(one["Key"]): one["LastModified"].timestamp() for one in listed}
+
+    async def unstage(self, region: Region, sha256: str) -> None:
+        """Delete a staged image that no job of the region uses any more.
+
+        Staging of the same image waits for it, and then stages anew.
+        """
+        account = await self._find()
+        async with self._staging.alone(account.bucket(region), sha256):
+            self._staging.forget(account.bucket(region), sha256)
+            await self._delete(region, [layout.image_key(sha256)])
+
+    async def alone(self, region: Region) -> bool:
+        """Whether this agent alone uses the bucket. It signs in here, and must again before that
+        expires: agents with one prefix share images, and see each other's hosts as strangers.
+        Raises RetryLater."""
+        account = await self._find()
+        mine = layout.owner_key(account.settings.owner.tags())
+        signed = {
+            one["Key"]: one["LastModified"].timestamp()
+            for one in await self._list(region, layout.OWNERS, f"listing who uses {region}")
+        }
+        if signed.get(mine, 0.0) < self._now() - REFRESH_SECONDS:
+            body = json.dumps(account.settings.owner.tags()).encode()
+            await self._put(account, region, mine, body)
+        return signed.keys() <= {mine}
+
+    async def forget(self, region: Region, instance: InstanceId) -> None:
+        """Delete what the mailbox holds of a host that is gone."""
+        role = (await self._find()).role_id
+        keys = [layout.desired_key(role, instance), layout.status_key(role, instance)]
+        await self._delete(region, keys)
+        self._desired.pop((region, instance), None)
+        self._reports.get(region, {}).pop(instance, None)
+
+    async def publish_program(self, region: Region, program: bytes) -> str:
+        """Have the host program in the region's bucket; returns its SHA-256 in hex."""
+        account = await self._find()
+        digest = hashlib.sha256(program).hexdigest()
+        await self._put(account, region, layout.program_key(digest), program)
+        return digest
+
+    async def _list(self, region: Region, prefix: str, doing: str) -> list[ObjectTypeDef]:
+        account = await self._find()
+        pages = self._clients.s3(region).get_paginator("list_objects_v2")
+        return await self._run(
+            doing,
+            lambda: [
+                found
+                for page in pages.paginate(
+                    Bucket=account.bucket(region),
+                    Prefix=prefix,
+                    ExpectedBucketOwner=account.id,
+                )
+                for found in page.get("Contents", [])
+            ],
+        )
+
+    async def _read(
+        self, region: Region, instance: InstanceId, found: ObjectTypeDef
+    ) -> tuple[HostReport, Words] | None:
+        """A report and its bytes, whatever the host wrote; None: deleted since it was listed."""
+        account = await self._find()
+
+        def get() -> tuple[bytes, float | None]:
+            answer = self._clients.s3(region).get_object(
+                Bucket=account.bucket(region),
+                Key=layout.status_key(account.role_id, instance),
+                ExpectedBucketOwner=account.id,
+            )
+            ahead = _ahead(answer.get("Metadata", {}).get(layout.CLOCK), answer.get("LastModified"))
+            with answer["Body"] as body:
+                return body.read(DOCUMENT_LIMIT + 1), ahead
+
+        async with self._reading:
+            try:
+                text, ahead = await self._clients.run(f"reading the status of {instance}", get)
+            except Missing:
+                return None
+        # The listed ETag, not the read one: should the host write in between, it is read again.
+        words = Words(found["ETag"], ahead, text)
+        return _report(instance, words, found), words
+
+    async def _put(self, account: Account, region: Region, key: str, body: bytes) -> None:
+        s3 = self._clients.s3(region)
+        await self._run(
+            f"writing {key} in {region}",
+            lambda: s3.put_object(
+                Bucket=account.bucket(region),
+                Key=key,
+                Body=body,
+                ServerSideEncryption="AES256",
+                ExpectedBucketOwner=account.id,
+            ),
+        )
+
+    async def _delete(self, region: Region, keys: list[str]) -> None:
+        account = await self._find()
+        s3 = self._clients.s3(region)
+        await self._run(
+            f"deleting {keys[0]} in {region}",
+            lambda: [
+                s3.delete_object(
+                    Bucket=account.bucket(region), Key=key, ExpectedBucketOwner=account.id
+                )
+                for key in keys
+            ],
+        )
+
+    async def _run(self, doing: str, call: Callable[[], T]) -> T:
+        try:
+            return await self._clients.run(doing, call)
+        except Missing as fault:
+            raise NotSetUp(f"{fault}; run `cloud setup`") from fault
+
+    def _note_desired(self, region: Region, listed: list[ObjectTypeDef]) -> None:
+        for key in [key for key in self._desired if key[0] == region]:
+            del self._desired[key]
+        for instance, found in _named(listed, layout.DESIRED).items():
+            seen = _Seen(found["ETag"], found["LastModified"].timestamp())
+            self._desired[region, instance] = seen
+
+
+def parsed(text: bytes) -> Mapping[str, object]:
+    """A host's JSON object; {} for anything else, which no reader of the schema accepts."""
+    if len(text) > DOCUMENT_LIMIT:
+        return {}
+    try:
+        document = json.loads(text, object_pairs_hook=_sharing)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _sharing(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The object, its words shared with all others that say the same: thousands are kept."""
+    return {
+        sys.intern(name): sys.intern(said) if isinstance(said, str) else said
+        for name, said in pairs
+    }
+
+
+def _report(instance: InstanceId, words: Words, found: ObjectTypeDef) -> HostReport:
+    written = found["LastModified"].timestamp()
+    return HostReport(instance, parsed(words.text), written, words.etag, words.ahead)
+
+
+def _beaten(report: HostReport, found: ObjectTypeDef) -> HostReport:
+    """The same words, written again: a heartbeat."""
+    written = found["LastModified"].timestamp()
+    return report if report.written_at == written else replace(report, written_at=written)
+
+
+def _ahead(clock: str | None, written: datetime | None) -> float | None:
+    """By how much the host's clock was ahead when it wrote, if it said what its clock was."""
+    if written is None:
+        return None
+    try:
+        said = float(clock) if clock is not None else None
+    except ValueError:
+        return None
+    if said is None or not 0 <= said < MOST_SECONDS:
+        return None
+    return said - written.timestamp()
+
+
+def _named(listed: list[ObjectTypeDef], name: str) -> dict[InstanceId, ObjectTypeDef]:
+    """The listed objects called `name`, by the host they belong to."""
+    hosts = ((layout.host_of(found["Key"]), found) for found in listed)
+    return {host[0]: found for host, found in hosts if host is not None and host[1] == name}

@@ -1,0 +1,1 @@
+"""Instances: where they fit, what they cost, launched once, found again by their tags."""

@@ -1,0 +1,345 @@
+"""EC2 instances of one provider: launch, list, terminate. By tags, idempotent.
+
+What keeps a launch from happening twice, in this order:
+1. The same order at the same spot is the same call with the same ClientToken, so EC2 itself
+   answers a repeated call with the first instance, however the first reply was lost.
+2. The spot is on disk before the call (`cloud.ec2.spots`) and stays the only spot until EC2 refused
+   it definitely. No other zone is tried while the outcome in one is unknown, restart or not.
+3. Should the disk be lost between a call and its reply, listing by tags finds both instances once
+   both are visible; `cloud.ec2.reconcile.duplicates` keeps the oldest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from cloud.clients import Calls
+from cloud.ec2.catalog import Catalog
+from cloud.ec2.places import Places, Subnet, zone_order
+from cloud.ec2.soldout import SoldOut
+from cloud.ec2.spots import LaunchMemory, Spot, client_token, order_key
+from cloud.errors import (
+    Missing,
+    NoCapacity,
+    NotSetUp,
+    OutcomeUnknown,
+    ParametersDiffer,
+    QuotaReached,
+    would_work,
+)
+from cloud.lean import Memo, every
+from cloud.model import (
+    GONE,
+    AttemptSpent,
+    Identity,
+    Instance,
+    InstanceId,
+    InstanceState,
+    LaunchOrder,
+    Region,
+    Zone,
+)
+from cloud.request_budget import Urgency
+from cloud.settings import Home, Settings
+from faults import Refused
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.client import EC2Client
+    from types_boto3_ec2.type_defs import (
+        FilterTypeDef,
+        InstanceTypeDef,
+        ReservationResponseTypeDef,
+        ReservationTypeDef,
+        RunInstancesRequestTypeDef,
+        TagSpecificationTypeDef,
+    )
+
+UserData = Callable[[LaunchOrder, Home], bytes]
+Reserved = Memo[tuple[Instance, ...]]  # what each reservation of a listing holds of ours
+FindHome = Callable[[Region], Awaitable[Home]]
+
+LOST_REPLY_TRIES = 3
+PAGE = 1000  # the most DescribeInstances gives, and the most TerminateInstances takes
+USER_DATA_LIMIT = 16 * 1024  # bytes before base64 (EC2 user guide, "Run commands at launch")
+TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
+
+
+class Instances:
+    """Launch, list and terminate in every region.
+
+    `user_data` renders what an order boots with: the same bytes for the same order and home.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        settings: Settings,
+        places: Places,
+        catalog: Catalog,
+        find_home: FindHome,
+        user_data: UserData,
+    ) -> None:
+        self._calls = calls
+        self._settings = settings
+        self._places = places
+        self._catalog = catalog
+        self._find_home = find_home
+        self._user_data = user_data
+        self._memory = LaunchMemory(settings.state_dir / "launches")
+        self._memory.prune(calls.clock.now())
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.sold_out = SoldOut(calls.clock.now)
+        self._memos: dict[Region, Reserved] = {}
+
+    async def listing(self, region: Region) -> Sequence[Instance]:
+        """Every instance of this owner, recently terminated ones too. Raises RetryLater."""
+        filters = _tagged(self._settings.owner.tags())
+        filters.append({"Name": "instance-state-name", "Values": [s.value for s in InstanceState]})
+        memo = self._memos.setdefault(region, Memo(partial(_reserved, region)))
+        return await self._described(region, filters, f"listing instances in {region}", memo)
+
+    async def launch(self, order: LaunchOrder) -> Instance:
+        """Launch once, in the first zone that has room.
+
+        Raises NoCapacity or QuotaReached (TryElsewhere), Throttled, OutcomeUnknown or NotSetUp
+        (RetryLater: the same order again), TooLate (RetryLater: it was not sent this time),
+        AttemptSpent (Refused: send attempt + 1), Refused.
+        """
+        key = order_key(order)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            try:
+                return await self._launch(order)
+            except Missing as fault:
+                self._places.forget()
+                self._memory.refused(order)
+                raise NotSetUp(f"{fault}; it was there before, or run `cloud setup`") from fault
+
+    async def rehearse(self, order: LaunchOrder) -> None:
+        """Whether a launch would be allowed: EC2's DryRun of the very request; buys nothing.
+
+        Raises NotAllowed, NotSetUp, NoCapacity (no zone), QuotaReached, Refused.
+        """
+        subnets = await self._open_subnets(order)
+        if not subnets:
+            raise NoCapacity(f"{order.region} has no zone left for {order.instance_type}")
+        request = await self._request(order, await self._spot(order, subnets[0]))
+        request["DryRun"] = True
+        ec2 = self._calls.clients.ec2(order.region)
+        await self._calls.ask(
+            order.region,
+            "RunInstances",
+            f"rehearsing a launch of {order.instance_type}",
+            lambda: would_work(lambda: ec2.run_instances(**request)),
+        )
+
+    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+        """Ask for the end of these; unknown ones are fine, listing confirms.
+
+        Raises RetryLater; Refused for one that is protected, after the others were asked for.
+        """
+        kept: list[Refused] = []
+        for start in range(0, len(instances), PAGE):
+            kept += await self._terminate(region, list(instances[start : start + PAGE]))
+        if kept:
+            raise kept[0]
+
+    async def _terminate(self, region: Region, ids: list[InstanceId]) -> list[Refused]:
+        """One unknown or protected id refuses a whole call, so a refused batch is halved."""
+        doing = f"terminating {ids[0]}" + (f" and {len(ids) - 1} more" if ids[1:] else "")
+        ec2 = self._calls.clients.ec2(region)
+        try:
+            await self._calls.ask(
+                region,
+                "TerminateInstances",
+                doing,
+                lambda: ec2.terminate_instances(InstanceIds=ids),
+            )
+        except Refused as fault:
+            if len(ids) == 1:
+                return [] if isinstance(fault, Missing) else [fault]
+            middle = len(ids) // 2
+            first = await self._terminate(region, ids[:middle])
+            return first + await self._terminate(region, ids[middle:])
+        return []
+
+    async def _launch(self, order: LaunchOrder) -> Instance:
+        if spot := self._memory.recall(order):
+            try:
+                return await self._at(order, spot)
+            except NoCapacity:
+                self._refused(order, spot)
+        refusal = NoCapacity(f"{order.region} has no zone left for {order.instance_type}")
+        for subnet in await self._open_subnets(order):
+            spot = await self._spot(order, subnet)
+            try:
+                return await self._at(order, spot)
+            except NoCapacity as fault:
+                self._refused(order, spot)
+                refusal = fault
+        raise refusal
+
+    async def _at(self, order: LaunchOrder, spot: Spot) -> Instance:
+        """Launch at this spot, sending the same call again when a reply is lost."""
+        for attempt in range(1, LOST_REPLY_TRIES + 1):
+            try:
+                return await self._run(order, spot)
+            except OutcomeUnknown:
+                if attempt == LOST_REPLY_TRIES:
+                    raise
+            except ParametersDiffer:
+                return await self._launched_before(order)
+            except AttemptSpent:
+                raise  # its spot stays known: sent elsewhere, this order would launch again
+            except (QuotaReached, Refused):
+                self._memory.refused(order)
+                raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _run(self, order: LaunchOrder, spot: Spot) -> Instance:
+        request = await self._request(order, spot)
+        ec2 = self._calls.clients.ec2(order.region)
+        answer = await self._calls.ask(
+            order.region,
+            "RunInstances",
+            f"launching {order.instance_type} in {spot.zone} for job {order.identity.job}",
+            lambda: self._send(ec2, order, spot, request),
+            Urgency.of(order),
+        )
+        instance = instance_of(order.region, answer["Instances"][0])
+        if instance is None:
+            raise OutcomeUnknown(f"job {order.identity.job}: the launched instance has no tags yet")
+        if instance.state in GONE:
+            raise AttemptSpent(f"job {order.identity.job}: {instance.id} is {instance.state}")
+        return instance
+
+    def _send(
+        self, ec2: EC2Client, order: LaunchOrder, spot: Spot, request: RunInstancesRequestTypeDef
+    ) -> ReservationResponseTypeDef:
+        """On a thread, since noting the spot waits for the disk, and a crowd's must not add up."""
+        self._memory.note(order, spot, self._calls.clock.now())
+        return ec2.run_instances(**request)
+
+    async def _launched_before(self, order: LaunchOrder) -> Instance:
+        """The instance of this order, launched before the settings changed."""
+        doing = f"looking for the instance of job {order.identity.job} with other parameters"
+        memo = Memo(partial(_reserved, order.region))
+        found = await self._described(order.region, _tagged(order.identity.tags()), doing, memo)
+        live = [instance for instance in found if instance.live]
+        if live:
+            return min(live, key=lambda instance: (instance.launched_at, instance.id))
+        if found:
+            raise AttemptSpent(f"job {order.identity.job}: {found[0].id} is {found[0].state}")
+        raise OutcomeUnknown(f"{doing}: not visible yet")
+
+    async def _open_subnets(self, order: LaunchOrder) -> Sequence[Subnet]:
+        offered = await self._catalog.zones(order.region, order.instance_type)
+        return [
+            subnet
+            for subnet in zone_order(order, await self._places.subnets(order.region))
+            if subnet.zone in offered and not self.sold_out.is_(order.instance_type, subnet.zone)
+        ]
+
+    async def _spot(self, order: LaunchOrder, subnet: Subnet) -> Spot:
+        facts = await self._catalog.facts(order.region, order.instance_type)
+        ami = await self._places.ami(order.region, facts.architecture)
+        return Spot(zone=subnet.zone, subnet=subnet.id, ami=ami.id, root_device=ami.root_device)
+
+    def _refused(self, order: LaunchOrder, spot: Spot) -> None:
+        self.sold_out.mark(order.instance_type, spot.zone)
+        self._memory.refused(order)
+
+    async def _request(self, order: LaunchOrder, spot: Spot) -> RunInstancesRequestTypeDef:
+        user_data = self._user_data(order, await self._find_home(order.region))
+        if len(user_data) > USER_DATA_LIMIT:
+            raise Refused(f"user data has {len(user_data)} bytes, EC2 takes {USER_DATA_LIMIT}")
+        return {
+            "ClientToken": client_token(order, spot),
+            "MinCount": 1,
+            "MaxCount": 1,
+            "ImageId": spot.ami,
+            "InstanceType": order.instance_type,  # type: ignore[typeddict-item]  # stubs list all types by name
+            "UserData": user_data,  # type: ignore[typeddict-item]  # botocore takes bytes, and encodes
+            "EnclaveOptions": {"Enabled": True},
+            "MetadataOptions": {
+                "HttpEndpoint": "enabled",
+                "HttpTokens": "required",
+                "HttpPutResponseHopLimit": 1,
+            },
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "IamInstanceProfile": {"Name": self._settings.role},
+            "BlockDeviceMappings": [
+                {
+                    "DeviceName": spot.root_device,
+                    "Ebs": {
+                        "Encrypted": True,
+                        "DeleteOnTermination": True,
+                        "VolumeType": "gp3",
+                        "VolumeSize": self._settings.root_volume_gib,
+                    },
+                }
+            ],
+            "NetworkInterfaces": [
+                {
+                    "DeviceIndex": 0,
+                    "SubnetId": spot.subnet,
+                    "Groups": [await self._places.group(order.region)],
+                    "AssociatePublicIpAddress": True,
+                    "DeleteOnTermination": True,
+                }
+            ],
+            "TagSpecifications": tag_specifications(order.identity),
+        }
+
+    async def _described(
+        self, region: Region, filters: list[FilterTypeDef], doing: str, memo: Reserved
+    ) -> Sequence[Instance]:
+        pages = self._calls.clients.ec2(region).get_paginator("describe_instances")
+
+        def look() -> list[Instance]:
+            found = pages.paginate(Filters=filters, PaginationConfig={"PageSize": PAGE})
+            return list(chain.from_iterable(memo.over(every(found, "Reservations"))))
+
+        return await self._calls.ask(region, "DescribeInstances", doing, look)
+
+
+def _reserved(region: Region, reservation: ReservationTypeDef) -> tuple[Instance, ...]:
+    found = (instance_of(region, one) for one in reservation["Instances"])
+    return tuple(instance for instance in found if instance is not None)
+
+
+def _tagged(tags: Mapping[str, str]) -> list[FilterTypeDef]:
+    return [{"Name": f"tag:{name}", "Values": [value]} for name, value in tags.items()]
+
+
+def tag_specifications(identity: Identity) -> list[TagSpecificationTypeDef]:
+    """The identity for all that a launch creates, and a name for people."""
+    tags = identity.tags()
+    tags["Name"] = f"oyster job {identity.job} generation {identity.generation}"
+    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+    return [{"ResourceType": kind, "Tags": pairs} for kind in TAGGED_AT_LAUNCH]  # type: ignore[typeddict-item]  # stubs list kinds by name
+
+
+def instance_of(region: Region, found: InstanceTypeDef) -> Instance | None:
+    """EC2's dictionary as a value; None when its tags are not (whole) ours."""
+    tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", []) if "Key" in tag}
+    identity = Identity.from_tags(tags)
+    if identity is None:
+        return None
+    return Instance(
+        id=InstanceId(found["InstanceId"]),
+        region=region,
+        zone=Zone(found["Placement"]["AvailabilityZone"]),
+        instance_type=found["InstanceType"],
+        state=InstanceState(found["State"]["Name"]),
+        identity=identity,
+        launched_at=found["LaunchTime"].timestamp(),
+        public_ip=found.get("PublicIpAddress") or None,
+        private_ip=found.get("PrivateIpAddress") or None,
+        state_reason=found.get("StateReason", {}).get("Message") or None,
+    )

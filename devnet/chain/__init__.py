@@ -1,0 +1,1 @@
+"""The devnet's EVM nodes: py-evm over JSON-RPC, or anvil."""

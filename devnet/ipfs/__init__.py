@@ -1,0 +1,1 @@
+"""The devnet's IPFS: a block store and a trustless gateway that misbehaves on demand."""

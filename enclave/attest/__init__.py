@@ -1,0 +1,1 @@
+"""Attestation documents: parsed strictly and verified to AWS's root."""

@@ -1,0 +1,1 @@
+"""Enclave images: read strictly, measured, checked, written."""

@@ -1,0 +1,1 @@
+"""From an image URL to a verified, measured and kept file."""

@@ -1,0 +1,114 @@
+"""A file over plain https from a host that the operator allows, held against its digest.
+
+The digest covers the whole file, so nothing is proven before the last byte: until then the bytes
+are on disk as `.part` and in the measurer, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Final
+
+import httpcore
+
+from enclave.cid import SHA2_384
+from enclave.web.http import Guard, HttpSession, Unreachable, header
+from enclave.web.retry import rounds_of
+from enclave.web.urls import HttpsUrl
+from faults import Refused, TryElsewhere
+
+# No number that int() would refuse for its length.
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
+
+
+Take = Callable[[bytes], None]
+
+
+class WrongDigest(Refused):
+    """The host's file is not the one that the URL's digest names."""
+
+
+class PlainFetch:
+    """One fetch; a broken connection resumes where it was, if the host can, else reads over it."""
+
+    def __init__(
+        self,
+        url: HttpsUrl,
+        guard: Guard,
+        connect: Callable[[Guard], HttpSession],
+        *,
+        rounds: int,
+    ) -> None:
+        self._url = url
+        self._guard = guard
+        self._connect = connect
+        self._rounds = rounds
+        self._hash = hashlib.new("sha384" if url.cid.hash_code == SHA2_384 else "sha256")
+        self._position = 0
+        self._size = 0
+        self._emit: Take | None = None
+
+    def run(self, begin: Callable[[int], Take]) -> None:
+        """`begin` is told the size and says what takes the bytes, in order.
+
+        They are the file that the digest names only once this has returned. Raises WrongDigest,
+        Unreachable, Stalled, OutOfTime.
+        """
+
+        def worth_it(fault: BaseException) -> bool:
+            return isinstance(fault, TryElsewhere)
+
+        rounds_of(self._guard, self._rounds, worth_it)(self._attempt, begin)
+        if self._hash.digest() != self._url.cid.digest:
+            raise WrongDigest(f"{self._url.url} is not the file that the digest in the URL names")
+
+    def _attempt(self, begin: Callable[[int], Take]) -> None:
+        session = self._connect(self._guard.fork())
+        with closing(session), session.get(self._url.url, self._range()) as response:
+            start, size = _extent(response)
+            if start > self._position:
+                raise Unreachable("the host sends another part of the file than was asked")
+            if self._emit is None:
+                self._size, self._emit = size, begin(size)
+            if size != self._size:
+                raise WrongDigest(f"{self._url.url} changed its size while it was fetched")
+            for data in _after(response.iter_stream(), self._position - start):
+                session.guard.progress(len(data))
+                self._take(data, self._emit)
+        if self._position != self._size:
+            raise Unreachable(f"the file ended after {self._position} of {self._size} bytes")
+
+    def _take(self, data: bytes, emit: Take) -> None:
+        self._position += len(data)
+        if self._position > self._size:
+            raise Unreachable("the host sends more than it said")
+        self._hash.update(data)
+        emit(data)
+
+    def _range(self) -> dict[str, str]:
+        return {"Range": f"bytes={self._position}-"} if self._position else {}
+
+
+def _after(pieces: Iterator[bytes], skip: int) -> Iterator[bytes]:
+    """The pieces without the first `skip` bytes."""
+    for piece in pieces:
+        if skip < len(piece):
+            yield piece[skip:] if skip else piece
+        skip = max(0, skip - len(piece))
+
+
+def _extent(response: httpcore.Response) -> tuple[int, int]:
+    """Where the body starts in the file, and the file's size. Raises Unreachable."""
+    if header(response, "content-encoding") not in ("", "identity"):
+        raise Unreachable("the host compresses what must be exact")
+    if response.status == 206:
+        match = _CONTENT_RANGE.fullmatch(header(response, "content-range"))
+        if match:
+            return int(match[1]), int(match[2])
+    length = header(response, "content-length")
+    if response.status != 200 or not length.isdecimal():
+        raise Unreachable(f"the host answers with status {response.status}, length {length!r:.40}")
+    return 0, int(length)

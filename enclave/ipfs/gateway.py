@@ -1,0 +1,164 @@
+"""Where blocks come from, and trustless gateways, the usual place.
+
+A source is believed in nothing: each block is checked against its CID before it leaves here.
+Source of the HTTP side: the Trustless Gateway specification (ipfs specs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import httpcore
+
+from enclave.cid import Cid
+from enclave.ipfs.car import MAX_BLOCK_BYTES, BadCar, CarReader, Lie
+from enclave.ipfs.dagpb import BadDag
+from enclave.shown import shown
+from enclave.web.http import Guard, HttpSession, Resolve, header, origin
+from faults import TryElsewhere
+
+CAR_TYPE: Final = "application/vnd.ipld.car"
+RAW_TYPE: Final = "application/vnd.ipld.raw"
+PROOF_BYTES: Final = 2 * MAX_BLOCK_BYTES  # read of a single block, to prove that it is too large
+_ACCEPT_CAR: Final = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
+
+
+Blocks = Generator[tuple[Cid, bytes]]
+
+
+class BadAnswer(TryElsewhere):
+    """The source answers, but not with what was asked: it lacks it or does not speak this."""
+
+
+class Session(Protocol):
+    """One source within one fetch."""
+
+    guard: Guard
+    parallel: int  # blocks that may be asked for at the same time
+
+    def car(self, root: Cid, start: int) -> Blocks:
+        """Verified blocks of a file from byte `start` on, in any order, perhaps not all, perhaps
+        others. Raises BadAnswer, BadCar, Lie, and what `net` raises."""
+        ...
+
+    def block(self, cid: Cid) -> bytes:
+        """One verified block. Raises as `car` does."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """A place to ask; `name` is for people and for the record of how it behaved."""
+
+    @property
+    def name(self) -> str: ...
+
+    def open(self, guard: Guard) -> Session: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A trustless gateway at `url` (scheme and host, no path).
+
+    `configured`: the operator named it, so it may be anywhere, loopback too, and without TLS.
+    """
+
+    url: str
+    configured: bool = True
+    resolve: Resolve | None = None
+
+    def __post_init__(self) -> None:
+        origin(self.url)
+
+    @property
+    def name(self) -> str:
+        return self.url
+
+    def open(self, guard: Guard) -> Session:
+        trusted = self.url if self.configured else None
+        return _GatewaySession(
+            self.url.rstrip("/"), HttpSession(guard, trusted=trusted, resolve=self.resolve)
+        )
+
+
+class _GatewaySession:
+    parallel = 8
+
+    def __init__(self, base: str, http: HttpSession) -> None:
+        self._base = base
+        self._http = http
+        self.guard = http.guard
+
+    def car(self, root: Cid, start: int) -> Blocks:
+        rest = f"&entity-bytes={start}:*" if start else ""
+        return self._car(root, f"dag-scope=entity{rest}")
+
+    def block(self, cid: Cid) -> bytes:
+        try:
+            return self._raw(cid)
+        except BadAnswer as fault:
+            return self._block_of_car(cid, fault)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _car(self, root: Cid, scope: str) -> Blocks:
+        url, reader = f"{self._base}/ipfs/{root}?format=car&{scope}", CarReader()
+        with self._http.get(url, {"Accept": _ACCEPT_CAR}) as response:
+            _check_answer(response, CAR_TYPE)
+            for data in response.iter_stream():
+                yield from reader.feed(data)
+            reader.finish()
+
+    def _raw(self, cid: Cid) -> bytes:
+        url = f"{self._base}/ipfs/{cid}?format=raw"
+        with self._http.get(url, {"Accept": RAW_TYPE}) as response:
+            _check_answer(response, RAW_TYPE)
+            block = read_bounded(response.iter_stream())
+        return verified(cid, block)
+
+    def _block_of_car(self, cid: Cid, fault: BadAnswer) -> bytes:
+        """For gateways that send CARs and no single blocks."""
+        with closing(self._car(cid, "dag-scope=block")) as blocks:
+            for found, block in blocks:
+                if found == cid:
+                    return block
+        raise fault
+
+
+def gateway_for(host: str, resolve: Resolve | None = None) -> Gateway:
+    """A gateway that a user's URL hints at: public addresses and https only."""
+    return Gateway(f"https://{host}", configured=False, resolve=resolve)
+
+
+def read_bounded(pieces: Iterator[bytes], limit: int = PROOF_BYTES) -> bytes:
+    """All of a body, unless it is longer than a block may be. Raises BadCar."""
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > limit:
+            raise BadCar(f"a block longer than {limit} bytes")
+    return bytes(body)
+
+
+def verified(cid: Cid, block: bytes) -> bytes:
+    """The block, if it is what the CID names. Raises Lie; BadDag if it is, and is too large."""
+    if not cid.matches(block):
+        raise Lie(f"block {cid} is not what its CID says")
+    if len(block) > MAX_BLOCK_BYTES:
+        raise BadDag(f"block {cid} has {len(block)} bytes; at most {MAX_BLOCK_BYTES} are accepted")
+    return block
+
+
+def _check_answer(response: httpcore.Response, wanted: str) -> None:
+    if response.status != 200:
+        raise BadAnswer(f"the gateway answers with status {response.status}")
+    kind = header(response, "content-type").partition(";")[0].strip().lower()
+    if kind != wanted:
+        raise BadAnswer(f"the gateway answers with {shown(kind, 60) or 'no type'}, not {wanted}")
+    if header(response, "content-encoding") not in ("", "identity"):
+        raise BadAnswer("the gateway compresses what must be exact")

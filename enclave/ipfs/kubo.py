@@ -1,0 +1,110 @@
+"""The operator's own Kubo node as a source of blocks, through ipfshttpclient.
+
+The client reads whole bodies, unpacks and follows redirects as it is told, lets requests' errors
+through and can't be stopped; here it gets none of that. `connect()` refuses today's daemons,
+`Client` does not. Blocks are asked one by one: `cat` and `dag.export` hide errors that come after
+the first byte.
+"""
+
+from __future__ import annotations
+
+import http.client
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+from enclave.cid import Cid
+from enclave.ipfs.gateway import PROOF_BYTES, BadAnswer, Blocks, Session, read_bounded, verified
+from enclave.shown import shown
+from enclave.web.http import Guard, in_time
+from faults import UsageFault
+
+_READ_BYTES: Final = 64 << 10
+
+
+class KuboNode:
+    """A node by its RPC address, a multiaddr such as /ip4/127.0.0.1/tcp/5001."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    @property
+    def name(self) -> str:
+        return f"kubo:{self._address}"
+
+    def open(self, guard: Guard) -> Session:
+        return _KuboSession(self._address, guard)
+
+
+class _KuboSession:
+    parallel = 1
+
+    def __init__(self, address: str, guard: Guard) -> None:
+        from ipfshttpclient import Client
+        from ipfshttpclient.exceptions import Error
+
+        # urllib3 warns of an argument that ipfshttpclient passes; nobody here can do anything.
+        warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning)
+        self.guard = guard
+        plain = {"Accept-Encoding": "identity"}
+        try:
+            self._client = Client(address, headers=plain, auth=self._taming, session=True)
+        except Error as fault:
+            raise UsageFault(f"{address} is no address of a Kubo node's RPC: {fault}") from None
+
+    def car(self, root: Cid, start: int) -> Blocks:
+        raise BadAnswer("a Kubo node is asked block by block")
+
+    def block(self, cid: Cid) -> bytes:
+        return verified(cid, in_time(self.guard, lambda: self._asked(cid)))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _asked(self, cid: Cid) -> bytes:
+        from ipfshttpclient.exceptions import Error
+        from urllib3.exceptions import HTTPError
+
+        try:
+            with self._client.block.get(
+                str(cid), stream=True, timeout=self.guard.remaining()
+            ) as pieces:
+                return read_bounded(pieces)
+        # Besides its own errors the client lets those of requests (OSError) and urllib3 through.
+        except (Error, HTTPError, http.client.HTTPException, OSError, ValueError) as fault:
+            raise BadAnswer(f"the Kubo node does not give {cid}: {shown(fault)}") from None
+
+    def _taming(self, request: Any) -> Any:
+        """requests' own door for looking at answers before anybody reads them (`AuthBase`)."""
+        request.register_hook("response", self._tame)
+        return request
+
+    def _tame(self, answer: _Answer, **_: object) -> None:
+        if answer.is_redirect:
+            answer.close()
+            raise BadAnswer("the Kubo node sends elsewhere, where nobody is asked")
+        answer.iter_content = lambda chunk_size: self._pieces(answer)
+
+    def _pieces(self, answer: _Answer) -> Iterator[bytes]:
+        """The body as it comes and never unpacked, of an error's text too."""
+        left = PROOF_BYTES + 1
+        while left > 0 and (piece := answer.raw.read1(_READ_BYTES, decode_content=False)):
+            self.guard.remaining()
+            left -= len(piece)
+            yield piece
+
+
+class _Body(Protocol):
+    """As much of urllib3's response as is used."""
+
+    def read1(self, amt: int, *, decode_content: bool) -> bytes: ...
+
+
+class _Answer(Protocol):
+    """As much of requests' response as is used."""
+
+    is_redirect: bool
+    raw: _Body
+    iter_content: Callable[[int | None], Iterator[bytes]]
+
+    def close(self) -> None: ...

@@ -1,0 +1,92 @@
+"""Slashes of the time in which no agent ran are told at the next start, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import EventReader
+from agent.chain.head import HeadTracker
+from agent.journal.record import SLASHED, Journal, Reader, open_engine
+from agent.load.slashes import Slashes, SlashHistory, slash_topic
+from agent.market.model import JobId
+from agent.status.metrics import Metrics
+from agent.status.tally import Tally
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Stage
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    kept = Journal(open_engine(tmp_path / "journal.db"))
+    yield kept
+    kept.close()
+
+
+class Life:
+    """What one process wires of this: the counter, what was told before, the history."""
+
+    def __init__(
+        self, stage: Stage, endpoints: Endpoints, tracker: HeadTracker, journal: Journal
+    ) -> None:
+        self.metrics = Metrics()
+        tally = Tally(self.metrics)
+        tally.restore(Reader(journal.engine))
+        journal.told = tally.event
+        slashes = Slashes(stage.provider, stage.clock, journal.event)
+        slashes.restore(Reader(journal.engine))
+        events = EventReader(endpoints, stage.registry, [slash_topic()], slashes.jobs_in, 64)
+        self.history = SlashHistory(events, tracker, journal, stage.clock)
+
+    @property
+    def counted(self) -> float | None:
+        return self.metrics.registry.get_sample_value("oyster_jobs_slashed_total")
+
+
+def _slash(stage: Stage) -> JobId:
+    job = stage.request()
+    stage.node.call("evm_increaseTime", 400)
+    stage.send(3, stage.calls.report_fault(job, 1))
+    return job
+
+
+async def test_history__slashed_while_nobody_ran__is_told_at_the_next_start_once(
+    stage: Stage, endpoints: Endpoints, tracker: HeadTracker, journal: Journal
+) -> None:
+    stage.offer()
+    first = Life(stage, endpoints, tracker, journal)
+    await first.history.read()
+    assert first.counted == 0
+
+    job = _slash(stage)
+    stage.node.call("evm_mine", 5)
+    second = Life(stage, endpoints, tracker, journal)
+    assert second.counted == 0, "a scrape sees the old value first"
+    await second.history.read()
+    await second.history.read()
+    assert second.counted == 1
+    (line,) = [e for e in Reader(journal.engine).timeline(job) if e.name == SLASHED]
+    assert line.fields == {"amount": str(10**18)}
+
+    third = Life(stage, endpoints, tracker, journal)
+    await third.history.read()
+    assert third.counted == 1, "counted since the journal began, and not again"
+
+
+async def test_history__another_provider_was_slashed__is_not_ours(
+    stage: Stage, endpoints: Endpoints, tracker: HeadTracker, journal: Journal
+) -> None:
+    life = Life(stage, endpoints, tracker, journal)
+    await life.history.read()
+    stage.offer(2)
+    _slash(stage)
+    stage.node.call("evm_mine", 5)
+    await life.history.read()
+    assert life.counted == 0

@@ -1,0 +1,336 @@
+"""The adapters keep the promises of `agent.ports` on a real chain."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent import ports
+from agent.chain.endpoints import Endpoints
+from agent.chain.events import Cursor, EventReader
+from agent.chain.fees import FeePolicy
+from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
+from agent.chain.transactions import Call, Confirmed, Pending, Transactions, TxState
+from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
+from agent.markets.registry.adapter import (
+    SETTLEMENTS_AT_ONCE,
+    ChainWakes,
+    MarketTransactor,
+    ProviderMarket,
+    SecondEndpoint,
+)
+from agent.markets.registry.calls import Calls
+from agent.markets.registry.reads import Market, changed_jobs, job_topics
+from devnet.simulation.loop import VirtualClock, current, run
+from devnet.simulation.market import REGISTRY
+from devnet.simulation.model_faults import Weather
+from devnet.simulation.people import USERS
+from devnet.simulation.scenario import genesis, scenario
+from devnet.simulation.wire.chain import WireChain
+from devnet.simulation.wire.life import Line
+from devnet.simulation.wire.node import Node
+from devnet.simulation.wire.signing import StormSigner
+from faults import Refused, RetryLater, UsageFault
+from tests.agent.chain.memory_log import MemoryLog
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Stage
+
+pytestmark = pytest.mark.integration
+
+TYPE = "us-east-1/c6a.xlarge"
+NOWHERE = BlockRef(BlockNumber(3), "0x" + "ab" * 32, 0)
+
+
+@pytest.fixture
+def view(stage: Stage, market: Market, tracker: HeadTracker) -> ports.Market:
+    return ProviderMarket(market, tracker, stage.provider)
+
+
+def transactor(stage: Stage, endpoints: Endpoints, **policy: Wei) -> ports.Transactor:
+    limits = FeePolicy(**{"per_job": Wei(10**18), "per_day": Wei(10**18), **policy})
+    sending = Transactions(
+        endpoints, stage.signers[0], MemoryLog(), stage.clock, policy=limits, finality=Finality(2)
+    )
+    return MarketTransactor(sending, stage.calls, stage.clock)
+
+
+async def test_market__one_job__is_seen_whole(stage: Stage, view: ports.Market) -> None:
+    stage.offer(0, 500)
+    job = stage.request()
+    blocks = await view.blocks()
+    assert (blocks.head, blocks.final.number) == (stage.head, stage.head.number - 2)
+    at = blocks.head
+    assert list(await view.active_jobs(at)) == [job]
+    assert (await view.jobs([job], at))[job].status is JobStatus.BOOTSTRAPPING
+    assert await view.jobs([], at) == {}
+    assert await view.offer(TYPE, at) == Price(500)
+    assert await view.unlocked_stake(at) == 99 * 10**18
+    assert (await view.params(at)).job_bootstrapping == 300
+
+
+async def test_market__any_read_that_fails__is_retry_later(
+    stage: Stage, view: ports.Market
+) -> None:
+    for read in (
+        view.params(NOWHERE), view.jobs([JobId(1)], NOWHERE), view.active_jobs(NOWHERE),
+        view.offer(TYPE, NOWHERE), view.unlocked_stake(NOWHERE),
+    ):  # fmt: skip
+        with pytest.raises(RetryLater):
+            await read
+    stage.node.faults.refuse = True
+    with pytest.raises(RetryLater):
+        await view.blocks()
+
+
+async def test_witness__second_endpoint__agrees_or_is_silent(stage: Stage, market: Market) -> None:
+    stage.offer()
+    job = stage.request()
+    with stage.node.twin() as second:
+        endpoints = await Endpoints.open([stage.node.url, second.url], stage.clock)
+        witness: ports.Witness = SecondEndpoint(market, endpoints)
+        assert await witness.jobs([job], stage.head) == await market.jobs([job], stage.head)
+        second.faults.lag = 1  # it doesn't know the block
+        with pytest.raises(RetryLater):
+            await witness.jobs([job], stage.head)
+        second.faults.set({"lag": 0, "refuse": True})
+        with pytest.raises(RetryLater):
+            await witness.jobs([job], stage.head)
+        await endpoints.close()
+
+
+async def test_wakes__a_job__is_named_and_the_cursor_kept(
+    stage: Stage, endpoints: Endpoints, tracker: HeadTracker
+) -> None:
+    kept: list[Cursor] = []
+    jobs_in = partial(changed_jobs, provider=stage.provider)
+    events = EventReader(endpoints, stage.registry, job_topics(), jobs_in)
+    follower = HeadFollower(tracker, stage.clock, Pace(poll=1.0))
+    wakes = ChainWakes(follower, events, None, kept.append)
+    as_port: ports.Wakes = wakes
+    stage.offer()
+    assert list(await as_port.wait()) == []
+    job = stage.request()
+    assert list(await wakes.wait()) == [job]
+    assert kept[-1].last.hash == stage.head.hash
+    stage.node.faults.fail_methods = ["eth_getLogs"]
+    stage.node.call("evm_mine")
+    assert list(await wakes.wait()) == []
+    stage.send(0, stage.calls.report_started(job, "a:1"))
+    stage.node.faults.fail_methods = []
+    assert list(await wakes.wait()) == [job]
+    waiting = asyncio.ensure_future(wakes.wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    stage.send(0, stage.calls.settle(job))
+    assert list(await wakes.wait()) == [job]
+    await wakes.close()
+
+
+async def test_carry_out__of_what_a_fork_took_back__sends_the_same_again_and_no_second(
+    stage: Stage, endpoints: Endpoints, market: Market
+) -> None:
+    stage.offer()
+    sender, job = transactor(stage, endpoints), stage.request()
+    stage.node.call("evm_mine")
+    account = bytes.fromhex(stage.provider[2:])
+    nonce = stage.node.evm.nonce(account)
+    first = ports.Order("a", ports.Call.REPORT_STARTED, job, endpoint="1.2.3.4:1300")
+    mined = await sender.carry_out(first)
+    stage.node.call("devnet_reorg", 1)
+    assert not (await market.jobs([job], stage.head))[job].is_started
+    stage.clock.at += 16
+    again = await sender.carry_out(replace(first, key="b"))
+    assert again.tx_hash == mined.tx_hash
+    assert (await market.jobs([job], stage.head))[job].is_started
+    assert stage.node.evm.nonce(account) == nonce + 1
+
+
+async def test_carry_out__decided_before_the_same_call_was_mined__is_that_one(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    stage.offer()
+    sender, job = transactor(stage, endpoints), stage.request()
+    first = ports.Order("a", ports.Call.SETTLE, job)
+    mined, block = await sender.carry_out(first), BlockNumber(stage.head.number)
+    decided_before = replace(first, key="b", as_of=BlockNumber(block - 1))
+    assert await sender.carry_out(decided_before) == mined
+    decided_on_it = replace(first, key="c", as_of=block)
+    assert (await sender.carry_out(decided_on_it)).tx_hash != mined.tx_hash
+
+
+async def test_carry_out__every_order__is_mined_once(
+    stage: Stage, endpoints: Endpoints, market: Market
+) -> None:
+    sender = transactor(stage, endpoints)
+    job = JobId(1)
+    await sender.carry_out(
+        ports.Order("r", ports.Call.REGISTER, instance_type=TYPE, price=Price(9))
+    )
+    assert stage.request() == job
+    start = ports.Order(
+        "reportStarted:1:1", ports.Call.REPORT_STARTED, job, endpoint="1.2.3.4:1300"
+    )
+    first, again = await asyncio.gather(sender.carry_out(start), sender.carry_out(start))
+    assert first == again
+    assert first.fee_wei > 0
+    await sender.carry_out(ports.Order("s", ports.Call.SETTLE, job))
+    await sender.carry_out(ports.Order("e", ports.Call.REQUEST_EXIT, job))
+    with pytest.raises(Refused, match="cool-down"):
+        await sender.carry_out(ports.Order("f", ports.Call.FINALIZE_EXIT, job))
+    stage.clock.at += 200
+    await sender.carry_out(ports.Order("f", ports.Call.FINALIZE_EXIT, job))
+    await sender.carry_out(ports.Order("d", ports.Call.DEREGISTER, instance_type=TYPE))
+    assert (await market.jobs([job], stage.head))[job].status is JobStatus.STOPPED
+    assert await market.offers(TYPE, stage.head) == []
+
+
+async def test_carry_out__no_block_for_a_while__waits_and_replaces(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    stage.offer()
+    job = stage.request()
+    stage.node.evm.min_tip = 3 * 10**9
+    order = ports.Order("k", ports.Call.REPORT_STARTED, job, endpoint="a:1")
+    running = asyncio.ensure_future(transactor(stage, endpoints).carry_out(order))
+    while not running.done():
+        stage.node.call("evm_mine")
+        await asyncio.sleep(0.01)
+    assert (await running).fee_wei > 21_000 * 3 * 10**9
+
+
+@dataclass
+class Modelled:
+    """A model's chain over JSON-RPC, in virtual time."""
+
+    chain: WireChain
+    sender: ports.Transactor
+    clock: VirtualClock
+
+    @classmethod
+    async def begin(cls, latency: float) -> Modelled:
+        """`latency`: seconds of each way of an exchange."""
+        clock, truth = VirtualClock(current()), VirtualClock(current())
+        weather = Weather(truth, least=latency, most=latency)
+        chain = WireChain(truth, weather, genesis(scenario(1)))
+        endpoints = await Endpoints.over([Line(Node.first(chain, weather))], clock)
+        sending = Transactions(endpoints, StormSigner(), MemoryLog(), clock, finality=Finality(5))
+        return cls(chain, MarketTransactor(sending, Calls(REGISTRY), clock), clock)
+
+
+async def leave_what_a_fork_made_another_job() -> int:
+    """How often the exit was sent, which changed nothing in its block and would now."""
+    stage = await Modelled.begin(0.1)
+    request = (USERS[0], "requestJob", TYPE, 10**18, "ipfs://image", 1000)
+    empty = stage.chain.model.state
+    stage.chain.submit(*request)
+    stage.chain.mine()
+    order = ports.Order("exit", ports.Call.REQUEST_EXIT, JobId(1))
+    leaving = asyncio.ensure_future(stage.sender.carry_out(order))
+    await stage.clock.sleep(5)
+    stage.chain.model.state = empty
+    stage.chain.mine()
+    stage.chain.submit(*request)
+    stage.chain.mine()
+    with pytest.raises(RetryLater, match="ordered again"):
+        await asyncio.wait_for(leaving, 60)
+    return len(stage.chain.log)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__changed_nothing_and_would_now__is_left_to_a_new_decision() -> None:
+    assert run(leave_what_a_fork_made_another_job()) == 1
+
+
+async def follow_while_the_clock_is_set_back() -> float:
+    """Seconds from a block to when its order knows, an hour having been taken from the clock."""
+    stage = await Modelled.begin(0.1)
+    stage.clock.skew_seconds = 3600.0
+    order = ports.Order("k", ports.Call.REGISTER, instance_type=TYPE, price=Price(9))
+    sending = asyncio.ensure_future(stage.sender.carry_out(order))
+    await stage.clock.sleep(5)
+    stage.chain.forget()
+    stage.clock.skew_seconds = 0.0
+    begun = stage.clock.now()
+    await stage.clock.sleep(20)
+    stage.chain.mine()
+    await sending
+    return stage.clock.now() - begun
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__clock_set_back_an_hour__is_followed_and_broadcast_again() -> None:
+    assert run(follow_while_the_clock_is_set_back()) < 25
+
+
+async def follow_on_a_slow_node(count: int) -> float:
+    """Seconds from a late block to when each of `count` orders knows; an exchange takes two."""
+    stage = await Modelled.begin(1.0)
+    register = partial(ports.Order, call=ports.Call.REGISTER, price=Price(9))
+    orders = [register(f"k{n}", instance_type=f"type{n}") for n in range(count)]
+    all_of_them = asyncio.gather(*map(stage.sender.carry_out, orders))
+    await stage.clock.sleep(200)
+    stage.chain.mine()
+    mined_at = stage.clock.now()
+    await all_of_them
+    return stage.clock.now() - mined_at
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__many_at_once_on_a_slow_node__share_each_look() -> None:
+    assert run(follow_on_a_slow_node(20)) < 90
+
+
+class Unmined(Transactions):
+    """Takes every order; only reports get into a block."""
+
+    def __init__(self) -> None:
+        self.begun: set[str] = set()
+
+    async def submit(
+        self, call: Call, *, key: str, job: JobId | None = None, as_of: int | None = None
+    ) -> TxState:
+        self.begun.add(key)
+        return Confirmed(key, "0x1", 1, Wei(1), True) if key == "report" else Pending(key)
+
+    async def pump(self) -> None:
+        """No block."""
+
+    def came_to_nothing(self, key: str) -> bool:
+        return False
+
+
+async def settle_thousands_and_report_one() -> int:
+    """How many settlements were begun when a report that came behind them was mined."""
+    sending, clock = Unmined(), VirtualClock(current())
+    sender = MarketTransactor(sending, Calls(REGISTRY), clock)
+    orders = [ports.Order(f"s{n}", ports.Call.SETTLE, JobId(n)) for n in range(1, 3000)]
+    settling = asyncio.gather(*map(sender.carry_out, orders))
+    await clock.sleep(5)
+    report = ports.Order("report", ports.Call.REPORT_STARTED, JobId(1), endpoint="a:1")
+    await asyncio.wait_for(sender.carry_out(report), 1)
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    return len(sending.begun) - 1
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__thousands_of_settlements__are_few_at_a_time_and_hold_up_no_report() -> None:
+    assert run(settle_thousands_and_report_one()) == SETTLEMENTS_AT_ONCE
+
+
+async def test_carry_out__budget_spent_or_order_incomplete__says_so(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    stage.offer()
+    job = stage.request()
+    order = ports.Order("k", ports.Call.REPORT_STARTED, job, endpoint="a:1")
+    with pytest.raises(RetryLater, match="budget") as later:
+        await transactor(stage, endpoints, per_job=Wei(1)).carry_out(order)
+    assert later.value.after_seconds
+    with pytest.raises(UsageFault):
+        await transactor(stage, endpoints).carry_out(ports.Order("k", ports.Call.SETTLE))

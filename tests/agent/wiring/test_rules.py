@@ -1,0 +1,26 @@
+"""What the configuration says reaches the values that decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.config import Config
+from agent.wiring.rules import offer_rules_of, rules_of
+
+pytestmark = pytest.mark.unit
+
+
+def test_settle_every__as_configured__is_how_often_earnings_are_collected() -> None:
+    config = Config()
+    assert rules_of(config, 6).lifecycle.ending.settle_every_seconds == 86_400
+    seldom = replace(config, jobs=replace(config.jobs, settle_every_seconds=0.0))
+    assert rules_of(seldom, 6).lifecycle.ending.settle_every_seconds == 0
+
+
+def test_listing_per_day__in_wei__is_the_budget_of_listing_changes() -> None:
+    config = Config()
+    assert offer_rules_of(config).day_wei == 5 * 10**16
+    config = replace(config, listing=replace(config.listing, per_day_wei=7))
+    assert offer_rules_of(config).day_wei == 7

@@ -1,0 +1,149 @@
+"""Every AWS call in the code is allowed by the policy of who makes it, and nothing more is.
+
+The calls are found in the source: an attribute or a paginator named like an operation of a
+service that the package has a client for. What IAM calls such a call is AWS's Service
+Authorization Reference.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+
+from cloud.account.policies import Name, render
+from tests.trees import tree
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[3]
+CLOUD = ROOT / "cloud"
+SERVICES = ("ec2", "s3", "iam", "sts", "ssm", "service-quotas", "pricing")
+OPERATOR = {"setup", "teardown", "bake"}
+# Bake publishes the program and looks up image, subnet and group like the agent does.
+BAKE_BORROWS = {"ec2:DescribeSubnets", "ssm:GetParameter", "s3:PutObject", "ec2:TerminateInstances"}
+
+# Where IAM's name is not service:Operation, or more than that is asked for.
+NAMES: dict[str, set[str]] = {
+    "sts:GetCallerIdentity": set(),  # allowed to everyone
+    "service-quotas:GetServiceQuota": {"servicequotas:GetServiceQuota"},
+    "ec2:RunInstances": {"ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"},
+    "ec2:AllocateAddress": {"ec2:AllocateAddress", "ec2:CreateTags"},
+    "iam:CreateRole": {"iam:CreateRole", "iam:TagRole"},
+    "iam:CreateInstanceProfile": {"iam:CreateInstanceProfile", "iam:TagInstanceProfile"},
+    "s3:ListObjectsV2": {"s3:ListBucket"},
+    "s3:HeadBucket": {"s3:ListBucket"},
+    "s3:HeadObject": {"s3:GetObject"},
+    "s3:CreateMultipartUpload": {"s3:PutObject"},
+    "s3:UploadPart": {"s3:PutObject"},
+    "s3:CompleteMultipartUpload": {"s3:PutObject"},
+    "s3:ListParts": {"s3:ListMultipartUploadParts"},
+    "s3:ListMultipartUploads": {"s3:ListBucketMultipartUploads"},
+    "s3:DeleteObjects": {"s3:DeleteObject"},
+    "s3:GetPublicAccessBlock": {"s3:GetBucketPublicAccessBlock"},
+    "s3:PutPublicAccessBlock": {"s3:PutBucketPublicAccessBlock"},
+    "s3:GetBucketEncryption": {"s3:GetEncryptionConfiguration"},
+    "s3:PutBucketEncryption": {"s3:PutEncryptionConfiguration"},
+    "s3:GetBucketLifecycleConfiguration": {"s3:GetLifecycleConfiguration"},
+    "s3:PutBucketLifecycleConfiguration": {"s3:PutLifecycleConfiguration"},
+}
+
+
+def test_agent_policy__every_call_of_the_agent__and_nothing_more() -> None:
+    assert _allowed("agent") == _asked(set(_modules()) - OPERATOR)
+
+
+def test_operator_policy__every_call_of_the_commands__and_nothing_more() -> None:
+    assert _allowed("operator") == _asked(OPERATOR) | BAKE_BORROWS
+
+
+def test_host_policy__own_folder__is_all_it_may_write() -> None:
+    allowed = {
+        (action, resource)
+        for statement in _statements("host")
+        for action in _list(statement["Action"])
+        for resource in _list(statement["Resource"])
+    }
+    bucket = "arn:aws:s3:::oyster-123456789012-*"
+    assert allowed == {
+        ("s3:GetObject", f"{bucket}/images/*"),
+        ("s3:GetObject", f"{bucket}/programs/*"),
+        ("s3:GetObject", f"{bucket}/hosts/${{aws:userid}}/desired.json"),
+        ("s3:PutObject", f"{bucket}/hosts/${{aws:userid}}/status.json"),
+    }
+
+
+@pytest.mark.parametrize("name", ["agent", "host", "operator", "trust", "bucket"])
+def test_policies__rendered__leave_no_blank_and_no_wildcard_action(name: Name) -> None:
+    document = render(name, account="123456789012", prefix="oyster", bucket="b")
+    assert not re.search(r"@[A-Z]+@", str(document))
+    allows = [s for s in document["Statement"] if s["Effect"] == "Allow"]
+    assert not [a for s in allows for a in _list(s["Action"]) if "*" in a]
+
+
+@pytest.mark.parametrize("name", ["agent", "operator"])
+def test_policies__anything_that_changes__names_what_it_may_change(name: Name) -> None:
+    for statement in _statements(name):
+        if "*" in _list(statement["Resource"]):
+            reads = ("Describe", "Get", "List")
+            assert all(a.split(":")[1].startswith(reads) for a in _list(statement["Action"]))
+
+
+def test_calls__known_ones__are_found() -> None:
+    assert "ec2:RunInstances" in _asked({"instances"})
+    assert "s3:PutObject" in _asked({"staging"})
+
+
+def _asked(modules: set[str]) -> set[str]:
+    return {
+        action
+        for module in modules
+        for call in _calls(tree((CLOUD / f"{module}.py").read_text()))
+        for action in NAMES.get(call, {call})
+    }
+
+
+def _calls(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        match node:
+            case ast.Call(ast.Attribute(attr="get_paginator"), [ast.Constant(str(name))]):
+                names.add(name)
+    return {call for name in names for call in _operations().get(name, ())}
+
+
+@functools.cache
+def _operations() -> dict[str, list[str]]:
+    """Python name -> service:Operation."""
+    session = botocore.session.get_session()
+    found: dict[str, list[str]] = {}
+    for service in SERVICES:
+        for operation in session.get_service_model(service).operation_names:
+            found.setdefault(xform_name(operation), []).append(f"{service}:{operation}")
+    return found
+
+
+def _allowed(name: Name) -> set[str]:
+    return {action for statement in _statements(name) for action in _list(statement["Action"])}
+
+
+def _statements(name: Name) -> list[dict[str, Any]]:
+    document = render(name, account="123456789012", prefix="oyster")
+    statements: list[dict[str, Any]] = document["Statement"]
+    return statements
+
+
+def _list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _modules() -> list[str]:
+    return [path.stem for path in CLOUD.glob("*.py")]

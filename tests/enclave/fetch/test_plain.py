@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from enclave.cid import RAW, SHA2_256, SHA2_384, Cid
+from enclave.fetch.plain import PlainFetch, Take, WrongDigest
+from enclave.web.http import Guard, HttpSession, Stalled, Unreachable
+from enclave.web.urls import HttpsUrl
+from tests.enclave.ipfs.test_gateway import http_server
+
+pytestmark = pytest.mark.integration
+
+DATA = bytes(range(256)) * 4000
+
+
+class Host(BaseHTTPRequestHandler):
+    """Serves DATA with ranges; subclasses misbehave."""
+
+    protocol_version = "HTTP/1.1"
+    data = DATA
+    said_length: int | None = None
+    ranges = True
+    cut_after: int | None = None
+
+    def do_GET(self) -> None:
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(match[1]) if match and self.ranges else 0
+        body = self.data[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(DATA) - 1}/{len(DATA)}")
+        self.send_header("Content-Length", str(self.said_length or len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.cut_after is None else body[: self.cut_after])
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: type[Host]) -> Iterator[str]:
+    with http_server(handler) as server:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def fetch(handler: type[Host], *, name: str = "sha256", rounds: int = 1) -> tuple[int, bytes]:
+    out, sizes = bytearray(), list[int]()
+
+    def begin(size: int) -> Take:
+        sizes.append(size)
+        return out.extend
+
+    code = {"sha256": SHA2_256, "sha384": SHA2_384}[name]
+    cid = Cid(RAW, code, hashlib.new(name, DATA).digest())
+    guard = Guard(time.monotonic, time.monotonic() + 10, 0.5)
+    with serving(handler) as url:
+        one = PlainFetch(
+            HttpsUrl(f"{url}/image", "127.0.0.1", cid),
+            guard,
+            lambda fork: HttpSession(fork, trusted=url),
+            rounds=rounds,
+        )
+        one.run(begin)
+    [size] = sizes
+    return size, bytes(out)
+
+
+@pytest.mark.parametrize("name", ["sha256", "sha384"])
+def test_run__an_honest_host__gives_the_file(name: str) -> None:
+    assert fetch(Host, name=name) == (len(DATA), DATA)
+
+
+def test_run__a_connection_that_breaks__resumes_by_range() -> None:
+    class Breaks(Host):
+        cut_after = 400_000
+
+    assert fetch(Breaks, rounds=3) == (len(DATA), DATA)
+
+
+def test_run__no_ranges__reads_over_what_it_has() -> None:
+    class Breaks(Host):
+        ranges = False
+        answers = 0
+
+        def do_GET(self) -> None:
+            type(self).answers += 1
+            self.cut_after = 300_000 if self.answers == 1 else None
+            super().do_GET()
+
+    assert fetch(Breaks, rounds=2) == (len(DATA), DATA)
+
+
+def test_run__another_file__is_refused() -> None:
+    class Other(Host):
+        data = DATA[:-1] + b"?"
+
+    with pytest.raises(WrongDigest, match="not the file that the digest"):
+        fetch(Other, rounds=5)
+
+
+def test_run__another_size_the_second_time__is_refused() -> None:
+    class Changes(Host):
+        answers = 0
+        ranges = False
+
+        def do_GET(self) -> None:
+            type(self).answers += 1
+            self.cut_after = 10
+            self.said_length = len(DATA) + self.answers
+            super().do_GET()
+
+    with pytest.raises(WrongDigest, match="changed its size"):
+        fetch(Changes, rounds=5)
+
+
+def test_run__a_file_that_always_ends_early__is_unreachable() -> None:
+    class Short(Host):
+        cut_after = 0
+
+    with pytest.raises(Unreachable):
+        fetch(Short, rounds=2)
+
+
+@pytest.mark.parametrize(("status", "length"), [(404, "0"), (200, None), (200, "-1"), (206, "5")])
+def test_run__no_size__is_unreachable(status: int, length: str | None) -> None:
+    class Odd(Host):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            if length is not None:
+                self.send_header("Content-Length", length)
+            self.end_headers()
+            self.close_connection = True
+
+    with pytest.raises(Unreachable):
+        fetch(Odd)
+
+
+@pytest.mark.parametrize("said", ["9" * 5000, "-1", "*", "10/10", "\u00b9"])
+def test_run__a_part_of_a_size_that_is_none__is_unreachable(said: str) -> None:
+    class Odd(Host):
+        def do_GET(self) -> None:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes 0-1/{said}")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"xx")
+            self.close_connection = True
+
+    with pytest.raises(Unreachable, match="answers with status 206"):
+        fetch(Odd)
+
+
+def test_run__a_silent_host__stalls() -> None:
+    over = threading.Event()
+
+    class Silent(Host):
+        def do_GET(self) -> None:
+            over.wait(5)
+
+    try:
+        with pytest.raises(Stalled):
+            fetch(Silent)
+    finally:
+        over.set()

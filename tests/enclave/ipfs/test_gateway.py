@@ -1,0 +1,146 @@
+"""A Kubo node's RPC, TLS, and what a gateway that a URL hints at may be."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from devnet.ipfs.blocks import Blocks
+from enclave.cid import RAW, Cid, cid_of
+from enclave.ipfs.gateway import BadAnswer, Gateway, gateway_for
+from enclave.web.http import Guard, HttpSession, Unreachable
+from enclave.web.urls import BadUrl
+from tests.enclave import gateway as lying
+
+pytestmark = pytest.mark.integration
+
+
+@contextmanager
+def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def guard() -> Guard:
+    return Guard(time.monotonic, time.monotonic() + 10, 2)
+
+
+def test_gateway__no_block_but_a_car__gives_the_block() -> None:
+    class CarOnly(lying.Counting):
+        def raw(self, cid: Cid) -> bytes | None:
+            return None
+
+    blocks = Blocks()
+    cid = blocks.put(b"block", RAW)
+    with CarOnly(blocks) as one, closing(Gateway(one.url).open(guard())) as session:
+        assert session.block(cid) == b"block"
+
+
+def test_gateway__a_type_with_control_characters__is_shown_without() -> None:
+    class Odd(lying.Counting):
+        car_type = "\x9b2J" + "a" * 5000
+
+    with Odd(Blocks()) as one, closing(Gateway(one.url).open(guard())) as session:
+        with pytest.raises(BadAnswer) as bad:
+            list(session.car(one.blocks.put(b"block", RAW), 0))
+        assert str(bad.value).isprintable()
+        assert len(str(bad.value)) < 200
+
+
+def test_gateway__a_hint_that_leads_home__is_not_asked() -> None:
+    source = gateway_for("gateway.example", resolve=lambda host, port: ["127.0.0.1"])
+    session = source.open(guard())
+    with closing(session), pytest.raises(Unreachable, match="not a public address"):
+        session.block(cid_of(b"x"))
+
+
+@pytest.mark.parametrize("url", ["gateway.example", "ftp://gateway.example", "https://"])
+def test_gateway__no_http_url__is_refused(url: str) -> None:
+    with pytest.raises(BadUrl):
+        Gateway(url)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate and its key for localhost, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+class _Hello(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "300000")
+        self.end_headers()
+        self.wfile.write(b"x" * 300_000)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Tls(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that does not like the certificate hangs up."""
+
+
+def test_tls__a_known_certificate__is_read_and_an_unknown_refused(certificate: Path) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate)
+    known = ssl.create_default_context(cafile=str(certificate))
+    with _Tls(("127.0.0.1", 0), _Hello) as server:
+        server.socket = served.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"https://localhost:{server.server_address[1]}"
+        try:
+            assert _get(HttpSession(guard(), trusted=url, tls=known), url) == b"x" * 300_000
+            with pytest.raises(Unreachable, match="no TLS with localhost"):
+                _get(HttpSession(guard(), trusted=url), url)
+            other = url.replace("localhost", "127.0.0.1")
+            with pytest.raises(Unreachable, match="no TLS"):
+                _get(HttpSession(guard(), trusted=other, tls=known), other)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _get(session: HttpSession, url: str) -> bytes:
+    with closing(session), session.get(url, {}) as response:
+        return b"".join(response.iter_stream())

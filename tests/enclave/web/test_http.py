@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+
+import httpcore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enclave.web import http as net
+from enclave.web.http import (
+    LEAST_BYTES_PER_SECOND,
+    Cancelled,
+    Guard,
+    HttpSession,
+    OutOfTime,
+    Stalled,
+    Unreachable,
+    header,
+    is_public,
+    origin,
+)
+from enclave.web.urls import BadUrl
+
+pytestmark = pytest.mark.unit
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def server(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Answers one connection after the other; gives its URL and what it was asked."""
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        for answer in answers:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            with client:
+                asked.append(client.recv(65_536))
+                with suppress(OSError):  # who asked need not listen to the end
+                    client.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", asked
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def guard(clock: Callable[[], float] | None = None) -> Guard:
+    return Guard(clock or Time(), 1100.0, 20.0)
+
+
+def get(session: HttpSession, url: str) -> bytes:
+    with closing(session), session.get(url, {}) as response:
+        return b"".join(response.iter_stream())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.255.0.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1",
+        "169.254.169.254", "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "203.0.113.5",
+        "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0",
+        "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254", "64:ff9b::a00:1", "2002:7f00:1::", "2002:100::",
+        "2001:0:4136:e378:8000:63bf:80ff:fffe", "fec0::1",
+    ],
+)  # fmt: skip
+def test_is_public__an_address_not_seen_by_all__is_not(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
+def test_is_public__an_address_seen_by_all__is(address: str) -> None:
+    assert is_public(address)
+
+
+@given(st.ip_addresses())
+def test_is_public__any_address__never_a_private_one(address: object) -> None:
+    if is_public(str(address)):
+        assert getattr(address, "is_global")  # noqa: B009 - both kinds have it
+
+
+@pytest.mark.parametrize(
+    "addresses", [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["::ffff:127.0.0.1"], ["fd00:ec2::254"]]
+)
+def test_get__a_name_that_leads_to_a_private_address__is_not_asked(addresses: list[str]) -> None:
+    session = HttpSession(guard(), resolve=lambda host, port: addresses)
+    with pytest.raises(Unreachable, match=f"leads to {addresses[-1]}, which is not a public"):
+        get(session, "https://gateway.example/ipfs/x")
+
+
+def test_get__a_name_without_address__is_unreachable() -> None:
+    def nowhere(host: str, port: int) -> list[str]:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    with pytest.raises(Unreachable, match="does not resolve"):
+        get(HttpSession(guard(), resolve=nowhere), "https://gateway.example/x")
+    with pytest.raises(Unreachable, match="has no address"):
+        get(HttpSession(guard(), resolve=lambda host, port: []), "https://gateway.example/x")
+
+
+def test_get__the_configured_place__is_asked_wherever_it_is() -> None:
+    with server(answer("200 OK", body=b"body")) as (url, asked):
+        assert get(HttpSession(guard(), trusted=url), f"{url}/x?y=z") == b"body"
+    assert asked[0].startswith(b"GET /x?y=z HTTP/1.1\r\n")
+    assert b"Accept-Encoding: identity\r\n" in asked[0]
+    assert b"User-Agent" not in asked[0]
+
+
+def test_get__another_loopback_port_than_configured__is_not_asked() -> None:
+    with server(answer("200 OK")) as (url, asked), pytest.raises(Unreachable, match="not asked"):
+        get(HttpSession(guard(), trusted="http://127.0.0.1:1"), f"{url}/x")
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/latest/meta-data/", "http://gateway.example/x", "https://10.0.0.1/x",
+        "https://localhost/x", "https://u@gateway.example/x", "https://gateway.example:22/x", "file:///x",
+        "//[::1]/x", "gopher://x.example/", "https://[", "http://127.0.0.1:1/x", "https://a\tb.example/x",
+    ],
+)  # fmt: skip
+def test_get__a_redirect_to_a_place_that_is_not_asked__is_not_followed(location: str) -> None:
+    moved = answer("302 Found", f"Location: {location}")
+    with server(moved) as (url, asked), pytest.raises(Unreachable, match="not asked"):
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+    assert len(asked) == 1
+
+
+def test_get__a_redirect_to_a_name_with_a_private_address__is_not_followed() -> None:
+    with server(answer("301 Moved", "Location: https://inside.example/x")) as (url, _):
+        session = HttpSession(guard(), trusted=url, resolve=_private_unless_loopback)
+        with pytest.raises(Unreachable, match=r"leads to 10\.1\.2\.3"):
+            get(session, f"{url}/x")
+
+
+def test_get__a_redirect_to_a_host_that_is_not_allowed__is_not_followed() -> None:
+    with server(answer("301 Moved", "Location: https://other.example/x")) as (url, _):
+        session = HttpSession(guard(), trusted=url, hosts=frozenset({"files.example"}))
+        with pytest.raises(Unreachable, match=r"other\.example, a host that the operator"):
+            get(session, f"{url}/x")
+
+
+def test_get__redirects_within_the_configured_place__are_followed_five_times() -> None:
+    moved = [answer("307 Moved", f"Location: /{number}") for number in range(6)]
+    with server(*moved[:5], answer("200 OK", body=b"there")) as (url, asked):
+        assert get(HttpSession(guard(), trusted=url), f"{url}/x") == b"there"
+        assert asked[-1].startswith(b"GET /4 ")
+    with server(*moved) as (url, _), pytest.raises(Unreachable, match="more than 5 redirects"):
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"",
+        b"220 smtp.example ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 50_000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;" + b"a" * 400_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 70_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+    ],
+)
+def test_get__no_whole_http_answer__is_unreachable(rubbish: bytes) -> None:
+    with server(rubbish) as (url, _), pytest.raises(Unreachable):
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"H"])
+def test_get__a_flood_or_a_trickle_before_the_answer__stalls(answer: bytes) -> None:
+    """Bytes that come are no progress: only verified ones are."""
+    over = threading.Event()
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client, suppress(OSError):
+            client.recv(65_536)
+            while not over.wait(0.01):
+                client.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        limit = Guard(time.monotonic, time.monotonic() + 10, 0.2)
+        with pytest.raises(Stalled):
+            get(HttpSession(limit, trusted=url), f"{url}/x")
+        over.set()
+        thread.join()
+
+
+def test_get__a_redirect_to_a_very_long_place__is_said_shortly() -> None:
+    moved = answer("302 Found", f"Location: https://10.0.0.1/{'a' * 60_000}")
+    with server(moved) as (url, _), pytest.raises(Unreachable) as refused:
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+    assert len(str(refused.value)) < 300
+
+
+def test_get__nobody_listens__is_unreachable() -> None:
+    with server() as (url, _):
+        pass
+    with pytest.raises(Unreachable, match="does not take connections"):
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+
+
+def test_get__a_silent_server__stalls_when_the_guard_says_so() -> None:
+    time = Time()
+
+    def slow_clock() -> float:
+        time.now += 4.0  # each look at the clock costs four seconds: no test waits for real
+        return time.now
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Stalled, match="20 s"):
+            get(HttpSession(guard(slow_clock), trusted=url), f"{url}/x")
+
+
+def test_header__any_case__first_value_or_empty() -> None:
+    response = httpcore.Response(200, headers=[("X-One", "a"), ("x-one", "b")])
+    assert header(response, "X-ONE") == "a"
+    assert header(response, "x-two") == ""
+
+
+def test_guard__deadline_stall_cancel__each_by_its_name() -> None:
+    time = Time()
+    whole = guard(time)
+    one = whole.fork()
+    time.now += 15
+    one.progress(1 << 30)
+    time.now += 15
+    assert one.remaining() == 5
+    time.now += 5
+    with pytest.raises(Stalled):
+        one.remaining()
+    one = whole.fork()
+    time.now = 1099.0
+    one.progress(1 << 30)
+    assert one.remaining() == 1
+    assert whole.seconds_left == 1
+    time.now = 1100.0
+    with pytest.raises(OutOfTime):
+        one.remaining()
+    whole.cancel()
+    with pytest.raises(Cancelled):
+        one.remaining()
+
+
+def test_guard__a_cancelled_fork__leaves_the_whole_alone() -> None:
+    whole = guard()
+    whole.fork().cancel()
+    assert whole.remaining() > 0
+
+
+def test_guard__sleep__ends_at_once_when_cancelled() -> None:
+    whole = guard()
+    whole.cancel()
+    with pytest.raises(Cancelled):
+        whole.sleep(10)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "http://", "https://u@x", "x", "https://x:y", "http://["]
+)
+def test_origin__no_http_host__is_refused(url: str) -> None:
+    with pytest.raises(BadUrl):
+        origin(url)
+
+
+def test_origin__default_ports__are_filled_in() -> None:
+    assert origin("https://Gateway.Example/x") == ("https", "gateway.example", 443)
+    assert origin("http://127.0.0.1:8080") == ("http", "127.0.0.1", 8080)
+
+
+def _private_unless_loopback(host: str, port: int) -> list[str]:
+    return [host] if host == "127.0.0.1" else ["10.1.2.3"]
+
+
+def test_guard__crumbs_of_progress__are_a_stall_and_a_fair_rate_is_not() -> None:
+    clock = Time()
+    crumbs, fair = Guard(clock, 10_000.0, 20.0), Guard(clock, 10_000.0, 20.0)
+    with pytest.raises(Stalled, match="verified bytes a second"):  # noqa: PT012 - time must pass
+        for _ in range(10):
+            clock.now += 5
+            fair.progress(5 * LEAST_BYTES_PER_SECOND)
+            fair.remaining()
+            crumbs.progress(1000)
+            crumbs.remaining()
+    assert clock.now == 1020.0
+
+
+def test_guard__fast_before_and_crumbs_now__is_a_stall_within_two_spans() -> None:
+    clock = Time()
+    one = Guard(clock, 10_000.0, 20.0)
+    one.progress(1 << 30)
+    with pytest.raises(Stalled):  # noqa: PT012 - time must pass
+        for _ in range(100):
+            clock.now += 1
+            one.progress(1000)
+            one.remaining()
+    assert clock.now <= 1040.0
+
+
+def test_guard__waited_for_the_next_round__the_pause_is_not_held_against_it() -> None:
+    clock = Time()
+    one = Guard(clock, 10_000.0, 20.0)
+    one.progress(1)
+    one.cancel()  # so that no wall clock is waited for
+    with pytest.raises(Cancelled):
+        one.sleep(30.0)
+    assert one._span_begun == 1030.0
+
+
+def test_get__a_resolver_that_hangs__is_left_when_the_guard_says_so() -> None:
+    hang, answered = threading.Event(), threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        hang.wait(30)
+        answered.set()
+        return ["8.8.8.8"]
+
+    limit = Guard(time.monotonic, time.monotonic() + 0.2, 20.0)
+    session = HttpSession(limit, resolve=resolve)
+    with pytest.raises(OutOfTime):
+        get(session, "https://gateway.example/ipfs/x")
+    assert not answered.is_set()
+    hang.set()
+
+
+def test_get__a_resolver_that_never_answers__is_unreachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(net, "RESOLVE_SECONDS", 0.5)
+    hang = threading.Event()
+    session = HttpSession(guard(), resolve=lambda host, port: [str(hang.wait(30))])
+    with pytest.raises(Unreachable, match=r"does not resolve: no answer in 0\.5 s"):
+        get(session, "https://gateway.example/ipfs/x")
+    hang.set()
+
+
+def test_get__a_label_too_long_for_dns__is_unreachable() -> None:
+    with pytest.raises(Unreachable):
+        get(HttpSession(guard()), f"https://{'a' * 64}.example/ipfs/x")

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from enclave.cid import RAW, SHA2_256, SHA2_384, Cid, cid_of
+from enclave.web.urls import BadUrl, HttpsUrl, IpfsUrl, parse_image_url
+
+pytestmark = pytest.mark.unit
+
+CID = cid_of(b"image")
+V0 = Cid(0x70, SHA2_256, CID.digest, version=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        (f"{CID}", IpfsUrl(CID)),
+        (f"{V0}", IpfsUrl(V0)),
+        (f"ipfs://{CID}", IpfsUrl(CID)),
+        (f"IPFS://{V0}/", IpfsUrl(V0)),
+        (f"ipfs://{CID}/a/b%20c.eif", IpfsUrl(CID, ("a", "b c.eif"))),
+        (f"ipfs://{CID}/%C3%A4", IpfsUrl(CID, ("ä",))),
+        (f"https://ipfs.io/ipfs/{CID}", IpfsUrl(CID, (), "ipfs.io")),
+        (f"https://IPFS.io.:443/ipfs/{V0}/a/", IpfsUrl(V0, ("a",), "ipfs.io")),
+        (f"https://{CID}.ipfs.dweb.link/a", IpfsUrl(CID, ("a",), "dweb.link")),
+        (f"https://{CID}.ipfs.dweb.link", IpfsUrl(CID, (), "dweb.link")),
+        (f"https://{CID}.ipfs.dweb.link/", IpfsUrl(CID, (), "dweb.link")),
+    ],
+)
+def test_parse__an_accepted_form__is_read(text: str, url: IpfsUrl) -> None:
+    assert parse_image_url(text) == url
+
+
+def test_parse__plain_https_of_an_allowed_host__carries_the_digest() -> None:
+    for name, code, size in (("sha256", SHA2_256, 32), ("sha384", SHA2_384, 48)):
+        text = f"https://Files.example/a.eif?x=1#{name}={'ab' * size}"
+        url = parse_image_url(text, allowed_hosts={"files.example"})
+        assert url == HttpsUrl(
+            "https://Files.example/a.eif?x=1", "files.example", Cid(RAW, code, b"\xab" * size)
+        )
+
+
+@pytest.mark.parametrize(
+    ("fragment", "why"),
+    [
+        ("", "names no CID"),
+        ("#sha256=abcd", "64, or sha384"),
+        (f"#sha384={'ab' * 32}", "64, or sha384"),
+        (f"#md5={'ab' * 32}", "64, or sha384"),
+        (f"#sha256={'ab' * 32}&x=y", "64, or sha384"),
+    ],
+)
+def test_parse__plain_https_without_a_whole_digest__is_refused(fragment: str, why: str) -> None:
+    with pytest.raises(BadUrl, match=why):
+        parse_image_url(f"https://files.example/a{fragment}", allowed_hosts={"files.example"})
+
+
+def test_parse__plain_https_of_another_host__is_refused() -> None:
+    with pytest.raises(BadUrl, match="only from hosts the operator allows"):
+        parse_image_url(
+            f"https://x.files.example/a#sha256={'0' * 64}", allowed_hosts={"files.example"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "1 to 512"),
+        ("ipfs://" + "a" * 600, "1 to 512"),
+        (f"http://ipfs.io/ipfs/{CID}", "only ipfs:// and https://"),
+        (f"ftp://ipfs.io/ipfs/{CID}", "only ipfs:// and https://"),
+        ("file:///etc/passwd", "only ipfs:// and https://"),
+        (f"ipns://{CID}", "only ipfs:// and https://"),
+        ("data:text/plain,x", "no image by that CID"),
+        (f"https://127.0.0.1/ipfs/{CID}", "IP address"),
+        (f"https://127.1/ipfs/{CID}", "IP address"),
+        (f"https://2130706433/ipfs/{CID}", "full DNS name"),
+        (f"https://0x7f.0.0.0x1/ipfs/{CID}", "IP address"),
+        (f"https://[::1]/ipfs/{CID}", "full DNS name"),
+        (f"https://[::1/ipfs/{CID}", "not a URL"),
+        (f"https://[::ffff:10.0.0.1]/ipfs/{CID}", "full DNS name"),
+        (f"https://localhost/ipfs/{CID}", "full DNS name"),
+        (f"https://a.localhost/ipfs/{CID}", "private"),
+        (f"https://metadata.google.internal/ipfs/{CID}", "private"),
+        (f"https://router.lan./ipfs/{CID}", "private"),
+        (f"https://{CID}.ipfs.localhost/a", "private"),
+        (f"https://{CID}.ipfs.127.0.0.1/a", "IP address"),
+        (f"https://user@ipfs.io/ipfs/{CID}", "user info"),
+        (f"https://user:pass@ipfs.io/ipfs/{CID}", "user info"),
+        (f"https://@ipfs.io/ipfs/{CID}", "user info"),
+        (f"https://ipfs.io:8443/ipfs/{CID}", "standard port"),
+        (f"https://ipfs.io:/ipfs/{CID}", "standard port"),
+        (f"https://ipfs.io:99999/ipfs/{CID}", "not a URL"),
+        (f"https://ipfs.io:x/ipfs/{CID}", "not a URL"),
+        (f"https://ipfs..io/ipfs/{CID}", "full DNS name"),
+        (f"https://-ipfs.io/ipfs/{CID}", "full DNS name"),
+        (f"https://ipfs%2eio/ipfs/{CID}", "full DNS name"),
+        (f"https:///ipfs/{CID}", "full DNS name"),
+        ("https://ipfs.io/ipfs/", "no image by that CID|no name of a file"),
+        ("https://ipfs.io/ipns/name", "names no CID"),
+        (f"https://ipfs.io/ipfs/{CID}?format=car", "no query"),
+        (f"https://ipfs.io/ipfs/{CID}/a?", "no query"),
+        (f"https://ipfs.io/ipfs/{CID}#", "no query"),
+        (f"https://{CID}.ipfs.dweb.link/?", "no query"),
+        (f"ipfs://{CID}?x", "no query"),
+        (f"ipfs://{CID}#x", "no query"),
+        (f"ipfs://{CID}/../x", "no name of a file"),
+        (f"ipfs://{CID}/%2e%2e/x", "no name of a file"),
+        (f"ipfs://{CID}/a%2Fb", "no name of a file"),
+        (f"ipfs://{CID}/a%00b", "no name of a file"),
+        (f"ipfs://{CID}//a", "no name of a file"),
+        (f"ipfs://{CID}/%ff", "not UTF-8"),
+        (f"ipfs://{CID}/%zz", "printable ASCII"),
+        (f"ipfs://{CID}/a b", "printable ASCII"),
+        (f"ipfs://{CID}\n", "printable ASCII"),
+        (f"https://ipfs.io\\@evil.example/ipfs/{CID}", "printable ASCII"),
+        (f"https://ipfs.io/ipfs/{CID}/ä", "printable ASCII"),
+        (f"ipfs://{CID}" + "/a" * 17, "more than 16 names"),
+        ("ipfs://notacid", "no image by that CID"),
+        ("hello", "no image by that CID"),
+    ],
+)  # fmt: skip
+def test_parse__anything_else__is_refused_and_says_why(text: str, why: str) -> None:
+    with pytest.raises(BadUrl, match=why):
+        parse_image_url(text, allowed_hosts={"files.example"})
+
+
+@given(
+    st.text(max_size=100)
+    | st.from_regex(r"(ipfs|https?|file):/{0,3}[!-~]{0,80}", fullmatch=True)
+    | st.from_regex(r"https://[a-z0-9.@:\[\]%-]{1,40}/ipfs/", fullmatch=True).map(
+        lambda text: text + str(CID)
+    )
+)
+@example("https://[")
+@example("https://a.b:٣/ipfs/x")
+def test_parse__any_text__a_public_name_or_badurl(text: str) -> None:
+    try:
+        url = parse_image_url(text, allowed_hosts={"files.example"})
+    except BadUrl:
+        return
+    if isinstance(url, HttpsUrl):
+        assert url.host == "files.example"
+        return
+    assert parse_image_url(str(url.cid)) == IpfsUrl(url.cid)
+    if url.hint is not None:
+        assert not set(url.hint) - set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+        assert url.hint.rpartition(".")[2][0].isalpha()
+
+
+def test_canonical__urls_of_one_content__are_one() -> None:
+    texts = (f"{V0}", f"ipfs://{V0.canonical}/", f"https://ipfs.io/ipfs/{V0}")
+    urls = [parse_image_url(text) for text in texts]
+    assert len({url.canonical for url in urls if isinstance(url, IpfsUrl)}) == 1
