@@ -19,7 +19,7 @@ from cryptography import x509
 from enclave.attest import cose
 from enclave.attest.cbor import CborRefused, Value, decode
 from enclave.attest.certificates import ChainRefused, aws_root, fingerprint, load_root, verify_chain
-from enclave.eif.sums import PCR_BYTES, extended
+from enclave.attest.pcr import PCR_BYTES, extended
 from faults import Refused, UsageFault
 
 # The Nitro security module's device answers in at most 0x3000 bytes (NSM_RESPONSE_MAX_SIZE).

@@ -15,20 +15,9 @@ from collections.abc import Callable
 
 from isal import isal_zlib
 
+from enclave.attest.pcr import extended
 from enclave.eif.format import SectionType
 from enclave.eif.hash_lanes import Lane
-
-PCR_BYTES = 48
-
-
-def extended(digest: bytes) -> bytes:
-    """A PCR that was zeros, after it was extended with `digest`."""
-    return hashlib.sha384(bytes(PCR_BYTES) + digest).digest()
-
-
-def certificate_pcr(der: bytes) -> bytes:
-    """PCR8 of an image that the certificate with this DER signed."""
-    return extended(hashlib.sha384(der).digest())
 
 
 class Hashes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from enclave.attest.pcr import certificate_pcr
 from enclave.eif.format import (
     CRC_OFFSET,
     HEADER_BYTES,
@@ -29,7 +30,7 @@ from enclave.eif.format import (
 )
 from enclave.eif.metadata import Json, read_metadata
 from enclave.eif.signature import Signer, read_signature
-from enclave.eif.sums import Hashes, certificate_pcr
+from enclave.eif.sums import Hashes
 
 # Below this, threads cost more than they bring.
 THREADS_FROM_BYTES = 8 << 20

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from enclave.attest import cose
+from enclave.attest.pcr import extended
 from enclave.eif.format import (
     CRC_OFFSET,
     FLAG_ARM64,
@@ -35,7 +36,6 @@ from enclave.eif.format import (
 )
 from enclave.eif.metadata import Json
 from enclave.eif.signature import signed_payload
-from enclave.eif.sums import extended
 
 # What AWS's builder writes into the two fields that nobody reads.
 DEFAULT_MEM = 1 << 30
