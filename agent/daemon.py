@@ -27,6 +27,7 @@ from agent.ports import Clock
 from agent.sd_notify import Notifier
 from agent.status import Metrics, StatusServer
 from agent.status.agent_view import AgentView
+from agent.status.money import Money
 from agent.status.tally import Tally
 from agent.wiring.agent import Wired, wired
 from faults import Fault, MustStop, printable
@@ -112,7 +113,8 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
     notifier = Notifier()
     async with wired(config, clock) as world:
         metrics = Metrics()
-        view = AgentView(world, clock)
+        money = Money(world, clock)
+        view = AgentView(world, money, clock)
         metrics.watch(view, clock)
         tally = Tally(metrics)
         tally.restore(Reader(world.agent.world.journal.engine))
@@ -125,7 +127,7 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
             _on_signals(world, path, notifier)
             world.agent.on_turn = _turns(notifier, metrics, world.agent)
             asides = [
-                asyncio.create_task(_keep_books(world, clock), name="books"),
+                asyncio.create_task(_keep_figures(world, money, clock), name="money"),
                 asyncio.create_task(world.slashes.follow(), name="slashes"),
             ]
             notifier.ready("started")
@@ -138,11 +140,11 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
     log.info("service.stopped")
 
 
-async def _keep_books(world: Wired, clock: Clock) -> None:
+async def _keep_figures(world: Wired, money: Money, clock: Clock) -> None:
     """After the first look at all jobs: figures wait, and most of them are known by then."""
     while world.agent.progress.resynced_at is None or not world.agent.progress.turns:
         await clock.sleep(1.0)
-    await world.books.follow()
+    await money.follow()
 
 
 async def _until_stopped(agent: Agent) -> None:

@@ -141,7 +141,7 @@ def to_json(job: Job, terms: Terms) -> dict[str, Any]:
 
 def earned(job: Job, terms: Terms) -> int:
     """What this assignment has come to by the terms' block, in base units of the token."""
-    from agent.status.money import earned as earned_by
+    from agent.market.model import earned as earned_by
 
     return earned_by(job, terms.params, terms.at.timestamp)
 

@@ -250,6 +250,11 @@ def accrued(job: Job, params: Params, now: int) -> Wei:
     return Wei(min(job.escrow, max(0, due)))
 
 
+def earned(job: Job, params: Params, now: int) -> Wei:
+    """What this assignment has come to, paid or due, in base units of the payment token."""
+    return Wei(paid(job) + accrued(job, params, now)) if job.is_started else Wei(0)
+
+
 def paid(job: Job) -> Wei:
     """What this provider was paid on this assignment so far."""
     return owed(job.price, job.settled_until - job.started_at) if job.settled_until else Wei(0)

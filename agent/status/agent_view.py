@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from agent.decide.job_view import Host
 from agent.load.remembered import JobMemory
-from agent.market.model import Ending, Job, Params, StopReason, accrued, ending
+from agent.market.model import Ending, Job, Params, StopReason, accrued, earned, ending
 from agent.ports import Clock
-from agent.status.money import earned
+from agent.status.money import Money
 from agent.status.source import (
     CallRow,
     ChainRow,
@@ -62,8 +62,9 @@ def waits_for(end: Ending | None) -> str:
 class AgentView:
     """`StatusSource` over a running agent."""
 
-    def __init__(self, world: Wired, clock: Clock) -> None:
+    def __init__(self, world: Wired, money: Money, clock: Clock) -> None:
         self._world = world
+        self._figures = money
         self._clock = clock
         self._started_at = clock.now()
 
@@ -174,7 +175,7 @@ class AgentView:
         jobs = self._world.agent.world.memory.jobs.values()
         heads = [job.head for job in jobs if job.stage in ("running", "exiting", "ill")]
         rate = sum(head.price.raw for head in heads if head is not None)
-        row = self._world.books.row
+        row = self._figures.row
         return replace(row, symbol=token.symbol, decimals=token.decimals, rate=rate)
 
     def _calls(self) -> Iterator[CallRow]:

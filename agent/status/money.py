@@ -10,16 +10,11 @@ from dataclasses import replace
 
 import structlog
 
-from agent.chain.endpoints import Endpoints
-from agent.chain.transaction_log import TransactionLog
-from agent.config.model import Config
-from agent.journal.record import Reader
-from agent.load.remembered import Memory
-from agent.market.model import Address, Job, JobId, Params, accrued, owed, paid
-from agent.markets.registry.reads import Market
+from agent.journal.transactions import TxJournal
+from agent.market.model import Job, JobId, Params, earned, owed
 from agent.ports import Blocks, Clock
-from agent.ports import Market as MarketPort
 from agent.status.source import MoneyRow
+from agent.wiring.agent import Wired
 from faults import RetryLater, TryElsewhere
 
 log = structlog.get_logger()
@@ -29,30 +24,19 @@ _DAY = 86_400
 _MOST_JOBS = 20_000
 
 
-class Books:
+class Money:
     """Keeps `row` current; `follow` runs until it is cancelled."""
 
-    def __init__(
-        self,
-        config: Config,
-        market: Market,
-        head: MarketPort,
-        endpoints: Endpoints,
-        reader: Reader,
-        record: TransactionLog,
-        provider: Address,
-        clock: Clock,
-        memory: Memory | None = None,
-    ) -> None:
-        self.row = MoneyRow(gas_day_budget=config.gas.per_day_wei)
-        self._market = market
-        self._head = head
-        self._endpoints = endpoints
-        self._reader = reader
-        self._record = record
-        self._provider = provider
+    def __init__(self, world: Wired, clock: Clock) -> None:
+        self.row = MoneyRow(gas_day_budget=world.config.gas.per_day_wei)
+        self._market = world.chain.market
+        self._head = world.agent.sources.market
+        self._endpoints = world.chain.endpoints
+        self._reader = world.agent.reader
+        self._record = TxJournal(world.agent.world.journal.engine)
+        self._provider = world.chain.signer.address
         self._clock = clock
-        self._memory = memory or Memory()
+        self._memory = world.agent.world.memory
         self._stopped: dict[JobId, Job] = {}  # these never change any more
 
     async def follow(self) -> None:
@@ -61,7 +45,7 @@ class Books:
             try:
                 await self.read()
             except (RetryLater, TryElsewhere) as fault:
-                log.info("books.later", error=str(fault))
+                log.info("money.later", error=str(fault))
             await self._clock.sleep(EVERY_SECONDS)
 
     async def read(self) -> None:
@@ -100,13 +84,6 @@ class Books:
         read = await self._market.jobs(missing, blocks.head) if missing else {}
         self._stopped |= {n: job for n, job in read.items() if job.is_stopped and n not in tended}
         return found | read
-
-
-def earned(job: Job, params: Params, now: int) -> int:
-    """What this assignment has come to, paid or due, in base units of the payment token."""
-    if not job.is_started:
-        return 0
-    return paid(job) + accrued(job, params, now)
 
 
 def _since(job: Job, params: Params, now: int, midnight: int) -> int:

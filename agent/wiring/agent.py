@@ -42,7 +42,6 @@ from agent.markets.registry.adapter import (
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, Token, job_topics
 from agent.ports import Account, Clock
-from agent.status.money import Books
 from agent.wiring.adapters import (
     cloud_settings,
     fees_of,
@@ -89,7 +88,6 @@ class Wired:
     config: Config
     regions: tuple[Region, ...]
     aws: Aws
-    books: Books
     slashes: SlashHistory
 
     def reload(self, config: Config) -> None:
@@ -175,25 +173,8 @@ async def _wire(
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )
-    books = _books(config, chain, market, world, clock)
     history = _slash_history(config, chain, slashes, journal, clock)
-    return Wired(agent, chain, config, regions, aws, books, history)
-
-
-def _books(
-    config: Config, chain: Chain, market: ProviderMarket, world: World, clock: Clock
-) -> Books:
-    return Books(
-        config,
-        chain.market,
-        market,
-        chain.endpoints,
-        Reader(world.journal.engine),
-        TxJournal(world.journal.engine),
-        chain.signer.address,
-        clock,
-        world.memory,
-    )
+    return Wired(agent, chain, config, regions, aws, history)
 
 
 def _slash_history(
