@@ -21,8 +21,9 @@ import structlog
 
 from agent.clock import SystemClock
 from agent.config import Config, load
-from agent.journal.record import Reader
-from agent.loop.service import Agent, Progress
+from agent.journal.reading import Reader
+from agent.loop.service import Agent
+from agent.loop.state import LoopState, Progress
 from agent.ports import Clock
 from agent.sd_notify import Notifier
 from agent.status import Metrics, StatusServer
@@ -117,15 +118,15 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
         view = AgentView(world, money, clock)
         metrics.watch(view, clock)
         tally = Tally(metrics)
-        tally.restore(Reader(world.agent.world.journal.engine))
-        world.agent.world.journal.told = tally.event
-        world.agent.world.learner.told = metrics.stage
+        tally.restore(Reader(world.state.world.journal.engine))
+        world.state.world.journal.told = tally.event
+        world.state.world.learner.told = metrics.stage
         async with StatusServer(config.status, view, metrics, clock) as server:
             log.info(
                 "service.started", provider=str(world.chain.signer.address), **server.addresses
             )
             _on_signals(world, path, notifier)
-            world.agent.on_turn = _turns(notifier, metrics, world.agent)
+            world.agent.on_turn = _turns(notifier, metrics, world.state)
             asides = [
                 asyncio.create_task(_keep_figures(world, money, clock), name="money"),
                 asyncio.create_task(world.slashes.follow(), name="slashes"),
@@ -142,7 +143,7 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
 
 async def _keep_figures(world: Wired, money: Money, clock: Clock) -> None:
     """After the first look at all jobs: figures wait, and most of them are known by then."""
-    while world.agent.progress.resynced_at is None or not world.agent.progress.turns:
+    while world.state.progress.resynced_at is None or not world.state.progress.turns:
         await clock.sleep(1.0)
     await money.follow()
 
@@ -179,7 +180,7 @@ def reload(world: Wired, path: Path | None, notifier: Notifier) -> None:
     notifier.ready("reloaded")
 
 
-def _turns(notifier: Notifier, metrics: Metrics, agent: Agent) -> Callable[[Progress], None]:
+def _turns(notifier: Notifier, metrics: Metrics, state: LoopState) -> Callable[[Progress], None]:
     """After each turn of the loop: the watchdog, the metrics, one line of words."""
     said = ""
 
@@ -187,7 +188,7 @@ def _turns(notifier: Notifier, metrics: Metrics, agent: Agent) -> Callable[[Prog
         nonlocal said
         notifier.alive()
         metrics.finished_pass(progress.turn_seconds)
-        words = agent.in_words()
+        words = state.in_words()
         if words != said:
             said = words
             notifier.status(words)

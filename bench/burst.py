@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from agent.loop.service import ServiceRules
+from agent.loop.state import ServiceRules
 from agent.market.model import JobId
 from bench.figure import Figure
 from cloud.model import LaunchOrder

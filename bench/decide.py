@@ -18,7 +18,9 @@ from pathlib import Path
 
 from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Observed, Probe
 from agent.decide.lifecycle import plan
-from agent.journal.record import Event, Journal, open_engine
+from agent.journal.lines import Event
+from agent.journal.schema import open_engine
+from agent.journal.writing import Journal
 from agent.market.model import JobId, JobStatus
 from bench.figure import Figure
 from enclave.host.documents import Status

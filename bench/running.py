@@ -29,7 +29,9 @@ from eth_account import Account
 
 from agent.config.template import render, write
 from agent.decide.job_view import LaunchPhase
-from agent.journal.record import ASSIGNED, Event, Journal, LaunchRecord, open_engine
+from agent.journal.lines import ASSIGNED, Event, LaunchRecord
+from agent.journal.schema import open_engine
+from agent.journal.writing import Journal
 from agent.market.model import JobId
 from bench.crowd import (
     CHAIN_ID,

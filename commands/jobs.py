@@ -18,7 +18,7 @@ from commands.terminal import (
 )
 
 if TYPE_CHECKING:
-    from agent.journal.record import Event
+    from agent.journal.lines import Event
     from agent.market.model import Job
     from commands.context import Desk, Terms
 
@@ -104,7 +104,7 @@ def confirm_terminations(
     import time
 
     from agent.config import load
-    from agent.journal.record import OrderKind
+    from agent.journal.orders import OrderKind
     from commands.journal import order
 
     loaded = load(config)

@@ -12,7 +12,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from agent.config import Config
-from agent.journal.record import Event, Reader, migrate, open_engine
+from agent.journal.lines import Event
+from agent.journal.orders import Orders
+from agent.journal.reading import Reader
+from agent.journal.schema import migrate, open_engine
 from agent.market.model import JobId
 from commands.amounts import show_coin
 from faults import UsageFault
@@ -53,7 +56,7 @@ def _opened(file: Path, make: bool) -> sa.Engine:
 def order(config: Config, at: float, kind: str, job: JobId | None) -> None:
     """Leave an order; the agent takes it up within a second, or when it starts."""
     with open_reader(config, make=True) as reader:
-        reader.order(at, kind, job, getpass.getuser())
+        Orders(reader.engine).place(at, kind, job, getpass.getuser())
 
 
 def words(event: Event) -> str:

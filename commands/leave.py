@@ -37,7 +37,7 @@ def leave(
     as_json: JsonOption = False,
 ) -> None:
     """Order the agent to leave: RequestToExitJob, serve the cool-down, settle, terminate."""
-    from agent.journal.record import OrderKind
+    from agent.journal.orders import OrderKind
     from commands.context import at_desk
     from faults import UsageFault
 
@@ -57,7 +57,7 @@ def leave(
 
 async def _plan(desk: Desk, job: int | None) -> tuple[dict[str, Any], list[str]]:
     """What is ordered, and what it means in words. Raises Refused: not a running job of ours."""
-    from agent.journal.record import OrderKind
+    from agent.journal.orders import OrderKind
     from agent.market.model import JobId
     from commands.amounts import show_coin, show_span, show_time
     from commands.context import terms_of

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from agent.chain.rpc import NodeRefused
-from agent.journal.record import ASSIGNED, SLASHED, Event, LaunchRecord, Reader
+from agent.journal.lines import ASSIGNED, SLASHED, Event, LaunchRecord
+from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
 from agent.market.model import Job, JobId
 from agent.markets.registry.reads import registry_abi

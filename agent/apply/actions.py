@@ -29,7 +29,7 @@ from agent.decide.plan import (
     Terminate,
     WriteDesired,
 )
-from agent.journal.record import ENDED
+from agent.journal.lines import ENDED
 
 Effect = Callable[[World, Any, Outside], Awaitable[None]]
 

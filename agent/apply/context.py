@@ -13,7 +13,8 @@ import structlog
 
 from agent.decide.deadline import Learner
 from agent.decide.plan import Level
-from agent.journal.record import Event, Journal
+from agent.journal.lines import Event
+from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
 from agent.load.remembered import Memory
 from agent.market.model import JobId

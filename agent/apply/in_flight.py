@@ -13,7 +13,7 @@ from agent.apply.actions import EFFECTS, carry_out, task_key
 from agent.apply.context import World
 from agent.decide.job_view import CALM
 from agent.decide.plan import Action, Attest, Finish
-from agent.journal.record import Event
+from agent.journal.lines import Event
 from agent.market.model import JobId
 from faults import MustStop
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from agent.apply.context import Outside, World, wait_seconds
 from agent.decide.job_view import LaunchPhase, LaunchView
 from agent.decide.plan import Launch, Level, Terminate
-from agent.journal.record import LaunchRecord
+from agent.journal.lines import LaunchRecord
 from cloud.model import AttemptSpent, InstanceId, InstanceState
 from cloud.request_budget import TooLate
 from faults import Refused, RetryLater, TryElsewhere

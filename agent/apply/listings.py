@@ -10,7 +10,9 @@ import structlog
 
 from agent.decide.job_view import parse_instance_type
 from agent.decide.listings import Change, OfferRules, OfferView, Relist, Spent, Withdraw, decide
-from agent.journal.record import OFFER_LISTED, OFFER_WITHDRAWN, Event, Journal, Reader, Unstorable
+from agent.journal.lines import OFFER_LISTED, OFFER_WITHDRAWN, Event
+from agent.journal.reading import Reader
+from agent.journal.writing import Journal, Unstorable
 from agent.market.model import BlockRef, InstanceType, Price
 from agent.ports import Call, Clock, Cloud, Market, Order, Transactor
 from cloud.model import Region

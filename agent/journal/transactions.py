@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
-from agent.journal.record import metadata, storable, synced
+from agent.journal.schema import metadata, storable, synced
 from agent.market.model import Address, JobId, Wei
 from faults import MustStop, RetryLater
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from agent.journal.record import LaunchRecord, Reader
+from agent.journal.lines import LaunchRecord
+from agent.journal.reading import Reader
 from agent.load.fleet import VISIBLE_SECONDS
 from agent.ports import Cloud
 from cloud.model import Region

@@ -17,7 +17,9 @@ import structlog
 from agent.chain.events import Cursor, EventReader, Mark
 from agent.chain.head import Head, HeadTracker
 from agent.decide.plan import Level
-from agent.journal.record import SLASHED, Event, Journal, Reader
+from agent.journal.lines import SLASHED, Event
+from agent.journal.reading import Reader
+from agent.journal.writing import Journal
 from agent.market.model import Address, JobId
 from agent.markets.registry.reads import changed_jobs, registry_abi
 from agent.ports import Clock

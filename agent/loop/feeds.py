@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.apply.sweep import sweep_images, sweep_mailboxes
-from agent.journal.record import OrderKind, OrderRecord
+from agent.journal.orders import OrderKind, OrderRecord
 from agent.load.remembered import JobMemory
+from agent.loop.state import LoopState
 from agent.ports import Wakes
 from cloud.model import Region
 from faults import RetryLater, TryElsewhere
-
-if TYPE_CHECKING:
-    from agent.loop.service import Agent
 
 log = structlog.get_logger()
 
@@ -31,15 +28,15 @@ GONE = frozenset({"unknown", "reassigned", "stopped"})  # nor for these, once no
 
 
 class Feeds:
-    """The endless tasks of one agent, by name."""
+    """The endless tasks of one agent's loop, by name."""
 
-    def __init__(self, agent: Agent, wakes: Wakes) -> None:
-        self._agent = agent
+    def __init__(self, state: LoopState, wakes: Wakes) -> None:
+        self._state = state
         self._wakes = wakes
 
     def all(self) -> Mapping[str, Coroutine[None, None, None]]:
         """Every feed, ready to be made a task."""
-        looks = {f"look:{one}": self._look_for_ever(one) for one in self._agent.sources.regions}
+        looks = {f"look:{one}": self._look_for_ever(one) for one in self._state.sources.regions}
         return {
             "heads": self._follow_heads(),
             "orders": self._follow_orders(),
@@ -55,18 +52,18 @@ class Feeds:
             changed = await self._wakes.wait()
             for job in changed:
                 # Something happened to it: if it seems gone, that is news and may be wrong.
-                if (known := self._agent.world.memory.jobs.get(job)) is not None:
+                if (known := self._state.world.memory.jobs.get(job)) is not None:
                     known.gone_since = None
-            self._agent.agenda.wake(changed)
+            self._state.agenda.wake(changed)
 
     async def _follow_orders(self) -> None:
         while True:
-            for order in self._agent.reader.orders(self._agent.world.memory.orders.last_id):
+            for order in self._state.orders.after(self._state.world.memory.orders.last_id):
                 self._take_order(order)
-            await self._agent.world.clock.sleep(self._agent.rules.service.orders_seconds)
+            await self._state.world.clock.sleep(self._state.rules.service.orders_seconds)
 
     def _take_order(self, order: OrderRecord) -> None:
-        orders = self._agent.world.memory.orders
+        orders = self._state.world.memory.orders
         orders.last_id = order.id
         if order.kind == OrderKind.EXIT and order.job is not None:
             orders.exits.add(order.job)
@@ -76,12 +73,12 @@ class Feeds:
             orders.exit_all_at = None
         elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
             self._confirm(order)
-        self._agent.drain.ordered = orders.exit_all_at is not None
-        self._agent.agenda.wake(self._agent.world.memory.jobs)
+        self._state.drain.ordered = orders.exit_all_at is not None
+        self._state.agenda.wake(self._state.world.memory.jobs)
 
     def _confirm(self, order: OrderRecord) -> None:
         """Counts for ends that were asked for before it: of the job it names, or all held ones."""
-        orders = self._agent.world.memory.orders
+        orders = self._state.world.memory.orders
         if order.job is None:
             orders.confirmed_at = order.at
         else:
@@ -89,13 +86,13 @@ class Feeds:
 
     async def _resync_for_ever(self) -> None:
         while True:
-            pause = self._agent.rules.service.resync_seconds
-            await self._agent.world.clock.sleep(await self._later(self.resync, pause))
+            pause = self._state.rules.service.resync_seconds
+            await self._state.world.clock.sleep(await self._later(self.resync, pause))
 
     async def _relist_for_ever(self) -> None:
         while True:
-            pause = self._agent.rules.service.relist_seconds
-            await self._agent.world.clock.sleep(pause)
+            pause = self._state.rules.service.relist_seconds
+            await self._state.world.clock.sleep(pause)
             await self._later(self.relist, pause)
 
     async def _later(self, look: Callable[[], Awaitable[None]], pause: float) -> float:
@@ -109,13 +106,13 @@ class Feeds:
 
     async def resync(self) -> None:
         """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
-        fleet, market = self._agent.world.fleet, self._agent.sources.market
-        await asyncio.gather(*(fleet.look(region) for region in self._agent.sources.regions))
-        self._agent.looked.set()
+        fleet, market = self._state.world.fleet, self._state.sources.market
+        await asyncio.gather(*(fleet.look(region) for region in self._state.sources.regions))
+        self._state.looked.set()
         blocks = await market.blocks()
         listed = await market.active_jobs(blocks.head)
-        self._agent.agenda.wake({*listed, *fleet.jobs(), *self._agent.world.memory.jobs})
-        self._agent.progress.resynced_at = self._agent.clock_now
+        self._state.agenda.wake({*listed, *fleet.jobs(), *self._state.world.memory.jobs})
+        self._state.progress.resynced_at = self._state.now()
 
     async def relist(self) -> None:
         """Look at jobs of which the chain's list and this memory differ.
@@ -123,29 +120,29 @@ class Feeds:
         One call between two resyncs: an endpoint that answered empty, or an event that was lost,
         hides a job no longer than this. Raises RetryLater.
         """
-        market = self._agent.sources.market
+        market = self._state.sources.market
         listed = await market.active_jobs((await market.blocks()).head)
-        known = self._agent.world.memory.jobs.values()
+        known = self._state.world.memory.jobs.values()
         ours = {job.id for job in known if job.view is not None and job.view.ours}
-        self._agent.agenda.wake(ours.symmetric_difference(listed))
+        self._state.agenda.wake(ours.symmetric_difference(listed))
 
     async def _look_for_ever(self, region: Region) -> None:
         """After the first look, which is the resync's: two at a time would read all twice."""
-        await self._agent.looked.wait()
+        await self._state.looked.wait()
         took = 0.0
         while True:
             await self._pause_looks(region, REST_A_LOOK * took)
-            begun = self._agent.clock_now
-            self._agent.agenda.wake(await self._agent.world.fleet.look(region))
-            took = self._agent.clock_now - begun
+            begun = self._state.now()
+            self._state.agenda.wake(await self._state.world.fleet.look(region))
+            took = self._state.now() - begun
 
     async def _pause_looks(self, region: Region, rest: float) -> None:
         """The calm pause, cut short when something of the region gets on its way meanwhile; never
         shorter than `rest` seconds: looks at thousands are work, and all else waits for it."""
-        rules, waited = self._agent.rules.service, 0.0
+        rules, waited = self._state.rules.service, 0.0
         step = min(max(rules.busy_look_seconds, rest), rules.calm_look_seconds)
         while waited < rules.calm_look_seconds:
-            await self._agent.world.clock.sleep(step)
+            await self._state.world.clock.sleep(step)
             waited += step
             step = rules.busy_look_seconds
             if self._busy(region):
@@ -155,39 +152,39 @@ class Feeds:
         """Whether anything in the region is on its way up or down."""
         return any(
             job.stage not in SETTLED and _moves(job) and _region_of(job) in (region, None)
-            for job in self._agent.world.memory.jobs.values()
+            for job in self._state.world.memory.jobs.values()
         )
 
     async def _tend_offers(self) -> None:
-        agent = self._agent
+        state = self._state
         while True:
             await self._pause_offers()
             try:
-                await agent.offering.tend(draining=agent.drain.ordered)
+                await state.offering.tend(draining=state.drain.ordered)
             except (RetryLater, TryElsewhere) as later:
                 log.warning("offers.later", error=str(later))
-            agent.drain.listed = agent.offering.listed
-            if agent.drain.ordered:
-                agent.agenda.wake(agent.world.memory.jobs)
+            state.drain.listed = state.offering.listed
+            if state.drain.ordered:
+                state.agenda.wake(state.world.memory.jobs)
 
     async def _pause_offers(self) -> None:
         """Until the next probe; a drain that has offers to withdraw does not wait for it."""
-        agent, step = self._agent, self._agent.rules.service.orders_seconds
-        probe = agent.offering.rules.probe_seconds if agent.offering.listed is not None else step
+        state, step = self._state, self._state.rules.service.orders_seconds
+        probe = state.offering.rules.probe_seconds if state.offering.listed is not None else step
         waited, step = 0.0, min(step, probe)
         while waited < probe:
-            await agent.world.clock.sleep(step)
+            await state.world.clock.sleep(step)
             waited += step
-            if agent.drain.ordered and not agent.drain.leaving:
+            if state.drain.ordered and not state.drain.leaving:
                 return
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            await self._agent.world.clock.sleep(self._agent.rules.service.sweep_seconds)
-            grace, world = self._agent.rules.service.orphan_grace_seconds, self._agent.world
+            await self._state.world.clock.sleep(self._state.rules.service.sweep_seconds)
+            grace, world = self._state.rules.service.orphan_grace_seconds, self._state.world
             await sweep_mailboxes(world.fleet, world.mailbox, world.clock, grace)
-            if self._agent.progress.resynced_at is not None:
-                await sweep_images(world, self._agent.sources.regions, grace)
+            if self._state.progress.resynced_at is not None:
+                await sweep_images(world, self._state.sources.regions, grace)
 
 
 def _moves(job: JobMemory) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from agent.apply.context import World
 from agent.decide.job_view import LaunchPhase, LaunchView
-from agent.journal.record import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord, Reader
+from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord
+from agent.journal.reading import Reader
 from agent.market.model import JobId
 from cloud.model import InstanceId
 

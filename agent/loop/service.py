@@ -10,72 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from agent.agenda import Agenda
-from agent.apply.context import World
 from agent.apply.in_flight import InFlight
-from agent.apply.listings import Offering
 from agent.decide import breaker, keepalive
-from agent.decide.breaker import BreakerRules, BreakerState
 from agent.decide.deadline import Budget
-from agent.decide.drain import Drain
 from agent.decide.job_view import CALM, JobView
 from agent.decide.keepalive import Answers, Doubt
 from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Plan, Terminate
-from agent.journal.record import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, Reader, Unstorable
-from agent.load.loader import Loader, Sources, parts
+from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD
+from agent.journal.writing import Unstorable
+from agent.load.loader import parts
 from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
 from agent.loop.feeds import CHAIN_SECONDS, Feeds
 from agent.loop.restore import restore
+from agent.loop.state import LoopState, Progress
 from agent.market.model import JobId
 from agent.ports import Wakes
 from faults import Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceRules:
-    """The loop's own cadences, seconds."""
-
-    resync_seconds: float = 300.0
-    relist_seconds: float = 60.0  # the chain's list of jobs alone, against what is remembered
-    busy_look_seconds: float = 1.0  # at a region in which something is coming up or going down
-    calm_look_seconds: float = 20.0
-    orders_seconds: float = 1.0
-    sweep_seconds: float = 300.0
-    orphan_grace_seconds: float = 600.0
-    least_tick_seconds: float = 0.02  # gathers what wakes together into one read of the chain
-    least_look_seconds: float = 0.5  # a time that is past already must not make the loop spin
-    heartbeat_seconds: float = 5.0
-
-
-@dataclass(slots=True)
-class Rules:
-    """Everything that SIGHUP replaces."""
-
-    lifecycle: LifecycleRules = field(default_factory=LifecycleRules)
-    breaker: BreakerRules = field(default_factory=BreakerRules)
-    service: ServiceRules = field(default_factory=ServiceRules)
-
-
-@dataclass(slots=True)
-class Progress:
-    """What health and the watchdog are tied to."""
-
-    finished_at: float = 0.0  # a turn of the main loop that ended well
-    turns: int = 0
-    turn_seconds: float = 0.0
-    chain_error: str = ""
-    resynced_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,44 +50,19 @@ class _Learnt:
 class Agent:
     """One provider's agent over its ports. `run` returns when `stop` was called."""
 
-    def __init__(
-        self,
-        sources: Sources,
-        world: World,
-        wakes: Wakes,
-        reader: Reader,
-        offering: Offering,
-        rules: Rules,
-    ) -> None:
-        self.sources = sources
-        self.world = world
-        self.loader = Loader(sources)
-        self.agenda = Agenda()
-        self.rules = rules
-        world.learner.adopt(rules.lifecycle.bootstrap.budget)
-        self.offering = offering
-        self.progress = Progress()
-        self.held: tuple[Terminate, ...] = ()
+    def __init__(self, state: LoopState, wakes: Wakes) -> None:
+        self._state = state
+        self._wakes = wakes
+        self._world = state.world
+        self._agenda = state.agenda
+        self._loader = state.loader
         self.doubt = Doubt()
         self.on_turn: Callable[[Progress], None] = lambda progress: None
-        self._wakes = wakes
-        self.reader = reader
-        self._breaker = BreakerState()
-        self.drain = Drain()
         self._learnt = _Learnt()
-        self._in_flight = InFlight(world, self.agenda, self._break)
+        self._in_flight = InFlight(state.world, state.agenda, self._break)
         self._stopping = asyncio.Event()
-        self.looked = asyncio.Event()  # the fleet was looked at once: before that nobody decides
         self._fatal: MustStop | None = None
-
-    @property
-    def clock_now(self) -> float:
-        return self.world.clock.now()
-
-    @property
-    def drained(self) -> bool:
-        """Whether `exit --all` has come so far that every job is left."""
-        return self.drain.leaving
+        state.world.learner.adopt(state.rules.lifecycle.bootstrap.budget)
 
     def tasks(self) -> Sequence[asyncio.Task[None]]:
         """The effects that are in flight."""
@@ -136,37 +71,17 @@ class Agent:
     def stop(self) -> None:
         """End within seconds; running enclaves are not touched."""
         self._stopping.set()
-        self.agenda.woken.set()
+        self._agenda.woken.set()
 
     async def stopped(self) -> None:
         """Returns when `stop` was called."""
         await self._stopping.wait()
 
-    @property
-    def draining(self) -> bool:
-        """Whether `exit --all` is ordered."""
-        return self.drain.ordered
-
-    def in_words(self) -> str:
-        """One line for `systemctl status`."""
-        jobs = self.world.memory.jobs.values()
-        stages = Counter(job.stage for job in jobs)
-        words = [f"{count} {stage}" for stage, count in sorted(stages.items())]
-        held = [f"{len(self.held_jobs)} terminations held"] if self.held_jobs else []
-        trouble = ["the chain can't be read"] if self.progress.chain_error else []
-        return ", ".join([*trouble, *held, *words]) or "no jobs"
-
-    def reload(self, rules: Rules) -> None:
-        """Take new rules; jobs that run are not vetted again."""
-        self.rules = rules
-        self.world.learner.adopt(rules.lifecycle.bootstrap.budget)
-        self.agenda.wake(self.world.memory.jobs)
-
     async def run(self) -> None:
         """Until `stop`. Raises MustStop when going on would do harm."""
-        restore(self.world, self.reader)
-        self.offering.restore(self.reader)
-        feeds = Feeds(self, self._wakes).all()
+        restore(self._world, self._state.reader)
+        self._state.offering.restore(self._state.reader)
+        feeds = Feeds(self._state, self._wakes).all()
         feeders = [asyncio.create_task(feed, name=name) for name, feed in feeds.items()]
         for feeder in feeders:
             feeder.add_done_callback(self._feeder_ended)
@@ -174,7 +89,7 @@ class Agent:
             await self._turn_for_ever()
         finally:
             await self._end_tasks([*feeders, *self._in_flight.tasks()])
-            self.world.journal.flush()
+            self._world.journal.flush()
         if self._fatal is not None:
             raise self._fatal
 
@@ -205,33 +120,38 @@ class Agent:
             await self._wait()
             if self._stopping.is_set():
                 return
-            begun = self.clock_now
+            begun = self._state.now()
             self._pass_over(begun)
-            ids = self.agenda.take(begun)
+            ids = self._agenda.take(begun)
             if ids:
                 await self._turn_over(ids)
             with suppress(Unstorable):  # it was logged; no call of this loop depends on a row
-                await self.world.journal.durable()
-            self.progress.finished_at = self.clock_now
-            self.progress.turn_seconds = self.clock_now - begun
-            self.progress.turns += 1
-            self.on_turn(self.progress)
+                await self._world.journal.durable()
+            self._state.progress.finished_at = self._state.now()
+            self._state.progress.turn_seconds = self._state.now() - begun
+            self._state.progress.turns += 1
+            self.on_turn(self._state.progress)
 
     def _pass_over(self, now: float) -> None:
         """Calm jobs of which their time alone asks for nothing wait on; the others are read."""
-        unread, rules = self.rules.service.resync_seconds, self._rules_learnt()
-        for job in self.agenda.due(now):
-            known = self.world.memory.jobs.get(job)
+        unread, rules = self._state.rules.service.resync_seconds, self._rules_learnt()
+        for job in self._agenda.due(now):
+            known = self._world.memory.jobs.get(job)
             decided = quiet(
-                known, self.loader, rules, now, drained=self.drained, unread_seconds=unread
+                known,
+                self._loader,
+                rules,
+                now,
+                drained=self._state.drained,
+                unread_seconds=unread,
             )
             if decided is None:
-                self.agenda.wake([job])
+                self._agenda.wake([job])
             else:
                 self._put_off(job, decided)
 
     async def _first_look(self) -> None:
-        looked = asyncio.create_task(self.looked.wait())
+        looked = asyncio.create_task(self._state.looked.wait())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({looked, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -241,20 +161,20 @@ class Agent:
 
     async def _wait(self) -> None:
         """Until something wakes us, a time comes, or a heartbeat of the loop is due."""
-        rules, now = self.rules.service, self.clock_now
-        due = self.agenda.next_time()
+        rules, now = self._state.rules.service, self._state.now()
+        due = self._agenda.next_time()
         pause = rules.heartbeat_seconds
         if due is not None:
             pause = min(pause, max(due - now, 0.0))
-        if not self.agenda.woken.is_set():
+        if not self._agenda.woken.is_set():
             await self._sleep_unless_woken(max(pause, rules.least_tick_seconds))
-        rest = self.progress.finished_at + rules.least_tick_seconds - self.clock_now
+        rest = self._state.progress.finished_at + rules.least_tick_seconds - self._state.now()
         if 0 < rest <= rules.least_tick_seconds and not self._stopping.is_set():
-            await self.world.clock.sleep(rest)
+            await self._world.clock.sleep(rest)
 
     async def _sleep_unless_woken(self, seconds: float) -> None:
-        woken = asyncio.create_task(self.agenda.woken.wait())
-        slept = asyncio.create_task(self.world.clock.sleep(seconds))
+        woken = asyncio.create_task(self._agenda.woken.wait())
+        slept = asyncio.create_task(self._world.clock.sleep(seconds))
         try:
             await asyncio.wait({woken, slept}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -267,18 +187,20 @@ class Agent:
         A crowd is read in parts, what presses first: the first launches do not wait for the last
         read. Ends wait for all parts, since the breaker has to see how many there are.
         """
-        now, health = self.clock_now, self.rules.lifecycle.health
+        now, health = self._state.now(), self._state.rules.lifecycle.health
         self.doubt = keepalive.reconsider(self.doubt, self._answers(now), now, health)
         doubt, decided = self.doubt.holds(now, health), list[tuple[JobView, Plan]]()
         try:
-            frame = await self.loader.frame()
+            frame = await self._loader.frame()
             for part in parts(sorted(ids, key=self._presses)):
-                views = await self.loader.load(part, frame, drained=self.drained, doubt=doubt)
+                views = await self._loader.load(
+                    part, frame, drained=self._state.drained, doubt=doubt
+                )
                 decided += self._act([(view, self._plan(view)) for view in views])
         except (RetryLater, TryElsewhere) as later:
             self._chain_is_down(ids, later)
             return
-        self.progress.chain_error = ""
+        self._state.progress.chain_error = ""
         self._end(decided)
 
     def _presses(self, job: JobId) -> tuple[float, float, JobId]:
@@ -287,35 +209,35 @@ class Agent:
         After a start all are new: those whose one host is well go last, the youngest of them
         first, so that what has to be done does not wait for thousands of which nothing is due.
         """
-        known = self.world.memory.jobs.get(job)
+        known = self._world.memory.jobs.get(job)
         if known is not None and known.view is not None:
             calm = float(known.stage == CALM)
             return (known.deadline if known.deadline is not None else math.inf, calm, job)
-        serves_since = self.world.fleet.serves_since(job)
+        serves_since = self._world.fleet.serves_since(job)
         return (0.0, 0.0, job) if serves_since is None else (math.inf, -serves_since, job)
 
     def _plan(self, view: JobView) -> Plan:
-        return plan(view, self.clock_now, self._rules_learnt())
+        return plan(view, self._state.now(), self._rules_learnt())
 
     def _rules_learnt(self) -> LifecycleRules:
         """The configured rules, with stages as long as they have been seen to take."""
-        rules, budget = self.rules.lifecycle, self.world.learner.budget
+        rules, budget = self._state.rules.lifecycle, self._world.learner.budget
         if self._learnt.configured is not rules or self._learnt.budget is not budget:
             bootstrap = replace(rules.bootstrap, budget=budget)
             self._learnt = _Learnt(rules, budget, replace(rules, bootstrap=bootstrap))
         return self._learnt.rules
 
     def _chain_is_down(self, ids: Sequence[JobId], fault: Fault) -> None:
-        if self.progress.chain_error != str(fault):
+        if self._state.progress.chain_error != str(fault):
             log.error("chain.unreadable", error=str(fault))
-        self.progress.chain_error = str(fault)
+        self._state.progress.chain_error = str(fault)
         for job in ids:
-            self.agenda.put_off(job, self.clock_now + CHAIN_SECONDS)
+            self._agenda.put_off(job, self._state.now() + CHAIN_SECONDS)
 
     def _answers(self, now: float) -> Answers:
         """How the enclaves asked lately answered: the doubt's evidence."""
-        since = now - self.rules.lifecycle.health.doubt_window_seconds
-        return self.world.fleet.evidence.since(since)
+        since = now - self._state.rules.lifecycle.health.doubt_window_seconds
+        return self._world.fleet.evidence.since(since)
 
     def _act(self, decided: list[tuple[JobView, Plan]]) -> list[tuple[JobView, Plan]]:
         """Remember and tell what was decided, then start its effects, closest deadline first; but
@@ -335,9 +257,9 @@ class Agent:
                 self._in_flight.start(action)
 
     def _remember(self, view: JobView, decision: Plan) -> None:
-        known = self.world.memory.job(view.id)
+        known = self._world.memory.job(view.id)
         known.view, known.stage, known.deadline = view, decision.stage, decision.deadline
-        known.read_at = self.clock_now
+        known.read_at = self._state.now()
         known.served |= view.ours or bool(view.hosts)
         self._tell_assignment(known, view)
         self._note_end(known, view, decision)
@@ -345,25 +267,25 @@ class Agent:
         if view.head is not None and known.buying is not None:
             known.vetted = view.head.generation
         for note in known.news(decision.notes):
-            self.world.say(view.id, note.name, note.text, int(note.level))
+            self._world.say(view.id, note.name, note.text, int(note.level))
         self._put_off(view.id, decision)
 
     def _put_off(self, job: JobId, decision: Plan) -> None:
-        least = self.clock_now + self.rules.service.least_look_seconds
+        least = self._state.now() + self._state.rules.service.least_look_seconds
         later = decision.next_look_at
         if later is not None and decision.stage == CALM:
             later = math.ceil(later)
-        self.agenda.put_off(job, None if later is None else max(later, least))
+        self._agenda.put_off(job, None if later is None else max(later, least))
 
     def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
         job = view.head
         if job is None or not view.ours:
             return
-        self.offering.seen.add(job.instance_type)
+        self._state.offering.seen.add(job.instance_type)
         if known.told >= job.generation:
             return
         known.told = job.generation
-        self.world.say(
+        self._world.say(
             view.id,
             ASSIGNED,
             instance_type=job.instance_type,
@@ -377,35 +299,30 @@ class Agent:
 
         What a clock that was ahead wrote down is not later than now: nobody could confirm it.
         """
-        asked, now = decision.asks_for_end, self.clock_now
+        asked, now = decision.asks_for_end, self._state.now()
         known.end_asked_at = None if known.end_asked_at is None else min(known.end_asked_at, now)
         known.held_at = None if known.held_at is None else min(known.held_at, now)
         if asked and known.end_asked_at is None:
             known.end_asked_at = now
-            self.world.say(view.id, END_ASKED)
+            self._world.say(view.id, END_ASKED)
         elif known.end_asked_at is not None and not asked and any(h.live for h in view.hosts):
             known.end_asked_at = known.held_at = None
-            self.world.say(view.id, END_TAKEN_BACK, level=30)
+            self._world.say(view.id, END_TAKEN_BACK, level=30)
 
     def _ask_breaker(self, decided: Sequence[tuple[JobView, Plan]]) -> Sequence[Terminate]:
         wanted = [a for _, p in decided for a in p.actions if isinstance(a, Terminate)]
         looked = frozenset(view.id for view, _ in decided)
-        served = self.world.fleet.live_jobs() if wanted else 0
+        served = self._world.fleet.live_jobs() if wanted else 0
         asked = breaker.Asked(looked, wanted, served)
-        ruling = breaker.judge(asked, self._breaker, self.clock_now, self.rules.breaker)
-        fresh = ruling.state.held - self._breaker.held
-        self._breaker = ruling.state
-        self.held = ruling.held
+        state, rules = self._state.breaker, self._state.rules.breaker
+        ruling = breaker.judge(asked, state, self._state.now(), rules)
+        fresh = ruling.state.held - state.held
+        self._state.breaker = ruling.state
         for action in ruling.held:
             if action.job in fresh:
-                self.world.memory.job(action.job).held_at = self.clock_now
-                self.world.say(action.job, HELD, action.reason, 40)
+                self._world.memory.job(action.job).held_at = self._state.now()
+                self._world.say(action.job, HELD, action.reason, 40)
         return ruling.allowed
-
-    @property
-    def held_jobs(self) -> frozenset[JobId]:
-        """Jobs whose termination waits for a second endpoint or the operator."""
-        return self._breaker.held
 
 
 def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, bool, int]:

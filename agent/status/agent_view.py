@@ -70,10 +70,10 @@ class AgentView:
 
     def progress_at(self) -> float:
         """When the loop last finished a turn; its start counts as one."""
-        return self._world.agent.progress.finished_at or self._started_at
+        return self._world.state.progress.finished_at or self._started_at
 
     def view(self) -> View:
-        agent, chain = self._world.agent, self._world.chain
+        state, chain = self._world.state, self._world.chain
         return View(
             provider=str(chain.signer.address),
             registry=str(chain.market.registry),
@@ -82,39 +82,39 @@ class AgentView:
             started_at=self._started_at,
             progress_at=self.progress_at(),
             problems=tuple(self._problems()),
-            notices=(_LEAVING,) if agent.draining else (),
+            notices=(_LEAVING,) if state.drain.ordered else (),
             jobs=tuple(self._rows()),
             types=tuple(self._types()),
             chain=self._chain(),
             money=self._money(),
             regions=tuple(self._world.regions),
-            held=len(agent.held_jobs),
+            held=len(state.held_jobs),
             aws_calls=tuple(self._calls()),
         )
 
     def _problems(self) -> Iterator[str]:
-        agent = self._world.agent
-        if agent.progress.chain_error:
-            yield f"the chain can't be read: {agent.progress.chain_error}"
-        if agent.world.journal.degraded:
-            yield f"the journal can't be written: {agent.world.journal.degraded}"
-        if agent.progress.resynced_at is None:
+        state = self._world.state
+        if state.progress.chain_error:
+            yield f"the chain can't be read: {state.progress.chain_error}"
+        if state.world.journal.degraded:
+            yield f"the journal can't be written: {state.world.journal.degraded}"
+        if state.progress.resynced_at is None:
             yield "the first resync is not done"
-        if agent.held_jobs:
-            yield f"{len(agent.held_jobs)} {_HELD}"
+        if state.held_jobs:
+            yield f"{len(state.held_jobs)} {_HELD}"
 
     def _rows(self) -> Iterator[JobRow]:
-        for job in self._world.agent.world.memory.jobs.values():
+        for job in self._world.state.world.memory.jobs.values():
             row = self._row(job)
             if row is not None:
                 yield row
 
     def _row(self, job: JobMemory) -> JobRow | None:
-        view = current(job, self._world.agent.world.fleet)
+        view = current(job, self._world.state.world.fleet)
         if view is None or view.head is None:
             return None
         head, now = view.head, int(self._clock.now())
-        budget = self._world.agent.world.learner.budget
+        budget = self._world.state.world.learner.budget
         host = _serving(view.hosts)
         made, left = money_of(head, view.params, now)
         end = ending(head, view.params)
@@ -142,11 +142,11 @@ class AgentView:
         )
 
     def _types(self) -> Iterator[TypeRow]:
-        offering = self._world.agent.offering
+        offering = self._world.state.offering
         for name in sorted({*offering.prices, *offering.desk.listed}):
             price = offering.desk.listed.get(name) or offering.prices.get(name)
             room = offering.desk.rooms.get(name)
-            enclave = self._world.agent.loader.room_of(name)
+            enclave = self._world.state.loader.room_of(name)
             yield TypeRow(
                 instance_type=name,
                 price=price.raw if price else 0,
@@ -172,7 +172,7 @@ class AgentView:
 
     def _money(self) -> MoneyRow:
         token = self._world.chain.payment
-        jobs = self._world.agent.world.memory.jobs.values()
+        jobs = self._world.state.world.memory.jobs.values()
         heads = [job.head for job in jobs if job.stage in ("running", "exiting", "ill")]
         rate = sum(head.price.raw for head in heads if head is not None)
         row = self._figures.row

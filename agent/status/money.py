@@ -30,13 +30,13 @@ class Money:
     def __init__(self, world: Wired, clock: Clock) -> None:
         self.row = MoneyRow(gas_day_budget=world.config.gas.per_day_wei)
         self._market = world.chain.market
-        self._head = world.agent.sources.market
+        self._head = world.state.sources.market
         self._endpoints = world.chain.endpoints
-        self._reader = world.agent.reader
-        self._record = TxJournal(world.agent.world.journal.engine)
+        self._reader = world.state.reader
+        self._record = TxJournal(world.state.world.journal.engine)
         self._provider = world.chain.signer.address
         self._clock = clock
-        self._memory = world.agent.world.memory
+        self._memory = world.state.world.memory
         self._stopped: dict[JobId, Job] = {}  # these never change any more
 
     async def follow(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.journal.record import SLASHED, Event, Reader
+from agent.journal.lines import SLASHED, Event
+from agent.journal.reading import Reader
 from agent.status.metrics import Metrics
 
 _REPAIRS = {

@@ -25,14 +25,17 @@ from agent.chain.wallet import Signer
 from agent.clock import SystemClock
 from agent.config import Config
 from agent.decide.deadline import Learner
-from agent.journal.record import Journal, Reader, open_engine
+from agent.journal.reading import Reader
+from agent.journal.schema import open_engine
 from agent.journal.transactions import TxJournal
+from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
 from agent.load.left_regions import check_regions
 from agent.load.loader import Sources
 from agent.load.remembered import Memory
 from agent.load.slashes import Slashes, SlashHistory, slash_topic
 from agent.loop.service import Agent
+from agent.loop.state import LoopState
 from agent.markets.registry.adapter import (
     ChainWakes,
     MarketTransactor,
@@ -84,6 +87,7 @@ class Wired:
     """The agent and what the service shows and reloads beside it."""
 
     agent: Agent
+    state: LoopState
     chain: Chain
     config: Config
     regions: tuple[Region, ...]
@@ -93,11 +97,11 @@ class Wired:
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
         decimals = self.chain.payment.decimals
-        self.agent.offering.prices = offered_prices(config, decimals)
-        self.agent.offering.rules = offer_rules_of(config)
+        self.state.offering.prices = offered_prices(config, decimals)
+        self.state.offering.rules = offer_rules_of(config)
         rules = rules_of(config, decimals)
         policy = replace(rules.lifecycle.policy, regions=frozenset(self.regions))
-        self.agent.reload(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
+        self.state.take(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
 
 
 @asynccontextmanager
@@ -165,16 +169,15 @@ async def _wire(
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     prices = offered_prices(config, decimals)
-    agent = Agent(
+    state = LoopState(
         Sources(account, market, witness, aws, world.fleet, world.memory, clock, regions),
         world,
-        wakes,
         Reader(journal.engine),
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )
     history = _slash_history(config, chain, slashes, journal, clock)
-    return Wired(agent, chain, config, regions, aws, history)
+    return Wired(Agent(state, wakes), state, chain, config, regions, aws, history)
 
 
 def _slash_history(

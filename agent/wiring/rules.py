@@ -15,7 +15,7 @@ from agent.decide.keepalive import HealthRules
 from agent.decide.lifecycle import LifecycleRules
 from agent.decide.listings import OfferRules
 from agent.decide.refusal import PolicyRules
-from agent.loop.service import Rules, ServiceRules
+from agent.loop.state import Rules, ServiceRules
 from agent.wiring.adapters import offered_prices
 from enclave.host.documents import Egress, Port
 from enclave.web.urls import BadUrl, parse_image_url

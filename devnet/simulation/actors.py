@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.journal.record import OrderKind, Reader
+from agent.journal.orders import OrderKind, Orders
 from agent.market.model import JobId
 from devnet.simulation import people
 from devnet.simulation.market import US
@@ -54,7 +54,7 @@ class Actors:
             self._order(self.storm.clock.now(), OrderKind.EXIT, job.id)
 
     def _order(self, at: float, kind: str, job: int) -> None:
-        Reader(self.storm.lives.engine).order(at, kind, JobId(job), "storm")
+        Orders(self.storm.lives.engine).place(at, kind, JobId(job), "storm")
 
     def _job_of(self, one: Request) -> Job | None:
         """The job that came of a request: its user, image, type and deposit tell."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.chain.endpoints import NoEndpoint
 from agent.decide.listings import OfferRules
-from agent.journal.record import Event
+from agent.journal.lines import Event
 from devnet.simulation.fault_plan import Kind, Plan, Trouble
 from devnet.simulation.invariants import BROKEN
 from devnet.simulation.process import Life, Manner

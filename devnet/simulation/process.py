@@ -12,11 +12,13 @@ from agent.apply.context import Hook, World
 from agent.apply.listings import Offering
 from agent.decide.deadline import Learner
 from agent.decide.listings import OfferRules
-from agent.journal.record import Event, Reader
+from agent.journal.lines import Event
+from agent.journal.reading import Reader
 from agent.load.fleet import Fleet
 from agent.load.loader import Sources
 from agent.load.remembered import JobMemory, Memory
-from agent.loop.service import Agent, Rules
+from agent.loop.service import Agent
+from agent.loop.state import LoopState, Rules
 from agent.market.model import JobId
 from agent.ports import (
     Account,
@@ -75,7 +77,7 @@ class Manner:
     hear: Callable[[Event], None]
 
 
-def assemble(ports: Ports, journal: HeardJournal, manner: Manner) -> Agent:
+def assemble(ports: Ports, journal: HeardJournal, manner: Manner) -> LoopState:
     """The agent's own parts over these ports."""
     memory, clock, rules = Memory(), ports.clock, manner.rules
     fleet = Fleet(ports.cloud, ports.mailbox, clock, ports.account)
@@ -100,7 +102,7 @@ def assemble(ports: Ports, journal: HeardJournal, manner: Manner) -> Agent:
         ports.market, ports.cloud, ports.transactor, clock, journal,
         rules.lifecycle.policy.prices, manner.offers,
     )  # fmt: skip
-    return Agent(sources, world, ports.wakes, Reader(manner.engine), offering, rules)
+    return LoopState(sources, world, Reader(manner.engine), offering, rules)
 
 
 class Life:
@@ -112,6 +114,7 @@ class Life:
         self.manner = manner
         self.journal = HeardJournal(manner.engine, manner.hear)
         self.agent: Agent | None = None
+        self.state: LoopState | None = None
 
     @property
     def alive(self) -> bool:
@@ -120,12 +123,18 @@ class Life:
     @property
     def held_jobs(self) -> frozenset[JobId]:
         """Whose termination waits for somebody."""
-        return self.agent.held_jobs if self.agent else frozenset()
+        return self.state.held_jobs if self.state else frozenset()
 
     @property
     def memory(self) -> Mapping[JobId, JobMemory]:
         """The jobs that the agent remembers."""
-        return self.agent.world.memory.jobs if self.agent else {}
+        return self.state.world.memory.jobs if self.state else {}
+
+    def begin(self, ports: Ports) -> Agent:
+        """The agent of this life, over these ports."""
+        self.state = assemble(ports, self.journal, self.manner)
+        self.agent = Agent(self.state, ports.wakes)
+        return self.agent
 
     def kill(self) -> None:
         """kill -9: nothing more is written, nothing more is called."""
@@ -140,5 +149,4 @@ class Process(Life):
 
     def __init__(self, ports: Ports, manner: Manner) -> None:
         super().__init__(manner)
-        self.agent = assemble(ports, self.journal, manner)
-        self.task = asyncio.create_task(self.agent.run(), name="agent")
+        self.task = asyncio.create_task(self.begin(ports).run(), name="agent")

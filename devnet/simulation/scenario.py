@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from agent.decide.lifecycle import LifecycleRules
 from agent.decide.refusal import PolicyRules
-from agent.loop.service import Rules, ServiceRules
+from agent.loop.state import Rules, ServiceRules
 from agent.market.model import Price, address
 from devnet.simulation import loop, people
 from devnet.simulation.cloud import Lengths

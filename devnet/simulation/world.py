@@ -15,11 +15,15 @@ from agent.apply.listings import Offering
 from agent.decide.deadline import Learner
 from agent.decide.listings import OfferRules
 from agent.decide.refusal import PolicyRules
-from agent.journal.record import Journal, Reader, metadata
+from agent.journal.orders import Orders
+from agent.journal.reading import Reader
+from agent.journal.schema import metadata
+from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
 from agent.load.loader import Sources
 from agent.load.remembered import Memory
-from agent.loop.service import Agent, Rules, ServiceRules
+from agent.loop.service import Agent
+from agent.loop.state import LoopState, Rules, ServiceRules
 from agent.market.model import JobId, Price
 from agent.ports import Account
 from cloud.model import Region
@@ -140,7 +144,8 @@ class Simulation:
             self.rules.lifecycle.policy.prices,
             self.offer_rules,
         )
-        self.agent = Agent(sources, world, self.market, Reader(self.engine), offering, self.rules)
+        self.state = LoopState(sources, world, Reader(self.engine), offering, self.rules)
+        self.agent = Agent(self.state, self.market)
         self.process = asyncio.create_task(self.agent.run(), name="agent")
 
     def kill(self) -> None:
@@ -164,7 +169,7 @@ class Simulation:
 
     def order(self, kind: str, job: int | None = None) -> None:
         """What the operator's CLI writes into the journal."""
-        Reader(self.engine).order(
+        Orders(self.engine).place(
             self.clock.now(), kind, None if job is None else JobId(job), "test"
         )
 

@@ -14,7 +14,9 @@ import pytest
 
 from agent.config import load
 from agent.decide.job_view import LaunchPhase
-from agent.journal.record import Event, Journal, LaunchRecord, open_engine
+from agent.journal.lines import Event, LaunchRecord
+from agent.journal.schema import open_engine
+from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
 
 from .conftest import POND, TYPE, World

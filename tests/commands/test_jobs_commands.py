@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from agent.config import load
-from agent.journal.record import Event, Journal, OrderKind, Reader, open_engine
+from agent.journal.lines import Event
+from agent.journal.orders import OrderKind, Orders
+from agent.journal.schema import open_engine
+from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
 
 from .conftest import POND, TYPE, World
@@ -177,6 +180,6 @@ def _write(world: World, event: Event) -> None:
 def _orders(world: World) -> list[tuple[str, JobId | None]]:
     engine = open_engine(load(world.config, {}).journal_file)
     try:
-        return [(each.kind, each.job) for each in Reader(engine).orders()]
+        return [(each.kind, each.job) for each in Orders(engine).after()]
     finally:
         engine.dispose()

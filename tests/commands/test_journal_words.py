@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.journal.record import Event
+from agent.journal.lines import Event
 from commands.journal import words
 
 pytestmark = pytest.mark.unit

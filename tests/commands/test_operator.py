@@ -26,7 +26,9 @@ import pytest
 
 from agent.config import load
 from agent.decide.job_view import LaunchPhase
-from agent.journal.record import Journal, LaunchRecord, open_engine
+from agent.journal.lines import LaunchRecord
+from agent.journal.schema import open_engine
+from agent.journal.writing import Journal
 from agent.market.model import JobId
 from agent.wiring.adapters import cloud_settings, provider_address
 from cloud.ec2.instances import tag_specifications

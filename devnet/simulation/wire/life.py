@@ -18,7 +18,7 @@ from agent.chain.rpc import Json
 from agent.chain.transaction_log import TxRecord
 from agent.chain.transactions import Patience, Transactions
 from agent.config.model import Gas
-from agent.journal.record import Reader
+from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
 from agent.load.slashes import Slashes
 from agent.market.model import Wei
@@ -31,7 +31,7 @@ from agent.markets.registry.adapter import (
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, job_topics
 from devnet.simulation.market import REGISTRY, US
-from devnet.simulation.process import HeardJournal, Life, Manner, Ports, assemble
+from devnet.simulation.process import HeardJournal, Life, Manner, Ports
 from devnet.simulation.wire.chain import CHAIN_ID
 from devnet.simulation.wire.node import Node
 from devnet.simulation.wire.signing import StormSigner
@@ -103,8 +103,7 @@ class WireLife(Life):
             lines, ports.clock, chain_id=CHAIN_ID, max_lag_blocks=MAX_LAG_BLOCKS
         )
         wired = _wired(ports, wire, endpoints, self.journal)
-        self.agent = assemble(wired, self.journal, self.manner)
-        await self.agent.run()
+        await self.begin(wired).run()
 
 
 def _wired(ports: Ports, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> Ports:

@@ -13,21 +13,16 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-import agent.journal.record
 from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
 from agent.decide.job_view import LaunchPhase
-from agent.journal.record import (
-    Event,
-    Journal,
-    LaunchRecord,
-    OrderKind,
-    Reader,
-    Unstorable,
-    metadata,
-    open_engine,
-)
+from agent.journal import schema
+from agent.journal.lines import Event, LaunchRecord
+from agent.journal.orders import OrderKind, Orders
+from agent.journal.reading import Reader
+from agent.journal.schema import metadata, open_engine
 from agent.journal.transactions import TxJournal
+from agent.journal.writing import Journal, Unstorable
 from agent.market.model import Address, JobId, Wei
 from devnet.simulation import loop
 from devnet.simulation.world import Simulation, Step
@@ -52,16 +47,16 @@ def test_migrations__from_nothing__give_the_tables_the_code_knows(engine: sa.Eng
 
 
 def test_schema__newest_migration__is_the_one_the_code_names() -> None:
-    versions = Path(agent.journal.record.__file__).parent / "migrations" / "versions"
+    versions = Path(schema.__file__).parent / "migrations" / "versions"
     newest = ScriptDirectory(str(versions.parent)).get_current_head()
-    assert newest == agent.journal.record.SCHEMA
+    assert newest == schema.SCHEMA
 
 
 def test_journal__schema_is_current__is_opened_without_alembic(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     open_engine(path).dispose()
     script = (
-        "import sys; from pathlib import Path; from agent.journal.record import open_engine;"
+        "import sys; from pathlib import Path; from agent.journal.schema import open_engine;"
         f"open_engine(Path({str(path)!r})); sys.exit('alembic' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)  # our words
@@ -122,11 +117,11 @@ def test_journal__read_and_ordered_by_another_process__while_the_agent_writes(
     journal, cli = Journal(ours), Reader(theirs)
     journal.event(Event(1.0, "job.assigned", ONE))
     journal.flush()
-    cli.order(2.0, OrderKind.EXIT, ONE, "root")
+    Orders(theirs).place(2.0, OrderKind.EXIT, ONE, "root")
     assert [event.name for event in cli.timeline(ONE)] == ["job.assigned"]
-    orders = Reader(ours).orders()
+    orders = Orders(ours).after()
     assert [(order.kind, order.job) for order in orders] == [(OrderKind.EXIT, ONE)]
-    assert Reader(ours).orders(orders[-1].id) == []
+    assert Orders(ours).after(orders[-1].id) == []
     ours.dispose()
     theirs.dispose()
 
@@ -336,7 +331,7 @@ def test_write__that_nothing_else_knows__is_on_the_disk_when_it_returns(
     if write == "transaction":
         TxJournal(engine).put(record("a"))
     else:
-        Reader(engine).order(1.0, OrderKind.EXIT, ONE, "me")
+        Orders(engine).place(1.0, OrderKind.EXIT, ONE, "me")
     assert levels == [2], "FULL: the log is synced at the commit"
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 1

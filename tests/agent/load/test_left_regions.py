@@ -12,7 +12,10 @@ import pytest
 from agent.decide.job_view import JobView, LaunchPhase, Observed
 from agent.decide.lifecycle import plan
 from agent.decide.plan import Launch
-from agent.journal.record import ENDED, Event, Journal, LaunchRecord, Reader, open_engine
+from agent.journal.lines import ENDED, Event, LaunchRecord
+from agent.journal.reading import Reader
+from agent.journal.schema import open_engine
+from agent.journal.writing import Journal
 from agent.load.left_regions import left_behind
 from agent.market.model import JobId, JobStatus
 from cloud.model import (

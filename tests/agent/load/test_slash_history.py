@@ -11,7 +11,10 @@ import pytest
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import EventReader
 from agent.chain.head import HeadTracker
-from agent.journal.record import SLASHED, Journal, Reader, open_engine
+from agent.journal.lines import SLASHED
+from agent.journal.reading import Reader
+from agent.journal.schema import open_engine
+from agent.journal.writing import Journal
 from agent.load.slashes import Slashes, SlashHistory, slash_topic
 from agent.market.model import JobId
 from agent.status.metrics import Metrics

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.journal.record import Event
+from agent.journal.lines import Event
 from agent.load.slashes import Slashes
 from agent.market.model import Address
 from agent.markets.registry.reads import registry_abi

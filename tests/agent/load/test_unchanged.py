@@ -41,14 +41,13 @@ def test_calm_job__for_an_hour__is_read_for_questions_and_resyncs_alone() -> Non
 
 
 def agent_of(simulation: Simulation) -> tuple[JobMemory, Callable[..., object]]:
-    agent = simulation.agent
-    assert agent is not None
-    known = agent.world.memory.job(ONE)
+    state = simulation.state
+    known = state.world.memory.job(ONE)
 
     def judged(later: float = 1.0, *, unread: float = 300.0, drained: bool = False) -> object:
         now = known.read_at + later
         return quiet(
-            known, agent.loader, LifecycleRules(), now, drained=drained, unread_seconds=unread
+            known, state.loader, LifecycleRules(), now, drained=drained, unread_seconds=unread
         )
 
     return known, judged

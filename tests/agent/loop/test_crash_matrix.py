@@ -13,7 +13,7 @@ import pytest
 
 from agent.apply.actions import EFFECTS
 from agent.decide.plan import Action
-from agent.journal.record import OrderKind
+from agent.journal.orders import OrderKind
 from agent.market.model import JobId
 from devnet.simulation.world import Simulation, Step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.decide.breaker import BreakerRules
-from agent.journal.record import OrderKind
+from agent.journal.orders import OrderKind
 from agent.market.model import JobId
 from devnet.simulation.world import Simulation, default_rules
 from tests.agent.scripts.play import STARTED, assigned, at, clean, crowd, lies, stopped

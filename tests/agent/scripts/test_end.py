@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.decide.listings import OfferRules
-from agent.journal.record import OrderKind
+from agent.journal.orders import OrderKind
 from cloud.request_budget import Budget
 from devnet.simulation.market import OTHER
 from devnet.simulation.world import Simulation, default_rules

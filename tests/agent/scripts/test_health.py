@@ -28,7 +28,7 @@ def test_restart__beside_running_enclaves__does_not_make_attestation_seem_slow()
     simulation = Simulation()
     script = [*(assigned(1, job) for job in crowd(4)), at(600, lambda s: s.restart_in(5))]
     simulation.run(script, 1500)
-    learnt = simulation.agent.world.learner.budget.lengths[Stage.ATTEST]
+    learnt = simulation.state.world.learner.budget.lengths[Stage.ATTEST]
     assert learnt.usual <= DEFAULT_LENGTHS[Stage.ATTEST].usual
 
 

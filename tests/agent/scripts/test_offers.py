@@ -51,8 +51,8 @@ def test_price__changed_by_a_reload__is_listed_and_running_jobs_are_not_vetted_a
     def reload(simulation: Simulation) -> None:
         prices = {TYPE: Price(2 * 10**12)}
         rules = replace(simulation.rules.lifecycle, policy=PolicyRules(prices=prices))
-        simulation.agent.offering.prices = prices
-        simulation.agent.reload(replace(simulation.rules, lifecycle=rules))
+        simulation.state.offering.prices = prices
+        simulation.state.take(replace(simulation.rules, lifecycle=rules))
 
     simulation = Simulation()
     done = simulation.run([assigned(), at(500, reload)], 1500)

@@ -25,7 +25,7 @@ def watched(seconds: list[float]) -> Seen:
 
     def look(second: float) -> Callable[[Simulation], None]:
         def note(simulation: Simulation) -> None:
-            world = simulation.agent.world
+            world = simulation.state.world
             view, now = current(world.memory.job(ONE), world.fleet), simulation.clock.now()
             assert view is not None
             host = view.hosts[0] if view.hosts else None

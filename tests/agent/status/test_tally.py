@@ -11,7 +11,7 @@ import pytest
 from agent.apply.transactions import EVENT_NAMES
 from agent.decide.job_view import JobView, LaunchPhase
 from agent.decide.lifecycle import OUTCOMES, outcome_of
-from agent.journal.record import Event
+from agent.journal.lines import Event
 from agent.market.model import Job, JobStatus, StopReason
 from agent.status import metrics as labels_of
 from agent.status.metrics import Metrics

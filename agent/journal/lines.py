@@ -1,0 +1,48 @@
+"""What the journal holds, as values: lines of timelines and what is known of launches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.decide.job_view import LaunchPhase
+from agent.market.model import JobId
+
+# Lines that a later process reads back (`agent.loop.restore`, `agent.apply.listings`).
+ASSIGNED = "job.assigned"
+ENDED = "job.ended"  # the last line of a timeline: nothing of the job is left in AWS
+END_ASKED = "end.asked"  # the chain asks for the end of the job's instances
+END_TAKEN_BACK = "end.taken_back"  # and asks for it no more, while they live
+SLASHED = "job.slashed"  # the contract took StakePerJob; once a job at most
+HELD = "breaker.held"
+OFFER_LISTED = "offer.listed"
+OFFER_WITHDRAWN = "offer.withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a timeline; `job` None is the agent's own."""
+
+    at: float
+    name: str
+    job: JobId | None = None
+    generation: int | None = None
+    level: int = 20
+    text: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRecord:
+    """One thing known of one launch: the intent, later what came of it."""
+
+    at: float
+    job: JobId
+    generation: int
+    attempt: int
+    region: str
+    instance_type: str
+    phase: LaunchPhase
+    instance: str | None = None
+    reason: str = ""

@@ -1,0 +1,64 @@
+"""What a person orders: written by a command, carried through by the agent, whoever dies between.
+
+The only rows of the journal that chain and tags can't say again, so they are on the disk before the
+command says that they are.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from agent.journal.schema import orders, synced
+from agent.market.model import JobId
+
+
+class OrderKind:
+    """What a person can order; the agent carries it through, whatever happens to it meanwhile."""
+
+    EXIT = "exit"
+    EXIT_ALL = "exit-all"
+    CANCEL_EXIT_ALL = "cancel-exit-all"
+    CONFIRM_TERMINATIONS = "confirm-terminations"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """An order of the operator; `job` None concerns all."""
+
+    id: int
+    at: float
+    kind: str
+    job: JobId | None
+    by: str
+
+
+class Orders:
+    """The operator's orders, from any process."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def after(self, last: int = 0) -> list[OrderRecord]:
+        """Orders with an id above `last`, oldest first."""
+        with closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(_ORDERS_AFTER, (last,))
+            return [OrderRecord(*row) for row in cursor.fetchall()]
+
+    def place(self, at: float, kind: str, job: JobId | None, by: str) -> None:
+        """Write an order; the agent takes it up within a second, or when it starts."""
+        with synced(self._engine) as connection:
+            connection.execute(sa.insert(orders), {"at": at, "kind": kind, "job": job, "by": by})
+
+
+# Compiled once, and asked of the driver itself: it is asked every second.
+_ORDERS_AFTER = str(
+    sa.select(orders)
+    .where(orders.c.id > sa.bindparam("after"))
+    .order_by(orders.c.id)
+    .compile(dialect=sqlite.dialect())
+)

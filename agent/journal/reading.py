@@ -1,0 +1,103 @@
+"""Reads of the journal, from any process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from agent.decide.job_view import LaunchPhase
+from agent.journal.lines import ENDED, Event, LaunchRecord
+from agent.journal.schema import launches, timeline
+from agent.market.model import JobId
+
+_CHUNK = 500  # ids in one query: below SQLite's limit of variables
+
+
+class Reader:
+    """Timelines and launches, as they were committed."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    def timeline(self, job: JobId | None, limit: int = 1000) -> list[Event]:
+        """The newest `limit` lines of one job (None: the agent's own), oldest first."""
+        query = (
+            sa.select(timeline)
+            .where(timeline.c.job.is_(None) if job is None else timeline.c.job == job)
+            .order_by(timeline.c.id.desc())
+            .limit(limit)
+        )
+        with self._rows(query) as rows:
+            return [_event(row) for row in rows][::-1]
+
+    def jobs(self, limit: int = 1000) -> list[JobId]:
+        """Every job there is a line about, newest first."""
+        query = (
+            sa.select(timeline.c.job, sa.func.max(timeline.c.id).label("last"))
+            .where(timeline.c.job.is_not(None))
+            .group_by(timeline.c.job)
+            .order_by(sa.desc("last"))
+            .limit(limit)
+        )
+        with self._rows(query) as rows:
+            return [JobId(row["job"]) for row in rows]
+
+    def ended(self) -> dict[JobId, float]:
+        """When each job that ended did, the last time."""
+        query = (
+            sa.select(timeline.c.job, sa.func.max(timeline.c.at).label("at"))
+            .where(timeline.c.name == ENDED, timeline.c.job.is_not(None))
+            .group_by(timeline.c.job)
+        )
+        with self._rows(query) as rows:
+            return {JobId(row["job"]): row["at"] for row in rows}
+
+    def last(self, *names: str) -> dict[JobId, Event]:
+        """Of each job, the newest line that has one of these names."""
+        newest = (
+            sa.select(sa.func.max(timeline.c.id))
+            .where(timeline.c.name.in_(names), timeline.c.job.is_not(None))
+            .group_by(timeline.c.job)
+        )
+        with self._rows(sa.select(timeline).where(timeline.c.id.in_(newest))) as rows:
+            return {JobId(row["job"]): _event(row) for row in rows}
+
+    def own(self, *names: str) -> list[Event]:
+        """The agent's own lines that have one of these names, oldest first."""
+        named = sa.and_(timeline.c.job.is_(None), timeline.c.name.in_(names))
+        with self._rows(sa.select(timeline).where(named).order_by(timeline.c.id)) as rows:
+            return [_event(row) for row in rows]
+
+    def launches(self, jobs: Sequence[JobId]) -> dict[JobId, list[LaunchRecord]]:
+        """What is known of the launches of these jobs, oldest first."""
+        found: dict[JobId, list[LaunchRecord]] = {}
+        for start in range(0, len(jobs), _CHUNK):
+            chosen = launches.c.job.in_(jobs[start : start + _CHUNK])
+            with self._rows(sa.select(launches).where(chosen).order_by(launches.c.id)) as rows:
+                for row in rows:
+                    found.setdefault(JobId(row["job"]), []).append(_launch(row))
+        return found
+
+    def launches_outside(self, regions: Collection[str]) -> list[LaunchRecord]:
+        """Launches in other regions than these, of jobs whose end was not told since."""
+        ended, elsewhere = self.ended(), launches.c.region.not_in(regions)
+        with self._rows(sa.select(launches).where(elsewhere).order_by(launches.c.id)) as rows:
+            found = [_launch(row) for row in rows]
+        return [record for record in found if record.at > ended.get(record.job, 0.0)]
+
+    @contextmanager
+    def _rows(self, query: sa.Select[Any]) -> Iterator[Sequence[Mapping[str, Any]]]:
+        with self.engine.connect() as connection:
+            yield [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _event(row: Mapping[str, Any]) -> Event:
+    return Event(**{name: row[name] for name in Event.__dataclass_fields__})
+
+
+def _launch(row: Mapping[str, Any]) -> LaunchRecord:
+    fields = {name: row[name] for name in LaunchRecord.__dataclass_fields__}
+    return LaunchRecord(**{**fields, "phase": LaunchPhase(row["phase"])})

@@ -1,0 +1,111 @@
+"""What the loop and its feeds are both given: what is due, the rules of now, how far they came.
+
+Who shows the agent (the status page, metrics, a test) reads this too, and never the loop itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from agent.agenda import Agenda
+from agent.apply.context import World
+from agent.apply.listings import Offering
+from agent.decide.breaker import BreakerRules, BreakerState
+from agent.decide.drain import Drain
+from agent.decide.lifecycle import LifecycleRules
+from agent.journal.orders import Orders
+from agent.journal.reading import Reader
+from agent.load.loader import Loader, Sources
+from agent.market.model import JobId
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRules:
+    """The loop's own cadences, seconds."""
+
+    resync_seconds: float = 300.0
+    relist_seconds: float = 60.0  # the chain's list of jobs alone, against what is remembered
+    busy_look_seconds: float = 1.0  # at a region in which something is coming up or going down
+    calm_look_seconds: float = 20.0
+    orders_seconds: float = 1.0
+    sweep_seconds: float = 300.0
+    orphan_grace_seconds: float = 600.0
+    least_tick_seconds: float = 0.02  # gathers what wakes together into one read of the chain
+    least_look_seconds: float = 0.5  # a time that is past already must not make the loop spin
+    heartbeat_seconds: float = 5.0
+
+
+@dataclass(slots=True)
+class Rules:
+    """Everything that SIGHUP replaces."""
+
+    lifecycle: LifecycleRules = field(default_factory=LifecycleRules)
+    breaker: BreakerRules = field(default_factory=BreakerRules)
+    service: ServiceRules = field(default_factory=ServiceRules)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What health and the watchdog are tied to."""
+
+    finished_at: float = 0.0  # a turn of the main loop that ended well
+    turns: int = 0
+    turn_seconds: float = 0.0
+    chain_error: str = ""
+    resynced_at: float | None = None
+
+
+@dataclass(slots=True)
+class LoopState:
+    """One agent's loop as a value; the loop and its feeds change it, others read."""
+
+    sources: Sources
+    world: World
+    reader: Reader
+    offering: Offering
+    rules: Rules
+    agenda: Agenda = field(default_factory=Agenda)
+    progress: Progress = field(default_factory=Progress)
+    drain: Drain = field(default_factory=Drain)
+    breaker: BreakerState = field(default_factory=BreakerState)
+    looked: asyncio.Event = field(default_factory=asyncio.Event)
+    """The fleet was looked at once: before that nobody decides."""
+    loader: Loader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loader = Loader(self.sources)
+
+    @property
+    def orders(self) -> Orders:
+        """What the operator ordered, as the journal has it."""
+        return Orders(self.reader.engine)
+
+    @property
+    def drained(self) -> bool:
+        """Whether `exit --all` has come so far that every job is left."""
+        return self.drain.leaving
+
+    @property
+    def held_jobs(self) -> frozenset[JobId]:
+        """Jobs whose termination waits for a second endpoint or the operator."""
+        return self.breaker.held
+
+    def now(self) -> float:
+        """Unix seconds by the agent's clock."""
+        return self.world.clock.now()
+
+    def take(self, rules: Rules) -> None:
+        """New rules from here on; jobs that run are not vetted again."""
+        self.rules = rules
+        self.world.learner.adopt(rules.lifecycle.bootstrap.budget)
+        self.agenda.wake(self.world.memory.jobs)
+
+    def in_words(self) -> str:
+        """One line for `systemctl status`."""
+        stages = Counter(job.stage for job in self.world.memory.jobs.values())
+        words = [f"{count} {stage}" for stage, count in sorted(stages.items())]
+        held = [f"{len(self.held_jobs)} terminations held"] if self.held_jobs else []
+        trouble = ["the chain can't be read"] if self.progress.chain_error else []
+        return ", ".join([*trouble, *held, *words]) or "no jobs"
