@@ -99,7 +99,7 @@ def _identity(record: Record) -> str:
 
 
 def may(host: tuple[str, str], method: str, path: str) -> bool:
-    """Whether `cloud/iam/host.json` allows a host this S3 request; `path` is /bucket/key.
+    """Whether `cloud/account/iam/host.json` allows a host this S3 request; `path` is /bucket/key.
 
     The policy names the buckets of one account; here every bucket is one of those.
     """
