@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import graphlib
 import re
 from collections import Counter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("agent", "bench", "cloud", "commands", "contracts", "devnet", "enclave", "systemd")
+IMPORTED = ("agent", "bench", "cloud", "commands", "contracts", "devnet", "enclave")
 NO_CODE = {"agent/status/page", "agent/journal/migrations/versions", "contracts/artifacts"}
 MOST_MODULES = 8  # directly in agent/: what is more belongs into a room
 
@@ -42,3 +45,11 @@ def test_architecture__each_folder__has_one_paragraph_and_each_paragraph_a_folde
 
 def test_agent__modules_outside_of_rooms__are_few() -> None:
     assert len(list((ROOT / "agent").glob("*.py"))) <= MOST_MODULES
+
+
+def test_imports__of_the_whole_house__run_in_no_circle() -> None:
+    """Those for types alone count: who must know a type to be understood, depends on it."""
+    graph = grimp.build_graph(*IMPORTED, include_external_packages=False)
+    arrows = {one: graph.find_modules_directly_imported_by(one) for one in graph.modules}
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError, with the circle
+    assert len(arrows) > len(IMPORTED)

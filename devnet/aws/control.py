@@ -16,12 +16,10 @@ from __future__ import annotations
 import json
 import urllib.request
 from dataclasses import asdict, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from devnet.aws.ec2 import Faults, HonestEc2
-
-if TYPE_CHECKING:
-    from devnet.aws.server import Machines
+from devnet.aws.machines import Machines
 
 
 class Control:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -40,21 +40,12 @@ from devnet.aws.ec2 import (
     Timings,
 )
 from devnet.aws.http import Quiet, Request, json_answer, xml
+from devnet.aws.machines import Machines
 
 _TICK_SECONDS = 0.02
 # How often the server looks whether it is to stop.
 _STOP_SECONDS = 0.05
 _MOST_USER_DATA = 16384
-
-
-class Machines(Protocol):
-    """What happens to an instance beyond EC2's books; `instances.Fleet` runs real programs."""
-
-    def started(self, record: Record) -> None: ...
-    def ended(self, record: Record) -> None: ...
-    def reach(self, instance: str, addresses: list[str]) -> None: ...
-    def command(self, instance: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]: ...
-    def close(self) -> None: ...
 
 
 class _Lost(Exception):

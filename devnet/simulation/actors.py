@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from agent.journal.orders import OrderKind, Orders
 from agent.market.model import JobId
 from devnet.simulation import people
+from devnet.simulation.lives import Lives
 from devnet.simulation.market import US
 from devnet.simulation.people import Request
 from devnet.simulation.protocol import Job
-
-if TYPE_CHECKING:
-    from devnet.simulation.storm import Storm
+from devnet.simulation.stage import Stage
 
 OPERATOR_SECONDS = 120.0  # between two looks at what waits for a confirmation
 
@@ -26,18 +24,19 @@ class Actors:
     `left` has (job, generation).
     """
 
-    storm: Storm
+    stage: Stage
+    lives: Lives
     requests: Sequence[Request]
     left: set[tuple[int, int]] = field(default_factory=set)
 
     async def users(self) -> None:
         """Everything that was drawn, at its second."""
         for second, number, act in sorted(people.timeline(self.requests)):
-            await self.storm.until(second)
+            await self.stage.until(second)
             self._act(self.requests[number], act)
 
     def _act(self, one: Request, act: str) -> None:
-        chain = self.storm.chain
+        chain = self.stage.chain
         if act == "request":
             args = (one.instance_type, one.max_price, one.url, one.deposit)
             chain.submit(one.user, "requestJob", *args)
@@ -51,14 +50,14 @@ class Actors:
             chain.submit(one.user, "addFunds", job.id, one.funds)
         elif job.provider == US:
             self.left.add((job.id, job.generation))
-            self._order(self.storm.clock.now(), OrderKind.EXIT, job.id)
+            self._order(self.stage.clock.now(), OrderKind.EXIT, job.id)
 
     def _order(self, at: float, kind: str, job: int) -> None:
-        Orders(self.storm.lives.engine).place(at, kind, JobId(job), "storm")
+        Orders(self.lives.engine).place(at, kind, JobId(job), "storm")
 
     def _job_of(self, one: Request) -> Job | None:
         """The job that came of a request: its user, image, type and deposit tell."""
-        for job in self.storm.chain.head.state.jobs:
+        for job in self.stage.chain.head.state.jobs:
             same = (job.user, job.enclave_url, job.instance_type, job.max_price)
             wanted = (one.user, one.url, one.instance_type, one.max_price)
             if same == wanted and not job.stop_reason:
@@ -67,11 +66,11 @@ class Actors:
 
     async def operator(self) -> None:
         """Looks now and then, and confirms terminations that are right."""
-        storm = self.storm
+        stage = self.stage
         while True:
-            await storm.clock.sleep(OPERATOR_SECONDS)
-            for number in storm.lives.process.held_jobs:
-                machines = [m for m in storm.cloud.of_job(number) if m.ends_at == float("inf")]
-                if machines and all(storm.watch.needless(m) for m in machines):
-                    at = storm.agent_clock.now()
+            await stage.clock.sleep(OPERATOR_SECONDS)
+            for number in self.lives.process.held_jobs:
+                machines = [m for m in stage.cloud.of_job(number) if m.ends_at == float("inf")]
+                if machines and all(stage.watch.needless(m) for m in machines):
+                    at = stage.agent_clock.now()
                     self._order(at, OrderKind.CONFIRM_TERMINATIONS, number)

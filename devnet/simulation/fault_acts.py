@@ -6,42 +6,43 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
-
-import sqlalchemy as sa
 
 from devnet.simulation.fault_plan import Kind, Trouble
+from devnet.simulation.lives import Lives
 from devnet.simulation.model_faults import Fit
+from devnet.simulation.stage import Stage
 from devnet.simulation.wire import fault_acts as wire
 from faults import Fault, RetryLater
 
-if TYPE_CHECKING:
-    from devnet.simulation.storm import Storm
 
-
-def begin(storm: Storm, trouble: Trouble) -> None:
+def begin(stage: Stage, lives: Lives, trouble: Trouble) -> None:
     """Start one trouble; those that last end by themselves."""
     seconds = trouble.until - trouble.since
     later = asyncio.get_running_loop().call_later
     if trouble.kind in FITS:
         for fit in FITS[trouble.kind]:
-            now = storm.clock.now()
-            storm.weather.fits.append(replace(fit, since=now, until=now + seconds))
+            now = stage.clock.now()
+            stage.weather.fits.append(replace(fit, since=now, until=now + seconds))
     elif trouble.kind in SWITCHES:
         switch = SWITCHES[trouble.kind]
-        switch(storm, trouble, True)
-        later(seconds, lambda: switch(storm, trouble, False))
+        switch(stage, trouble, True)
+        later(seconds, lambda: switch(stage, trouble, False))
     elif trouble.kind in wire.SWITCHES:
         wire_switch = wire.SWITCHES[trouble.kind]
-        wire_switch(storm, trouble, True)
-        later(seconds, lambda: wire_switch(storm, trouble, False))
+        wire_switch(stage, trouble, True)
+        later(seconds, lambda: wire_switch(stage, trouble, False))
     elif trouble.kind in wire.MOMENTS:
-        wire.MOMENTS[trouble.kind](storm, trouble)
+        wire.MOMENTS[trouble.kind](stage, trouble)
+    elif trouble.kind is Kind.DISK_FULL:
+        lives.fill_disk(True)
+        later(seconds, lambda: lives.fill_disk(False))
+    elif trouble.kind is Kind.KILLED_SENDING:
+        lives.kill_as_it_sends(trouble)
     elif trouble.kind is Kind.REORG:
         rng = random.Random(trouble.size)
-        storm.chain.reorganise(rng.randint(1, storm.what.depth), rng)
+        stage.chain.reorganise(rng.randint(1, stage.what.depth), rng)
     else:
-        storm.lives.kill(trouble)
+        lives.kill(trouble)
 
 
 def _silent() -> Fault:
@@ -69,63 +70,55 @@ FITS: dict[Kind, tuple[Fit, ...]] = {
     Kind.BLIND: fits("attest"),
 }
 
-Switch = Callable[["Storm", Trouble, bool], None]
+Switch = Callable[[Stage, Trouble, bool], None]
 
 
-def _lag(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.chain.views.lag = (1 + trouble.size % 6) if on else 0
+def _lag(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.chain.views.lag = (1 + trouble.size % 6) if on else 0
 
 
-def _empty(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.chain.views.empty = on
+def _empty(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.chain.views.empty = on
 
 
-def _lies(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.chain.views.lies = trouble.size if on else 0
+def _lies(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.chain.views.lies = trouble.size if on else 0
 
 
-def _deaf(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.chain.views.deaf = on
+def _deaf(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.chain.views.deaf = on
 
 
-def _echo(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.chain.views.echo = on
+def _echo(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.chain.views.echo = on
 
 
-def _halt(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.chain.frozen = on
+def _halt(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.chain.frozen = on
 
 
-def _sold_out(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.cloud.zones = {"a": 0, "b": 0} if on else {"a": 10**6, "b": 10**6}
+def _sold_out(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.cloud.zones = {"a": 0, "b": 0} if on else {"a": 10**6, "b": 10**6}
 
 
-def _quota(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.cloud.capacity = 0 if on else 10**6
+def _quota(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.cloud.capacity = 0 if on else 10**6
 
 
-def _list_empty(storm: Storm, trouble: Trouble, on: bool) -> None:
-    storm.cloud.list_empty = on
+def _list_empty(stage: Stage, trouble: Trouble, on: bool) -> None:
+    stage.cloud.list_empty = on
 
 
-def _stall(storm: Storm, trouble: Trouble, on: bool) -> None:
+def _stall(stage: Stage, trouble: Trouble, on: bool) -> None:
     if on:
-        storm.images.stalled_until = storm.clock.now() + trouble.until - trouble.since
+        stage.images.stalled_until = stage.clock.now() + trouble.until - trouble.since
 
 
-def _jump(storm: Storm, trouble: Trouble, on: bool) -> None:
+def _jump(stage: Stage, trouble: Trouble, on: bool) -> None:
     """Seconds mostly, an hour sometimes, either way."""
     rng = random.Random(trouble.size)
     far = rng.choice([2.0, 15.0, 25.0, 600.0, 3600.0])
-    storm.agent_clock.skew_seconds = rng.choice([-far, far]) if on else 0.0
-
-
-def _full(storm: Storm, trouble: Trouble, on: bool) -> None:
-    """The journal's file can't grow: SQLite says that the disk is full."""
-    storm.chain.disk_full = on
-    with storm.lives.engine.connect() as connection:
-        pages = connection.execute(sa.text("PRAGMA page_count")).scalar()
-        connection.execute(sa.text(f"PRAGMA max_page_count = {pages if on else 2**30}"))
+    stage.agent_clock.skew_seconds = rng.choice([-far, far]) if on else 0.0
 
 
 SWITCHES: dict[Kind, Switch] = {
@@ -140,5 +133,4 @@ SWITCHES: dict[Kind, Switch] = {
     Kind.LIST_EMPTY: _list_empty,
     Kind.GATEWAYS_STALL: _stall,
     Kind.CLOCK_JUMPS: _jump,
-    Kind.DISK_FULL: _full,
 }

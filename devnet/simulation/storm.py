@@ -7,7 +7,6 @@ orders the tasks. The same seed gives the same run, to the last event: `Result.d
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections import Counter
@@ -35,7 +34,8 @@ from devnet.simulation.model_faults import Weather
 from devnet.simulation.people import DENIED, HOSTILE
 from devnet.simulation.process import Life, Manner, Ports, Process
 from devnet.simulation.protocol import Job
-from devnet.simulation.scenario import Scenario, genesis
+from devnet.simulation.scenario import genesis
+from devnet.simulation.stage import Stage
 from devnet.simulation.storm_cloud import StormCloud, StormImages
 from devnet.simulation.wire.chain import WireChain
 from devnet.simulation.wire.ledger import Ledger
@@ -65,14 +65,11 @@ class Result:
 
 
 @dataclass
-class Storm:
+class Storm(Stage):
     """`run` plays one scenario to its end."""
 
-    what: Scenario
-    trace: bool = False
     tamper: Callable[[Storm], None] = lambda storm: None
     faults: Counter[str] = field(default_factory=Counter)
-    lines: list[str] = field(default_factory=list)
 
     def run(self) -> Result:
         """Everything, in virtual time."""
@@ -97,7 +94,7 @@ class Storm:
             task.cancel()
         self.watch.finish(remembered=len(self._memory()), lives=self.lives.count)
         self.lives.process.kill()
-        self._hash.update(f"{self.clock.now():.3f}".encode())
+        self.digest.update(f"{self.clock.now():.3f}".encode())
         return Result(
             seed=self.what.seed,
             seconds=self.second(),
@@ -106,24 +103,13 @@ class Storm:
             judged=self.watch.judged,
             transactions=len(self.chain.log),
             machines=len(self.cloud.machines),
-            digest=self._hash.hexdigest()[:16],
+            digest=self.digest.hexdigest()[:16],
         )
-
-    def second(self) -> float:
-        """Of the run."""
-        return self.clock.now() - loop.START
-
-    async def until(self, second: float) -> None:
-        """Returns when that second of the run has come."""
-        left = second - self.second()
-        if left > 0:
-            await asyncio.sleep(left)
 
     # The world.
 
     def _build(self) -> None:
         what, now = self.what, loop.current()
-        self._hash = hashlib.sha256()
         rng = random.Random(f"{what.seed}:order")
         self.clock = StormClock(now, random.Random(f"{what.seed}:clock"))
         self.agent_clock = StormClock(now, random.Random(f"{what.seed}:clock2"))
@@ -140,8 +126,8 @@ class Storm:
         self.auditors = people.Auditors(self.chain, self.cloud, patience=1200)
         self.competitor = people.Competitor(self.chain, what.seed)
         self._watch_everything()
-        self.actors = Actors(self, what.requests)
         self.lives = Lives(self, what.plan, self._life)
+        self.actors = Actors(self, self.lives, what.requests)
 
     def _ports(self) -> Ports:
         return Ports(
@@ -213,12 +199,6 @@ class Storm:
         left = (job.id, job.generation) in self.actors.left
         return not (job.user == DENIED or job.enclave_url == HOSTILE or poor or left)
 
-    def note(self, text: str) -> None:
-        line = f"{self.second():.3f} {text}"
-        self._hash.update(line.encode())
-        if self.trace:
-            self.lines.append(line)
-
     # Its end.
 
     async def _until_over(self) -> None:
@@ -251,7 +231,7 @@ class Storm:
             await self.until(trouble.since)
             self.faults[trouble.kind] += 1
             self.note(f"trouble: {trouble.kind}")
-            begin(self, trouble)
+            begin(self, self.lives, trouble)
 
 
 def quiet() -> None:
