@@ -87,6 +87,7 @@ def approve(spender: address, amount: uint256) -> bool:
 
 @internal
 def _move(sender: address, receiver: address, amount: uint256):
+    assert receiver != empty(address), "ERC20: transfer to the zero address"
     assert self.balanceOf[sender] >= amount, "balance too low"
     self.balanceOf[sender] -= amount
     self.balanceOf[receiver] += amount

@@ -1,4 +1,4 @@
-"""The reference contracts of the protocol (Vyper) and what they compile to.
+"""The contracts of both markets (Vyper) and what they compile to.
 
 `artifacts/` is committed, so nothing here needs the compiler at run time; `python -m
 contracts.compile` makes it anew from the sources beside this file.
@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any
 
 REGISTRY = "IsolatedInstanceRegistry"
+MARKETV1 = "MarketV1"
 TEST_TOKEN = "TestToken"  # noqa: S105  # a name, no secret
 
 
@@ -23,7 +24,7 @@ def _artifact(name: str) -> dict[str, Any]:
 
 
 def abi(name: str) -> list[dict[str, Any]]:
-    """The ABI of `REGISTRY` or `TEST_TOKEN`; FileNotFoundError for another name."""
+    """The ABI of `REGISTRY`, `MARKETV1` or `TEST_TOKEN`; FileNotFoundError for another name."""
     entries: list[dict[str, Any]] = _artifact(name)["abi"]
     return entries
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent
 ARTIFACTS = SOURCES / "artifacts"
-CONTRACTS = ("IsolatedInstanceRegistry", "TestToken")
+CONTRACTS = ("IsolatedInstanceRegistry", "MarketV1", "TestToken")
 
 
 def compile_contract(name: str) -> dict[str, object]:

@@ -93,7 +93,8 @@ class _Function:
         if not self.outputs:
             return None
         values = decode(_canonical(self.outputs), output)
-        return _shape(self.outputs[0], values[0])
+        found = tuple(map(_shape, self.outputs, values))
+        return found[0] if len(found) == 1 else found
 
 
 class _EventShape:

@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any
 
 import contracts
-from devnet.simulation.protocol import DEAD, Event, Model, Refusal, Terms
+from devnet.simulation.protocol import DEAD, Event, Model, Terms
 from tests.contracts.evm import Contract, Evm, Reverted, account
+from tests.contracts.pair import same
 
 T0 = 1_800_000_000
 TERMS = Terms(
@@ -135,19 +136,7 @@ class Twin:
 
     def send(self, sender: str, function: str, *args: Any) -> str:
         """One transaction on both; the reason of the revert, or nothing."""
-        expected, reason = self._expect(sender, function, args)
-        try:
-            events, refused = self.market.send(sender, function, *args), ""
-        except Reverted as no:
-            events, refused = [], no.reason
-        assert (refused, events) == (reason, expected), f"{function}{args} by {sender}"
-        return reason
-
-    def _expect(self, sender: str, function: str, args: Sequence[Any]) -> tuple[list[Event], str]:
-        try:
-            return self.model.call(sender, function, *args), ""
-        except Refusal as no:
-            return [], str(no)
+        return same(self.model, self.market, sender, function, *args) or ""
 
     def check_money(self, *, closed: bool = False) -> None:
         """Rule 9 and locked <= total, from what the contract and the tokens say.

@@ -14,7 +14,10 @@ from contracts.compile import CONTRACTS, SOURCES
 
 pytestmark = pytest.mark.unit
 
-GETTERS = {"name", "symbol", "decimals", "totalSupply", "balanceOf", "allowance"}
+GETTERS = {
+    *("name", "symbol", "decimals", "totalSupply", "balanceOf", "allowance"),
+    *("EXTRA_DECIMALS", "RATE_LOCK_SELECTOR", "jobIndex", "lockWaitTime", "providers", "token"),
+}
 
 
 def external() -> Iterator[tuple[str, Any]]:
