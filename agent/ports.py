@@ -16,6 +16,7 @@ from typing import Protocol
 from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Params, Price
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
 from enclave.eif.signature import Signer
+from faults import RetryLater
 
 
 class Clock(Protocol):
@@ -256,9 +257,15 @@ class Account:
     provider: Address
 
 
+class EnclaveEarly(RetryLater):
+    """All of the document holds but for its times, which are still to come by this clock: nothing
+    is wrong with the enclave, and another one's document would be as early."""
+
+
 class Attester(Protocol):
     """Asks a running enclave to prove itself, the way an auditor would."""
 
-    async def attest(self, instance: Instance, image: Image, *, now: float) -> Attested:
-        """Fetch and verify. Raises RetryLater (no answer), Refused (an answer that is wrong)."""
+    async def attest(self, instance: Instance, image: Image, *, clock: Clock) -> Attested:
+        """Fetch, and verify as of the moment at which it arrived by `clock`. Raises RetryLater
+        (no answer), EnclaveEarly, Refused (an answer that is wrong)."""
         ...

@@ -1,6 +1,20 @@
-"""Text that a stranger chose, fit for a terminal, a log line and a journal."""
+"""What strangers wrote, fit for a terminal, a log line and a journal; and what we say we are."""
 
 from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+
+def _user_agent() -> str:
+    try:
+        return f"oyster-provider/{version('oyster-provider')}"
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "oyster-provider/0"
+
+
+# Sent with every request: public gateways stand behind services that refuse who names nothing.
+USER_AGENT: Final = _user_agent()
 
 
 def shown(text: object, most: int = 200) -> str:

@@ -9,6 +9,7 @@ from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Stage
 from agent.decide.job_view import Probe
 from agent.decide.plan import Attest, ForgetHost, Level, WriteDesired
 from agent.load.fleet import Record
+from agent.ports import EnclaveEarly
 from faults import Refused, RetryLater, TryElsewhere
 
 
@@ -29,9 +30,12 @@ async def write_desired(world: World, action: WriteDesired, outside: Outside) ->
 
 async def attest(world: World, action: Attest, outside: Outside) -> None:
     """Ask, and remember how it went; refused documents are missed answers that are told loudly."""
-    now = world.clock.now()
     try:
-        await outside(lambda: world.attester.attest(action.instance, action.image, now=now))
+        await outside(
+            lambda: world.attester.attest(action.instance, action.image, clock=world.clock)
+        )
+    except EnclaveEarly as early:
+        _early(world, action, str(early))
     except (RetryLater, TryElsewhere) as silent:
         _missed(world, action, str(silent), refused=None)
     except Refused as wrong:
@@ -40,13 +44,26 @@ async def attest(world: World, action: Attest, outside: Outside) -> None:
         _passed(world, action)
 
 
+def _early(world: World, action: Attest, text: str) -> None:
+    """It answers, and proves all but the time: no miss, and no proof either. Said once."""
+    record = world.fleet.record(action.instance.id)
+    if record is None:
+        return
+    said = record.probe.early
+    asked = replace(record.probe, asked_at=world.clock.now(), early=True, refused=None, failures=0)
+    world.fleet.probed(record, asked)
+    if not said:
+        instance = action.instance.id
+        world.say(action.job, "enclave.early", text, Level.WARNING, instance=instance)
+
+
 def _missed(world: World, action: Attest, text: str, *, refused: str | None) -> None:
     record = world.fleet.record(action.instance.id)
     if record is None:
         return
     probe = record.probe
     now, failures = world.clock.now(), probe.failures + 1
-    missed = replace(probe, asked_at=now, failures=failures, refused=refused)
+    missed = replace(probe, asked_at=now, failures=failures, refused=refused, early=False)
     world.fleet.probed(record, missed)
     if failures == 1 or refused != probe.refused:
         name = "enclave.refused" if refused else "enclave.silent"
@@ -62,7 +79,13 @@ def _passed(world: World, action: Attest) -> None:
     first = record.probe.passed_run != action.run_id
     at = world.clock.now()
     passed = replace(
-        record.probe, asked_at=at, passed_at=at, passed_run=action.run_id, failures=0, refused=None
+        record.probe,
+        asked_at=at,
+        passed_at=at,
+        passed_run=action.run_id,
+        failures=0,
+        refused=None,
+        early=False,
     )
     world.fleet.probed(record, passed)
     if first:

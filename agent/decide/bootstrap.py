@@ -202,6 +202,8 @@ def _late_at(view: JobView, host: Host, rules: Rules) -> float:
         return budget.late_at(launched, view.deadline, *HOST_STAGES)
     if host.status.phase == "failed" or host.probe.refused is not None:
         return 0.0  # it failed, or proved itself to be something else: waiting mends neither
+    if host.probe.early:
+        return float(view.deadline)  # this clock is behind: the next one's document is as early
     if view.image.phase is not ImagePhase.READY:
         return float(view.deadline)  # another instance brings no image sooner
     begun = max(host.status.phases.get("booted", launched), view.image.since)

@@ -26,7 +26,8 @@ class Probe:
     """How the enclave of one instance answered this process. Times are unix seconds.
 
     `passed_run` is the run whose document passed every check; `failures` counts the answers
-    missed in a row since then.
+    missed in a row since then. `early`: the last one was right but for its time, which is still to
+    come by this clock.
     """
 
     asked_at: float | None = None
@@ -34,6 +35,7 @@ class Probe:
     passed_run: str | None = None
     failures: int = 0
     refused: str | None = None
+    early: bool = False
     restarted_at: float | None = None  # when this process last asked for a new run
 
 

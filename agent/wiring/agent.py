@@ -155,7 +155,7 @@ async def _wire(
         cloud=aws,
         mailbox=aws.mailbox,
         images=_open_images(config, clock, stack),
-        attester=_open_attester(config, stack),
+        attester=HttpAttester(attestation_rules_of(config)),
         transactor=transactor,
         clock=clock,
         journal=journal,
@@ -258,9 +258,3 @@ def _open_images(config: Config, clock: Clock, stack: AsyncExitStack) -> StoredI
     fetcher = ImageFetcher(store, reach, limits)
     stack.push_async_callback(fetcher.close)
     return StoredImages(fetcher, clock)
-
-
-def _open_attester(config: Config, stack: AsyncExitStack) -> HttpAttester:
-    attester = HttpAttester(attestation_rules_of(config))
-    stack.push_async_callback(attester.close)
-    return attester

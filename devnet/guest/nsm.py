@@ -171,8 +171,9 @@ class SimulatedNsm:
     def _shared(self, root: _Authority, now: datetime) -> list[_Authority]:
         """Root, region, zone: with the path lengths and the lives of the real ones."""
         base = f"{self._region}.aws.nitro-enclaves"
-        region = _issue(root, f"simulated.{base}", now, timedelta(days=20), 2)
-        zone = _issue(region, f"simulated.zonal.{base}", now, timedelta(days=6), 1)
+        days, hours = timedelta(days=1), timedelta(hours=1)
+        region = _issue(root, f"simulated.{base}", now - 4 * days, 20 * days, 2)
+        zone = _issue(region, f"simulated.zonal.{base}", now - 8 * hours, 6 * days, 1)
         return [root, region, zone]
 
     def _authorities(
@@ -180,7 +181,8 @@ class SimulatedNsm:
     ) -> list[_Authority]:
         fit = misbehave is not Misbehaviour.UNFIT_ISSUER
         name = f"{instance_id}.{self._region}.aws.nitro-enclaves"
-        return [*above, _issue(above[-1], name, now, timedelta(days=1), 0 if fit else None)]
+        born = now - timedelta(minutes=15)
+        return [*above, _issue(above[-1], name, born, timedelta(days=1), 0 if fit else None)]
 
 
 def _registers(enclave: SimulatedEnclave, misbehave: Misbehaviour) -> dict[int, bytes]:
@@ -211,6 +213,8 @@ def _tampered(document: bytes, misbehave: Misbehaviour) -> bytes:
 
 
 def _leaf(issuer: _Authority, name: str, now: datetime, misbehave: Misbehaviour) -> _Authority:
+    """Made in the second in which it is first asked for and not backdated, as the real ones are:
+    the younger of two clocks sees it before it is valid."""
     life = timedelta(seconds=_LEAF_SECONDS)
     born = now - 2 * life if misbehave is Misbehaviour.EXPIRED_LEAF else now
     authority = 0 if misbehave is Misbehaviour.LEAF_IS_AUTHORITY else None
@@ -225,12 +229,10 @@ def _new_root() -> _Authority:
 
 
 def _issue(
-    issuer: _Authority, name: str, now: datetime, life: timedelta, path_length: int | None
+    issuer: _Authority, name: str, born: datetime, life: timedelta, path_length: int | None
 ) -> _Authority:
-    """A certificate good for `life`; without a path length one that may not issue."""
+    """A certificate good for `life` from `born` on; without a path length it may not issue."""
     key = ec.generate_private_key(ec.SECP384R1())
-    # A few seconds old when it is first used, like real ones.
-    born = now - timedelta(seconds=3)
     subject = _x509_name(name)
     builder = _builder(subject, issuer.certificate.subject, key, born, born + life)
     return _Authority(_extended(builder, path_length).sign(issuer.key, hashes.SHA384()), key)

@@ -287,14 +287,14 @@ class SimCloud:
 
     # Attester.
 
-    async def attest(self, instance: Instance, image: Image, *, now: float) -> Attested:
+    async def attest(self, instance: Instance, image: Image, *, clock: Clock) -> Attested:
         await self.weather.before("attest")
         machine = self.machines[instance.id]
         if not machine.answers(self.clock.now()):
             raise RetryLater(f"{machine.ip} does not answer")
         if machine.desired is None or machine.desired.image_sha256 != image.sha256:
             raise Refused("the PCRs are of another image")
-        return Attested(instance.id, now, image.pcrs)
+        return Attested(instance.id, clock.now(), image.pcrs)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.ports import Attested, Image
+from agent.ports import Attested, Clock, Image
 from cloud.model import HostReport, Instance, InstanceId, LaunchOrder, Region
 from devnet.simulation.cloud import HEARTBEAT_SECONDS, NEVER, Lengths, Machine, SimCloud, SimImages
 from devnet.simulation.fault_plan import Fate
@@ -167,11 +167,11 @@ class StormCloud(SimCloud):
 
     # Attester.
 
-    async def attest(self, instance: Instance, image: Image, *, now: float) -> Attested:
+    async def attest(self, instance: Instance, image: Image, *, clock: Clock) -> Attested:
         if instance.id in self.rogues:
             await self.weather.before("attest")
             raise Refused("the PCRs are of another image")
-        passed = await super().attest(instance, image, now=now)
+        passed = await super().attest(instance, image, clock=clock)
         self.on_attested(self.machines[instance.id], image)
         return passed
 

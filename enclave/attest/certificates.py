@@ -3,7 +3,8 @@
 Facts from seven real documents of 2021 to 2026 and AWS's attestation process text: P-384 keys,
 ECDSA with SHA-384, X.509 v3; root, region, zone and instance certificates are authorities whose
 path lengths end at 0, and the leaf, good for three hours, is none. Every link is checked and
-nothing is assumed of a certificate because of where it stands. Revocation lists are not fetched
+nothing is assumed of a certificate because of where it stands. Leaves are not backdated: those
+documents are 0 to 456 s younger than theirs. Revocation lists are not fetched
 (docs/security.md says why): a region's certificate lives 20 days, a zone's 6, an instance's one.
 """
 
@@ -13,7 +14,7 @@ import functools
 import hashlib
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import resources
 
 from cryptography import x509
@@ -29,6 +30,10 @@ from faults import Refused, UsageFault
 # AWS Nitro Enclaves root G1, SHA-256 of its DER as AWS publishes it.
 AWS_ROOT_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 _AWS_ROOT_FILE = "aws_nitro_root_g1.pem"
+
+# A clock that is so far behind still verifies what AWS issues now: leaves are made when an enclave
+# first asks, seconds before anybody sees them. What is signed is not believed any longer by it.
+CLOCK_SKEW_SECONDS = 60.0
 
 # A critical extension that is not understood makes a certificate unusable (RFC 5280, 4.2).
 _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
@@ -49,6 +54,14 @@ class ChainRefused(Refused):
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class ChainEarly(ChainRefused):
+    """The chain holds in every way, from a later time on than was asked; `key` is its leaf's."""
+
+    def __init__(self, text: str, key: ec.EllipticCurvePublicKey) -> None:
+        super().__init__("not-yet-valid", text)
+        self.key = key
 
 
 @functools.cache
@@ -81,7 +94,8 @@ def verify_chain(
 ) -> ec.EllipticCurvePublicKey:
     """The leaf's key, when `bundle` (root first, DER) leads from `root` to it at that time.
 
-    Raises ChainRefused.
+    `at` may be CLOCK_SKEW_SECONDS before the chain begins. Raises ChainRefused; ChainEarly where
+    time, or a clock set right, is all that is missing.
     """
     ders = (*bundle, leaf)
     try:
@@ -97,15 +111,18 @@ def _verified(
 ) -> ec.EllipticCurvePublicKey:
     if len(chain) < 2 or chain[0] != root:
         raise ChainRefused("root", "its chain does not begin at the trusted root certificate")
+    youngest = max(chain, key=lambda each: each.not_valid_before_utc)
     for depth, certificate in enumerate(chain):
         _check_form(certificate)
-        _check_dates(certificate, at)
+        _check_end(certificate, max(at, youngest.not_valid_before_utc))
         if depth < len(chain) - 1:
             # How many authorities stand between this one and the leaf.
             _check_authority(certificate, len(chain) - 2 - depth)
             _check_issued(chain, digests[depth] + digests[depth + 1], depth + 1)
     _check_leaf(chain[-1])
-    return _key(chain[-1])
+    key = _key(chain[-1])
+    _check_begin(youngest, at, key)
+    return key
 
 
 def _check_form(certificate: x509.Certificate) -> None:
@@ -128,14 +145,22 @@ def _key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def _check_dates(certificate: x509.Certificate, at: datetime) -> None:
-    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if at < first:
-        text = f"{_name(certificate)} is valid from {first:%FT%TZ}, not yet at {at:%FT%TZ}"
-        raise ChainRefused("not-yet-valid", text)
+def _check_end(certificate: x509.Certificate, at: datetime) -> None:
+    last = certificate.not_valid_after_utc
     if at > last:
         text = f"{_name(certificate)} was valid until {last:%FT%TZ}, no longer at {at:%FT%TZ}"
         raise ChainRefused("expired", text)
+
+
+def _check_begin(youngest: x509.Certificate, at: datetime, key: ec.EllipticCurvePublicKey) -> None:
+    """Last of all: who is told that only time is missing knows that all else holds."""
+    first = youngest.not_valid_before_utc
+    if at + timedelta(seconds=CLOCK_SKEW_SECONDS) < first:
+        text = (
+            f"{_name(youngest)} is valid from {first:%FT%TZ}, not yet at {at:%FT%TZ}:"
+            " check this machine's clock"
+        )
+        raise ChainEarly(text, key)
 
 
 def _check_authority(certificate: x509.Certificate, below: int) -> None:

@@ -18,7 +18,15 @@ from cryptography import x509
 
 from enclave.attest import cose
 from enclave.attest.cbor import CborRefused, Value, decode
-from enclave.attest.certificates import ChainRefused, aws_root, fingerprint, load_root, verify_chain
+from enclave.attest.certificates import (
+    CLOCK_SKEW_SECONDS,
+    ChainEarly,
+    ChainRefused,
+    aws_root,
+    fingerprint,
+    load_root,
+    verify_chain,
+)
 from enclave.attest.pcr import PCR_BYTES, extended
 from faults import Refused, UsageFault
 
@@ -33,8 +41,6 @@ _PCRS = range(32)
 # These are zeros when the enclave runs in debug mode, and its memory can be read.
 _DEBUG_PCRS = (0, 1, 2)
 _INSTANCE_PCR = 4
-# A document may be this much younger than our clock says it is now.
-CLOCK_SKEW_SECONDS = 60.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,6 +54,13 @@ class AttestationRefused(Refused):
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(f"attestation refused ({reason}): {text}")
         self.reason = reason
+
+
+class AttestationEarly(AttestationRefused):
+    """The document holds and says what is expected, at a later time than this clock's.
+
+    Nothing is wrong with the enclave: time mends it, or whoever sets this machine's clock.
+    """
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,8 @@ def verify(
     """What `document` says, when it holds at the time `at` and says what is expected.
 
     `root` (a certificate, or PEM) stands in for the shipped AWS root: for simulations only.
-    Raises AttestationRefused; UsageFault for an unusable root or a time without a zone.
+    Raises AttestationRefused, AttestationEarly among them when all else holds; UsageFault for an
+    unusable root or a time without a zone.
     """
     moment = _moment(at)
     trusted = aws_root() if root is None else load_root(root) if isinstance(root, bytes) else root
@@ -118,10 +132,12 @@ def verify(
     except cose.CoseRefused as error:
         raise AttestationRefused("cose", f"not a COSE_Sign1: {error}") from error
     fields = _fields(signed.payload)
-    _check_signature(signed, fields, trusted, moment)
+    early = _check_signature(signed, fields, trusted, moment)
     attestation = _attestation(fields, fingerprint(trusted))
     _check_debug(attestation, expected)
     _check_expected(attestation, expected)
+    if early is not None:
+        raise AttestationEarly(early.reason, f"{early}") from early
     _check_age(attestation, expected, moment)
     return attestation
 
@@ -205,14 +221,20 @@ def _octets(name: str, value: Value, least: int, most: int) -> bytes:
 
 def _check_signature(
     signed: cose.Sign1, fields: _Fields, root: x509.Certificate, at: datetime
-) -> None:
+) -> ChainEarly | None:
+    """What there is to say of the chain's beginning, once all else of it and the signature hold."""
+    early = None
     try:
         key = verify_chain(fields.bundle, fields.certificate, root, at)
-        signed.verify(key)
+    except ChainEarly as error:
+        early, key = error, error.key
     except ChainRefused as error:
         raise AttestationRefused(error.reason, f"{error}") from error
+    try:
+        signed.verify(key)
     except cose.CoseRefused as error:
         raise AttestationRefused("signature", f"{error}") from error
+    return early
 
 
 def _attestation(fields: _Fields, root_sha256: str) -> Attestation:
@@ -267,7 +289,7 @@ def _check_age(attestation: Attestation, expected: Expected, at: datetime) -> No
         raise AttestationRefused("too-old", text)
     if age < -CLOCK_SKEW_SECONDS:
         text = f"it is from {-age:.0f} s in the future: check this machine's clock"
-        raise AttestationRefused("future", text)
+        raise AttestationEarly("future", text)
 
 
 def _moment(at: float | datetime) -> datetime:

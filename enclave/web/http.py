@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from enclave.shown import shown
+from enclave.shown import USER_AGENT, shown
 from enclave.web.urls import BadUrl, https_host
 from faults import RetryLater, TryElsewhere
 
@@ -35,6 +35,7 @@ _MAX_REDIRECTS: Final = 5
 _MAX_CONNECTIONS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PRINTABLE: Final = re.compile(r"[!-~]+")
+_ALWAYS: Final = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -194,7 +195,7 @@ class HttpSession:
         Raises Unreachable, Stalled, OutOfTime, Cancelled.
         """
         try:
-            with self._answer(url, {"Accept-Encoding": "identity", **headers}) as response:
+            with self._answer(url, {**_ALWAYS, **headers}) as response:
                 yield response
         except (httpcore.NetworkError, httpcore.TimeoutException) as fault:
             raise Unreachable(f"the connection broke: {fault!r}") from None

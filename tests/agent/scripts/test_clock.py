@@ -7,6 +7,7 @@ import pytest
 from agent.decide.bootstrap import attest_when_due
 from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Probe
 from agent.decide.plan import Draft
+from agent.ports import EnclaveEarly
 from devnet.simulation.world import Simulation, Step
 from enclave.host.documents import Status
 from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, PARAMS
@@ -90,3 +91,30 @@ def test_clock__set_back_by_an_hour__asks_a_running_enclave_that_dies_all_the_sa
 
     done = Simulation().run([assigned(), skew(200, HOUR), skew(480, 0.0), at(500, dies)], 1500)
     assert any(text.startswith("order job=1 run=g1a1r1") for _, text in done)
+
+
+def early(second: float, times: int) -> Step:
+    """So many documents in a row are of a time that is still to come by the agent's clock."""
+
+    def fault() -> EnclaveEarly:
+        return EnclaveEarly("attestation refused (not-yet-valid): check this machine's clock")
+
+    return at(second, lambda simulation: simulation.weather.fail("attest", fault, times=times))
+
+
+def test_clock__behind_the_documents_of_a_new_enclave__no_second_instance_and_said_once() -> None:
+    """Time mends it: the next instance's documents would be as early, and this one's are good."""
+    simulation = Simulation()
+    done = simulation.run([early(0, 20), assigned()], 200)
+    assert [text for text in texts(done) if text.startswith("launch")] == ["launch job=1 attempt=1"]
+    assert done[-1][1] == "reportStarted job=1"
+    assert simulation.events(1).count("enclave.early") == 1
+    assert "check this machine's clock" in simulation.said(1, "enclave.early")
+    assert "enclave.refused" not in simulation.events(1)
+
+
+def test_clock__behind_the_documents_of_a_running_enclave__restarts_and_replaces_nothing() -> None:
+    simulation = Simulation()
+    done = simulation.run([assigned(), early(400, 10)], 4000)
+    assert texts(done)[-1] == "reportStarted job=1"
+    assert simulation.events(1).count("enclave.early") == 1

@@ -137,7 +137,40 @@ def test_chain__the_last_and_the_first_second__are_valid() -> None:
     assert reason(ROOT, middle(), end, at=last) is None
     assert reason(ROOT, middle(), end, at=first) is None
     assert reason(ROOT, middle(), end, at=last + timedelta(microseconds=1)) == "expired"
-    assert reason(ROOT, middle(), end, at=first - timedelta(microseconds=1)) == "not-yet-valid"
+
+
+@pytest.mark.parametrize("young", ["root", "middle", "leaf"])
+def test_chain__a_clock_behind_its_beginning__a_minute_is_forgiven(young: str) -> None:
+    """Leaves are not backdated: a clock that is 4 s slow would refuse what AWS has just signed."""
+    root = ROOT
+    if young == "root":
+        root = issue("root", ROOT_KEY, ROOT_KEY, issuer="root", days=(0, 1))
+    days = {young: {"days": (0, 1)}}
+    chain = (root, middle(**days.get("middle", {})), leaf(**days.get("leaf", {})))
+    first = {"root": root, "middle": chain[1], "leaf": chain[2]}[young].not_valid_before_utc
+    skew = timedelta(seconds=certificates.CLOCK_SKEW_SECONDS)
+    assert reason(*chain, root=root, at=first - skew) is None
+    late = first - skew - timedelta(microseconds=1)
+    assert reason(*chain, root=root, at=late) == "not-yet-valid"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "slug"),
+    [
+        ({"usage": None}, "leaf"),
+        ({"by": OTHER_KEY}, "issuer"),
+        ({"extra": CRITICAL}, "certificate"),
+    ],
+)
+def test_chain__not_yet_valid_and_something_else__is_refused_for_the_other(
+    spoil: Spoil, slug: str
+) -> None:
+    """Who is told to wait can be sure that waiting is all."""
+    assert reason(ROOT, middle(), leaf(days=(1, 2), **spoil)) == slug
+
+
+def test_chain__over_before_its_leaf_begins__is_never_valid() -> None:
+    assert reason(ROOT, middle(days=(-1, 0)), leaf(days=(1, 2))) == "expired"
 
 
 def test_chain__an_ed25519_leaf__is_refused() -> None:

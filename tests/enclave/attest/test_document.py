@@ -22,6 +22,7 @@ from enclave.attest.certificates import AWS_ROOT_SHA256, aws_root, fingerprint
 from enclave.attest.document import (
     MAX_DOCUMENT_BYTES,
     Attestation,
+    AttestationEarly,
     AttestationRefused,
     Expected,
     pcr4_of,
@@ -168,6 +169,25 @@ def test_verify__age__is_bounded_both_ways() -> None:
     assert reason(later, aged, NOW + 31) == "too-old"
     early = NSM.attest(ENCLAVE, now=NOW + HOURS)
     assert reason(early, aged, NOW) == "not-yet-valid"
+
+
+@pytest.mark.parametrize("slow", [2, 4, 12, 59])
+def test_verify__issued_just_now_by_a_clock_ahead_of_ours__is_taken(slow: float) -> None:
+    """The simulated leaf begins with its document, as real ones do."""
+    check(NSM.attest(ENCLAVE, now=NOW), Expected(PCRS, max_age_seconds=300), NOW - slow)
+
+
+def test_verify__early__only_when_all_else_holds() -> None:
+    """What time mends is told apart, so that nobody waits for what time does not mend."""
+    early = NOW - HOURS
+    with pytest.raises(AttestationEarly, match="check this machine's clock"):
+        check(DOCUMENT, at=early)
+    wrong = Expected({0: "ff" * 48})
+    assert reason(DOCUMENT, wrong, early) == "pcr"
+    for lie in (Misbehaviour.TAMPERED_SIGNATURE, Misbehaviour.WRONG_PCR4, Misbehaviour.OTHER_ROOT):
+        with pytest.raises(AttestationRefused) as refused:
+            check(NSM.attest(ENCLAVE, now=NOW, misbehave=lie), at=early)
+        assert not isinstance(refused.value, AttestationEarly)
 
 
 def test_verify__debug_mode__zeros_prove_nothing() -> None:

@@ -127,7 +127,7 @@ def test_get__the_configured_place__is_asked_wherever_it_is() -> None:
         assert get(HttpSession(guard(), trusted=url), f"{url}/x?y=z") == b"body"
     assert asked[0].startswith(b"GET /x?y=z HTTP/1.1\r\n")
     assert b"Accept-Encoding: identity\r\n" in asked[0]
-    assert b"User-Agent" not in asked[0]
+    assert b"User-Agent: oyster-provider/" in asked[0]
 
 
 def test_get__another_loopback_port_than_configured__is_not_asked() -> None:

@@ -1,0 +1,180 @@
+"""One short answer over HTTP/1.1, from somebody who may want to keep us busy.
+
+A client that is woken for each piece that arrives and parses it there lets an enclave that sends
+`HTTP/1.1 100` without end, or a byte a chunk, take seconds of the loop. Here the kernel collects:
+after each look at what came reading is paused, longer and longer, so that looks are bounded as
+bytes and seconds are. The answer is parsed once, when it is whole, and not on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import re
+from dataclasses import dataclass
+
+from enclave.shown import USER_AGENT, shown
+from faults import RetryLater
+
+MAX_LOOKS = 64  # at what arrived, for one answer; an honest one takes one to five
+FIRST_PAUSE_SECONDS = 0.004
+LONGEST_PAUSE_SECONDS = 0.25
+MAX_INTERIM = 4  # answers with a status of 1xx before the one that counts
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
+_TAIL_BYTES = 1024  # where the end of a chunked body, with what may follow it, is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to ask; `seconds` for all of it, `most_bytes` of head and body together."""
+
+    host: str
+    port: int
+    path: str
+    seconds: float
+    most_bytes: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}{self.path}"
+
+
+async def ask(place: Place) -> bytes:
+    """The body of a 200, as it came: nothing is unpacked. Raises RetryLater."""
+    loop = asyncio.get_running_loop()
+    ear = _Ear(_request(place), place.most_bytes, loop)
+    try:
+        async with asyncio.timeout(place.seconds):
+            transport, _ = await loop.create_connection(lambda: ear, place.host, place.port)
+            try:
+                heard = await ear.heard
+            finally:
+                transport.abort()
+    except (OSError, TimeoutError) as broken:
+        what = str(broken) or type(broken).__name__
+        raise RetryLater(f"{place.url} does not answer: {what}") from None
+    except _Odd as odd:
+        raise RetryLater(f"{place.url} answers {odd}") from None
+    status, body = await asyncio.to_thread(_parsed, heard, place.url)
+    if status != http.client.OK:
+        raise RetryLater(f"{place.url} answers {status}")
+    return body
+
+
+class _Odd(Exception):
+    """The answer is not one that is listened to; its text says why."""
+
+
+class _Ear(asyncio.Protocol):
+    """Collects one answer in few looks; `heard` is the whole of it, or why there is none."""
+
+    def __init__(self, request: bytes, most_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._request = request
+        self._most_bytes = most_bytes
+        self._loop = loop
+        self._buffer = bytearray()
+        self._looks = 0
+        self._transport: asyncio.Transport | None = None
+        self.heard: asyncio.Future[bytes] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._looks += 1
+        try:
+            whole = is_whole(self._buffer)
+        except _Odd as odd:
+            self._end(odd)
+            return
+        if len(self._buffer) > self._most_bytes:
+            self._end(_Odd(f"more than {self._most_bytes} bytes"))
+        elif whole:
+            self._end(None)
+        elif self._looks >= MAX_LOOKS:
+            self._end(_Odd(f"in crumbs: {len(self._buffer)} bytes in {self._looks} pieces"))
+        else:
+            self._pause()
+
+    def eof_received(self) -> None:
+        self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+
+    def _pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+            longer = FIRST_PAUSE_SECONDS * 1.5 ** (self._looks - 1)
+            pause = min(longer, LONGEST_PAUSE_SECONDS)
+            self._loop.call_later(pause, self._transport.resume_reading)
+
+    def _end(self, why: Exception | None) -> None:
+        if self.heard.done():
+            return
+        if why is not None:
+            self.heard.set_exception(why)
+        else:
+            self.heard.set_result(bytes(self._buffer))
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+
+def is_whole(heard: bytes | bytearray) -> bool:
+    """Whether this looks like all of an answer, by little more than its end. Raises _Odd.
+
+    It is parsed afterwards: what only looked whole is one that broke off.
+    """
+    start = end = 0
+    for _ in range(MAX_INTERIM + 1):
+        end = heard.find(_HEAD_END, start)
+        if end < 0:
+            return False
+        if heard[start : start + 10] not in (b"HTTP/1.1 1", b"HTTP/1.0 1"):
+            break
+        start = end + len(_HEAD_END)
+    else:
+        raise _Odd(f"more than {MAX_INTERIM} times that it will answer")
+    body = end + len(_HEAD_END)
+    length = _LENGTH.search(heard, start, end + 2)
+    if length is not None:
+        return len(heard) - body >= int(length[1])
+    tail = heard[max(body - 2, len(heard) - _TAIL_BYTES) :]
+    return tail.endswith(_HEAD_END) and b"\r\n0\r\n" in tail
+
+
+def _request(place: Place) -> bytes:
+    lines = [
+        f"GET {place.path} HTTP/1.1",
+        f"Host: {place.host}:{place.port}",
+        f"User-Agent: {USER_AGENT}",
+        "Accept: */*",
+        "Accept-Encoding: identity",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _parsed(heard: bytes, url: str) -> tuple[int, bytes]:
+    """Status and body. Raises RetryLater: no whole answer."""
+    answer = http.client.HTTPResponse(_Heard(heard))  # type: ignore[arg-type]  # all it reads by
+    try:
+        answer.begin()
+        return answer.status, answer.read()
+    except (http.client.HTTPException, ValueError, OSError) as broken:
+        raise RetryLater(f"{url} does not answer in HTTP: {shown(repr(broken), 100)}") from None
+
+
+class _Heard:
+    """What `HTTPResponse` needs of a socket: a file of what was received."""
+
+    def __init__(self, heard: bytes) -> None:
+        self._heard = heard
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self._heard)
