@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 
-.PHONY: help demo test check format contracts bench guard storm clean
+.PHONY: help demo test unit check format contracts bench guard storm clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ demo: $(STAMP)   ## a whole market on this machine, one job from request to refu
 
 test: $(STAMP)   ## every test, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+unit: $(STAMP)   ## the inner loop: every unit test
+	$(BIN)/python -m pytest -m unit -n auto --dist loadgroup
 
 check: $(STAMP)  ## ruff, formatting, types, the arrows between packages
 	$(BIN)/ruff check .

@@ -7,12 +7,24 @@ import time
 from typing import NoReturn
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # hypothesis chooses "ci" by itself where CI is set; a busy machine's slow example is no failure.
 settings.register_profile("house", settings(), deadline=None)
 settings.register_profile("thorough", settings(), deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+# By default structlog draws a traceback with every local in it: a second for each that is logged.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 KINDS = frozenset({"unit", "integration"})
 

@@ -114,7 +114,7 @@ async def test_every_public_call__aws_breaks__raises_only_faults(
 
 
 def test_source__only_errors__names_botocore_exceptions() -> None:
-    for path in CLOUD.glob("*.py"):
+    for path in CLOUD.rglob("*.py"):
         imported = {
             node.module
             for node in ast.walk(tree(path.read_text()))
@@ -125,7 +125,7 @@ def test_source__only_errors__names_botocore_exceptions() -> None:
 
 def test_source__every_call_to_aws__is_translated() -> None:
     """A client is touched only where `ask`, `run` or `translated` stands around it."""
-    for path in CLOUD.glob("*.py"):
+    for path in CLOUD.rglob("*.py"):
         text = path.read_text()
         if "clients.ec2(" in text or "_clients." in text:
             assert "calls.ask(" in text or "clients.run(" in text or "translated(" in text, path

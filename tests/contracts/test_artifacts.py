@@ -9,7 +9,7 @@ import pytest
 import contracts
 from contracts.compile import ARTIFACTS, CONTRACTS, compile_contract, render
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("name", CONTRACTS)

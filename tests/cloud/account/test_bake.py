@@ -23,7 +23,7 @@ from cloud.errors import NoCapacity, OutcomeUnknown
 from faults import Refused, RetryLater
 from tests.cloud.conftest import REGION, FakeClock, Faults, Killed, answer, client, settings
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 PROGRAM = b"the host program"
 RECIPE = Recipe("x86_64", ("aws-nitro-enclaves-cli", "socat"), PROGRAM)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
 CLOUD = ROOT / "cloud"
 SERVICES = ("ec2", "s3", "iam", "sts", "ssm", "service-quotas", "pricing")
-OPERATOR = {"setup", "teardown", "bake"}
+OPERATOR = {"account/setup", "account/teardown", "account/bake"}
 # Bake publishes the program and looks up image, subnet and group like the agent does.
 BAKE_BORROWS = {"ec2:DescribeSubnets", "ssm:GetParameter", "s3:PutObject", "ec2:TerminateInstances"}
 
@@ -96,8 +96,8 @@ def test_policies__anything_that_changes__names_what_it_may_change(name: Name) -
 
 
 def test_calls__known_ones__are_found() -> None:
-    assert "ec2:RunInstances" in _asked({"instances"})
-    assert "s3:PutObject" in _asked({"staging"})
+    assert "ec2:RunInstances" in _asked({"ec2/instances"})
+    assert "s3:PutObject" in _asked({"bucket/staging"})
 
 
 def _asked(modules: set[str]) -> set[str]:
@@ -146,4 +146,4 @@ def _list(value: str | list[str]) -> list[str]:
 
 
 def _modules() -> list[str]:
-    return [path.stem for path in CLOUD.glob("*.py")]
+    return [str(path.relative_to(CLOUD).with_suffix("")) for path in CLOUD.rglob("*.py")]

@@ -20,7 +20,7 @@ from cloud.settings import Settings
 from faults import Refused
 from tests.cloud.conftest import OWNER, REGION
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 REGIONS = (REGION, Region("eu-west-1"))
 BUCKET = f"oyster-123456789012-{REGION}"

@@ -218,7 +218,7 @@ def test_metadata__nested_deep_where_the_recursion_limit_was_raised__is_refused_
     path.write_bytes(assemble(parts))
     code = (
         "import sys; sys.setrecursionlimit(10**7); from pathlib import Path;"
-        "from enclave.measure import inspect_file;"
+        "from enclave.eif.measure import inspect_file;"
         "print({broken.rule for broken in inspect_file(Path(sys.argv[1])).broken})"
     )
     done = subprocess.run(

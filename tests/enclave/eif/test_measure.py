@@ -172,7 +172,7 @@ def test_update__bytes_after_the_last_section__are_refused_at_the_first() -> Non
 def test_exit__with_an_abandoned_measurer__does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "image.eif").write_bytes(build(small(kernel=bytes(20 << 20))))
     code = (
-        "import sys; from enclave.measure import StreamingMeasurer; m = StreamingMeasurer();"
+        "import sys; from enclave.eif.measure import StreamingMeasurer; m = StreamingMeasurer();"
         "f = open(sys.argv[1], 'rb'); [m.update(f.read(1 << 20)) for _ in range(18)]; sys.m = m"
     )
     subprocess.run(

@@ -210,7 +210,7 @@ CRASH = """
 import os, sys
 from pathlib import Path
 from tests.enclave.fetch.test_store import CIDS, CRASHES, keep
-from enclave.store import ImageStore
+from enclave.fetch.store import ImageStore
 calls = 0
 def dying(name, real):
     def step(*args, **kwargs):
