@@ -13,7 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Params, Price
+from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Price
+from agent.market.terms import Terms
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
 from enclave.eif.signature import Signer
 from faults import RetryLater
@@ -53,7 +54,9 @@ class Market(Protocol):
         """Raises RetryLater: no endpoint answers."""
         ...
 
-    async def params(self, at: BlockRef) -> Params: ...
+    async def terms(self, at: BlockRef) -> Terms:
+        """The market's arithmetic by its parameters at that block. Raises RetryLater."""
+        ...
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
         """All at one block, batched. Raises RetryLater."""
@@ -67,8 +70,8 @@ class Market(Protocol):
         """This provider's listing of one type; None when it is not listed. Raises RetryLater."""
         ...
 
-    async def unlocked_stake(self, at: BlockRef) -> int:
-        """Total minus locked, in POND base units. Raises RetryLater."""
+    async def openings(self, at: BlockRef) -> int | None:
+        """How many more jobs the stake allows; None where jobs lock none. Raises RetryLater."""
         ...
 
 

@@ -118,7 +118,7 @@ def _prepare(simulation: Simulation, older: int, bootstrapping: int) -> Budgeted
 
     market = simulation.market
     market.block_seconds, market.stake = BLOCK_SECONDS, 10**9
-    market.params_ = replace(market.params_, job_bootstrapping=bootstrapping)
+    market.terms_ = replace(market.terms_, job_bootstrapping=bootstrapping)
     cloud = BudgetedCloud(simulation.clock, simulation.weather, on_launch=launched)
     simulation.cloud = cloud
     return cloud

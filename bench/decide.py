@@ -24,7 +24,7 @@ from agent.journal.writing import Journal
 from agent.market.model import JobId, JobStatus
 from bench.figure import Figure
 from enclave.host.documents import Status
-from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, PARAMS, ROOM, RULES
+from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, ROOM, RULES, TERMS
 
 ROUNDS, DECISIONS = 5, 10_000
 TURNS, LINES = 100, 20
@@ -55,7 +55,7 @@ def _running() -> JobView:
     job = replace(JOB, status=JobStatus.RUNNING, assigned_at=NOW - 1010, started_at=NOW - 890,
                   settled_until=NOW - 900, endpoint="192.0.2.1:1300")  # fmt: skip
     return JobView(
-        JOB.id, ACCOUNT, PARAMS, BLOCK, job,
+        JOB.id, ACCOUNT, TERMS, BLOCK, job,
         hosts=(Host(instance, status, NOW - 3.0, probe, "g1a1r0"),),
         observed=Observed(NOW - 1.0, NOW - 1.0, NOW - 2000.0),
         image=ImageView(ImagePhase.READY, NOW - 900.0, image=IMAGE, url=job.enclave_url),

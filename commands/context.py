@@ -16,9 +16,10 @@ from agent.chain.transaction_log import TransactionLog
 from agent.chain.transactions import Transactions
 from agent.clock import SystemClock
 from agent.config import Config, load
-from agent.market.model import Address, BlockRef, Params
+from agent.market.model import Address, BlockRef
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, Stake, Token
+from agent.markets.registry.terms import RegistryTerms
 from agent.wiring.adapters import (
     cloud_settings,
     fees_of,
@@ -84,7 +85,7 @@ class Terms:
     """What most commands want to know of the market at one block."""
 
     at: BlockRef
-    params: Params
+    params: RegistryTerms
     stake: Stake
     pond: Token
     money: Token

@@ -121,8 +121,6 @@ def confirm_terminations(
 
 def to_json(job: Job, terms: Terms) -> dict[str, Any]:
     """A job for programs: the contract's fields by its names, and what follows from them."""
-    from agent.market.model import accrued
-
     at, why = _deadline(job, terms)
     return {
         "job": job.id, "user": job.user, "provider": job.provider,
@@ -134,34 +132,28 @@ def to_json(job: Job, terms: Terms) -> dict[str, Any]:
         "stoppedAt": job.stopped_at, "escrow": str(job.escrow),
         "settledUntil": job.settled_until, "endpoint": job.endpoint,
         "state": _state(job, terms), "deadline": at, "deadlineIs": why,
-        "accrued": str(accrued(job, terms.params, terms.at.timestamp)),
+        "accrued": str(terms.params.accrued(job, terms.at.timestamp)),
         "earned": str(earned(job, terms)), "block": terms.at.number,
     }  # fmt: skip
 
 
 def earned(job: Job, terms: Terms) -> int:
     """What this assignment has come to by the terms' block, in base units of the token."""
-    from agent.market.model import earned as earned_by
-
-    return earned_by(job, terms.params, terms.at.timestamp)
+    return terms.params.earned(job, terms.at.timestamp)
 
 
 def _state(job: Job, terms: Terms) -> str:
-    from agent.market.model import is_over
-
-    if not job.is_stopped and is_over(job, terms.params, terms.at.timestamp):
+    if not job.is_stopped and terms.params.is_over(job, terms.at.timestamp):
         return "over, not settled"
     return job.status.name.lower()
 
 
 def _deadline(job: Job, terms: Terms) -> tuple[int | None, str]:
-    from agent.market.model import bootstrap_deadline, ending
-
     if job.is_stopped:
         return None, ""
     if not job.is_started:
-        return bootstrap_deadline(job, terms.params), "slash point"
-    end = ending(job, terms.params)
+        return terms.params.due(job).at, "slash point"
+    end = terms.params.ending(job)
     return (end.at, end.reason.name.lower().replace("_", " ")) if end else (None, "")
 
 

@@ -127,9 +127,7 @@ def _ours(desk: Desk, number: int, job: Job | None) -> Job:
 
 
 def _end(job: Job, terms: Terms) -> int:
-    from agent.market.model import exit_at
-
-    return exit_at(job, terms.params) or terms.at.timestamp + terms.params.job_exit_cool_down
+    return terms.params.exit_at(job) or terms.at.timestamp + terms.params.job_exit_cool_down
 
 
 def _line(job: Job, terms: Terms) -> str:

@@ -92,17 +92,13 @@ class Offering:
     async def tend(self, *, draining: bool) -> None:
         """One round over all types. Raises RetryLater when chain or cloud do not answer."""
         blocks = await self._market.blocks()
-        stake_left = await self._jobs_stake_allows(blocks.head)
+        stake_left = await self._market.openings(blocks.head)
         for instance_type in sorted({*self.prices, *self.desk.listed, *self.seen}):
             await self._tend_type(instance_type, blocks.head, stake_left, draining=draining)
         self._looked = True
 
-    async def _jobs_stake_allows(self, at: BlockRef) -> int:
-        params = await self._market.params(at)
-        return await self._market.unlocked_stake(at) // max(params.stake_per_job, 1)
-
     async def _tend_type(
-        self, instance_type: str, at: BlockRef, stake_left: int, *, draining: bool
+        self, instance_type: str, at: BlockRef, stake_left: int | None, *, draining: bool
     ) -> None:
         if at.number < self.desk.changed_in.get(instance_type, 0):
             return  # a node that does not show the last change yet
@@ -139,7 +135,7 @@ class Offering:
         fees = [fee for _, fee in self.desk.fees]
         return Spent(sum(fees), max(fees, default=0))
 
-    async def _room(self, instance_type: str, stake_left: int) -> Room | None:
+    async def _room(self, instance_type: str, stake_left: int | None) -> Room | None:
         """Ask the cloud; stake counts as room too. None: it can't be said now."""
         kind = parse_instance_type(instance_type)
         if kind is None:
@@ -149,7 +145,7 @@ class Offering:
         except (RetryLater, TryElsewhere) as later:
             log.warning("offers.room_unknown", type=instance_type, error=str(later))
             return self.desk.rooms.get(instance_type)
-        if stake_left < more:
+        if stake_left is not None and stake_left < more:
             more, limit = stake_left, "stake"
         room = self._since(self.desk.rooms.get(instance_type), more, limit)
         self.desk.rooms[instance_type] = room

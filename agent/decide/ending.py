@@ -33,7 +33,7 @@ from agent.decide.plan import (
     Settle,
     Terminate,
 )
-from agent.market.model import Address, Ending, Job, StopReason, bootstrap_deadline, ending, is_over
+from agent.market.model import Address, Ending, Job, StopReason
 from agent.ports import Call, Order
 
 
@@ -84,7 +84,7 @@ def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> F
 
 
 def _exited(view: JobView, final: FinalView) -> bool:
-    end = ending(final.job, view.params) if final.job is not None else None
+    end = view.terms.ending(final.job) if final.job is not None else None
     return end is not None and end.reason is StopReason.PROVIDER_EXIT
 
 
@@ -99,9 +99,9 @@ def _reason(
         return f"generation {job.generation} took its place"
     if job.generation < host.generation or job.provider != view.account.provider:
         return f"assigned to {_short(job.provider)}" if settled else ""
-    if is_over(job, view.params, final.block.timestamp):
-        return _why_over(ending(job, view.params))
-    missed = not job.is_started and final.block.timestamp >= bootstrap_deadline(job, view.params)
+    if view.terms.is_over(job, final.block.timestamp):
+        return _why_over(view.terms.ending(job))
+    missed = not job.is_started and final.block.timestamp >= view.terms.due(job).at
     return "not started in time" if missed else ""
 
 
@@ -125,7 +125,7 @@ def _end_time(view: JobView, now: float) -> float:
         return now
     if view.head.provider != view.account.provider:
         return float(view.head.assigned_at)
-    end = ending(view.head, view.params)
+    end = view.terms.ending(view.head)
     return float(end.at) if end is not None else float(view.deadline)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
 
-from agent.market.model import BlockRef, InstanceType, Job, JobId, Params, bootstrap_deadline
+from agent.market.model import BlockRef, InstanceType, Job, JobId
+from agent.market.terms import Terms
 from agent.ports import Account, Image
 from cloud.model import EnclaveRoom, Instance, InstanceId, Region
 from enclave.host.documents import Status
@@ -190,7 +191,7 @@ class JobView:
 
     id: JobId
     account: Account
-    params: Params
+    terms: Terms
     head_block: BlockRef
     head: Job | None
     final: FinalView | None = None
@@ -217,8 +218,8 @@ class JobView:
 
     @cached_property
     def deadline(self) -> int:
-        """The second from which reportStarted is too late; 0 without a job."""
-        return bootstrap_deadline(self.head, self.params) if self.head else 0
+        """The second from which it is too late to be up; 0 without a job."""
+        return self.terms.due(self.head).at if self.head else 0
 
     @cached_property
     def live(self) -> tuple[Host, ...]:

@@ -22,7 +22,7 @@ from agent.decide.keepalive import HealthRules
 from agent.decide.plan import Draft, Plan
 from agent.decide.refusal import PolicyRules
 from agent.decide.running import plan_running
-from agent.market.model import Job, StopReason, ending, is_over
+from agent.market.model import Job, StopReason
 from cloud.model import InstanceState
 
 # Everything `outcome_of` may answer: the metrics have a label for each from the start.
@@ -50,7 +50,7 @@ def plan(view: JobView, now: float, rules: LifecycleRules) -> Plan:
     job = view.head
     if job is None or not view.ours:
         _gone(view, now, draft, rules)
-    elif is_over(job, view.params, int(now)):
+    elif view.terms.is_over(job, int(now)):
         _over(view, job, now, draft, rules)
     else:
         _serve(view, job, now, draft, rules)
@@ -66,7 +66,7 @@ def stage_of(view: JobView, now: float) -> str:
         return "reassigned"
     if job.is_stopped:
         return "stopped"
-    if is_over(job, view.params, int(now)):
+    if view.terms.is_over(job, int(now)):
         return "over"
     if not job.is_started:
         return "bootstrapping"
@@ -85,12 +85,12 @@ def _serve(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRu
             take_down(view, view.live, now, draft, rules.ending)
     if view.strays:
         take_down(view, view.strays, now, draft, rules.ending)
-    end = ending(job, view.params)
+    end = view.terms.ending(job)
     draft.look_at(float(end.at) if end is not None else None)
 
 
 def _over(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRules) -> None:
-    end = ending(job, view.params)
+    end = view.terms.ending(job)
     if end is not None:
         record_end(view, end, now, draft, rules.ending)
     _take_all_down(view, now, draft, rules)
@@ -135,4 +135,4 @@ def needs_final(view: JobView, now: float) -> bool:
     if job is None or not view.ours or view.strays:
         return True
     missed = not job.is_started and now >= view.deadline
-    return missed or is_over(job, view.params, int(now))
+    return missed or view.terms.is_over(job, int(now))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.decide.job_view import JobView, parse_instance_type
-from agent.market.model import Job, Price, owed
+from agent.market.model import Job, Price
 from agent.ports import Image
 from enclave.eif.measure import signer_date_fault
 
@@ -94,7 +94,7 @@ def _price(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 def _escrow(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    wanted = owed(job.price, int(rules.min_escrow_seconds))
+    wanted = view.terms.owed(job.price, int(rules.min_escrow_seconds))
     if job.escrow < wanted:
         seconds = job.escrow * Price.SCALE // job.price.raw
         least = int(rules.min_escrow_seconds)

@@ -36,7 +36,7 @@ from agent.decide.keepalive import (
     run_id,
 )
 from agent.decide.plan import Draft, Level
-from agent.market.model import Job, ending
+from agent.market.model import Job
 from cloud.ec2.reconcile import duplicates
 from cloud.request_budget import Urgency
 
@@ -67,7 +67,7 @@ def plan_running(
     view: JobView, job: Job, now: float, draft: Draft, rules: Rules, health: HealthRules
 ) -> None:
     """Started: keep it answering until it is over."""
-    end = ending(job, view.params)
+    end = view.terms.ending(job)
     draft.look_at(float(end.at) if end is not None else None)
     judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
     if _wants_image(view, judged, now, health):
@@ -214,7 +214,7 @@ def _replace(duty: Duty, why: str) -> None:
         draft.note("job.backoff", f"{why}: the next instance in {allowed - now:.0f} s")
         draft.look_at(allowed)
         return
-    end = ending(duty.job, view.params)
+    end = view.terms.ending(duty.job)
     needed = duty.rules.bootstrap.budget.usual(*HOST_STAGES, Stage.ENCLAVE)
     if end is not None and now + needed >= end.at:
         draft.note("job.ends_first", f"{why}: it ends before a new instance could serve")

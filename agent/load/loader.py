@@ -23,7 +23,8 @@ from agent.decide.job_view import (
 from agent.decide.lifecycle import needs_final
 from agent.load.fleet import Fleet
 from agent.load.remembered import JobMemory, Memory
-from agent.market.model import BlockRef, Job, JobId, Params
+from agent.market.model import BlockRef, Job, JobId
+from agent.market.terms import Terms
 from agent.ports import Account, Blocks, Clock, Cloud, Market, Witness
 from cloud.model import EnclaveRoom, Region
 from faults import Refused, RetryLater
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 
 FIRST_PART = 8  # jobs: a read that small is not slower than one of a single job
 LARGEST_PART = 512  # jobs: what is under way beside the turn gets its turn in between
-PARAMS_SECONDS = 300.0  # no market changes its parameters often; a resync reads them anew
+TERMS_SECONDS = 300.0  # no market changes its parameters often; a resync reads them anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Frame:
     """What all views of one turn share, however many reads they take."""
 
     blocks: Blocks
-    params: Params
+    terms: Terms
 
 
 class Loader:
@@ -62,7 +63,7 @@ class Loader:
 
     def __init__(self, sources: Sources) -> None:
         self._from = sources
-        self._params: tuple[float, Params] | None = None
+        self._terms: tuple[float, Terms] | None = None
         self._rooms: dict[tuple[str, str], EnclaveRoom | str] = {}
         self.blocks: Blocks | None = None
 
@@ -70,34 +71,34 @@ class Loader:
         """The blocks to read at, and the parameters. Raises RetryLater."""
         blocks = await self._from.market.blocks()
         self.blocks = blocks
-        return Frame(blocks, await self.params(blocks.head))
+        return Frame(blocks, await self.terms(blocks.head))
 
     async def load(
         self, ids: Sequence[JobId], frame: Frame, *, drained: bool, doubt: bool
     ) -> list[JobView]:
         """One view a job, all at the frame's head. Raises RetryLater: the chain can't be read."""
-        blocks, params = frame.blocks, frame.params
+        blocks, terms = frame.blocks, frame.terms
         heads = await self._from.market.jobs(ids, blocks.head)
         await self._learn_rooms(heads)
         views = [
-            self._view(job, heads.get(job), blocks.head, params, drained=drained, doubt=doubt)
+            self._view(job, heads.get(job), blocks.head, terms, drained=drained, doubt=doubt)
             for job in ids
         ]
         return await self._with_finals(views, blocks.final)
 
-    async def params(self, at: BlockRef) -> Params:
+    async def terms(self, at: BlockRef) -> Terms:
         """The market's parameters, read again every few minutes. Raises RetryLater."""
         now = self._from.clock.now()
-        if self._params is None or now - self._params[0] > PARAMS_SECONDS:
-            self._params = (now, await self._from.market.params(at))
-        return self._params[1]
+        if self._terms is None or now - self._terms[0] > TERMS_SECONDS:
+            self._terms = (now, await self._from.market.terms(at))
+        return self._terms[1]
 
     def _view(
         self,
         job: JobId,
         head: Job | None,
         block: BlockRef,
-        params: Params,
+        terms: Terms,
         *,
         drained: bool,
         doubt: bool,
@@ -110,7 +111,7 @@ class Loader:
         return JobView(
             id=job,
             account=self._from.account,
-            params=params,
+            terms=terms,
             head_block=block,
             head=head,
             hosts=self._from.fleet.hosts(job),

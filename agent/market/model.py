@@ -1,4 +1,4 @@
-"""What a market says, as plain values, and the protocol's arithmetic over them. No I/O, no clock.
+"""What a market says, as plain values. No I/O, no clock.
 
 The names are the protocol's. Times are unix seconds of the chain, amounts are base units of
 their token. Everything here is a value: equal content compares equal, nothing changes in place.
@@ -26,19 +26,10 @@ __all__ = [
     "JobId",
     "JobStatus",
     "Offer",
-    "Params",
     "Price",
     "StopReason",
     "Wei",
-    "accrued",
     "address",
-    "bootstrap_deadline",
-    "dry_at",
-    "ending",
-    "exit_at",
-    "is_over",
-    "owed",
-    "paid",
 ]
 
 JobId = NewType("JobId", int)
@@ -90,17 +81,6 @@ class StopReason(enum.IntEnum):
     ESCROW_EXHAUSTED = 2
     PROVIDER_EXIT = 3
     NO_PROVIDER = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Params:
-    """The market's parameters, always read from the chain. Durations in seconds."""
-
-    stake_per_job: Wei
-    job_bootstrapping: int
-    job_startup: int
-    job_exit_cool_down: int
-    quorum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,73 +168,3 @@ class InstanceType:
 
     def __str__(self) -> str:
         return self.text
-
-
-def owed(price: Price, seconds: int) -> Wei:
-    """Base units owed for `seconds` of service, rounded down (in the user's favour)."""
-    return Wei(price.raw * max(0, seconds) // Price.SCALE)
-
-
-def bootstrap_deadline(job: Job, params: Params) -> int:
-    """The first second in which reportStarted is too late for the present assignment."""
-    return job.assigned_at + params.job_bootstrapping
-
-
-def dry_at(job: Job) -> int | None:
-    """The first second that owes the whole escrow; None while nothing runs it down.
-
-    What was already paid on this assignment is what was owed up to `settled_until`: settlements
-    count whole intervals since `started_at`.
-    """
-    if job.is_stopped or not job.is_started:
-        return None
-    total = job.escrow + paid(job)
-    return job.started_at + -(-total * Price.SCALE // job.price.raw)
-
-
-def exit_at(job: Job, params: Params) -> int | None:
-    """The second from which a requested exit has passed; None without a request."""
-    if job.exit_requested_at == 0:
-        return None
-    return job.exit_requested_at + params.job_exit_cool_down
-
-
-def ending(job: Job, params: Params) -> Ending | None:
-    """The earliest end already certain; None while only a person could end the job.
-
-    For a stopped job: as it was recorded. In one second dryness wins over exit.
-    """
-    if job.is_stopped:
-        return Ending(job.stopped_at, job.stop_reason)
-    dry, leaves = dry_at(job), exit_at(job, params)
-    if dry is not None and (leaves is None or dry <= leaves):
-        return Ending(dry, StopReason.ESCROW_EXHAUSTED)
-    if leaves is not None:
-        return Ending(leaves, StopReason.PROVIDER_EXIT)
-    return None
-
-
-def is_over(job: Job, params: Params, now: int) -> bool:
-    """Stopped, or will be found stopped by the next transaction that touches it at `now`."""
-    end = ending(job, params)
-    return end is not None and (job.is_stopped or now >= end.at)
-
-
-def accrued(job: Job, params: Params, now: int) -> Wei:
-    """What a settlement at `now` would pay the provider: never more than the escrow."""
-    if job.is_stopped or not job.is_started:
-        return Wei(0)
-    end = ending(job, params)
-    until = now if end is None else min(now, end.at)
-    due = owed(job.price, until - job.started_at) - paid(job)
-    return Wei(min(job.escrow, max(0, due)))
-
-
-def earned(job: Job, params: Params, now: int) -> Wei:
-    """What this assignment has come to, paid or due, in base units of the payment token."""
-    return Wei(paid(job) + accrued(job, params, now)) if job.is_started else Wei(0)
-
-
-def paid(job: Job) -> Wei:
-    """What this provider was paid on this assignment so far."""
-    return owed(job.price, job.settled_until - job.started_at) if job.settled_until else Wei(0)

@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from agent.decide.job_view import Host
 from agent.load.remembered import JobMemory
-from agent.market.model import Ending, Job, Params, StopReason, accrued, earned, ending
+from agent.market.model import Ending, Job, StopReason
+from agent.market.terms import Terms
 from agent.ports import Clock
 from agent.status.money import Money
 from agent.status.source import (
@@ -48,10 +49,10 @@ _LEAVING = (
 )
 
 
-def money_of(job: Job, params: Params, now: int) -> tuple[int, int]:
+def money_of(job: Job, terms: Terms, now: int) -> tuple[int, int]:
     """What this assignment earned by `now`, settled or not, and what of the escrow is still the
     user's, in base units."""
-    return earned(job, params, now), job.escrow - accrued(job, params, now)
+    return terms.earned(job, now), job.escrow - terms.accrued(job, now)
 
 
 def waits_for(end: Ending | None) -> str:
@@ -116,8 +117,8 @@ class AgentView:
         head, now = view.head, int(self._clock.now())
         budget = self._world.state.world.learner.budget
         host = _serving(view.hosts)
-        made, left = money_of(head, view.params, now)
-        end = ending(head, view.params)
+        made, left = money_of(head, view.terms, now)
+        end = view.terms.ending(head)
         deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
         return JobRow(
             id=head.id,

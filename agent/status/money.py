@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from agent.journal.transactions import TxJournal
-from agent.market.model import Job, JobId, Params, earned, owed
+from agent.market.model import Job, JobId
 from agent.ports import Blocks, Clock
 from agent.status.source import MoneyRow
 from agent.wiring.agent import Wired
@@ -66,13 +66,13 @@ class Money:
 
     async def _earned(self, blocks: Blocks) -> tuple[int, int]:
         """All that jobs of the journal came to, and the part of it since midnight (UTC)."""
-        params = await self._market.params(blocks.head)
+        terms = await self._market.params(blocks.head)
         known = set(self._reader.jobs(_MOST_JOBS))
         jobs = [job for job in (await self._jobs(known, blocks)).values() if job.id in known]
         now = blocks.head.timestamp
         ours = [job for job in jobs if job.provider == self._provider and job.is_started]
-        total = sum(earned(job, params, now) for job in ours)
-        return total, sum(_since(job, params, now, now - now % _DAY) for job in ours)
+        total = sum(terms.earned(job, now) for job in ours)
+        return total, sum(terms.earned(job, now, since=now - now % _DAY) for job in ours)
 
     async def _jobs(self, known: Collection[JobId], blocks: Blocks) -> Mapping[JobId, Job]:
         """As the agent knows them, who looks at each of its jobs every few minutes and whenever
@@ -84,10 +84,3 @@ class Money:
         read = await self._market.jobs(missing, blocks.head) if missing else {}
         self._stopped |= {n: job for n, job in read.items() if job.is_stopped and n not in tended}
         return found | read
-
-
-def _since(job: Job, params: Params, now: int, midnight: int) -> int:
-    """The part of it that was earned from `midnight` on."""
-    until = min(job.stopped_at or now, now)
-    before = owed(job.price, min(until, midnight) - job.started_at)
-    return max(0, earned(job, params, now) - before)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.market import model as values
-from agent.market.model import Address, BlockNumber, BlockRef, JobId, Params, Price, Wei
+from agent.market.model import Address, BlockNumber, BlockRef, JobId, Price, Wei
+from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
 from devnet.simulation.market import US
 from devnet.simulation.model_faults import Weather
@@ -175,10 +176,10 @@ class SimChain:
             raise RetryLater(f"block {ref} is unknown")
         return self.blocks_[ref.number]
 
-    async def params(self, at: BlockRef) -> Params:
+    async def terms(self, at: BlockRef) -> RegistryTerms:
         await self.weather.before("chain.read")
         terms = self.model.terms
-        return Params(
+        return RegistryTerms(
             Wei(terms.stake_per_job), terms.job_bootstrapping, terms.job_startup,
             terms.job_exit_cool_down, terms.quorum,
         )  # fmt: skip
@@ -224,10 +225,10 @@ class SimChain:
         found = self.at(at).state.listings.get((instance_type, US))
         return Price(found[0]) if found else None
 
-    async def unlocked_stake(self, at: BlockRef) -> int:
+    async def openings(self, at: BlockRef) -> int:
         await self.weather.before("chain.read")
         state = self.at(at).state
-        return state.total[US] - state.locked[US]
+        return (state.total[US] - state.locked[US]) // self.model.terms.stake_per_job
 
     async def wait(self) -> Sequence[JobId]:
         await self._heads.wait()

@@ -18,15 +18,11 @@ from agent.market.model import (
     Job,
     JobId,
     JobStatus,
-    Params,
     Price,
     StopReason,
     Wei,
-    accrued,
-    bootstrap_deadline,
-    ending,
-    is_over,
 )
+from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
 from devnet.simulation.model_faults import Weather
 from faults import Refused, RetryLater
@@ -36,7 +32,7 @@ OTHER = Address("0x2222222222222222222222222222222222222222")
 USER = Address("0x3333333333333333333333333333333333333333")
 REGISTRY = Address("0x4444444444444444444444444444444444444444")
 
-PARAMS = Params(
+TERMS = RegistryTerms(
     stake_per_job=Wei(1000),
     job_bootstrapping=600,
     job_startup=900,
@@ -62,7 +58,7 @@ class SimMarket:
 
     clock: Clock
     weather: Weather
-    params_: Params = PARAMS
+    terms_: RegistryTerms = TERMS
     block_seconds: float = 12.0
     depth: int = 5
     jobs_: dict[JobId, Job] = field(default_factory=dict)
@@ -134,8 +130,8 @@ class SimMarket:
         await self.weather.before("chain.read")
         return Blocks(self._ref(self.number), self._ref(self.number - self.depth))
 
-    async def params(self, at: BlockRef) -> Params:
-        return self.params_
+    async def terms(self, at: BlockRef) -> RegistryTerms:
+        return self.terms_
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
         await self.weather.before("chain.read")
@@ -152,9 +148,9 @@ class SimMarket:
         await self.weather.before("chain.read")
         return self.offers.get(instance_type)
 
-    async def unlocked_stake(self, at: BlockRef) -> int:
+    async def openings(self, at: BlockRef) -> int:
         active = sum(j.provider == US and not j.is_stopped for j in self.jobs_.values())
-        return self.stake - active * self.params_.stake_per_job
+        return self.stake // self.terms_.stake_per_job - active
 
     async def wait(self) -> Sequence[JobId]:
         await self._heads.wait()
@@ -216,7 +212,7 @@ class SimMarket:
 
     def _alive(self, at: int, job: JobId | None) -> Job:
         found = self._get(at, job)
-        if is_over(found, self.params_, at):
+        if self.terms_.is_over(found, at):
             raise Refused("the job is over")
         return found
 
@@ -226,7 +222,7 @@ class SimMarket:
 
     def report_started(self, at: int, job: JobId | None, endpoint: str) -> None:
         found = self._alive(at, job)
-        if found.is_started or at >= bootstrap_deadline(found, self.params_):
+        if found.is_started or at >= self.terms_.due(found).at:
             raise Refused("too late to start, or started")
         status = JobStatus.EXITING if found.exit_requested_at else JobStatus.RUNNING
         self._put(replace(found, started_at=at, status=status, endpoint=endpoint))
@@ -235,14 +231,14 @@ class SimMarket:
         found = self._get(at, job)
         if found.is_stopped:
             return
-        end = ending(found, self.params_)
+        end = self.terms_.ending(found)
         if end is not None and at >= end.at:
             self._stop(found, end.at, end.reason)
         else:
             self._pay(found, at)
 
     def _pay(self, job: Job, at: int) -> Job:
-        due = accrued(job, self.params_, at)
+        due = self.terms_.accrued(job, at)
         if job.provider == US:
             self.earned += due
         settled = at if job.is_started else job.settled_until
@@ -267,7 +263,7 @@ class SimMarket:
         found = self._get(at, job)
         if found.is_stopped:
             return
-        end = ending(found, self.params_)
+        end = self.terms_.ending(found)
         if end is None or at < end.at:
             raise Refused("the cool-down has not passed")
         self._stop(found, end.at, end.reason)
@@ -321,7 +317,7 @@ class SimMarket:
         def run(at: int) -> None:
             found = self._get(at, job)
             if not found.is_stopped:
-                end = ending(found, self.params_)
+                end = self.terms_.ending(found)
                 over = end is not None and at >= end.at
                 when, why = (end.at, end.reason) if end and over else (at, StopReason.USER_REQUEST)
                 self._stop(found, when, why)
@@ -341,8 +337,8 @@ class SimMarket:
 
         def run(at: int) -> None:
             found = self._pay(self._alive(at, job), at)
-            self.slashed += self.params_.stake_per_job
-            self.stake -= self.params_.stake_per_job
+            self.slashed += self.terms_.stake_per_job
+            self.stake -= self.terms_.stake_per_job
             if to is None:
                 self._stop(found, at, StopReason.NO_PROVIDER)
                 return

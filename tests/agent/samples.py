@@ -13,11 +13,11 @@ from agent.market.model import (
     Job,
     JobId,
     JobStatus,
-    Params,
     Price,
     StopReason,
     Wei,
 )
+from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Account, Image
 from cloud.model import EnclaveRoom, Identity, Instance, InstanceId, InstanceState, Region, Zone
 
@@ -26,7 +26,7 @@ US = Address("0x1111111111111111111111111111111111111111")
 OTHER = Address("0x2222222222222222222222222222222222222222")
 REGISTRY = Address("0x4444444444444444444444444444444444444444")
 ACCOUNT = Account(1, REGISTRY, US)
-PARAMS = Params(Wei(1000), 600, 900, 3600, 2)
+TERMS = RegistryTerms(Wei(1000), 600, 900, 3600, 2)
 BLOCK = BlockRef(BlockNumber(100), "0x100", NOW)
 RULES = LifecycleRules(policy=PolicyRules(min_escrow_seconds=0))
 HOME = Region("us-east-1")

@@ -14,9 +14,10 @@ from agent.chain.events import Cursor, EventReader
 from agent.chain.head import Head, HeadFollower, HeadTracker
 from agent.chain.transactions import Call, Confirmed, Reverted, Transactions, Waiting
 from agent.clock import passed
-from agent.market.model import Address, BlockRef, Job, JobId, Params, Price
+from agent.market.model import Address, BlockRef, Job, JobId, Price
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market
+from agent.markets.registry.terms import RegistryTerms
 from faults import Refused, RetryLater, TryElsewhere, UsageFault
 
 log = structlog.get_logger()
@@ -49,7 +50,7 @@ class ProviderMarket:
             head = await self._tracker.poll()
         return ports.Blocks(head.block, head.finalized)
 
-    async def params(self, at: BlockRef) -> Params:
+    async def terms(self, at: BlockRef) -> RegistryTerms:
         with _later():
             return await self._market.params(at)
 
@@ -65,9 +66,11 @@ class ProviderMarket:
         with _later():
             return await self._market.offer(self._provider, instance_type, at)
 
-    async def unlocked_stake(self, at: BlockRef) -> int:
+    async def openings(self, at: BlockRef) -> int:
+        terms = await self.terms(at)
         with _later():
-            return (await self._market.stake_of(self._provider, at)).unlocked
+            stake = await self._market.stake_of(self._provider, at)
+        return stake.unlocked // max(terms.stake_per_job, 1)
 
 
 class SecondEndpoint:

@@ -26,11 +26,11 @@ from agent.market.model import (
     JobId,
     JobStatus,
     Offer,
-    Params,
     Price,
     StopReason,
     Wei,
 )
+from agent.markets.registry.terms import RegistryTerms
 
 PAGE = 50  # the contract's own most
 WAVE = 4  # pages asked at first; each next wave has four times as many
@@ -114,8 +114,8 @@ class Market:
         """The same market as another reader sees it."""
         return Market(reader, self.registry)
 
-    async def params(self, at: BlockRef) -> Params:
-        return Params(*await self._one("params", at=at))
+    async def params(self, at: BlockRef) -> RegistryTerms:
+        return RegistryTerms(*await self._one("params", at=at))
 
     async def job_count(self, at: BlockRef) -> int:
         return int(await self._one("jobCount", at=at))

@@ -16,7 +16,7 @@ from cloud.model import InstanceId, InstanceState
 from enclave.eif.signature import Signer
 from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach
 from enclave.fetch.store import ImageStore
-from tests.agent.samples import ACCOUNT, BLOCK, HOME, IMAGE, INSTANCE, JOB, NOW, PARAMS, ROOM, RULES
+from tests.agent.samples import ACCOUNT, BLOCK, HOME, IMAGE, INSTANCE, JOB, NOW, ROOM, RULES, TERMS
 from tests.clocks import StandingClock
 from tests.enclave.fetch.test_store import CIDS, SIGNER, keep
 
@@ -38,7 +38,7 @@ def _view(*hosts: Host, signer: Signer | None = None, started_at: int = 0) -> Jo
     return JobView(
         id=JOB.id,
         account=ACCOUNT,
-        params=PARAMS,
+        terms=TERMS,
         head_block=BLOCK,
         head=replace(JOB, started_at=started_at, status=status),
         hosts=hosts,

@@ -26,7 +26,7 @@ from agent.decide.job_view import (
 from agent.decide.keepalive import run_id
 from agent.decide.lifecycle import plan
 from agent.decide.plan import Attest, Launch, ReportStarted, Terminate
-from agent.market.model import BlockNumber, BlockRef, Job, JobStatus, StopReason, Wei, is_over
+from agent.market.model import BlockNumber, BlockRef, Job, JobStatus, StopReason, Wei
 from cloud.model import Instance, InstanceId, InstanceState
 from enclave.host.documents import Status
 from tests.agent.samples import (
@@ -38,9 +38,9 @@ from tests.agent.samples import (
     JOB,
     NOW,
     OTHER,
-    PARAMS,
     ROOM,
     RULES,
+    TERMS,
     US,
 )
 
@@ -128,7 +128,7 @@ def views(draw: st.DrawFn) -> JobView:
     return JobView(
         id=JOB.id,
         account=ACCOUNT,
-        params=PARAMS,
+        terms=TERMS,
         head_block=BLOCK,
         head=draw(st.sampled_from([True, True, True, False]).flatmap(_perhaps)),
         final=draw(st.none() | st.just(final)),
@@ -153,7 +153,7 @@ def found(view: JobView, kind: type[A]) -> list[A]:
 def _wanted(host: Instance) -> JobView:
     """A job of ours that bootstraps, its image at hand, and one instance it has had."""
     return JobView(
-        id=JOB.id, account=ACCOUNT, params=PARAMS, head_block=BLOCK, head=JOB, hosts=(Host(host),),
+        id=JOB.id, account=ACCOUNT, terms=TERMS, head_block=BLOCK, head=JOB, hosts=(Host(host),),
         observed=Observed(NOW - 1.0, NOW - 1.0), room=ROOM,
         image=ImageView(ImagePhase.READY, NOW - 9.0, IMAGE, staged=frozenset({HOME})),
     )  # fmt: skip
@@ -190,7 +190,7 @@ def test_plan__any_view__launches_at_most_once_and_never_what_is_there(view: Job
 def test_plan__any_view__buys_nothing_that_cannot_finish(view: JobView) -> None:
     for _action in found(view, Launch):
         if view.head is not None:
-            assert not is_over(view.head, PARAMS, NOW)
+            assert not TERMS.is_over(view.head, NOW)
             ready = view.image.phase is ImagePhase.READY
             fits = RULES.bootstrap.budget.fits(
                 NOW, view.deadline, image_ready=ready, host=HOST_STAGES
@@ -217,8 +217,8 @@ def _needed(job: Job | None, block: BlockRef, host: Host) -> bool:
     """Whether a job, as of a block, is one this host serves or may yet serve."""
     if job is None or job.provider != US or job.generation != host.generation:
         return False
-    missed = not job.is_started and block.timestamp >= job.assigned_at + PARAMS.job_bootstrapping
-    return not is_over(job, PARAMS, block.timestamp) and not missed
+    missed = not job.is_started and block.timestamp >= job.assigned_at + TERMS.job_bootstrapping
+    return not TERMS.is_over(job, block.timestamp) and not missed
 
 
 @settings(max_examples=150, deadline=None)
@@ -238,7 +238,7 @@ def test_plan__any_view__never_terminates_the_last_enclave_that_answers(view: Jo
     """Of a started job that is ours: nothing but the chain ends an enclave that proves itself."""
     own = [action for action in found(view, Terminate) if not action.by_chain]
     head = view.head
-    if head is None or not view.ours or not head.is_started or is_over(head, PARAMS, NOW):
+    if head is None or not view.ours or not head.is_started or TERMS.is_over(head, NOW):
         return
     well = {h.instance.id for h in view.live if h.attested and h.probe.failures == 0}
     ended = {name for action in own for name in action.instances}

@@ -27,7 +27,7 @@ from cloud.model import (
     LaunchOrder,
     Region,
 )
-from tests.agent.samples import ACCOUNT, BLOCK, HOME, INSTANCE, JOB, NOW, PARAMS, RULES
+from tests.agent.samples import ACCOUNT, BLOCK, HOME, INSTANCE, JOB, NOW, RULES, TERMS
 
 pytestmark = pytest.mark.unit
 
@@ -106,7 +106,7 @@ def test_plan__a_job_in_a_region_that_is_not_configured__buys_nothing(started_at
     view = JobView(
         id=JOB.id,
         account=ACCOUNT,
-        params=PARAMS,
+        terms=TERMS,
         head_block=BLOCK,
         head=replace(JOB, instance_type=f"{AWAY}/c6a.xlarge", started_at=started_at, status=status),
         observed=Observed(NOW, NOW, NOW - 5000),

@@ -10,7 +10,7 @@ from agent.decide.plan import Draft
 from agent.ports import EnclaveEarly
 from devnet.simulation.world import Simulation, Step
 from enclave.host.documents import Status
-from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, PARAMS
+from tests.agent.samples import ACCOUNT, BLOCK, IMAGE, INSTANCE, JOB, NOW, TERMS
 from tests.agent.scripts.play import assigned, at, stopped
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
@@ -76,7 +76,7 @@ def test_clock__set_back_after_something_failed__tries_again_at_once(
 def test_attest_when_due__asked_by_a_clock_that_was_ahead__asks_again() -> None:
     status = Status("running", "g1a1r0", NOW - 3.0, "p", "i-1")
     image = ImageView(ImagePhase.READY, image=IMAGE)
-    view = JobView(JOB.id, ACCOUNT, PARAMS, BLOCK, JOB, image=image)
+    view = JobView(JOB.id, ACCOUNT, TERMS, BLOCK, JOB, image=image)
     for ahead, asked in ((0.0, 0), (500.0, 1)):
         host = Host(INSTANCE, status, NOW - 2.0, Probe(asked_at=NOW - 1.0 + ahead), "g1a1r0")
         draft = Draft("starting")

@@ -8,7 +8,7 @@ import pytest
 
 from agent.market.model import Ending, JobStatus, StopReason, Wei
 from agent.status.agent_view import money_of, waits_for
-from tests.agent.samples import JOB, NOW, PARAMS
+from tests.agent.samples import JOB, NOW, TERMS
 
 pytestmark = pytest.mark.unit
 
@@ -31,8 +31,8 @@ def test_money_of__settled_in_between__counts_what_was_paid_and_what_is_due() ->
         JOB, status=JobStatus.RUNNING, started_at=NOW - 100, escrow=Wei(1_000_000_000)
     )
     settled = replace(running, settled_until=NOW - 40, escrow=Wei(running.escrow - 60))
-    assert money_of(running, PARAMS, NOW) == (100, 999_999_900)
-    assert money_of(settled, PARAMS, NOW) == money_of(running, PARAMS, NOW)
+    assert money_of(running, TERMS, NOW) == (100, 999_999_900)
+    assert money_of(settled, TERMS, NOW) == money_of(running, TERMS, NOW)
 
 
 def test_money_of__stopped__keeps_what_it_earned() -> None:
@@ -40,4 +40,4 @@ def test_money_of__stopped__keeps_what_it_earned() -> None:
         JOB, status=JobStatus.STOPPED, stop_reason=StopReason.USER_REQUEST, started_at=NOW - 100,
         settled_until=NOW, stopped_at=NOW, escrow=Wei(0),
     )  # fmt: skip
-    assert money_of(stopped, PARAMS, NOW + 50) == (100, 0)
+    assert money_of(stopped, TERMS, NOW + 50) == (100, 0)

@@ -16,7 +16,7 @@ from agent.market.model import Job, JobStatus, StopReason
 from agent.status import metrics as labels_of
 from agent.status.metrics import Metrics
 from agent.status.tally import Tally
-from tests.agent.samples import ACCOUNT, BLOCK, JOB, OTHER, PARAMS
+from tests.agent.samples import ACCOUNT, BLOCK, JOB, OTHER, TERMS
 
 pytestmark = pytest.mark.unit
 
@@ -61,7 +61,7 @@ _ENDED = [
 
 
 def test_ends__every_way_a_job_can_end__has_its_label_from_the_start() -> None:
-    given = {outcome_of(JobView(JOB.id, ACCOUNT, PARAMS, BLOCK, head)) for head in _ENDED}
+    given = {outcome_of(JobView(JOB.id, ACCOUNT, TERMS, BLOCK, head)) for head in _ENDED}
     assert given == set(OUTCOMES)
     fresh = Metrics().registry
     for outcome in given:
@@ -70,7 +70,7 @@ def test_ends__every_way_a_job_can_end__has_its_label_from_the_start() -> None:
 
 @pytest.mark.parametrize("head", _ENDED, ids=str)
 def test_ends__each__is_counted_under_its_own_name(head: Job | None) -> None:
-    metrics, outcome = Metrics(), outcome_of(JobView(JOB.id, ACCOUNT, PARAMS, BLOCK, head))
+    metrics, outcome = Metrics(), outcome_of(JobView(JOB.id, ACCOUNT, TERMS, BLOCK, head))
     Tally(metrics).event(Event(0, "job.ended", text=outcome))
     assert metrics.registry.get_sample_value("oyster_jobs_ended_total", {"outcome": outcome}) == 1
     assert metrics.registry.get_sample_value("oyster_jobs_ended_total", {"outcome": "other"}) == 0

@@ -69,16 +69,16 @@ async def test_market__one_job__is_seen_whole(stage: Stage, view: ports.Market) 
     assert (await view.jobs([job], at))[job].status is JobStatus.BOOTSTRAPPING
     assert await view.jobs([], at) == {}
     assert await view.offer(TYPE, at) == Price(500)
-    assert await view.unlocked_stake(at) == 99 * 10**18
-    assert (await view.params(at)).job_bootstrapping == 300
+    assert await view.openings(at) == 99
+    assert (await view.terms(at)).abilities.has_stake
 
 
 async def test_market__any_read_that_fails__is_retry_later(
     stage: Stage, view: ports.Market
 ) -> None:
     for read in (
-        view.params(NOWHERE), view.jobs([JobId(1)], NOWHERE), view.active_jobs(NOWHERE),
-        view.offer(TYPE, NOWHERE), view.unlocked_stake(NOWHERE),
+        view.terms(NOWHERE), view.jobs([JobId(1)], NOWHERE), view.active_jobs(NOWHERE),
+        view.offer(TYPE, NOWHERE), view.openings(NOWHERE),
     ):  # fmt: skip
         with pytest.raises(RetryLater):
             await read

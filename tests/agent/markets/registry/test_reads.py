@@ -15,15 +15,12 @@ from agent.market.model import (
     JobId,
     JobStatus,
     Offer,
-    Params,
     Price,
     StopReason,
     Wei,
-    accrued,
-    dry_at,
-    is_over,
 )
 from agent.markets.registry.reads import Market, Stake, changed_jobs, job_topics, registry_abi
+from agent.markets.registry.terms import RegistryTerms, dry_at
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Stage
@@ -35,7 +32,7 @@ TYPE = "us-east-1/c6a.xlarge"
 
 async def test_params_tokens_stake__deployed__are_read(stage: Stage, market: Market) -> None:
     at = stage.head
-    assert await market.params(at) == Params(Wei(10**18), 300, 600, 120, 1)
+    assert await market.params(at) == RegistryTerms(Wei(10**18), 300, 600, 120, 1)
     pond, payment = await market.tokens(at)
     assert (pond.address, pond.decimals) == (stage.pond, 18)
     assert (payment.address, payment.decimals) == (stage.payment, 6)
@@ -71,13 +68,13 @@ async def test_job__through_its_life__matches_the_arithmetic(stage: Stage, marke
     started = (await market.jobs([job], stage.head))[job]
     assert started.endpoint == "1.2.3.4:1300"
     stage.clock.at += 100
-    due = accrued(started, params, int(stage.clock.now()))
+    due = params.accrued(started, int(stage.clock.now()))
     stage.send(0, stage.calls.settle(job))
     settled = (await market.jobs([job], stage.head))[job]
     assert settled.escrow == 1000 - due
     assert dry_at(settled) == dry_at(started) == started.started_at + 1000
     stage.clock.at = float(started.started_at + 1000)
-    assert is_over(settled, params, int(stage.clock.at))
+    assert params.is_over(settled, int(stage.clock.at))
     stage.send(0, stage.calls.settle(job))
     over = (await market.jobs([job], stage.head))[job]
     assert (over.stop_reason, over.stopped_at) == (
