@@ -25,11 +25,12 @@ from agent.decide.plan import (
     Terminate,
     WriteDesired,
 )
+from agent.decide.race import all_late
 from agent.decide.refusal import PolicyRules, Refusal, vet, vet_image
 from agent.market.model import Job
 from agent.ports import Call, Image, Order
 from cloud.ec2.reconcile import Duplicates, duplicates
-from cloud.model import Identity, InstanceState, LaunchOrder, Region
+from cloud.model import Identity, LaunchOrder, Region
 from cloud.request_budget import Urgency
 from enclave.host.documents import Desired, Egress, Port
 
@@ -153,7 +154,7 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
     live, budget = view.live, rules.bootstrap.budget
     if any(host.attested for host in live):
         return
-    if live and not _late(view, live, now, draft, rules):
+    if live and not all_late(view, live, now, draft, budget):
         return
     if len(live) >= rules.bootstrap.max_live:
         return
@@ -182,32 +183,6 @@ def _waits_for_image(view: JobView, job: Job, now: float, draft: Draft, rules: R
         return False
     draft.look_at(until)
     return True
-
-
-def _late(view: JobView, live: Sequence[Host], now: float, draft: Draft, rules: Rules) -> bool:
-    """Whether every instance that is coming up has eaten its share of the budget."""
-    times = [_late_at(view, host, rules) for host in live]
-    draft.look_at(*(when for when in times if when > now))
-    if all(now >= when for when in times):
-        draft.note("job.late", "no instance is up yet: racing another", Level.WARNING)
-        return True
-    return False
-
-
-def _late_at(view: JobView, host: Host, rules: Rules) -> float:
-    budget, launched = rules.bootstrap.budget, host.instance.launched_at
-    if host.instance.state not in (InstanceState.PENDING, InstanceState.RUNNING):
-        return 0.0
-    if host.status is None:
-        return budget.late_at(launched, view.deadline, *HOST_STAGES)
-    if host.status.phase == "failed" or host.probe.refused is not None:
-        return 0.0  # it failed, or proved itself to be something else: waiting mends neither
-    if host.probe.early:
-        return float(view.deadline)  # this clock is behind: the next one's document is as early
-    if view.image.phase is not ImagePhase.READY:
-        return float(view.deadline)  # another instance brings no image sooner
-    begun = max(host.status.phases.get("booted", launched), view.image.since)
-    return budget.late_at(begun, view.deadline, Stage.ENCLAVE, Stage.ATTEST)
 
 
 def launch(
