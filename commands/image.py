@@ -42,9 +42,7 @@ def inspect(
 
 @app.command()
 def fetch(
-    url: Annotated[
-        str, typer.Argument(help="ipfs://CID or ipfs://CID/PATH, a CID, or its https:// URL.")
-    ],
+    url: Annotated[str, typer.Argument(help="ipfs://CID, CID/PATH, or a gateway's link to it.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the image is written.")],
     gateway: Annotated[
         list[str] | None, typer.Option(help="A trustless gateway; give several to try more.")

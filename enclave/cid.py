@@ -1,9 +1,13 @@
 """Content identifiers: the names by which every byte of an image is verified.
 
-Reads what this product accepts and nothing else: CIDv0 and v1; the codecs raw and dag-pb; sha2-256
-and blake2b-256 with whole digests, and identity hashes of at most 128 bytes. Text in base58btc,
+Reads what this product accepts and nothing else: CIDv0 and v1; the codecs raw and dag-pb; the
+hashes of `_HASHES` with whole digests, and identity hashes of at most 128 bytes. Text in base58btc,
 base32, base36 and base16. Two CIDs are equal when codec and multihash are, however written.
 Sources: the CID and multihash specifications (multiformats), and the multicodec table.
+
+Taken are the hashes of `ipfs add --hash` that Python has itself and that are as strong as sha2-256.
+blake3 is not: nothing adds files by it unless told to, and reading it would take a library of
+machine code that sees hostile bytes. Nor are sha1 and what is shorter than 256 bits.
 """
 
 from __future__ import annotations
@@ -21,8 +25,12 @@ RAW: Final = 0x55
 DAG_PB: Final = 0x70
 IDENTITY: Final = 0x00
 SHA2_256: Final = 0x12
+SHA2_512: Final = 0x13
+SHA3_512: Final = 0x14
+SHA3_256: Final = 0x16
 SHA2_384: Final = 0x20  # never in a CID from outside: names an https image by its whole digest
 BLAKE2B_256: Final = 0xB220
+BLAKE2B_512: Final = 0xB240
 
 MAX_IDENTITY_BYTES: Final = 128  # what IPFS implementations agreed on (go-verifcid)
 MAX_CID_BYTES: Final = 2 + 3 + 2 + MAX_IDENTITY_BYTES
@@ -32,9 +40,22 @@ Bytes = bytes | bytearray | memoryview
 
 _HASHES: Final[Mapping[int, Callable[[Bytes], bytes]]] = {
     SHA2_256: lambda data: hashlib.sha256(data).digest(),
+    SHA2_512: lambda data: hashlib.sha512(data).digest(),
+    SHA3_256: lambda data: hashlib.sha3_256(data).digest(),
+    SHA3_512: lambda data: hashlib.sha3_512(data).digest(),
     BLAKE2B_256: lambda data: hashlib.blake2b(data, digest_size=32).digest(),
+    BLAKE2B_512: lambda data: hashlib.blake2b(data).digest(),
 }
-_DIGEST_BYTES: Final = {SHA2_256: 32, BLAKE2B_256: 32, SHA2_384: 48}
+_DIGEST_BYTES: Final = {
+    SHA2_256: 32, SHA2_512: 64, SHA3_256: 32, SHA3_512: 64, BLAKE2B_256: 32, BLAKE2B_512: 64,
+    SHA2_384: 48,
+}  # fmt: skip
+# What people try that is not accepted, in the words of who has to change it.
+_OTHER_CODECS: Final = {
+    0x71: "dag-cbor", 0x72: "it names a key (IPNS), whose content can change", 0x78: "git",
+    0x0129: "dag-json", 0x0202: "a CAR file",
+}  # fmt: skip
+_OTHER_HASHES: Final = {0x11: "sha1", 0x1E: "blake3", 0xB260: "blake2s-256"}
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE36: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -107,7 +128,8 @@ def read_cid_at(data: Bytes, start: int) -> tuple[Cid, int]:
         raise BadCid(f"CID version {version} is not known")
     codec, at = read_varint(data, at)
     if codec not in (RAW, DAG_PB):
-        raise BadCid(f"codec {codec:#x} is not accepted: an image is raw or dag-pb")
+        known = f" ({_OTHER_CODECS[codec]})" if codec in _OTHER_CODECS else ""
+        raise BadCid(f"codec {codec:#x}{known} is not accepted: an image is raw or dag-pb")
     hash_code, at = read_varint(data, at)
     length, at = read_varint(data, at)
     _check_hash(hash_code, length)
@@ -158,7 +180,11 @@ def _check_hash(hash_code: int, length: int) -> None:
         if length > MAX_IDENTITY_BYTES:
             raise BadCid(f"an identity CID holds {length} bytes, at most {MAX_IDENTITY_BYTES}")
     elif hash_code not in _HASHES:
-        raise BadCid(f"hash {hash_code:#x} is not accepted: sha2-256 and blake2b-256 are")
+        known = f" ({_OTHER_HASHES[hash_code]})" if hash_code in _OTHER_HASHES else ""
+        raise BadCid(
+            f"hash {hash_code:#x}{known} is not accepted: add the image again with sha2-256, as"
+            " `ipfs add` does by itself"
+        )
     elif length != _DIGEST_BYTES[hash_code]:
         raise BadCid(f"a digest of {length} bytes where {_DIGEST_BYTES[hash_code]} are whole")
 

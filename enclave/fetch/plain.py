@@ -17,7 +17,7 @@ import httpcore
 from enclave.cid import SHA2_384
 from enclave.web.http import Guard, HttpSession, Unreachable, header
 from enclave.web.retry import rounds_of
-from enclave.web.urls import HttpsUrl
+from enclave.web.urls import HttpsUrl, told
 from faults import Refused, TryElsewhere
 
 # No number that int() would refuse for its length.
@@ -63,7 +63,9 @@ class PlainFetch:
 
         rounds_of(self._guard, self._rounds, worth_it)(self._attempt, begin)
         if self._hash.digest() != self._url.cid.digest:
-            raise WrongDigest(f"{self._url.url} is not the file that the digest in the URL names")
+            raise WrongDigest(
+                f"{told(self._url.url)} is not the file that the digest in the URL names"
+            )
 
     def _attempt(self, begin: Callable[[int], Take]) -> None:
         session = self._connect(self._guard.fork())
@@ -74,7 +76,7 @@ class PlainFetch:
             if self._emit is None:
                 self._size, self._emit = size, begin(size)
             if size != self._size:
-                raise WrongDigest(f"{self._url.url} changed its size while it was fetched")
+                raise WrongDigest(f"{told(self._url.url)} changed its size while it was fetched")
             for data in _after(response.iter_stream(), self._position - start):
                 session.guard.progress(len(data))
                 self._take(data, self._emit)

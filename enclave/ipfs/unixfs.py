@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import normalize
+from urllib.parse import quote
 
 import mmh3
 
@@ -190,8 +192,8 @@ class PathWalk:
             raise BadDag(f"{self.target} is a file: the path cannot go on below it")
         node, name = decode_node(block), self._names[-1]
         if node.kind is Kind.DIRECTORY:
-            link = _only([link for link in node.links if link.name == name], name)
-            self._arrive(link)
+            found = [link for link in node.links if link.name == name]
+            self._arrive(_only(found, name, node.links))
         elif node.kind is Kind.SHARD:
             self._through_shard(node, name)
         else:
@@ -200,7 +202,7 @@ class PathWalk:
     def _through_shard(self, node: Node, name: bytes) -> None:
         prefix, bits = _slot(node, name, self._used_bits)
         wanted = {prefix, prefix + name}
-        link = _only([link for link in node.links if link.name in wanted], name)
+        link = _only([link for link in node.links if link.name in wanted], name, ())
         if link.name != prefix:
             self._arrive(link)
             return
@@ -242,11 +244,27 @@ def _slot(node: Node, name: bytes, used_bits: int) -> tuple[bytes, int]:
     return f"{slot:0{len(f'{fanout - 1:X}')}X}".encode(), bits
 
 
-def _only(links: list[Link], name: bytes) -> Link:
+def _only(links: list[Link], name: bytes, listed: Sequence[Link]) -> Link:
+    """The one of that name; `listed` are all of the directory, where it shows them."""
     if len(links) != 1:
         found = "no entry" if not links else f"{len(links)} entries"
-        raise BadDag(f"the directory has {found} named {name.decode(errors='replace')!r}")
+        hint = "" if links else _looks_alike(name.decode(errors="replace"), listed)
+        raise BadDag(f"the directory has {found} named {name.decode(errors='replace')!r}{hint}")
     return links[0]
+
+
+def _looks_alike(name: str, listed: Sequence[Link]) -> str:
+    """What a person can't see: a name in another Unicode form is another name. macOS takes letters
+    and accents apart (NFD), keyboards write them as one (NFC). Or overlooks: capitals."""
+    for link in listed:
+        other = link.name.decode(errors="replace")
+        if normalize("NFC", other).casefold() == normalize("NFC", name).casefold():
+            return f"; there is one that looks like it: write {quote(other)} in the URL"
+    forms = (normalize(form, name) for form in ("NFC", "NFD"))
+    other = next((text for text in forms if text != name), "")
+    if other and not listed:  # a sharded directory is asked by name, and shows none
+        return f"; in the other Unicode form it would be {quote(other)} in the URL"
+    return ""
 
 
 def _read_link(name: bytes) -> Cid:

@@ -1,9 +1,13 @@
 """What an `enclaveUrl` may be. Users choose it, so this is an attack surface: strict, no I/O.
 
-Accepted: `ipfs://CID[/path]`, a bare CID, `https://HOST/ipfs/CID[/path]`,
-`https://CID.ipfs.HOST/[path]`, and `https://` anything with `#sha256=HEX` or `#sha384=HEX` where
-the operator allows that host by name. All else is BadUrl, before any request. The addresses
-that a name resolves to are checked by `enclave.web.http`, at connection time.
+Content is named by a CID, however people write that: `ipfs://CID[/path]`, a bare `CID[/path]`,
+`/ipfs/CID`, `ipfs://ipfs/CID` and what else `_PREFIX` takes, and the links of gateways,
+`https://HOST/ipfs/CID[/path]` and `https://CID.ipfs.HOST/[path]`, with or without their scheme and
+with what share buttons append (`?filename=`). They all mean the CID and the path; the host is a
+hint that is believed in nothing. `https://` anything with `#sha256=HEX` or `#sha384=HEX` is a plain
+file where the operator allows that host by name. All else is BadUrl, before any request, and says
+what to write instead. The addresses that a name resolves to are checked by `enclave.web.http`, at
+connection time. Sources: IPFS address docs, the gateway specifications, public reports.
 """
 
 from __future__ import annotations
@@ -24,6 +28,22 @@ _PRINTABLE: Final = re.compile(r"[!-~]+")
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _TOP_LABEL: Final = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")  # no number: no IPv4 in disguise
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# How people begin the address of content: schemes of IPFS's own documents and of browsers, then
+# slashes as they come, then the namespace, which `ipfs://ipfs/CID` says twice.
+_PREFIX: Final = re.compile(r"(?i:(?:web\+)?ipfs:|dweb:)/{0,3}(?:ipfs/)?|/?ipfs/")
+_NAMES_A_NAME: Final = re.compile(r"(?i:(?:web\+)?ipns:|dweb:/*ipns/)|/?ipns/")
+_CONTENT_PATH: Final = re.compile(r"/ipfs/[A-Za-z0-9]{46,}(?:/[^?#]*)?")
+_LOWERED_V0: Final = re.compile(r"qm[0-9a-z]{44}")
+# Of a gateway's link; they choose how a browser shows the bytes, and change none of them.
+_IDLE_QUERY: Final = frozenset({"filename", "download", "x-ipfs-companion-no-redirect"})
+_IDLE_FRAGMENT: Final = "x-ipfs-companion-no-redirect"
+_IPNS_WORDS: Final = (
+    "names no CID but an IPNS name, which can lead elsewhere tomorrow; write the CID that it leads"
+    " to now"
+)
+_USER_INFO: Final = re.compile(r"[^/?#]*@")
+_QUERY_PIECE: Final = re.compile(r"(?<=[?&])(?:([A-Za-z_-]{1,30}=)(?=[^=&#]))?[^&#]+")
+_FRAGMENT: Final = re.compile(r"#(?!(?:sha256|sha384)=|/).+")
 _DIGEST: Final = re.compile(r"(sha256|sha384)=([0-9a-fA-F]+)")
 _DIGEST_CODES: Final = {"sha256": (SHA2_256, 32), "sha384": (SHA2_384, 48)}
 # Names that never mean a public host (RFC 6761, 6762, 8375, 9476; clouds' metadata names).
@@ -68,15 +88,31 @@ def parse_image_url(text: str, *, allowed_hosts: Collection[str] = ()) -> IpfsUr
     if not 1 <= len(text) <= MAX_URL_CHARS:
         raise BadUrl(f"an image URL has 1 to {MAX_URL_CHARS} characters, this has {len(text)}")
     if not _PRINTABLE.fullmatch(text) or "\\" in text or _BAD_ESCAPE.search(text):
-        raise BadUrl(f"{text!r}: an image URL is printable ASCII, escaped where it is not")
-    if "://" not in text:
-        return IpfsUrl(_cid(text))
-    scheme, _, rest = text.partition("://")
-    if scheme.lower() == "ipfs":
-        return _from_names(_names(text, rest))
+        raise BadUrl(f"{told(text)!r}: an image URL is printable ASCII, escaped where it is not")
+    if prefix := _PREFIX.match(text):
+        return _from_names(_names(text, text[prefix.end() :]))
+    scheme, separator, _ = text.partition("://")
+    if _NAMES_A_NAME.match(text):
+        only = "only ipfs:// and https:// are fetched: " if separator else ""
+        raise BadUrl(f"{told(text)!r}: {only}it {_IPNS_WORDS}")
+    if not separator and "." not in text.partition("/")[0]:
+        return _from_names(_names(text, text))
+    if not separator:
+        return _parse_https(f"https://{text}", allowed_hosts)
     if scheme.lower() != "https":
-        raise BadUrl(f"{text!r}: only ipfs:// and https:// are fetched, not {scheme[:20]!r}")
+        raise BadUrl(
+            f"{told(text)!r}: only ipfs:// and https:// are fetched, not {scheme[:20]!r}"
+            + _instead(text)
+        )
     return _parse_https(text, allowed_hosts)
+
+
+def told(url: str) -> str:
+    """The URL as it may be shown: what may be a secret (user info, the values of a query, a
+    fragment) is replaced; an empty one stays."""
+    hidden = _USER_INFO.sub("***@", url)
+    hidden = _QUERY_PIECE.sub(lambda piece: f"{piece[1] or ''}***", hidden)
+    return _FRAGMENT.sub("#***", hidden)
 
 
 def check_public_host(host: str, text: str) -> str:
@@ -84,11 +120,11 @@ def check_public_host(host: str, text: str) -> str:
     name = host.lower().removesuffix(".")
     labels = name.split(".")
     if len(labels) < 2 or len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
-        raise BadUrl(f"{text!r}: the host must be a full DNS name, not an address")
+        raise BadUrl(f"{told(text)!r}: the host must be a full DNS name, not an address")
     if not _TOP_LABEL.fullmatch(labels[-1]):
-        raise BadUrl(f"{text!r}: the host is an IP address; only DNS names are asked")
+        raise BadUrl(f"{told(text)!r}: the host is an IP address; only DNS names are asked")
     if labels[-1] in _SPECIAL:
-        raise BadUrl(f"{text!r}: .{labels[-1]} names are private")
+        raise BadUrl(f"{told(text)!r}: .{labels[-1]} names are private")
     return name
 
 
@@ -98,49 +134,72 @@ def https_host(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as fault:
-        raise BadUrl(f"{text!r} is not a URL: {fault}") from None
+        raise BadUrl(f"{told(text)!r} is not a URL: {fault}") from None
     if parts.scheme != "https":
-        raise BadUrl(f"{text!r}: only https:// is asked")
+        raise BadUrl(f"{told(text)!r}: only https:// is asked")
     if "@" in parts.netloc:
-        raise BadUrl(f"{text!r}: user info has no place in an image URL")
+        raise BadUrl(f"{told(text)!r}: user info has no place in an image URL")
     if port not in (None, 443) or parts.netloc.endswith(":"):
-        raise BadUrl(f"{text!r}: only the standard port is asked")
+        raise BadUrl(f"{told(text)!r}: only the standard port is asked")
     return check_public_host(parts.hostname or "", text)
 
 
 def _parse_https(text: str, allowed_hosts: Collection[str]) -> IpfsUrl | HttpsUrl:
     host, parts = https_host(text), urlsplit(text)
+    label, kind, parent = _first_labels(host)
+    rest = text.partition("://")[2][len(parts.netloc) :]
+    if kind == "ipfs" and _is_cid(label):
+        return _from_names(_names(text, f"{label}{rest}"), check_public_host(parent, text))
+    if parts.path.startswith("/ipfs/") and not _DIGEST.match(parts.fragment):
+        return _from_names(_names(text, rest.removeprefix("/ipfs/")), hint=host)
+    if rest.lstrip("/").startswith("#/ipfs/"):  # inbrowser.link, which is asked for nothing
+        return _from_names(_names(text, parts.fragment.removeprefix("/ipfs/")))
     if parts.fragment:
         return _parse_plain(text, host, parts.fragment, allowed_hosts)
-    label, _, parent = host.partition(".ipfs.")
-    if parent and "." not in label:
-        base = check_public_host(parent, text)
-        return _from_names(_names(text, f"{label}{parts.path}"), hint=base)
-    if parts.path.startswith("/ipfs/"):
-        return _from_names(_names(text, parts.path.removeprefix("/ipfs/")), hint=host)
+    if kind == "ipns" or parts.path.startswith("/ipns/"):
+        raise BadUrl(f"{told(text)!r} {_IPNS_WORDS}")
+    if kind == "ipfs":
+        _cid(label)
     raise BadUrl(
-        f"{text!r} names no CID; a plain https:// URL needs #sha256=HEX or #sha384=HEX"
+        f"{told(text)!r} names no CID; a plain https:// URL needs #sha256=HEX or #sha384=HEX"
         " and a host that the operator allows"
     )
 
 
+def _first_labels(host: str) -> tuple[str, str, str]:
+    """The first label, the second, and the host behind both, as of CID.ipfs.HOST."""
+    first, _, rest = host.partition(".")
+    second, _, parent = rest.partition(".")
+    return first, second if parent else "", parent
+
+
 def _parse_plain(text: str, host: str, fragment: str, allowed: Collection[str]) -> HttpsUrl:
     if host not in allowed:
-        raise BadUrl(f"{text!r}: plain https:// is fetched only from hosts the operator allows")
+        raise BadUrl(
+            f"{told(text)!r}: plain https:// is fetched only from hosts the operator allows"
+        )
     match = _DIGEST.fullmatch(fragment)
     code, size = _DIGEST_CODES[match[1]] if match else (0, 0)
     if not match or len(match[2]) != 2 * size:
-        raise BadUrl(f"{text!r}: the fragment must be sha256= and 64, or sha384= and 96 hex digits")
+        raise BadUrl(
+            f"{told(text)!r}: the fragment must be sha256= and 64, or sha384= and 96 hex digits"
+        )
     return HttpsUrl(text.partition("#")[0], host, Cid(RAW, code, bytes.fromhex(match[2])))
 
 
-def _names(text: str, path: str) -> list[str]:
-    """The decoded names of CID/a/b; one slash at the end is forgiven."""
-    if "?" in text or "#" in text:  # empty ones too, which urlsplit does not show
-        raise BadUrl(f"{text!r}: an IPFS URL has no query and no fragment")
+def _names(text: str, rest: str) -> list[str]:
+    """The decoded names of CID/a/b; one slash at the end is forgiven, and what share buttons
+    append. What else is asked may change the bytes, or be a secret."""
+    path, marked, fragment = rest.partition("#")
+    path, asked, query = path.partition("?")
+    if "@" in path.partition("/")[0]:
+        raise BadUrl(f"{told(text)!r}: user info has no place in an image URL")
+    keys = {piece.partition("=")[0] for piece in query.split("&")}
+    if (asked and not keys <= _IDLE_QUERY) or (marked and fragment != _IDLE_FRAGMENT):
+        raise BadUrl(f"{told(text)!r}: an IPFS URL has no query and no fragment{_instead(text)}")
     raw = path.removesuffix("/").split("/")
     if len(raw) > MAX_PATH_NAMES + 1:
-        raise BadUrl(f"{text!r}: the path has more than {MAX_PATH_NAMES} names")
+        raise BadUrl(f"{told(text)!r}: the path has more than {MAX_PATH_NAMES} names")
     return [_name(text, part) for part in raw]
 
 
@@ -148,9 +207,9 @@ def _name(text: str, part: str) -> str:
     try:
         name = unquote_to_bytes(part).decode()
     except UnicodeDecodeError:
-        raise BadUrl(f"{text!r}: the path is not UTF-8") from None
+        raise BadUrl(f"{told(text)!r}: the path is not UTF-8") from None
     if name in ("", ".", "..") or "/" in name or not name.isprintable():
-        raise BadUrl(f"{text!r}: {name!r} is no name of a file")
+        raise BadUrl(f"{told(text)!r}: {name!r} is no name of a file")
     return name
 
 
@@ -159,7 +218,26 @@ def _from_names(names: list[str], hint: str | None = None) -> IpfsUrl:
 
 
 def _cid(text: str) -> Cid:
+    if _LOWERED_V0.fullmatch(text):
+        lowered = "its capitals were lost (browsers write hosts in small letters)"
+        raise BadUrl(f"{text!r} is no CID: {lowered}; write it as `ipfs cid base32` does")
     try:
         return parse_cid(text)
     except BadCid as fault:
         raise BadUrl(f"no image by that CID: {fault}") from None
+
+
+def _is_cid(text: str) -> bool:
+    try:
+        parse_cid(text)
+    except BadCid:
+        return False
+    return True
+
+
+def _instead(text: str) -> str:
+    """What to write, where the CID can be seen."""
+    found = _CONTENT_PATH.search(text)
+    if found is None or not _is_cid(found[0].split("/")[2]):
+        return ""
+    return f"; write ipfs://{found[0].removeprefix('/ipfs/')}"

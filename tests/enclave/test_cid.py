@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from enclave.cid import (
     BLAKE2B_256,
+    BLAKE2B_512,
     DAG_PB,
     IDENTITY,
     RAW,
     SHA2_256,
+    SHA2_512,
+    SHA3_256,
+    SHA3_512,
     BadCid,
     Cid,
     cid_of,
@@ -29,12 +33,16 @@ DIGEST = hashlib.sha256(b"block").digest()
 V0 = Cid(DAG_PB, SHA2_256, DIGEST, version=0)
 V1 = Cid(RAW, SHA2_256, DIGEST)
 
-hashed = st.builds(
-    Cid,
-    st.sampled_from([RAW, DAG_PB]),
-    st.sampled_from([SHA2_256, BLAKE2B_256]),
-    st.binary(min_size=32, max_size=32),
-)
+TAKEN = [SHA2_256, SHA2_512, SHA3_256, SHA3_512, BLAKE2B_256, BLAKE2B_512]
+
+
+@st.composite
+def _hashed(draw: st.DrawFn) -> Cid:
+    codec, hash_code = draw(st.sampled_from([RAW, DAG_PB])), draw(st.sampled_from(TAKEN))
+    return cid_of(draw(st.binary(max_size=40)), codec, hash_code)
+
+
+hashed = _hashed()
 inline = st.builds(Cid, st.sampled_from([RAW, DAG_PB]), st.just(IDENTITY), st.binary(max_size=128))
 cids = hashed | inline
 
@@ -82,7 +90,10 @@ def test_cid__base36_and_upper_case__are_read() -> None:
         (b"\x01\x55\x12\x04abcd", "digest of 4"),
         (b"\x01\x55\x12\x21" + bytes(33), "digest of 33"),
         (b"\x01\x71\x12\x20" + DIGEST, "codec 0x71"),
-        (b"\x01\x55\x13\x40" + bytes(64), "hash 0x13"),
+        (b"\x01\x55\x13\x20" + bytes(32), "a digest of 32 bytes where 64 are whole"),
+        (b"\x01\x55\x1e\x20" + bytes(32), r"hash 0x1e \(blake3\) .* again with sha2-256"),
+        (b"\x01\x55\x11\x14" + bytes(20), r"hash 0x11 \(sha1\)"),
+        (b"\x01\x72\x12\x20" + bytes(32), r"codec 0x72 \(it names a key \(IPNS\)"),
         (b"\x01\x55\x20\x30" + bytes(48), "hash 0x20"),
         (b"\x02\x55\x12\x20" + DIGEST, "version 2"),
         (b"\x81\x00\x55\x12\x20" + DIGEST, "longer than it needs"),
@@ -115,7 +126,7 @@ def test_cid__identity_of_128_bytes__carries_its_block() -> None:
     assert not cid.matches(b"x" * 127)
 
 
-@given(st.binary(max_size=300), st.sampled_from([SHA2_256, BLAKE2B_256]))
+@given(st.binary(max_size=300), st.sampled_from(TAKEN))
 def test_matches__any_block__only_that_block(block: bytes, hash_code: int) -> None:
     cid = cid_of(block, RAW, hash_code)
     assert cid.matches(memoryview(block))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import tracemalloc
 from pathlib import Path
+from urllib.parse import quote
 
 import aleph_cid
 import mmh3
@@ -339,6 +340,34 @@ def test_path__two_entries_of_one_name__is_refused() -> None:
     root = node(blocks, links, pb_int(1, Kind.DIRECTORY))
     with pytest.raises(BadDag, match="2 entries"):
         read_path(root, ["image"], blocks.by_cid)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ("cafe\u0301.eif", "caf\u00e9.eif"),
+        ("caf\u00e9.eif", "cafe\u0301.eif"),
+        ("App.eif", "app.eif"),
+    ],
+)
+def test_path__a_name_that_only_looks_the_same__is_told_how_to_be_written(
+    there: str, asked: str
+) -> None:
+    blocks = Blocks()
+    root = blocks.add_directory({"readme": blocks.add_file(b"r"), there: blocks.add_file(b"x")})
+    with pytest.raises(BadDag, match="no entry named") as missing:
+        read_path(root.cid, [asked], blocks.by_cid)
+    assert str(missing.value).endswith(f"write {quote(there)} in the URL")
+
+
+def test_path__an_accent_in_a_sharded_directory__names_the_other_form() -> None:
+    blocks = Blocks()
+    fields = [pb_int(1, Kind.SHARD), pb_int(5, 0x22), pb_int(6, 256)]
+    root = node(blocks, [], *fields)
+    with pytest.raises(BadDag, match="in the other Unicode form it would be cafe%CC%81 in the URL"):
+        read_path(root, ["caf\u00e9"], blocks.by_cid)
+    with pytest.raises(BadDag, match=r"no entry named 'cafe'\Z"):
+        read_path(root, ["cafe"], blocks.by_cid)
 
 
 def test_path__an_entry_under_the_wrong_slot__is_not_found() -> None:

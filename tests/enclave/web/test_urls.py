@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -10,6 +12,8 @@ from enclave.web.urls import BadUrl, HttpsUrl, IpfsUrl, parse_image_url
 pytestmark = pytest.mark.unit
 
 CID = cid_of(b"image")
+KEY = "k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8"
+BASE36 = "k2cwueb2gixf8tll8zw0f1qbxjhnze1gv0375yxdj8jzavisjlkn42t9"
 V0 = Cid(0x70, SHA2_256, CID.digest, version=0)
 
 
@@ -27,6 +31,31 @@ V0 = Cid(0x70, SHA2_256, CID.digest, version=0)
         (f"https://{CID}.ipfs.dweb.link/a", IpfsUrl(CID, ("a",), "dweb.link")),
         (f"https://{CID}.ipfs.dweb.link", IpfsUrl(CID, (), "dweb.link")),
         (f"https://{CID}.ipfs.dweb.link/", IpfsUrl(CID, (), "dweb.link")),
+        (f"{CID}/app.eif", IpfsUrl(CID, ("app.eif",))),
+        (f"/ipfs/{V0}/", IpfsUrl(V0)),
+        (f"ipfs/{CID}", IpfsUrl(CID)),
+        (f"ipfs:{V0}", IpfsUrl(V0)),
+        (f"ipfs:/ipfs/{CID}", IpfsUrl(CID)),
+        (f"ipfs://ipfs/{V0}/a", IpfsUrl(V0, ("a",))),
+        (f"ipfs:///ipfs/{CID}", IpfsUrl(CID)),
+        (f"web+ipfs://{CID}", IpfsUrl(CID)),
+        (f"dweb:/ipfs/{CID}/a", IpfsUrl(CID, ("a",))),
+        (f"ipfs.io/ipfs/{CID}/", IpfsUrl(CID, (), "ipfs.io")),
+        (f"{CID}.ipfs.w3s.link/a", IpfsUrl(CID, ("a",), "w3s.link")),
+        (f"https://gateway.ipfs.io/ipfs/{V0}", IpfsUrl(V0, (), "gateway.ipfs.io")),
+        (f"https://gw.ipfs.example.com/ipfs/{V0}", IpfsUrl(V0, (), "gw.ipfs.example.com")),
+        (f"https://name.mypinata.cloud/ipfs/{V0}", IpfsUrl(V0, (), "name.mypinata.cloud")),
+        (f"https://ipfs.infura.io/ipfs/{V0}", IpfsUrl(V0, (), "ipfs.infura.io")),
+        (f"https://{CID}.ipfs.ipfs.io/ipfs/x", IpfsUrl(CID, ("ipfs", "x"), "ipfs.io")),
+        (f"https://{CID}.ipfs.gw.example.com/", IpfsUrl(CID, (), "gw.example.com")),
+        (f"https://{BASE36}.ipfs.inbrowser.dev/a", IpfsUrl(CID, ("a",), "inbrowser.dev")),
+        (f"https://inbrowser.link/#/ipfs/{CID}/a", IpfsUrl(CID, ("a",))),
+        (f"https://inbrowser.link#/ipfs/{CID}", IpfsUrl(CID)),
+        (f"https://ipfs.io/ipfs/{CID}?filename=app.eif", IpfsUrl(CID, (), "ipfs.io")),
+        (f"https://ipfs.io/ipfs/{CID}?download=true&filename=a", IpfsUrl(CID, (), "ipfs.io")),
+        (f"https://{CID}.ipfs.dweb.link/a?filename=b%20c", IpfsUrl(CID, ("a",), "dweb.link")),
+        (f"ipfs://{CID}?filename=app.eif", IpfsUrl(CID)),
+        (f"https://ipfs.io/ipfs/{CID}#x-ipfs-companion-no-redirect", IpfsUrl(CID, (), "ipfs.io")),
     ],
 )
 def test_parse__an_accepted_form__is_read(text: str, url: IpfsUrl) -> None:
@@ -119,6 +148,23 @@ def test_parse__plain_https_of_another_host__is_refused() -> None:
         (f"https://ipfs.io/ipfs/{CID}/ä", "printable ASCII"),
         (f"ipfs://{CID}" + "/a" * 17, "more than 16 names"),
         ("ipfs://notacid", "no image by that CID"),
+        (f"ipfs://{str(V0).lower()}", "capitals were lost.*ipfs cid base32"),
+        (f"https://{str(V0).lower()}.ipfs.dweb.link/", "capitals were lost"),
+        ("https://gateway.ipfs.io/index.html", "no image by that CID"),
+        ("https://gw.ipfs.example.com/", "no image by that CID"),
+        (f"https://ipfs.io/ipfs/{CID}?pinataGatewayToken=s3cret", f"no query.*write ipfs://{CID}"),
+        (f"https://ipfs.io/ipfs/{CID}?filename=a&token=x", "no query"),
+        (f"https://ipfs.io/ipfs/{CID}?s3cret", "no query"),
+        (f"http://ipfs.io/ipfs/{CID}/a", f"not 'http'; write ipfs://{CID}/a"),
+        (f"http://127.0.0.1:8080/ipfs/{CID}", f"not 'http'; write ipfs://{CID}"),
+        ("ipns://docs.ipfs.tech", "IPNS name, which can lead elsewhere"),
+        ("/ipns/docs.ipfs.tech", "IPNS name"),
+        ("https://docs-ipfs-tech.ipns.dweb.link/", "IPNS name"),
+        ("https://ipfs.io/ipns/docs.ipfs.tech", "IPNS name"),
+        (f"https://x.example/#/ipns/{CID}", "only from hosts"),
+        (KEY, "names a key .IPNS."),
+        (f"{CID}//", "no name of a file"),
+        (f"//ipfs/{CID}", "no name of a file"),
         ("hello", "no image by that CID"),
     ],
 )  # fmt: skip
@@ -154,3 +200,50 @@ def test_canonical__urls_of_one_content__are_one() -> None:
     texts = (f"{V0}", f"ipfs://{V0.canonical}/", f"https://ipfs.io/ipfs/{V0}")
     urls = [parse_image_url(text) for text in texts]
     assert len({url.canonical for url in urls if isinstance(url, IpfsUrl)}) == 1
+
+
+WRITINGS = [
+    *("", "ipfs://", "ipfs:", "IPFS://ipfs/", "/ipfs/", "ipfs/", "web+ipfs://", "dweb:/ipfs/"),
+    *("https://ipfs.io/ipfs/", "HTTPS://ipfs.io/ipfs/", "ipfs.io/ipfs/", "gateway.ipfs.io/ipfs/"),
+]
+SECRETS = st.sampled_from(["s3cret", "s3cret%20x", "s3cret=="])
+
+
+@given(
+    st.sampled_from(["https", "http", "ipfs", "ipns", "HTTPS"]),
+    st.sampled_from(["ipfs.io", "localhost:8080", "a.ipfs.b.example", "10.0.0.1", ""]),
+    st.sampled_from(["", f"/ipfs/{CID}", "/ipfs/x", "/ipns/x", "/a.eif"]),
+    st.sampled_from(["{}@", "u:{}@", "?{}", "?token={}", "?filename=a&t={}", "#{}", "#token={}"]),
+    SECRETS,
+)
+def test_parse__refused_with_a_secret_in_it__says_why_without_it(
+    scheme: str, host: str, path: str, way: str, secret: str
+) -> None:
+    user_info = way.endswith("@")
+    put = way.format(secret)
+    text = f"{scheme}://{put if user_info else ''}{host}{path}{'' if user_info else put}"
+    with pytest.raises(BadUrl) as refused:
+        parse_image_url(text, allowed_hosts={"files.example"})
+    assert "s3cret" not in str(refused.value)
+
+
+@given(
+    st.sampled_from(
+        ["", "ipfs://", "ipfs:", "IPFS://ipfs/", "/ipfs/", "web+ipfs://", "dweb:/ipfs/"]
+    )
+    | st.sampled_from(["https://ipfs.io/ipfs/", "ipfs.io/ipfs/", "https://gateway.ipfs.io/ipfs/"]),
+    st.sampled_from([str(CID), str(CID).upper(), BASE36, "f" + bytes(CID).hex()]),
+    st.lists(st.text("abc. \u00e4%?#&=\u0301", min_size=1, max_size=6), max_size=3),
+    st.sampled_from(["", "/", "?filename=x.eif", "?download=true&filename=%C3%A4", "/?download=1"]),
+)
+def test_parse__however_people_write_it__means_the_cid_and_the_path(
+    prefix: str, cid: str, path: list[str], end: str
+) -> None:
+    names = tuple(name for name in path if name not in (".", "..") and name.isprintable())
+    text = "/".join([prefix + cid, *(quote(name, safe="") for name in names)]) + end
+    url = parse_image_url(text)
+    assert isinstance(url, IpfsUrl)
+    assert url.canonical == IpfsUrl(CID, names)
+    assert url.hint == (
+        "gateway.ipfs.io" if "gateway" in prefix else "ipfs.io" if "ipfs.io" in prefix else None
+    )
