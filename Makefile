@@ -28,7 +28,7 @@ check: $(STAMP)  ## ruff, formatting, types, the arrows between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy cli.py faults.py
+	$(BIN)/mypy cli.py faults.py program.py
 	$(BIN)/lint-imports
 
 format: $(STAMP) ## let ruff rewrite what it can

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -31,6 +31,7 @@ app = typer.Typer(
     help="Serve Marlin Oyster jobs on AWS Nitro enclaves: on time, once, and verified.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -57,8 +58,24 @@ app.command()(demo)
 add_examples(app)
 
 
+def _say_version(asked: bool) -> None:
+    if not asked:
+        return
+    import program
+
+    typer.echo(f"{program.DISTRIBUTION} {program.version()} (commit {program.commit()})")
+    raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say version and commit."
+        ),
+    ] = False,
+) -> None:
     """Keeps the program a group of commands however many there are."""
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from eth_account import Account
 
+import program
 from agent.config.template import render, write
 from agent.decide.job_view import LaunchPhase
 from agent.journal.lines import ASSIGNED, Event, LaunchRecord
@@ -192,7 +193,7 @@ class Stage:
         begun = time.monotonic()
         files = [str(self._directory / name) for name in ("provider.toml", CLOCK)]
         env = {**environment(), "NOTIFY_SOCKET": str(self._directory / "notify")}
-        arguments = ["-m", "bench.crowd_agent", *files]
+        arguments = [sys.executable, "-m", "bench.crowd_agent", *files]
         self._agent = self._children.start("agent", arguments, env=env, says_hello=False)
         return begun
 
@@ -283,7 +284,7 @@ def _stage(size: int) -> Iterator[Stage]:
         key.chmod(0o600)
         provider = str(Account.from_key("0x" + "11" * 32).address)
         children = stack.enter_context(Children(directory))
-        arguments = ["-m", "bench.crowd_world", str(directory), str(size), provider]
+        arguments = [sys.executable, "-m", "bench.crowd_world", str(directory), str(size), provider]
         world = children.start("world", arguments)
         crowd = Crowd(size, provider, float(world.hello["born"]))
         config = _write_config(directory, crowd, world)
@@ -323,7 +324,7 @@ def _write_config(directory: Path, crowd: Crowd, world: Child) -> Path:
 
 def _command(config: Path, *words: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "cli", *words],
+        program.command(*words),
         env={**os.environ, **environment(), "OYSTER_CONFIG": str(config)},
         check=True,
         capture_output=True,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import program
 from devnet.processes import Child, Children
 from devnet.state import Devnet, environment
 from faults import Refused
@@ -33,7 +33,7 @@ class Provider:
     def command(self, *words: str) -> str:
         """The output of one CLI command. Raises Refused with its error when it fails."""
         done = subprocess.run(
-            [sys.executable, "-m", "cli", *words],
+            program.command(*words),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -52,7 +52,7 @@ class Provider:
 
     def run_agent(self) -> Child:
         """`oyster-provider run` with its log in the devnet's logs."""
-        return self.children.start("agent", ["-m", "cli", "run"], env=self.env, says_hello=False)
+        return self.children.start("agent", program.command("run"), env=self.env, says_hello=False)
 
     def crash_agent(self) -> None:
         """kill -9, the agent and all it started."""

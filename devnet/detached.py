@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import program
 from devnet import state
 from devnet.processes import born, wait_until_gone
 from devnet.state import Devnet
@@ -33,7 +33,7 @@ def start(directory: Path, arguments: Sequence[str]) -> Devnet:
     log = directory / "devnet.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", *arguments],
+            program.command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,16 +66,16 @@ class Children:
     def start(
         self,
         name: str,
-        arguments: Sequence[str],
+        command: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
         says_hello: bool = True,
     ) -> Child:
-        """Run `python <arguments>` until it says hello. Raises RetryLater: it ended or stalled."""
+        """Run `command` until it says hello. Raises RetryLater: it ended or stalled."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if says_hello else errors,
                 stderr=errors,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import program
 from devnet import state
 from devnet.people import Actions, Market, account_of, connect, new_person
 from devnet.processes import Child, Children, born
@@ -116,25 +117,25 @@ def _prepare(directory: Path) -> Path:
 
 
 def _start_parts(options: Options, directory: Path, children: Children) -> Mapping[str, Child]:
-    arguments = {
-        "chain": _chain_arguments(options),
-        "ipfs": ["-m", "devnet.ipfs.node", "--directory", str(directory / "ipfs")],
+    commands = {
+        "chain": _chain_command(options),
+        "ipfs": program.module("devnet.ipfs.node", "--directory", str(directory / "ipfs")),
         "aws": [
-            *("-m", "devnet.aws.server", "--directory", str(directory / "aws")),
+            *program.module("devnet.aws.server", "--directory", str(directory / "aws")),
             *("--speed", str(options.boot_share)),
             *(["--baked"] if options.baked else []),
         ],
     }
-    with ThreadPoolExecutor(len(arguments)) as pool:  # importing them is what takes the time
+    with ThreadPoolExecutor(len(commands)) as pool:  # importing them is what takes the time
         started = {
-            name: pool.submit(children.start, name, args) for name, args in arguments.items()
+            name: pool.submit(children.start, name, words) for name, words in commands.items()
         }
         return {name: future.result() for name, future in started.items()}
 
 
-def _chain_arguments(options: Options) -> list[str]:
+def _chain_command(options: Options) -> list[str]:
     return [
-        *("-m", CHAINS[options.chain], "--chain-id", str(CHAIN_ID)),
+        *program.module(CHAINS[options.chain], "--chain-id", str(CHAIN_ID)),
         *("--block-time", str(options.block_seconds), "--behind", str(BEHIND_SECONDS)),
     ]
 

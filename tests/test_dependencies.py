@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 
 OURS = {
     *("agent", "bench", "cloud", "commands", "contracts", "devnet", "enclave", "systemd", "tests"),
-    *("cli", "faults"),
+    *("cli", "faults", "oyster_provider", "program", "release"),
 }
 # What we import by name and get with another: one library in several distributions.
 COMES_WITH = {
@@ -45,6 +45,8 @@ COMES_WITH = {
 }
 # Run, or looked for by what we run; never imported by us.
 TOOLS = {
+    "build": "make dist",
+    "cyclonedx-bom": "make dist",
     "flask": "moto's server",
     "flask-cors": "moto's server",
     "import-linter": "make check",
@@ -90,8 +92,9 @@ def test_dependencies__each_tool__is_declared() -> None:
     ("packages", "groups"),
     [
         (("agent", "cli.py", "cloud", "commands", "contracts", "enclave", "faults.py"), ("run",)),
+        (("oyster_provider", "program.py"), ("run",)),
         (("devnet",), ("run", "devnet")),
-        (("bench", "tests"), ("run", "devnet", "dev")),
+        (("bench", "release", "tests"), ("run", "devnet", "dev")),
     ],
 )
 def test_imports__of_each_package__come_with_the_extra_that_it_needs(

@@ -29,7 +29,18 @@ def test_cli__help__imports_nothing_heavy() -> None:
 
 # Functions of libraries that fail a test by themselves.
 JUDGES = frozenset({"raises", "fail", "warns", "run_state_machine_as_test"})
-FOLDERS = ("agent", "bench", "cloud", "commands", "contracts", "devnet", "enclave", "tests")
+FOLDERS = (
+    "agent",
+    "bench",
+    "cloud",
+    "commands",
+    "contracts",
+    "devnet",
+    "enclave",
+    "oyster_provider",
+    "release",
+    "tests",
+)
 
 
 def _sources() -> Iterator[Path]:

@@ -11,8 +11,17 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("agent", "bench", "cloud", "commands", "contracts", "devnet", "enclave", "systemd")
-IMPORTED = ("agent", "bench", "cloud", "commands", "contracts", "devnet", "enclave")
+IMPORTED = (
+    "agent",
+    "bench",
+    "cloud",
+    "commands",
+    "contracts",
+    "devnet",
+    "enclave",
+    "oyster_provider",
+)
+PACKAGES = (*IMPORTED, "release", "systemd")
 NO_CODE = {"agent/status/page", "agent/journal/migrations/versions", "contracts/artifacts"}
 MOST_MODULES = 8  # directly in agent/: what is more belongs into a room
 

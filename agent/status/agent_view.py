@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 
+import program
 from agent.decide.job_view import Host
 from agent.load.remembered import JobMemory
 from agent.market.model import Ending, Job, StopReason
@@ -79,7 +79,7 @@ class AgentView:
             provider=str(chain.signer.address),
             registry=str(chain.market.registry),
             chain_id=chain.endpoints.chain_id,
-            version=_version(),
+            version=program.version(),
             started_at=self._started_at,
             progress_at=self.progress_at(),
             problems=tuple(self._problems()),
@@ -191,10 +191,3 @@ def _serving(hosts: tuple[Host, ...]) -> Host | None:
     live = [host for host in hosts if host.live]
     proven = [host for host in live if host.attested]
     return proven[0] if proven else live[-1] if live else None
-
-
-def _version() -> str:
-    try:
-        return version("oyster-provider")
-    except PackageNotFoundError:
-        return "unknown"

@@ -14,6 +14,7 @@ from unittest import mock
 import structlog
 
 import cli
+import program
 
 ROOT = Path(__file__).parents[2]
 # Tables as wide as they like, and nobody asked for AWS credentials over the network.
@@ -26,7 +27,7 @@ def oyster(
     """`oyster-provider WORDS` with nobody at the terminal."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
-        [sys.executable, "-m", "cli", *map(str, words)],
+        program.command(*map(str, words)),
         cwd=ROOT, env={**kept, **_ALONE, **(environ or {})}, input=stdin,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -7,11 +7,11 @@ import os
 import pty
 import select
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import program
 from agent.config import load
 
 from .program import ROOT, oyster_here
@@ -83,7 +83,7 @@ def test_init__a_person_answers__the_file_has_it(tmp_path: Path) -> None:
              "password.txt", "us-east-1", "us-east-1/c6a.xlarge=0.17/h")  # fmt: skip
     master, slave = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "cli", "init", str(file)],
+        program.command("init", str(file)),
         cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, close_fds=True,
     ) as process:  # fmt: skip
         os.close(slave)

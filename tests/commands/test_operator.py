@@ -14,7 +14,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from typing import Any
 import httpx
 import pytest
 
+import program
 from agent.config import load
 from agent.decide.job_view import LaunchPhase
 from agent.journal.lines import LaunchRecord
@@ -208,7 +208,7 @@ def _exec_line(config: Path) -> list[str]:
     line = re.search(r"^ExecStart=(\S+) (.+)$", UNIT.read_text(), re.M)
     assert line
     words = line[2].replace("/etc/oyster-provider/config.toml", str(config)).split()
-    return [sys.executable, "-m", "cli", *words]
+    return program.command(*words)
 
 
 def _until(manager: socket.socket, wanted: bytes) -> None:

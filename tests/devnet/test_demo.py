@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import program
 from devnet.processes import born
 
 pytestmark = [
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_demo__the_whole_story__is_seen_and_leaves_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli", "demo", "--dir", str(tmp_path)]
+    command = program.command("demo", "--dir", str(tmp_path))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "money is exact" in done.stdout

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import program
 from devnet import detached, state
 from devnet.processes import born, wait_until_gone
 
@@ -30,7 +30,7 @@ class Program:
     directory: Path
 
     def __call__(self, *words: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "cli", "devnet", *words, "--dir", str(self.directory)]
+        command = program.command("devnet", *words, "--dir", str(self.directory))
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
@@ -78,10 +78,8 @@ def test_up__folder_that_is_a_file__is_said_in_a_line(
 
 def test_image_build__place_that_is_not_there__is_said_in_a_line(tmp_path: Path) -> None:
     output = tmp_path / "none" / "x.eif"
-    command = ["-m", "cli", "devnet", "image", "build", str(tmp_path), "-o", str(output)]
-    done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = program.command("devnet", "image", "build", str(tmp_path), "-o", str(output))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "x.eif cannot be written" in done.stderr
 
@@ -142,7 +140,7 @@ def test_down__another_process_has_the_killed_ones_number__is_left_alone(
 
 
 def test_up__ctrl_c__leaves_nothing_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli", "devnet", "up", "--dir", str(tmp_path)]
+    command = program.command("devnet", "up", "--dir", str(tmp_path))
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "simulated" in process.stdout.readline()

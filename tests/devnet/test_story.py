@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import program
 from agent.market.model import JobStatus, StopReason
 from agent.market.price import Price
 from devnet.eyes import SeenInstance
@@ -44,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def liar(folder: Path) -> Iterator[Child]:
     """A gateway over the devnet's own files that changes what it serves."""
     with Children(folder / "liar") as children:
-        words = ["-m", "devnet.ipfs.node", "--directory", str(folder / "ipfs")]
+        words = [*program.module("devnet.ipfs.node"), "--directory", str(folder / "ipfs")]
         yield children.start("liar", [*words, "--behave", "lying"])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import program
 from devnet.guest import allocator, place
 from devnet.guest.nsm import SimulatedNsm
 from devnet.image import build_image
@@ -24,7 +25,13 @@ INSTANCE = "i-0123456789abcdef0"
 
 def test_child__started_and_ended__says_hello_and_goes(tmp_path: Path) -> None:
     with Children(tmp_path / "logs") as children:
-        arguments = ["-m", "devnet.aws.server", "--directory", str(tmp_path), "--speed", "0"]
+        arguments = [
+            *program.module("devnet.aws.server"),
+            "--directory",
+            str(tmp_path),
+            "--speed",
+            "0",
+        ]
         child = children.start("aws", arguments)
         assert Path(child.hello["attestation_root"]).read_bytes().startswith(b"-----BEGIN")
         asked = urllib.request.Request(child.hello["control"] + "calls", data=b"{}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import program
 from devnet.ipfs.node import FolderGateway, add
 from devnet.processes import Children
 
@@ -43,7 +44,13 @@ def test_node__unknown_cid__is_404(node: FolderGateway, folder: Path) -> None:
 def test_node__told_to_lie__serves_other_bytes(folder: Path) -> None:
     cid = add(folder, folder.parent / "file")
     with Children(folder.parent / "logs") as children:
-        words = ["-m", "devnet.ipfs.node", "--directory", str(folder), "--behave", "lying"]
+        words = [
+            *program.module("devnet.ipfs.node"),
+            "--directory",
+            str(folder),
+            "--behave",
+            "lying",
+        ]
         liar = children.start("liar", words)
         answer = httpx.get(f"{liar.hello['url']}/ipfs/{cid}", params={"format": "car"})
     assert answer.status_code == 200
