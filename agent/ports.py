@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Price
-from agent.market.terms import Terms
+from agent.market.terms import Abilities, Terms
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
 from enclave.eif.signature import Signer
 from faults import RetryLater
@@ -49,6 +49,11 @@ class Witness(Protocol):
 
 class Market(Protocol):
     """What the market says, of this provider alone. Unknown ids are left out of answers."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the market has calls for, whatever its parameters."""
+        ...
 
     async def blocks(self) -> Blocks:
         """Raises RetryLater: no endpoint answers."""

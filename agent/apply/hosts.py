@@ -8,6 +8,7 @@ from agent.apply.context import Outside, World
 from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Stage
 from agent.decide.job_view import Probe
 from agent.decide.plan import Attest, ForgetHost, Level, WriteDesired
+from agent.journal.lines import ATTESTED
 from agent.load.fleet import Record
 from agent.ports import EnclaveEarly
 from faults import Refused, RetryLater, TryElsewhere
@@ -76,6 +77,7 @@ def _passed(world: World, action: Attest) -> None:
     record, image = world.fleet.record(action.instance.id), world.memory.job(action.job).image.image
     if record is None or image != action.image:
         return
+    world.memory.job(action.job).proven = action.instance.identity.generation
     first = record.probe.passed_run != action.run_id
     at = world.clock.now()
     passed = replace(
@@ -98,7 +100,7 @@ def _came_up(world: World, action: Attest, stages: dict[Stage, float]) -> None:
         world.learner.observe(stage, seconds)
     took = {stage.value: round(seconds, 1) for stage, seconds in stages.items()}
     instance, run = action.instance.id, action.run_id
-    world.say(action.job, "enclave.attested", instance=instance, run=run, seconds=took)
+    world.say(action.job, ATTESTED, instance=instance, run=run, seconds=took)
 
 
 def _stages(record: Record, attested_at: float, since: float | None) -> dict[Stage, float]:

@@ -34,6 +34,8 @@ from cloud.model import Identity, LaunchOrder, Region
 from cloud.request_budget import Urgency
 from enclave.host.documents import Desired, Egress, Port
 
+IMAGE_SECONDS = 3600.0  # where no deadline presses, as for an image asked for its PCRs alone
+
 
 @dataclass(frozen=True, slots=True)
 class EnclaveRules:
@@ -53,6 +55,7 @@ class BootstrapRules:
     leave_refused: bool = True
     max_live: int = 2  # the first instance and one racing it
     max_attempts: int = 6  # of one generation, before the start
+    rest_seconds: float = 1800.0  # after these, where no slash point ends the trying
     image_first_seconds: float = 0.0  # wait so long for the image before buying, if it still fits
     attest_retry_seconds: float = 2.0
     visible_seconds: float = 120.0  # EC2 may not list a new instance for so long
@@ -69,20 +72,28 @@ class Rules:
 
 
 def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
-    """Ours and not reported started: bring it up, or say why not."""
+    """Ours and not up: bring it up, or say why not."""
     refusals = _refusals(view, now, rules)
     if refusals:
         _refuse(view, refusals, now, draft, rules)
         return
-    if now >= view.deadline:
+    if view.missed(now):
         _missed(view, now, draft, rules)
         return
-    draft.look_at(view.deadline)
+    if now < view.deadline:
+        draft.look_at(view.deadline)
+    else:
+        draft.note("job.past_goal", f"not up by {view.deadline}, as is expected", Level.WARNING)
     _drop_doubles(view, draft)
     _buy(view, job, now, draft, rules)
-    fetch_image(view, job, float(view.deadline), now, draft)
+    fetch_image(view, job, _latest_use(view, now), now, draft)
     prepare_hosts(view, view.live, now, draft, rules)
     _prove_and_report(view, now, draft, rules)
+
+
+def _latest_use(view: JobView, now: float) -> float:
+    """Until when an image is of use: to the slash point; a goal ends nothing."""
+    return float(view.deadline) if view.slash_point else max(view.deadline, now + IMAGE_SECONDS)
 
 
 def _refusals(view: JobView, now: float, rules: Rules) -> Sequence[Refusal]:
@@ -158,6 +169,9 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
         return
     if len(live) >= rules.bootstrap.max_live:
         return
+    if not view.slash_point:
+        _buy_before_end(view, job, now, draft, rules)
+        return
     ready = view.image.phase is ImagePhase.READY
     if not budget.fits(now, view.deadline, image_ready=ready, host=HOST_STAGES):
         if not live:
@@ -166,6 +180,21 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
         return
     latest = budget.latest_start(view.deadline, image_ready=ready, host=HOST_STAGES)
     launch(view, job, now, draft, rules, Urgency(float(view.deadline), latest))
+
+
+def _buy_before_end(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
+    """One more instance, unless the job ends before it could serve; no slash point presses."""
+    latest = latest_useful(view, job, rules.bootstrap.budget.usual(*HOST_STAGES, Stage.ENCLAVE))
+    if now >= latest:
+        draft.note("job.ends_first", "it ends before a new instance could serve")
+        return
+    launch(view, job, now, draft, rules, Urgency(float(view.deadline), latest))
+
+
+def latest_useful(view: JobView, job: Job, needed: float) -> float:
+    """From when on an instance that takes `needed` seconds would serve nothing any more."""
+    end = view.terms.ending(job)
+    return float("inf") if end is None else end.at - needed
 
 
 def _waits_for_image(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> bool:
@@ -209,12 +238,21 @@ def launch(
     if attempt is None:
         draft.look_at(now + rules.bootstrap.attest_retry_seconds)
         return
-    if attempt > rules.bootstrap.max_attempts and not job.is_started:
+    if attempt > rules.bootstrap.max_attempts and not view.up:
         draft.note("job.attempts_spent", f"{attempt - 1} launches failed", Level.ERROR)
-        return
+        if view.slash_point or not _rested(view, job, now, draft, rules.bootstrap):
+            return
     order = _order(view, job, attempt, urgency)
     if order is not None:
         draft.do(Launch(view.id, order, race=bool(view.live)))
+
+
+def _rested(view: JobView, job: Job, now: float, draft: Draft, rules: BootstrapRules) -> bool:
+    """Where nothing is lost by waiting, a job that keeps failing is tried again now and then."""
+    times = [h.instance.launched_at for h in view.hosts if h.generation == job.generation]
+    last = max([*times, view.launch.at if view.launch else 0.0], default=0.0)
+    draft.look_at(last + rules.rest_seconds)
+    return now >= last + rules.rest_seconds
 
 
 def next_attempt(view: JobView, job: Job, now: float, rules: BootstrapRules) -> int | None:

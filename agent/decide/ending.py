@@ -34,6 +34,7 @@ from agent.decide.plan import (
     Terminate,
 )
 from agent.market.model import Address, Ending, Job, StopReason
+from agent.market.terms import DueKind
 from agent.ports import Call, Order
 
 
@@ -101,7 +102,8 @@ def _reason(
         return f"assigned to {_short(job.provider)}" if settled else ""
     if view.terms.is_over(job, final.block.timestamp):
         return _why_over(view.terms.ending(job))
-    missed = not job.is_started and final.block.timestamp >= view.terms.due(job).at
+    due, started = view.terms.due(job), job.is_started
+    missed = due.kind is DueKind.SLASH and not started and final.block.timestamp >= due.at
     return "not started in time" if missed else ""
 
 
@@ -190,8 +192,9 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
 
 
 def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
-    """Leave the job: RequestToExitJob, once; what follows comes from what the chain says then."""
-    if view.head is None or view.head.exit_requested_at:
+    """Leave the job, once, where the market has a call for it; what follows comes from what the
+    chain says then."""
+    if view.head is None or view.head.exit_requested_at or not view.terms.abilities.can_exit:
         return
     key = next_key(view, Call.REQUEST_EXIT.value, now, rules)
     if key is not None and may_send(view, key, now, draft, rules):

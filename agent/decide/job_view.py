@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 
 from agent.market.model import BlockRef, InstanceType, Job, JobId
-from agent.market.terms import Terms
+from agent.market.terms import DueKind, Terms
 from agent.ports import Account, Image
 from cloud.model import EnclaveRoom, Instance, InstanceId, Region
 from enclave.host.documents import Status
@@ -170,6 +170,7 @@ class Facts:
     confirmed_at: float | None = None  # the operator confirmed terminations asked for before
     attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
     vetted: int | None = None  # generation that the policy accepted
+    proven: int | None = None  # generation of which an enclave has proven itself
     gone_since: float | None = None  # since when this process has not seen it as ours
 
 
@@ -220,6 +221,29 @@ class JobView:
     def deadline(self) -> int:
         """The second from which it is too late to be up; 0 without a job."""
         return self.terms.due(self.head).at if self.head else 0
+
+    @cached_property
+    def slash_point(self) -> bool:
+        """Whether a stake is lost at the deadline; else it only orders the work."""
+        return self.head is not None and self.terms.due(self.head).kind is DueKind.SLASH
+
+    @cached_property
+    def up(self) -> bool:
+        """Whether the job has come up: by the chain's word where starts are reported, else by an
+        enclave that has proven itself, or one that this process found running."""
+        job = self.head
+        if job is None or self.terms.abilities.reports_start:
+            return job is not None and job.is_started
+        return self.facts.proven == job.generation or any(map(self._found_up, self.live))
+
+    def _found_up(self, host: Host) -> bool:
+        since = self.observed.since
+        ran = host.status is not None and "running" in host.status.phases
+        return host.attested or (ran and since is not None and host.instance.launched_at < since)
+
+    def missed(self, now: float) -> bool:
+        """Whether a stake can be lost: the slash point passed, and the job is not up."""
+        return self.slash_point and not self.up and now >= self.deadline
 
     @cached_property
     def live(self) -> tuple[Host, ...]:

@@ -4,8 +4,8 @@
     ──────────────────────         ────────────────────────────────────────────────
     not ours, stopped, unknown     take down what is left of it, once that is final
     over, but not recorded         record it; take down, once that is final
-    ours, not started              bring it up before the slash point   (bootstrap)
-    ours, started                  keep it answering                    (running)
+    ours, not up                   bring it up before it is due         (bootstrap)
+    ours, up                       keep it answering                    (running)
 
 The same view and time give the same plan. An event that is lost, doubled or reordered changes
 when `plan` is called and nothing else (rule 1).
@@ -68,20 +68,20 @@ def stage_of(view: JobView, now: float) -> str:
         return "stopped"
     if view.terms.is_over(job, int(now)):
         return "over"
-    if not job.is_started:
+    if not view.up:
         return "bootstrapping"
     return "exiting" if job.is_exiting else "running"
 
 
 def _serve(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRules) -> None:
-    draft.deadline = float(view.deadline) if not job.is_started else None
+    draft.deadline = float(view.deadline) if not view.up else None
     if view.facts.exit_ordered:
         request_exit(view, now, draft, rules.ending)
-    if job.is_started:
+    if view.up:
         plan_running(view, job, now, draft, rules.shared, rules.health)
     else:
         plan_bootstrap(view, job, now, draft, rules.shared)
-        if now >= view.deadline:
+        if view.missed(now):
             take_down(view, view.live, now, draft, rules.ending)
     if view.strays:
         take_down(view, view.strays, now, draft, rules.ending)
@@ -91,13 +91,15 @@ def _serve(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRu
 
 def _over(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRules) -> None:
     end = view.terms.ending(job)
-    if end is not None:
-        record_end(view, end, now, draft, rules.ending)
+    if end is None or not view.terms.unrecorded(job, int(now)):
+        _gone(view, now, draft, rules)
+        return
+    record_end(view, end, now, draft, rules.ending)
     _take_all_down(view, now, draft, rules)
 
 
 def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:
-    """Not ours to serve: down with what is left, and done when nothing is.
+    """Not to be served: down with what is left, and done when nothing is.
 
     What something was bought for ends by what is final. For the others one endpoint's word is all
     there is: they are looked at for a while, since nobody wakes us when it was wrong.
@@ -120,7 +122,10 @@ def outcome_of(view: JobView) -> str:
     job = view.head
     if job is None:
         return "unknown"
-    return "reassigned" if job.provider != view.account.provider else job.stop_reason.name.lower()
+    if job.provider != view.account.provider:
+        return "reassigned"
+    end = view.terms.ending(job)
+    return (end.reason if end is not None else job.stop_reason).name.lower()
 
 
 def _take_all_down(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:
@@ -134,5 +139,4 @@ def needs_final(view: JobView, now: float) -> bool:
     job = view.head
     if job is None or not view.ours or view.strays:
         return True
-    missed = not job.is_started and now >= view.deadline
-    return missed or view.terms.is_over(job, int(now))
+    return view.missed(now) or view.terms.is_over(job, int(now))

@@ -5,6 +5,7 @@ Whichever proves itself first serves; the other is given back (`bootstrap`, `run
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
@@ -16,7 +17,7 @@ from cloud.model import InstanceState
 def all_late(view: JobView, live: Sequence[Host], now: float, draft: Draft, budget: Budget) -> bool:
     """Whether every instance that is coming up has eaten its share of the budget."""
     times = [late_at(view, host, budget) for host in live]
-    draft.look_at(*(when for when in times if when > now))
+    draft.look_at(*(when for when in times if now < when < math.inf))
     if all(now >= when for when in times):
         draft.note("job.late", "no instance is up yet: racing another", Level.WARNING)
         return True
@@ -32,9 +33,10 @@ def late_at(view: JobView, host: Host, budget: Budget) -> float:
         return budget.late_at(launched, view.deadline, *HOST_STAGES)
     if host.status.phase == "failed" or host.probe.refused is not None:
         return 0.0  # it failed, or proved itself to be something else: waiting mends neither
+    never = float(view.deadline) if view.slash_point else math.inf
     if host.probe.early:
-        return float(view.deadline)  # this clock is behind: the next one's document is as early
+        return never  # this clock is behind: the next one's document is as early
     if view.image.phase is not ImagePhase.READY:
-        return float(view.deadline)  # another instance brings no image sooner
+        return never  # another instance brings no image sooner
     begun = max(host.status.phases.get("booted", launched), view.image.since)
     return budget.late_at(begun, view.deadline, Stage.ENCLAVE, Stage.ATTEST)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from agent.clock import JUMP_SECONDS
 from agent.decide.bootstrap import (
+    IMAGE_SECONDS,
     Rules,
     attest_when_due,
     fetch_image,
     give_back,
+    latest_useful,
     launch,
     prepare_hosts,
     told_double,
@@ -39,8 +41,6 @@ from agent.decide.plan import Draft, Level
 from agent.market.model import Job
 from cloud.ec2.reconcile import duplicates
 from cloud.request_budget import Urgency
-
-IMAGE_SECONDS = 3600.0  # a running job's image is only asked for its PCRs: no deadline presses
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +214,12 @@ def _replace(duty: Duty, why: str) -> None:
         draft.note("job.backoff", f"{why}: the next instance in {allowed - now:.0f} s")
         draft.look_at(allowed)
         return
-    end = view.terms.ending(duty.job)
     needed = duty.rules.bootstrap.budget.usual(*HOST_STAGES, Stage.ENCLAVE)
-    if end is not None and now + needed >= end.at:
+    latest = latest_useful(view, duty.job, needed)
+    if now >= latest:
         draft.note("job.ends_first", f"{why}: it ends before a new instance could serve")
         return
     draft.note("job.replaced", why, Level.WARNING)
-    latest = float("inf") if end is None else end.at - needed
     launch(view, duty.job, now, draft, duty.rules, Urgency(now + needed, latest))
 
 

@@ -32,6 +32,7 @@ class JobMemory:
     transactions: dict[str, TxView] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
     vetted: int | None = None
+    proven: int | None = None  # the generation of which an enclave has proven itself
     buying: Identity | None = None  # what the last plan wants launched
     gone_since: float | None = None  # since when the head has not shown it as ours
     told: int = 0  # the generation whose assignment is on the timeline
@@ -107,5 +108,6 @@ class Memory:
             confirmed_at=orders.confirmation(known),
             attempts=known.attempts,
             vetted=known.vetted,
+            proven=known.proven,
             gone_since=known.gone_since,
         )

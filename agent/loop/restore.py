@@ -9,21 +9,24 @@ from collections.abc import Mapping
 
 from agent.apply.context import World
 from agent.decide.job_view import LaunchPhase, LaunchView
-from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord
+from agent.journal.lines import ASSIGNED, ATTESTED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord
 from agent.journal.reading import Reader
 from agent.market.model import JobId
+from agent.market.terms import Abilities
 from cloud.model import InstanceId
 
 RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter any more
 
 
-def restore(world: World, reader: Reader) -> None:
+def restore(world: World, reader: Reader, abilities: Abilities) -> None:
     """Put what the journal knows into memory: which jobs were served, which attempts were made,
     whether one was asked for whose end nobody heard, which ends the chain asks for. Jobs that
     ended are left alone."""
     ended = reader.ended()
     world.fleet.ended_jobs.update(ended)
     _assignments(world, reader, ended)
+    if not abilities.reports_start:  # else the chain says what came up
+        _proofs(world, reader, ended)
     _asked_ends(world, reader, ended)
     for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
         for record in records:
@@ -36,6 +39,12 @@ def _assignments(world: World, reader: Reader, ended: Mapping[JobId, float]) -> 
         if event.at > ended.get(job, 0.0):
             known = world.memory.job(job)
             known.served, known.told = True, event.generation or 0
+
+
+def _proofs(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
+    for job, event in reader.last(ATTESTED).items():
+        if event.at > ended.get(job, 0.0):
+            world.memory.job(job).proven = event.generation
 
 
 def _asked_ends(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:

@@ -79,7 +79,7 @@ class Agent:
 
     async def run(self) -> None:
         """Until `stop`. Raises MustStop when going on would do harm."""
-        restore(self._world, self._state.reader)
+        restore(self._world, self._state.reader, self._state.sources.market.abilities)
         self._state.offering.restore(self._state.reader)
         feeds = Feeds(self._state, self._wakes).all()
         feeders = [asyncio.create_task(feed, name=name) for name, feed in feeds.items()]

@@ -66,6 +66,11 @@ class Terms(Protocol):
         """Stopped, or not paid for from `now` on by what the chain shows."""
         ...
 
+    def unrecorded(self, job: Job, now: int) -> bool:
+        """Of a job that is over: whether a transaction is missing for the chain to have settled
+        it as of its end."""
+        ...
+
     def owed(self, price: Price, seconds: int) -> Wei:
         """What that many seconds cost at a price, with the market's rounding."""
         ...

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import program
-from agent.decide.job_view import Host
+from agent.decide.job_view import Host, JobView
 from agent.load.remembered import JobMemory
 from agent.market.model import Ending, Job, StopReason
 from agent.market.terms import Terms
@@ -58,6 +58,11 @@ def money_of(job: Job, terms: Terms, now: int) -> tuple[int, int]:
 def waits_for(end: Ending | None) -> str:
     """What the job's end waits for, in words; empty when nothing is certain."""
     return _ENDS.get(end.reason, "its end") if end else ""
+
+
+def deadline_is(view: JobView) -> str:
+    """What comes at the time by which a job is to be up."""
+    return "slash point" if view.slash_point else "goal"
 
 
 class AgentView:
@@ -131,7 +136,7 @@ class AgentView:
             earned=made,
             escrow=left,
             deadline=deadline,
-            deadline_is="slash point" if job.deadline is not None else waits_for(end),
+            deadline_is=deadline_is(view) if job.deadline is not None else waits_for(end),
             instance=host.instance.id if host else "",
             zone=host.instance.zone if host else "",
             public_ip=(host.instance.public_ip or "") if host else "",

@@ -29,7 +29,7 @@ def current(job: JobMemory, fleet: Fleet) -> JobView | None:
 
 def stages_of(view: JobView, host: Host | None, now: float, budget: Budget) -> tuple[StageRow, ...]:
     """The stages that have begun, of an assignment that is not reported started; else none."""
-    if view.head is None or view.head.is_started or not view.ours:
+    if view.head is None or view.up or not view.ours:
         return ()
     rows = [*_image(view), *(_host(host, now, budget) if host else ()), *_report(view)]
     return tuple(sorted(rows, key=lambda row: row.started_at))
@@ -37,7 +37,7 @@ def stages_of(view: JobView, host: Host | None, now: float, budget: Budget) -> t
 
 def usual_seconds(view: JobView, budget: Budget) -> float:
     """How long a start usually takes, for one that is under way; 0 for any other job."""
-    if view.head is None or view.head.is_started or not view.ours:
+    if view.head is None or view.up or not view.ours:
         return 0.0
     return budget.usual(*HOST_STAGES, *TAIL_STAGES)
 

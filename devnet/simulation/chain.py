@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.market import model as values
 from agent.market.model import Address, BlockNumber, BlockRef, JobId, Price, Wei
+from agent.market.terms import Abilities
 from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
 from devnet.simulation.market import US
@@ -175,6 +176,10 @@ class SimChain:
         if ref.number >= len(self.blocks_) or self.blocks_[ref.number].ref != ref:
             raise RetryLater(f"block {ref} is unknown")
         return self.blocks_[ref.number]
+
+    @property
+    def abilities(self) -> Abilities:
+        return RegistryTerms.abilities
 
     async def terms(self, at: BlockRef) -> RegistryTerms:
         await self.weather.before("chain.read")

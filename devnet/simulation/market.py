@@ -22,6 +22,7 @@ from agent.market.model import (
     StopReason,
     Wei,
 )
+from agent.market.terms import Abilities
 from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
 from devnet.simulation.model_faults import Weather
@@ -73,6 +74,10 @@ class SimMarket:
     sent: list[tuple[float, str, str]] = field(default_factory=list)
     done: Callable[[str], None] = lambda text: None
     frozen: bool = False  # no blocks are made
+
+    @property
+    def abilities(self) -> Abilities:
+        return self.terms_.abilities
 
     def __post_init__(self) -> None:
         self._waiting: list[Waiting] = []
@@ -170,7 +175,8 @@ class SimMarket:
         pending = next((one for one in self._waiting if one.key == order.key), None)
         if pending is None:
             self._simulate(order)
-            self.done(f"{order.call.value} job={order.job}" if order.job else order.call.value)
+            named = order.call.value if order.job is None else f"{order.call.value} job={order.job}"
+            self.done(named)
             self._waiting.append(Waiting(order.key, run, done))
         else:
             done = pending.done

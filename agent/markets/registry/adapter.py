@@ -15,6 +15,7 @@ from agent.chain.head import Head, HeadFollower, HeadTracker
 from agent.chain.transactions import Call, Confirmed, Reverted, Transactions, Waiting
 from agent.clock import passed
 from agent.market.model import Address, BlockRef, Job, JobId, Price
+from agent.market.terms import Abilities
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market
 from agent.markets.registry.terms import RegistryTerms
@@ -39,6 +40,10 @@ def _later() -> Iterator[None]:
 
 class ProviderMarket:
     """`ports.Market`. Faults that another endpoint might not have leave as RetryLater."""
+
+    @property
+    def abilities(self) -> Abilities:
+        return RegistryTerms.abilities
 
     def __init__(self, market: Market, tracker: HeadTracker, provider: Address) -> None:
         self._market = market
@@ -183,16 +188,16 @@ class MarketTransactor:
             self._looking = False
 
     def _call(self, order: ports.Order) -> Call:
-        calls, job = self._calls, order.job
+        calls = self._calls
         match order:
-            case ports.Order(call=ports.Call.REPORT_STARTED, endpoint=str(endpoint)) if job:
-                return calls.report_started(job, endpoint)
-            case ports.Order(call=ports.Call.SETTLE) if job:
-                return calls.settle(job)
-            case ports.Order(call=ports.Call.REQUEST_EXIT) if job:
-                return calls.request_exit(job)
-            case ports.Order(call=ports.Call.FINALIZE_EXIT) if job:
-                return calls.finalize_exit(job)
+            case ports.Order(call=ports.Call.REPORT_STARTED, job=int(job), endpoint=str(endpoint)):
+                return calls.report_started(JobId(job), endpoint)
+            case ports.Order(call=ports.Call.SETTLE, job=int(job)):
+                return calls.settle(JobId(job))
+            case ports.Order(call=ports.Call.REQUEST_EXIT, job=int(job)):
+                return calls.request_exit(JobId(job))
+            case ports.Order(call=ports.Call.FINALIZE_EXIT, job=int(job)):
+                return calls.finalize_exit(JobId(job))
             case ports.Order(call=ports.Call.REGISTER, instance_type=str(kind), price=Price() as p):
                 return calls.register(kind, p)
             case ports.Order(call=ports.Call.DEREGISTER, instance_type=str(kind)):

@@ -54,6 +54,10 @@ class RegistryTerms:
         end = self.ending(job)
         return end is not None and (job.is_stopped or now >= end.at)
 
+    def unrecorded(self, job: Job, now: int) -> bool:
+        """Whoever settles or finalizes it stops it."""
+        return not job.is_stopped and self.is_over(job, now)
+
     def owed(self, price: Price, seconds: int) -> Wei:
         return owed(price, seconds)
 
