@@ -21,7 +21,6 @@ import structlog
 
 from agent.clock import SystemClock
 from agent.config import Config, load
-from agent.journal.reading import Reader
 from agent.loop.service import Agent
 from agent.loop.state import LoopState, Progress
 from agent.ports import Clock
@@ -118,7 +117,7 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
         view = AgentView(world, money, clock)
         metrics.watch(view, clock)
         tally = Tally(metrics)
-        tally.restore(Reader(world.state.world.journal.engine))
+        tally.restore(world.state.reader)
         world.state.world.journal.told = tally.event
         world.state.world.learner.told = metrics.stage
         async with StatusServer(config.status, view, metrics, clock) as server:

@@ -6,6 +6,7 @@ command says that they are.
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import sqlite
 
 from agent.journal.schema import orders, synced
 from agent.market.model import JobId
+from faults import RetryLater
 
 
 class OrderKind:
@@ -43,11 +45,14 @@ class Orders:
         self._engine = engine
 
     def after(self, last: int = 0) -> list[OrderRecord]:
-        """Orders with an id above `last`, oldest first."""
-        with closing(self._engine.raw_connection()) as connection:
-            cursor = connection.cursor()
-            cursor.execute(_ORDERS_AFTER, (last,))
-            return [OrderRecord(*row) for row in cursor.fetchall()]
+        """Orders with an id above `last`, oldest first. Raises RetryLater: the file is held."""
+        try:
+            with closing(self._engine.raw_connection()) as connection:
+                cursor = connection.cursor()
+                cursor.execute(_ORDERS_AFTER, (last,))
+                return [OrderRecord(*row) for row in cursor.fetchall()]
+        except sqlite3.OperationalError as now:
+            raise RetryLater(f"orders can't be read just now: {now}") from None
 
     def place(self, at: float, kind: str, job: JobId | None, by: str) -> None:
         """Write an order; the agent takes it up within a second, or when it starts."""

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from agent.decide.job_view import LaunchPhase
 from agent.journal.lines import ENDED, Event, LaunchRecord
-from agent.journal.schema import launches, timeline
+from agent.journal.schema import asking, launches, timeline
 from agent.market.model import JobId
 
 _CHUNK = 500  # ids in one query: below SQLite's limit of variables
 
 
 class Reader:
-    """Timelines and launches, as they were committed."""
+    """Timelines and launches, as they were committed. Raises RetryLater while the file is held."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -90,7 +90,7 @@ class Reader:
 
     @contextmanager
     def _rows(self, query: sa.Select[Any]) -> Iterator[Sequence[Mapping[str, Any]]]:
-        with self.engine.connect() as connection:
+        with asking(self.engine) as connection:
             yield [dict(row) for row in connection.execute(query).mappings()]
 
 

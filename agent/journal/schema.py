@@ -5,18 +5,22 @@ SQLite in WAL mode: the CLI reads, and writes orders, while the agent runs.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from faults import MustStop
+from faults import MustStop, RetryLater
 
 SCHEMA = "0001"  # the newest of migrations/versions
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
+LOOP_MILLISECONDS = 100  # the same for who sits on the agent's loop: then it is asked again later
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 metadata = sa.MetaData()
 timeline = sa.Table(
@@ -56,15 +60,20 @@ orders = sa.Table(
 )
 
 
-def open_engine(path: Path) -> sa.Engine:
-    """An engine on the journal's file, its schema current. Raises MustStop when it can't be."""
+def open_engine(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:
+    """An engine on the journal's file, its schema current.
+
+    Raises RetryLater while another process holds the file, MustStop when it can't be opened.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(f"sqlite:///{path}")
-    sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(engine, "connect", partial(_prepare, busy_milliseconds))
     try:
         migrate(engine)
     except DatabaseError as broken:
         engine.dispose()
+        if getattr(broken.orig, "sqlite_errorcode", None) in _BUSY:
+            raise RetryLater(f"another process holds the journal {path}: {broken.orig}") from None
         raise MustStop(f"the journal {path} can't be opened: {broken.orig}; move it away") from None
     return engine
 
@@ -95,16 +104,26 @@ def _version(engine: sa.Engine) -> str | None:
         return found
 
 
-def _prepare(connection: Any, _record: object) -> None:
+def _prepare(busy_milliseconds: int, connection: Any, _record: object) -> None:
     """WAL, so that readers and the agent do not wait for each other. NORMAL syncs at checkpoints:
     what a power cut takes back, chain and tags still know. What they don't know is `synced`."""
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
-        f"busy_timeout={BUSY_MILLISECONDS}",
+        f"busy_timeout={busy_milliseconds}",
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def asking(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection for reads. Raises RetryLater while the file can't be read."""
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except OperationalError as now:
+        raise RetryLater(f"the journal can't be read just now: {now.orig}") from None
 
 
 @contextmanager

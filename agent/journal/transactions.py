@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
-from agent.journal.schema import metadata, storable, synced
+from agent.journal.schema import asking, metadata, storable, synced
 from agent.market.model import Address, JobId, Wei
 from faults import MustStop, RetryLater
 
@@ -77,7 +77,7 @@ class TxJournal:
         """From `least` on, of all records but lost ones."""
         query = sa.select(transactions.c.nonce).where(transactions.c.nonce >= least)
         query = query.where(transactions.c.status != TxStatus.LOST.value)
-        with self._engine.connect() as connection:
+        with asking(self._engine) as connection:
             return list(connection.execute(query).scalars())
 
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
@@ -85,21 +85,21 @@ class TxJournal:
         query = sa.select(transactions.c.worst_fee).where(transactions.c.created_at >= since)
         if job is not None:
             query = query.where(transactions.c.job == job)
-        with self._engine.connect() as connection:
+        with asking(self._engine) as connection:
             return sum(int(fee) for fee in connection.execute(query).scalars())
 
     def worst_fees_by_day(self, since: float = 0.0) -> dict[int, int]:
         """Sums of `worst_fee` in wei by day (its first second, UTC), of all transactions."""
         query = sa.select(transactions.c.created_at, transactions.c.worst_fee)
         days: dict[int, int] = {}
-        with self._engine.connect() as connection:
+        with asking(self._engine) as connection:
             for at, fee in connection.execute(query.where(transactions.c.created_at >= since)):
                 day = int(at) - int(at) % 86_400
                 days[day] = days.get(day, 0) + int(fee)
         return days
 
     def _all(self, query: sa.Select[Any]) -> list[TxRecord]:
-        with self._engine.connect() as connection:
+        with asking(self._engine) as connection:
             return [_record(dict(row)) for row in connection.execute(query).mappings()]
 
 

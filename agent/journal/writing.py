@@ -4,33 +4,37 @@ The journal is for people, and saves the agent repetition. No decision needs it 
 person can order (exits, confirmed terminations): chain and tags say the rest, so losing the file
 loses history.
 
-Records are buffered, and committed together: once a turn of the event loop for all who wait on
-`durable`. A disk that is full makes the journal `degraded`, never the agent dead. A row that can't
-be stored is a bug: it alone is dropped, with an error, and those who wait are told (`Unstorable`).
+Records are buffered, and committed together, on a thread of the journal's own: a slow disk, or
+another process that holds the file, keeps those waiting who asked for durability, for a second at
+most, and the loop never. A disk that is full makes the journal `degraded`, never the agent dead. A
+row that can't be stored is a bug: it alone is dropped, with an error, and those who wait are told
+(`Unstorable`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
+from sqlalchemy.exc import DatabaseError
 
+from agent.journal.committing import Row, commit
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.schema import launches, storable, timeline
 
 log = structlog.get_logger()
 
 MAX_WAITING = 100_000  # records kept while the disk refuses them; the oldest go first
+PATIENCE_SECONDS = 1.0  # a launch waits so long for its intent: its ClientToken says the same
 
-_INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
-
-# What sqlite3 raises of the disk or the file (a damaged one: DatabaseError itself); the classes
-# beside these (DataError, ProgrammingError, …), and all that is not sqlite3's, are of the row.
-_OF_THE_DISK = (OperationalError, InternalError, DatabaseError)
+Commit: TypeAlias = Callable[[], int]
+Aside: TypeAlias = Callable[[Commit], Awaitable[int]]
+"""Runs one commit where nobody has to wait for it, and returns what it returned."""
 
 
 class Unstorable(Exception):  # no Fault: no caller foresees it
@@ -43,9 +47,13 @@ class Journal:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self.degraded = ""  # why nothing can be written; empty: all is well
-        self._waiting: list[tuple[sa.Table, dict[str, Any]]] = []
-        self._turn: asyncio.Future[None] | None = None
         self.told: Callable[[Event], None] = lambda event: None  # each line, for metrics
+        self._waiting: list[Row] = []
+        self._turn: asyncio.Future[None] | None = None  # of those who wait for the next commit
+        self._under_way: asyncio.Future[None] | None = None  # of those in the commit that runs
+        self._committing = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._writer: asyncio.Task[None] | None = None
 
     def event(self, event: Event) -> None:
         """Note a line of a timeline; committed with the next flush."""
@@ -64,89 +72,138 @@ class Journal:
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[: MAX_WAITING // 10]
 
+    # Committing aside of the loop.
+
     async def durable(self) -> None:
-        """Returns when what was noted is committed (or the journal is degraded).
+        """Returns when what was noted is committed, or the journal is degraded.
 
         Everyone who asks in one turn of the loop shares one commit. Raises Unstorable to all of
-        them when a row was dropped: whose it was is not known.
+        them when a row was dropped: whose it was is not known. A file that does not take the rows
+        in PATIENCE_SECONDS makes the journal degraded; they are committed when it does.
         """
-        if self._turn is None and not self._waiting:
+        self.flush_soon()
+        mine = self._turn or self._under_way
+        if mine is None or (self.degraded and self._under_way is not None):
             return
-        if self._turn is None:
-            loop = asyncio.get_running_loop()
-            self._turn = loop.create_future()
-            loop.call_soon(self._end_turn)
-        await asyncio.shield(self._turn)
+        done, _ = await asyncio.wait({mine}, timeout=PATIENCE_SECONDS)
+        if done:
+            mine.result()
+        else:
+            self._degrade("the file takes nothing: a slow disk, or another process holds it")
 
-    def _end_turn(self) -> None:
+    def flush_soon(self) -> None:
+        """Have what was noted committed, without waiting for it."""
+        if not self._waiting or self._turn is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._turn = loop.create_future()
+        self._turn.add_done_callback(_seen)
+        loop.call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._end_turns(), name="journal")
+
+    async def _end_turns(self) -> None:
+        while self._turn is not None:
+            self._under_way, self._turn = self._turn, None
+            try:
+                await self._flush_aside()
+            except asyncio.CancelledError:
+                self._under_way.cancel()
+                raise
+            except Exception as broken:
+                log.error("journal.broken", exc_info=broken)
+                _tell(self._under_way, broken)  # or they would wait for ever
+            _tell(self._under_way)
+            self._under_way = None
+
+    async def _flush_aside(self) -> None:
+        rows = self._take()
         try:
-            self.flush()
-        except BaseException as broken:
-            self._tell(broken)  # or they would wait for ever
-            raise
-        else:
-            self._tell(None)
-
-    def _tell(self, broken: BaseException | None) -> None:
-        """End the wait of all who wait just now."""
-        turn, self._turn = self._turn, None
-        if turn is None or turn.done():
+            dropped = await self.aside(lambda: self._commit(rows))
+        except DatabaseError as broken:
+            self._refused(rows, broken)
             return
-        if broken is None:
-            turn.set_result(None)
-        else:
-            turn.set_exception(broken)
+        except Exception:
+            self._waiting[:0] = rows
+            raise
+        if (said := self._stored(dropped)) is not None:
+            _tell(self._under_way, said)
+
+    async def aside(self, work: Commit) -> int:
+        """On the journal's own thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # Committing here and now.
 
     def flush(self) -> bool:
         """Commit what was noted. False when not all of it was: the disk refuses, and `degraded`
         says why, or a row was dropped, and those who wait are told."""
-        if not self._waiting:
+        rows = self._take()
+        if not rows:
             return True
         try:
-            dropped = self._commit()
+            dropped = self._commit(rows)
         except DatabaseError as broken:
-            if not self.degraded:
-                log.error("journal.degraded", error=str(broken.orig))
-            self.degraded = str(broken.orig)
+            self._refused(rows, broken)
             return False
-        self._waiting.clear()
-        self.degraded = ""
-        if dropped:
+        except Exception:
+            self._waiting[:0] = rows
+            raise
+        if (said := self._stored(dropped)) is not None:
             # Whoever flushes: it may be somebody else than those whose turn is still to end.
-            self._tell(Unstorable(f"the journal dropped {dropped} rows that can't be stored"))
+            turn, self._turn = self._turn, None
+            _tell(turn, said)
         return not dropped
 
-    def _commit(self) -> int:
-        """All that waits in one transaction; how many rows were dropped, mostly none."""
-        try:
-            with self.engine.begin() as connection:
-                for table, rows in _grouped(self._waiting):
-                    connection.execute(_INSERTS[table], rows)
-        except Exception as broken:
-            if type(broken) in _OF_THE_DISK:
-                raise
-            return self._commit_singly()
-        return 0
+    def _take(self) -> list[Row]:
+        rows, self._waiting = self._waiting, []
+        return rows
 
-    def _commit_singly(self) -> int:
-        """A statement that fails takes only itself back, so the good rows are kept."""
-        bad = list[tuple[sa.Table, dict[str, Any], Exception]]()
-        with self.engine.begin() as connection:
-            for table, row in self._waiting:
-                try:
-                    connection.execute(_INSERTS[table], [row])
-                except Exception as broken:
-                    if type(broken) in _OF_THE_DISK:
-                        raise
-                    bad.append((table, row, broken))
-        for table, row, why in bad:
-            said = f"{row!r:.1000}"
-            log.error("journal.row_dropped", table=table.name, row=said, exc_info=why)
-        return len(bad)
+    def _commit(self, rows: list[Row]) -> int:
+        with self._committing:  # one writer of this process at a time: two would wait on the file
+            return commit(self.engine, rows) if rows else 0
+
+    def _refused(self, rows: list[Row], broken: DatabaseError) -> None:
+        """The disk's word: the rows are committed with the next ones."""
+        self._waiting[:0] = rows
+        self._degrade(str(broken.orig))
+
+    def _degrade(self, why: str) -> None:
+        if not self.degraded:
+            log.error("journal.degraded", error=why)
+        self.degraded = why
+
+    def _stored(self, dropped: int) -> Unstorable | None:
+        self.degraded = ""
+        return (
+            Unstorable(f"the journal dropped {dropped} rows that can't be stored")
+            if dropped
+            else None
+        )
 
     def close(self) -> None:
+        """What is under way is committed, then the rest."""
+        self._thread.shutdown()
         self.flush()
         self.engine.dispose()
+
+
+def _tell(turn: asyncio.Future[None] | None, broken: BaseException | None = None) -> None:
+    """End the wait of all who wait for this turn."""
+    if turn is None or turn.done():
+        return
+    if broken is None:
+        turn.set_result(None)
+    else:
+        turn.set_exception(broken)
+
+
+def _seen(turn: asyncio.Future[None]) -> None:
+    """Nobody has to wait for a turn: what broke it was logged."""
+    if not turn.cancelled():
+        turn.exception()
 
 
 def _make_storable(row: dict[str, Any]) -> None:
@@ -157,11 +214,3 @@ def _make_storable(row: dict[str, Any]) -> None:
 
 def _plain(record: Event | LaunchRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
-
-
-def _grouped(
-    waiting: Sequence[tuple[sa.Table, dict[str, Any]]],
-) -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
-    tables = dict.fromkeys(table for table, _ in waiting)
-    for table in tables:
-        yield table, [row for owner, row in waiting if owner is table]

@@ -58,9 +58,18 @@ class Feeds:
 
     async def _follow_orders(self) -> None:
         while True:
-            for order in self._state.orders.after(self._state.world.memory.orders.last_id):
-                self._take_order(order)
+            self._take_orders()
             await self._state.world.clock.sleep(self._state.rules.service.orders_seconds)
+
+    def _take_orders(self) -> None:
+        """What was ordered since; asked again in a second where the file is held just now."""
+        try:
+            fresh = self._state.orders.after(self._state.world.memory.orders.last_id)
+        except RetryLater as later:
+            log.info("orders.later", error=str(later))
+            return
+        for order in fresh:
+            self._take_order(order)
 
     def _take_order(self, order: OrderRecord) -> None:
         orders = self._state.world.memory.orders

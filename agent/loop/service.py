@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -24,7 +23,6 @@ from agent.decide.keepalive import Answers, Doubt
 from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Plan, Terminate
 from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD
-from agent.journal.writing import Unstorable
 from agent.load.loader import parts
 from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
@@ -125,8 +123,7 @@ class Agent:
             ids = self._agenda.take(begun)
             if ids:
                 await self._turn_over(ids)
-            with suppress(Unstorable):  # it was logged; no call of this loop depends on a row
-                await self._world.journal.durable()
+            self._world.journal.flush_soon()
             self._state.progress.finished_at = self._state.now()
             self._state.progress.turn_seconds = self._state.now() - begun
             self._state.progress.turns += 1

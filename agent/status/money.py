@@ -33,7 +33,7 @@ class Money:
         self._head = world.state.sources.market
         self._endpoints = world.chain.endpoints
         self._reader = world.state.reader
-        self._record = TxJournal(world.state.world.journal.engine)
+        self._record = TxJournal(world.state.reader.engine)
         self._provider = world.chain.signer.address
         self._clock = clock
         self._memory = world.state.world.memory

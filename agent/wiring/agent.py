@@ -26,7 +26,7 @@ from agent.clock import SystemClock
 from agent.config import Config
 from agent.decide.deadline import Learner
 from agent.journal.reading import Reader
-from agent.journal.schema import open_engine
+from agent.journal.schema import LOOP_MILLISECONDS, open_engine
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
@@ -109,11 +109,13 @@ async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wir
     """An agent over the real world, closed at the end. Raises what `faults` names."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        engine = open_engine(config.journal_file)
+        journal = Journal(open_engine(config.journal_file))
+        stack.callback(journal.close)
+        engine = open_engine(config.journal_file, LOOP_MILLISECONDS)
         stack.callback(engine.dispose)
         signer = await open_signer(config)
         chain = await _open_chain(config, signer, TxJournal(engine), clock, stack)
-        yield await _wire(config, chain, Journal(engine), clock, stack)
+        yield await _wire(config, chain, journal, Reader(engine), clock, stack)
 
 
 async def _open_chain(
@@ -143,11 +145,16 @@ async def _open_chain(
 
 
 async def _wire(
-    config: Config, chain: Chain, journal: Journal, clock: Clock, stack: AsyncExitStack
+    config: Config,
+    chain: Chain,
+    journal: Journal,
+    reader: Reader,
+    clock: Clock,
+    stack: AsyncExitStack,
 ) -> Wired:
     account = Account(chain.endpoints.chain_id, chain.market.registry, chain.signer.address)
     regions = tuple(Region(name) for name in config.aws.regions)
-    aws = await _open_cloud(config, account, Reader(journal.engine), regions, clock, stack)
+    aws = await _open_cloud(config, account, reader, regions, clock, stack)
     market = ProviderMarket(chain.market, chain.tracker, account.provider)
     witness = SecondEndpoint(chain.market, chain.endpoints) if chain.endpoints.count > 1 else None
     transactor = MarketTransactor(chain.transactions, Calls(chain.market.registry), clock)
@@ -164,7 +171,7 @@ async def _wire(
         learner=Learner(),
     )
     slashes = Slashes(account.provider, clock, journal.event)
-    slashes.restore(Reader(journal.engine))
+    slashes.restore(reader)
     wakes = _wakes(config, chain, clock, slashes)
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
@@ -172,7 +179,7 @@ async def _wire(
     state = LoopState(
         Sources(account, market, witness, aws, world.fleet, world.memory, clock, regions),
         world,
-        Reader(journal.engine),
+        reader,
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )

@@ -18,7 +18,7 @@ from agent.decide.refusal import PolicyRules
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
 from agent.journal.schema import metadata
-from agent.journal.writing import Journal
+from agent.journal.writing import Commit, Journal
 from agent.load.fleet import Fleet
 from agent.load.loader import Sources
 from agent.load.remembered import Memory
@@ -46,6 +46,10 @@ class MortalJournal(Journal):
 
     def flush(self) -> bool:
         return False if self.dead else super().flush()
+
+    async def aside(self, work: Commit) -> int:
+        """Where time is virtual there is one thread."""
+        return 0 if self.dead else work()
 
 
 def default_rules() -> Rules:

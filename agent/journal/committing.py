@@ -1,0 +1,66 @@
+"""Rows into the journal's file, in one transaction, from whatever thread.
+
+A disk that refuses is said with what it says; a row that can't be stored is dropped alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
+
+from agent.journal.schema import launches, timeline
+
+log = structlog.get_logger()
+
+Row: TypeAlias = tuple[sa.Table, dict[str, Any]]
+
+_INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
+
+# What sqlite3 raises of the disk or the file (a damaged one: DatabaseError itself); the classes
+# beside these (DataError, ProgrammingError, …), and all that is not sqlite3's, are of the row.
+OF_THE_DISK = (OperationalError, InternalError, DatabaseError)
+
+
+def commit(engine: sa.Engine, rows: Sequence[Row]) -> int:
+    """All of `rows` in one transaction; how many were dropped, mostly none.
+
+    Raises DatabaseError where it is the disk or the file that refuses: then nothing was stored.
+    """
+    try:
+        with engine.begin() as connection:
+            for table, values in _grouped(rows):
+                connection.execute(_INSERTS[table], values)
+    except Exception as broken:
+        if type(broken) in OF_THE_DISK:
+            raise
+        return _commit_singly(engine, rows)
+    return 0
+
+
+def _commit_singly(engine: sa.Engine, rows: Sequence[Row]) -> int:
+    """A statement that fails takes only itself back, so the good rows are kept."""
+    bad = list[tuple[sa.Table, dict[str, Any], Exception]]()
+    with engine.begin() as connection:
+        for table, row in rows:
+            try:
+                connection.execute(_INSERTS[table], [row])
+            except Exception as broken:
+                if type(broken) in OF_THE_DISK:
+                    raise
+                bad.append((table, row, broken))
+    for table, row, why in bad:
+        said = f"{row!r:.1000}"
+        log.error("journal.row_dropped", table=table.name, row=said, exc_info=why)
+    return len(bad)
+
+
+def _grouped(
+    rows: Sequence[Row],
+) -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
+    tables = dict.fromkeys(table for table, _ in rows)
+    for table in tables:
+        yield table, [row for owner, row in rows if owner is table]

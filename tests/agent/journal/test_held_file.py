@@ -1,0 +1,128 @@
+"""Another process holds the journal's file: nothing of the agent stands still, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from agent.journal import writing
+from agent.journal.lines import Event
+from agent.journal.orders import Orders
+from agent.journal.reading import Reader
+from agent.journal.schema import open_engine
+from agent.journal.transactions import TxJournal
+from agent.journal.writing import Journal
+from agent.market.model import JobId
+from faults import RetryLater
+from tests.agent.journal.test_journal import record
+
+pytestmark = pytest.mark.integration
+
+ONE = JobId(1)
+Read = Callable[[sa.Engine], object]
+
+
+@contextmanager
+def held(file: Path, *, from_readers: bool = False) -> Iterator[None]:
+    """As a backup or a person's sqlite3 holds it."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        if from_readers:
+            other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("CREATE TABLE IF NOT EXISTS of_theirs (x)")
+        yield
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    open_engine(tmp_path / "journal.sqlite").dispose()
+    return tmp_path / "journal.sqlite"
+
+
+def test_durable__the_file_is_held__the_loop_turns_on_and_the_rows_are_kept(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 0.2)
+    journal, turns = Journal(open_engine(file, busy_milliseconds=400)), 0
+
+    async def turn_for_ever() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def noted_while_held() -> int:
+        beside = asyncio.create_task(turn_for_ever())
+        with held(file):
+            journal.event(Event(1.0, "job.assigned", ONE))
+            begun = turns
+            await journal.durable()
+            seen = turns - begun
+        beside.cancel()
+        return seen
+
+    assert asyncio.run(noted_while_held()) > 10
+    assert "holds it" in journal.degraded or "locked" in journal.degraded
+    journal.close()
+    with closing(sqlite3.connect(file)) as found:
+        assert found.execute("SELECT name FROM timeline").fetchall() == [("job.assigned",)]
+
+
+def test_durable__while_degraded__waits_no_more_until_the_file_is_free(file: Path) -> None:
+    journal = Journal(open_engine(file, busy_milliseconds=50))
+
+    async def several() -> None:
+        with held(file):
+            for number in range(3):
+                journal.event(Event(float(number), "job.assigned", ONE))
+                await journal.durable()
+                assert journal.degraded
+        journal.event(Event(4.0, "job.assigned", ONE))
+        await journal.durable()
+        while journal.degraded:
+            await journal.durable()
+
+    asyncio.run(several())
+    assert len(Reader(journal.engine).timeline(ONE)) == 4
+    journal.close()
+
+
+def test_transaction__the_file_is_held__is_to_be_sent_later(file: Path) -> None:
+    engine = open_engine(file, busy_milliseconds=20)
+    with held(file), pytest.raises(RetryLater, match="waits"):
+        TxJournal(engine).put(record("a"))
+    TxJournal(engine).put(record("a"))
+    engine.dispose()
+
+
+READS: dict[str, Read] = {
+    "timeline": lambda engine: Reader(engine).timeline(ONE),
+    "ended": lambda engine: Reader(engine).ended(),
+    "orders": lambda engine: Orders(engine).after(),
+    "latest": lambda engine: TxJournal(engine).latest("a"),
+    "nonces": lambda engine: TxJournal(engine).nonces(0),
+    "fees": lambda engine: TxJournal(engine).worst_fees(),
+    "days": lambda engine: TxJournal(engine).worst_fees_by_day(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_read__the_file_is_held_from_readers_too__is_to_be_asked_later(
+    file: Path, read: Read
+) -> None:
+    with held(file, from_readers=True):
+        engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 0.02})
+        with pytest.raises(RetryLater, match="just now"):
+            read(engine)
+        engine.dispose()
+
+
+def test_open__the_file_is_held__is_to_be_tried_later_and_not_moved_away(file: Path) -> None:
+    with held(file, from_readers=True), pytest.raises(RetryLater, match="another process holds"):
+        open_engine(file, busy_milliseconds=20)
