@@ -16,7 +16,16 @@ from typing import TypeVar
 import structlog
 
 from agent.chain.http import Http
-from agent.chain.rpc import CallReverted, EndpointDown, Json, NodeRefused, Request, Rpc, Transport
+from agent.chain.rpc import (
+    CallReverted,
+    EndpointDown,
+    Json,
+    NodeRefused,
+    Request,
+    Rpc,
+    Transport,
+    integer,
+)
 from agent.clock import passed
 from agent.ports import Clock
 from agent.secret import SecretUrl
@@ -49,6 +58,7 @@ class Node:
     failed_at: float = 0.0
     rest_seconds: float = 0.0  # from then on
     height: int | None = None  # at the last probe
+    error: str = ""  # of its last failure, until it answers again
 
     def __repr__(self) -> str:
         return f"Node({self.rpc.url}, failures={self.failures}, height={self.height})"
@@ -62,6 +72,7 @@ class Health:
     usable: bool
     lag_blocks: int | None
     failures: int
+    error: str = ""  # why it is not usable, in its own words where it has any
 
 
 class Endpoints:
@@ -93,7 +104,9 @@ class Endpoints:
         """
         if not urls:
             raise UsageFault("no RPC endpoint is configured; name at least one URL")
-        https = [Http(SecretUrl(url), timeout_seconds=timeout_seconds) for url in urls]
+        https = [
+            Http(SecretUrl(url), timeout_seconds=timeout_seconds, now=clock.now) for url in urls
+        ]
         return await cls.over(https, clock, chain_id=chain_id, max_lag_blocks=max_lag_blocks)
 
     @classmethod
@@ -106,7 +119,7 @@ class Endpoints:
         max_lag_blocks: int = MAX_LAG_BLOCKS,
     ) -> Endpoints:
         """As `open`, over whatever leads to the nodes."""
-        nodes = [Node(Rpc(transport)) for transport in transports]
+        nodes = [Node(Rpc(transport, clock)) for transport in transports]
         endpoints = cls(nodes, chain_id or 0, clock, max_lag_blocks)
         try:
             await endpoints._agree_on_chain(chain_id)
@@ -119,7 +132,7 @@ class Endpoints:
         answers = await asyncio.gather(*(self._ask_chain_id(node) for node in self._nodes))
         said = {node.rpc.url: each for node, each in zip(self._nodes, answers, strict=True) if each}
         if not said:
-            raise NoEndpoint(f"none of {len(self._nodes)} RPC endpoints answers")
+            raise self._none_answers()
         ids = set(said.values()) | ({expected} if expected else set())
         if len(ids) > 1:
             told = ", ".join(f"{url} says {each}" for url, each in said.items())
@@ -131,7 +144,7 @@ class Endpoints:
 
     async def _ask_chain_id(self, node: Node) -> int | None:
         try:
-            return _integer(await node.rpc.call("eth_chainId"))
+            return integer(await node.rpc.call("eth_chainId"))
         except TryElsewhere as fault:
             self._failed(node, fault)
             return None
@@ -154,6 +167,7 @@ class Endpoints:
                 node.admitted and not self._rests(node),
                 None if node.height is None else best - node.height,
                 node.failures,
+                node.error,
             )
             for node in self._nodes
         ]
@@ -182,7 +196,15 @@ class Endpoints:
                 continue
         if refusal is not None:
             raise refusal
-        raise NoEndpoint(f"none of {len(self._nodes)} RPC endpoints answers")
+        raise self._none_answers()
+
+    def _none_answers(self) -> NoEndpoint:
+        """With what each said, and for how long all of them want to be left alone."""
+        now = self._clock.now()
+        told = "; ".join(node.error for node in self._nodes if node.error)
+        waits = [node.rpc.pace.wait(now) for node in self._nodes]
+        text = f"none of {len(self._nodes)} RPC endpoints answers" + (f": {told}" if told else "")
+        return NoEndpoint(text, after_seconds=min(waits) or None)
 
     async def _ask(self, node: Node, read: Callable[[Rpc], Awaitable[T]]) -> T:
         await self._admit(node)
@@ -191,7 +213,7 @@ class Endpoints:
         except EndpointDown as fault:
             self._failed(node, fault)
             raise
-        node.failures = 0
+        node.failures, node.rest_seconds, node.error = 0, 0.0, ""
         return answer
 
     async def _admit(self, node: Node) -> None:
@@ -203,12 +225,14 @@ class Endpoints:
         if said != self.chain_id:
             self._rest(node, WRONG_CHAIN_REST_SECONDS)
             log.error("chain.endpoint_on_wrong_chain", endpoint=str(node.rpc.url), chain_id=said)
-            raise EndpointDown(f"{node.rpc.url} is on chain {said}, not {self.chain_id}")
+            node.error = f"{node.rpc.url} is on chain {said}, not {self.chain_id}"
+            raise EndpointDown(node.error)
         node.admitted = True
 
     def _failed(self, node: Node, fault: TryElsewhere) -> None:
         node.failures += 1
         node.admitted = False
+        node.error = str(fault)
         asked = fault.after_seconds if isinstance(fault, EndpointDown) else None
         rest = asked or min(MAX_REST_SECONDS, 2.0 ** min(node.failures, 10))
         self._rest(node, rest)
@@ -245,7 +269,7 @@ class Endpoints:
 
     async def _measure(self, node: Node) -> None:
         try:
-            node.height = _integer(await self._ask(node, lambda rpc: rpc.call("eth_blockNumber")))
+            node.height = integer(await self._ask(node, lambda rpc: rpc.call("eth_blockNumber")))
         except TryElsewhere:
             node.height = None
 
@@ -282,10 +306,3 @@ class Endpoints:
             return await self._ask(node, lambda rpc: rpc.call(method, *params))
         except TryElsewhere as fault:
             return fault
-
-
-def _integer(value: Json) -> int:
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise EndpointDown(f"a node answers {str(value)[:20]!r} where a number should be") from None

@@ -21,11 +21,13 @@ from agent.chain.rpc import Json, NodeRefused, Reader, Request
 from agent.market.model import BlockNumber, BlockRef
 from agent.ports import Clock
 from agent.secret import SecretUrl
+from enclave.shown import USER_AGENT
 from faults import RetryLater, TryElsewhere, UsageFault
 
 log = structlog.get_logger()
 
 MAX_BACKOFF_SECONDS = 60.0
+MAX_MESSAGE_BYTES = 64 * 2**10  # a header is about 2 KiB; nothing is unpacked, so this is all
 # websockets logs the request line, and with it the key in the path, at DEBUG: nobody listens.
 _SILENT = logging.getLogger("agent.chain.head.websocket")
 _SILENT.disabled = True
@@ -176,7 +178,10 @@ class HeadFollower:
     async def _subscribe(self, url: SecretUrl) -> bool:
         """Listen until the subscription breaks or falls silent. Whether it ever said anything."""
         try:
-            async with connect(url.reveal(), logger=_SILENT, max_size=2**20) as socket:
+            async with connect(
+                url.reveal(), logger=_SILENT, max_size=MAX_MESSAGE_BYTES, max_queue=4,
+                compression=None, user_agent_header=USER_AGENT,
+            ) as socket:  # fmt: skip
                 ask = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
                 await socket.send(json.dumps(ask))
                 while True:

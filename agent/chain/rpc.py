@@ -1,45 +1,72 @@
 """JSON-RPC with one node: requests, batches, and errors named by what to do.
 
-How a body gets to the node and back is a `Transport`'s business (HTTP: agent.chain.http). No
-failover here: see endpoints.
+A node that takes few requests at a time is found out by asking one alone: when that passes, it
+was the batch, whatever the node said of it. What was answered is kept; only the rest is asked
+again. How a body gets to the node and back is a `Transport`'s business (HTTP: agent.chain.http),
+what an answer says is agent.chain.answers'. No failover here: see endpoints.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
+from agent.chain.answers import (
+    Answer,
+    Error,
+    Result,
+    first_error,
+    of_batch,
+    of_one,
+    revert_reason,
+)
+from agent.chain.answers import Json as Json
+from agent.chain.pace import BatchSize, Pace
+from agent.chain.waits import asked_wait
+from agent.clock import SystemClock
+from agent.ports import Clock
 from agent.secret import SecretUrl
 from faults import Refused, TryElsewhere
 
-Json = Any  # what json.loads gives; every reader checks the shape it needs
+WAIT_SECONDS = 10.0  # at most, before one exchange: as long as an exchange may take itself
+WAITS_SECONDS = 30.0  # at most, within one batch of which some was answered
+MOST_INTEGER = 2**256 - 1
 
-BATCH_LIMIT = 100  # requests in one exchange: what public nodes commonly take
 
-LIMIT_EXCEEDED = -32005  # https://eips.ethereum.org/EIPS/eip-1474#error-codes
-# What geth says of the rest of a batch that takes too long or answers too much (rpc/errors.go);
-# by EIP-1474 the codes (-32002, -32003) mean what has nothing to do with a batch.
-BATCH_CUT_SHORT = ("request timed out", "response too large")
-REVERTED = (3, -32015)  # geth, anvil, erigon and besu; nethermind and openethereum
-REVERTED_WORDS = "execution reverted"  # geth, code -32000, for a revert without data
-GROW_AFTER = 20  # full exchanges: a moment's limit is forgotten, one that stays costs 5 %
+class Got(Enum):
+    """How far a request got: whether fewer requests at a time could do better."""
+
+    NOWHERE = "nobody there"
+    SILENCE = "no answer in time"  # it may have been too many; to find out at once costs too much
+    WORDS = "an answer, or a connection that was cut"
 
 
 class EndpointDown(TryElsewhere):
     """This node didn't answer, or not in JSON-RPC; another may, at once."""
 
-    def __init__(self, message: str, *, after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, after_seconds: float | None = None, got: Got = Got.NOWHERE
+    ) -> None:
         super().__init__(message)
-        self.after_seconds = after_seconds
+        self.after_seconds, self.got = after_seconds, got
+
+
+class Limited(EndpointDown):
+    """It was asked more than it takes now; `after_seconds` is what it wants us to wait."""
 
 
 class NodeRefused(TryElsewhere):
-    """The node answered with an error that is not a revert: lagging, limited, or unable."""
+    """The node answered with an error that is not a revert: lagging, limited, or unable.
 
-    def __init__(self, message: str, code: int = 0) -> None:
+    `of_itself`: by its words it is about this request and not about how many there were.
+    """
+
+    def __init__(self, message: str, code: int = 0, *, of_itself: bool = False) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.of_itself = code, of_itself
 
 
 class CallReverted(Refused):
@@ -84,14 +111,28 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
-class Rpc:
-    """One node. `batch_limit` shrinks by itself at a node that takes less in one exchange, and
-    grows back when it has taken that for a while."""
+@dataclass
+class _Asked:
+    """A batch on its way: what was answered, and how often it had to be asked for less."""
 
-    def __init__(self, transport: Transport) -> None:
+    requests: Sequence[Request]
+    found: dict[int, Json | CallReverted] = field(default_factory=dict)
+    alone_passed: bool = False
+    waited_seconds: float = 0.0
+
+    def left(self, most: int) -> list[int]:
+        return [n for n in range(len(self.requests)) if n not in self.found][:most]
+
+
+class Rpc:
+    """One node, and what was learnt of how many requests it takes at once and a second."""
+
+    def __init__(self, transport: Transport, clock: Clock | None = None) -> None:
         self.url = transport.url
-        self.batch_limit = BATCH_LIMIT
-        self._full_exchanges = 0
+        self.size = BatchSize()
+        self.pace = Pace()
+        self._clock = clock or SystemClock()
+        self._doubted = 0  # a batch of so many was not answered; one request alone tells why
         self._transport = transport
 
     def __repr__(self) -> str:
@@ -101,8 +142,10 @@ class Rpc:
         await self._transport.close()
 
     async def call(self, method: str, *params: Json) -> Json:
-        body = _body(0, Request(method, params))
-        return self._result(await self._transport.exchange(body), method)
+        outcome = await self._alone(Request(method, params))
+        if isinstance(outcome, CallReverted):
+            raise outcome
+        return outcome
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
         results = await self.outcomes(requests)
@@ -112,121 +155,170 @@ class Rpc:
         return results
 
     async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
-        results: list[Json | CallReverted] = []
-        while len(results) < len(requests):
-            part = requests[len(results) : len(results) + self.batch_limit]
-            try:
-                answers = await self._exchanged(part)
-            except NodeRefused:
-                if len(part) == 1:
-                    raise
-                self.batch_limit, self._full_exchanges = len(part) // 2, 0
-                continue
-            self._took(len(part))
-            # What a node refuses of a batch (a block that it does not have) has nothing to do
-            # with how many there are.
-            results += map(self._outcome, answers, [each.method for each in part])
-        return results
+        asked = _Asked(requests)
+        while part := asked.left(self.pace.most(self.size.limit)):
+            await self._further(asked, part)
+        return [asked.found[number] for number in range(len(requests))]
 
-    def _took(self, requests: int) -> None:
-        self._full_exchanges += requests == self.batch_limit
-        if self._full_exchanges >= GROW_AFTER:
-            self.batch_limit, self._full_exchanges = min(BATCH_LIMIT, 2 * self.batch_limit), 0
+    async def _further(self, asked: _Asked, part: list[int]) -> None:
+        """One exchange more. Raises what the node says of a request that it refuses alone, too."""
+        refusal = await self._part(asked, part)
+        if refusal is None:
+            self._doubted = 0
+            return self.size.took(len(part))
+        answered = sum(number in asked.found for number in part)
+        if isinstance(refusal, Limited) and answered:
+            return await self._wait_for(refusal, asked)
+        if isinstance(refusal, NodeRefused) and refusal.of_itself:
+            raise refusal
+        if len(part) == 1:
+            return await self._refused_alone(refusal, asked)
+        if not asked.alone_passed:
+            await self._part_alone(asked, part)
+            asked.alone_passed = True
+        self._doubted = 0
+        return self.size.shrink(answered or len(part) // 2)
 
-    async def _exchanged(self, requests: Sequence[Request]) -> list[Json]:
-        """The answers as they came, in order. Raises NodeRefused: the node takes no such batch."""
-        if len(requests) == 1:
-            return [await self._transport.exchange(_body(0, requests[0]))]
-        bodies = [_body(number, each) for number, each in enumerate(requests)]
-        answer = await self._transport.exchange(bodies)
-        if not isinstance(answer, list):
-            self._result(answer, "batch")
-            raise EndpointDown(f"{self.url} answered a batch with no list")
-        by_id = {each.get("id"): each for each in answer if isinstance(each, dict)}
-        found = [by_id.get(number) for number in range(len(requests))]
-        if (refusal := _refusal(found)) is not None:
-            self._result(refusal, "batch")
-        return found
+    async def _part_alone(self, asked: _Asked, part: list[int]) -> None:
+        first = next(number for number in part if number not in asked.found)
+        asked.found[first] = await self._alone(asked.requests[first])
 
-    def _outcome(self, answer: Json, method: str) -> Json | CallReverted:
+    async def _refused_alone(self, refusal: TryElsewhere, asked: _Asked) -> None:
+        if isinstance(refusal, Limited) and asked.found:
+            return await self._wait_for(refusal, asked)
+        raise refusal
+
+    async def _wait_for(self, limited: Limited, asked: _Asked) -> None:
+        """Some was answered: it would be lost if another node were asked instead."""
+        wait = self.pace.wait(self._clock.now())
+        asked.waited_seconds += wait
+        if wait > WAIT_SECONDS or asked.waited_seconds > WAITS_SECONDS:
+            raise limited
+
+    async def _part(self, asked: _Asked, part: list[int]) -> TryElsewhere | None:
+        """Keeps what is answered; why the rest is not, if there is a rest.
+
+        Raises EndpointDown when the node said nothing at all.
+        """
+        if len(part) == 1:
+            return await self._single(asked, part[0])
+        requests = [asked.requests[number] for number in part]
         try:
-            return self._result(answer, method)
-        except CallReverted as no:
-            return no
+            answers = await self._exchanged(requests)
+        except EndpointDown as down:
+            self._doubted = 0 if down.got is Got.NOWHERE else len(part)
+            if down.got is not Got.WORDS or (isinstance(down, Limited) and down.after_seconds):
+                raise
+            return down
+        except NodeRefused as refused:
+            return refused
+        for number, request, answer in zip(part, requests, answers, strict=True):
+            if isinstance(answer, Result) or (isinstance(answer, Error) and answer.is_revert):
+                asked.found[number] = self._outcome(answer, request.method)
+        return self._why_not_all(answers, requests)
 
-    def _result(self, answer: Json, method: str) -> Json:
-        if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
-            raise EndpointDown(f"{self.url} gives no JSON-RPC answer")
-        error = answer.get("error")
+    async def _single(self, asked: _Asked, number: int) -> TryElsewhere | None:
+        try:
+            asked.found[number] = await self._alone(asked.requests[number])
+        except EndpointDown as down:
+            if down.got is not Got.WORDS:
+                raise
+            return down
+        except NodeRefused as refused:
+            return refused
+        return None
+
+    def _why_not_all(
+        self, answers: Sequence[Answer], requests: Sequence[Request]
+    ) -> TryElsewhere | None:
+        missing = [each for each in answers if not isinstance(each, Result)]
+        refusals = [each for each in missing if isinstance(each, Error) and not each.is_revert]
+        error = next((each for each in refusals if each.is_rate), first_error(refusals))
         if error is None:
-            return answer.get("result")
-        error = error if isinstance(error, dict) else {"message": str(error)}
-        code, data = error.get("code", 0), error.get("data")
-        said = str(error.get("message", "no reason given"))[:200]
-        if code in REVERTED or said.startswith(REVERTED_WORDS):
-            raise CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
-        text = self.url.redact(f"refuses {method}: {said} (code {code})")
-        raise NodeRefused(f"{self.url} {text}", code)
+            silent = sum(each is None for each in answers)
+            text = f"{self.url} leaves out {silent} of {len(answers)} answers"
+            return EndpointDown(text, got=Got.WORDS) if silent else None
+        answered = len(answers) - len(refusals)
+        if error.is_rate and answered:
+            self.pace.refused(self._clock.now(), self._wish(error))
+        return self._fault(error, requests[answers.index(error)].method)
 
+    # One exchange
 
-def _refusal(answers: Sequence[Json]) -> Json | None:
-    """The error by which a node refuses a batch as such, if it does.
+    async def _alone(self, request: Request) -> Json | CallReverted:
+        await self._pause(1)
+        try:
+            said = of_one(await self._transport.exchange(_body(0, request)))
+        except Limited as limited:
+            self.pace.refused(self._clock.now(), limited.after_seconds)
+            raise
+        if isinstance(said, Error) and said.is_rate and not said.is_revert:
+            self.pace.refused(self._clock.now(), self._wish(said))
+        outcome = self._outcome(said, request.method)
+        self.pace.took(1, self._clock.now())
+        if self._doubted > 1:
+            self.size.shrink(self._doubted // 2)
+            self._doubted = 0
+        return outcome
 
-    geth answers one that has too many requests under the first one's id alone, and breaks off one
-    that takes too long; others say of each request that there are too many.
-    """
-    codes = [_code(answer) for answer in answers]
-    alone = None in answers and any(code is not None for code in codes)
-    cut_short = any(
-        code is not None and _message(each) in BATCH_CUT_SHORT
-        for each, code in zip(answers, codes, strict=True)
-    )
-    if alone or cut_short or all(code == LIMIT_EXCEEDED for code in codes):
-        return next(each for each, code in zip(answers, codes, strict=True) if code is not None)
-    return None
+    async def _exchanged(self, requests: Sequence[Request]) -> list[Answer]:
+        """The answers in order, None where there is none."""
+        await self._pause(len(requests))
+        bodies = [_body(number, each) for number, each in enumerate(requests)]
+        try:
+            answers = of_batch(await self._transport.exchange(bodies), len(requests))
+        except Limited as limited:
+            if limited.after_seconds:
+                self.pace.refused(self._clock.now(), limited.after_seconds)
+            raise
+        self.pace.took(sum(isinstance(each, Result) for each in answers), self._clock.now())
+        return answers
 
+    async def _pause(self, requests: int) -> None:
+        """Raises Limited: it would be longer than an exchange may take."""
+        now = self._clock.now()
+        wait = self.pace.wait(now)
+        if wait > WAIT_SECONDS:
+            text = f"{self.url} was asked too often and is left alone for {wait:.0f} s more"
+            raise Limited(text, after_seconds=wait)
+        self.pace.sends(requests, now)
+        if wait:
+            await self._clock.sleep(wait)
 
-def _code(answer: Json) -> Json | None:
-    """Of an error; None: there is none."""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    return error.get("code", 0) if isinstance(error, dict) else None
+    def _wish(self, error: Error) -> float | None:
+        return asked_wait({}, error.message, error.data, self._clock.now())
 
+    def _outcome(self, answer: Answer, method: str) -> Json | CallReverted:
+        if isinstance(answer, Result):
+            return answer.value
+        if answer is None:
+            raise EndpointDown(f"{self.url} gives no JSON-RPC answer", got=Got.WORDS)
+        if answer.is_revert:
+            data = answer.data
+            return CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
+        raise self._fault(answer, method)
 
-def _message(answer: Json) -> Json:
-    return answer["error"].get("message")
+    def _fault(self, error: Error, method: str) -> Limited | NodeRefused:
+        code = f" (code {error.code})" if error.code else ""
+        told = self.url.redact(f"refuses {method}: {error.message}{code}")
+        text = f"{self.url} {told}"
+        if error.is_rate:
+            return Limited(text, after_seconds=self._wish(error), got=Got.WORDS)
+        return NodeRefused(text, error.code, of_itself=error.is_of_itself)
 
 
 def _body(number: int, request: Request) -> Json:
     return {"jsonrpc": "2.0", "id": number, "method": request.method, "params": request.params}
 
 
-def revert_reason(data: Json) -> str:
-    """The text of `Error(string)`, the code of `Panic(uint256)`, else the raw data.
-
-    Whatever else a node or contract puts there, this gives a short printable text.
-    """
-    raw = _bytes(data)
-    if raw[:4] == b"\x08\xc3\x79\xa0" and len(raw) >= 68:
-        length = int.from_bytes(raw[36:68], "big")
-        return raw[68 : 68 + min(length, 200)].decode("utf-8", "backslashreplace")
-    if raw[:4] == b"\x4e\x48\x7b\x71" and len(raw) >= 36:
-        return f"panic 0x{int.from_bytes(raw[4:36], 'big'):x}"
-    return f"0x{raw[:64].hex()}" if raw else "without a reason"
-
-
-def _bytes(data: Json) -> bytes:
-    text = data.get("data") if isinstance(data, dict) else data
-    if not isinstance(text, str):
-        return b""
-    try:
-        return bytes.fromhex(text.removeprefix("Reverted ").removeprefix("0x"))
-    except ValueError:
-        return b""
-
-
-def integer(value: Json) -> int:
-    """A quantity as JSON-RPC has it, `0x1f`. Raises NodeRefused: it is none."""
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise NodeRefused("a node answers no number where there should be one") from None
+def integer(value: Json, most: int = MOST_INTEGER) -> int:
+    """A quantity as JSON-RPC has it, `0x1f`; leading zeros and plain JSON integers, which some
+    clients write, are taken. Raises NodeRefused: it is none, or above `most`."""
+    found: Any = -1
+    if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,130}", value, re.ASCII):
+        found = int(value, 16)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        found = value
+    if not 0 <= found <= most:
+        raise NodeRefused("a node answers no number that can be where there should be one")
+    return int(found)

@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from agent.chain.answers import revert_reason
 from agent.chain.endpoints import Disagreement, Endpoints, NoEndpoint
-from agent.chain.rpc import CallReverted, NodeRefused, Request, revert_reason
+from agent.chain.rpc import CallReverted, NodeRefused, Request
 from agent.market.model import JobId
 from agent.secret import SecretUrl
 from devnet.chain.node import ChainServer

@@ -1,0 +1,238 @@
+"""What a node's JSON says of the requests that it was sent, whatever JSON it is.
+
+A grammar with room: ids that came back as text, errors that are text or lack a code, gateways that
+answer in their own words. What can't be told apart is missing, never guessed. Pure; the words
+and codes by which nodes name limits and reverts are tables here, each with where it was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enclave.shown import shown
+from faults import printable
+
+Json = Any  # what json.loads gives; every reader checks the shape it needs
+
+SAID_MOST = 200  # characters of a node's own sentence
+DEEP_MOST = 4  # objects within objects in which a sentence is looked for
+LARGE_BYTES = 64 * 2**10  # more is parsed item by item and off the loop
+
+REVERTED = frozenset({3, -32015})  # geth, anvil, erigon, reth; nethermind, besu and openethereum
+# The beginnings of messages, in small letters. A revert can make a job count as unknown: no word
+# that a node might use for its own trouble belongs here.
+REVERTED_WORDS = (
+    "execution reverted",  # geth (code -32000 for a revert without data), besu
+    "vm exception while processing transaction: revert",  # ganache, frontier (-32603)
+)
+
+RATE_CODES = frozenset(
+    {
+        429,  # Alchemy: HTTP's own number as a code, within HTTP 200
+        -32007,  # QuickNode: "15/second request limit reached"
+        -32029,  # Chainstack, drpc: too many requests
+        -32097,  # Ankr
+    }
+)
+# Not code -32005 alone: EIP-1474's "limit exceeded" is said of ranges and sizes, too.
+RATE_WORDS = re.compile(
+    r"per[ -](?:second|minute|hour|day)|/\s?(?:s|sec|second|min|minute|day)\b|\brps\b"
+    r"|rate[ -]?limit|too many requests|compute units|throughput|throttl"
+    r"|(?:daily|monthly|request) (?:request )?(?:count|limit|quota)|quota",
+    re.IGNORECASE,
+)
+# Of the request itself and of no other in its batch: asking fewer at a time changes nothing.
+OF_ITSELF_CODES = frozenset({-32601, -32001})  # no such method; EIP-1474: resource not found
+OF_ITSELF_WORDS = re.compile(
+    r"not found|unknown block|missing trie node|pruned|unavailable|not available|does not exist"
+    r"|no state|method .{0,60}(?:not|unsupported)|ahead of|unfinalized",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """`message` is one printable line, at most SAID_MOST characters."""
+
+    code: int
+    message: str
+    data: Json = None
+
+    @property
+    def is_revert(self) -> bool:
+        return self.code in REVERTED or self.message.lower().startswith(REVERTED_WORDS)
+
+    @property
+    def is_rate(self) -> bool:
+        """More was asked in a time than this node takes; the same may pass later."""
+        return self.code in RATE_CODES or bool(RATE_WORDS.search(self.message))
+
+    @property
+    def is_of_itself(self) -> bool:
+        by_word = self.code in OF_ITSELF_CODES or bool(OF_ITSELF_WORDS.search(self.message))
+        return by_word and not self.is_rate and "batch" not in self.message.lower()
+
+
+Answer = Result | Error | None  # None: nothing was said of this request
+
+
+def of_one(answer: Json) -> Answer:
+    """The answer to a single request. Its id is not looked at: one request has one answer."""
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]  # a gateway that makes a batch of everything
+    if not isinstance(answer, dict):
+        return None
+    error = answer.get("error")
+    if error is not None:
+        return _error(error, answer)
+    return Result(answer["result"]) if "result" in answer else None
+
+
+def of_batch(answer: Json, count: int) -> list[Answer]:
+    """The answers to `count` requests whose ids are 0, 1, 2 ... What is said of the batch as a
+    whole stands for each request of which nothing else is said."""
+    if not isinstance(answer, list):
+        return [of_one(answer) if _is_error(answer) else None] * count
+    found: dict[int, Answer] = {}
+    whole: Answer = None
+    for each in answer[: 2 * count]:
+        number = id_of(each)
+        if number is None or number >= count:
+            whole = whole or (of_one(each) if _is_error(each) else None)
+        else:
+            found[number] = _one_of(found, number, of_one(each))
+    return [found.get(number) or whole for number in range(count)]
+
+
+def _one_of(found: dict[int, Answer], number: int, new: Answer) -> Answer:
+    """Two that differ for one request are none: nobody knows which is meant."""
+    return new if number not in found or found[number] == new else None
+
+
+def id_of(answer: Json) -> int | None:
+    """The request's number, also as text or with a point; True is not 1."""
+    given = answer.get("id") if isinstance(answer, dict) else None
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 10:
+        return int(given)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return int(given) if 0 <= given < 10**9 and given == int(given) else None
+
+
+def _is_error(answer: Json) -> bool:
+    return isinstance(answer, dict) and answer.get("error") is not None
+
+
+def _error(error: Json, around: dict[str, Json]) -> Error:
+    if not isinstance(error, dict):
+        return Error(_code(around.get("code")), said(error) or "no reason given")
+    code = error.get("code", around.get("code"))
+    return Error(_code(code), said(error) or "no reason given", error.get("data"))
+
+
+def _code(given: Json) -> int:
+    """0 stands for what is no code."""
+    if isinstance(given, str) and re.fullmatch(r"-?[0-9]{1,9}", given):
+        return int(given)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return 0
+    return int(given) if -(10**9) < given < 10**9 else 0
+
+
+def said(answer: Json, deep: int = 0) -> str:
+    """The sentence in an answer, as gateways of all makes put one there; empty: there is none."""
+    if isinstance(answer, str):
+        return shown(" ".join(answer[: 4 * SAID_MOST].split()), SAID_MOST)
+    if isinstance(answer, list) and answer and deep < DEEP_MOST:
+        return said(answer[0], deep + 1)
+    if isinstance(answer, dict) and deep < DEEP_MOST:
+        # JSON-RPC; AWS's API gateway; Kong and FastAPI; problem+json; GraphQL-like lists.
+        names = ("message", "Message", "error", "errors", "detail", "title", "msg", "reason")
+        return next((text for name in names if (text := said(answer.get(name), deep + 1))), "")
+    return ""
+
+
+def said_in(body: bytes, answer: Json) -> str:
+    """The sentence of a refusal: of its JSON, else what text is left of a page."""
+    if (text := said(answer)) or answer is not None:
+        return text
+    page = body[:4096].decode("utf-8", "replace")
+    page = re.sub(r"(?is)<(script|style)\b.*?(</\1>|$)|<[^>]*(>|$)", " ", page)
+    return said(page)
+
+
+def parsed(body: bytes) -> Json:
+    """JSON, or None for what is none. Of a list each item is parsed for itself, so that other
+    threads get their turn between two. Call it in a thread when the body is large."""
+    try:
+        text = body.decode("utf-8-sig")
+        return _items(text) if text.lstrip()[:1] == "[" else json.loads(text)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is one of the former
+        return None
+
+
+def _items(text: str) -> list[Json]:
+    decoder, space = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
+    found: list[Json] = []
+
+    def after_space(at: int) -> int:
+        match = space.match(text, at)
+        return match.end() if match else at
+
+    at = after_space(text.index("[") + 1)
+    if text[at : at + 1] == "]":
+        return _ended(found, text, after_space(at + 1))
+    while True:
+        item, at = decoder.raw_decode(text, at)
+        found.append(item)
+        at = after_space(at)
+        if text[at : at + 1] != ",":
+            break
+        at = after_space(at + 1)
+    if text[at : at + 1] != "]":
+        raise ValueError("a list that does not end")
+    return _ended(found, text, after_space(at + 1))
+
+
+def _ended(found: list[Json], text: str, at: int) -> list[Json]:
+    if at != len(text):
+        raise ValueError("more than one value")
+    return found
+
+
+def first_error(answers: Sequence[Answer]) -> Error | None:
+    """The first refusal; None: what is missing was not spoken of."""
+    return next((each for each in answers if isinstance(each, Error)), None)
+
+
+def revert_reason(data: Json) -> str:
+    """The text of `Error(string)`, the code of `Panic(uint256)`, else the raw data.
+
+    Whatever else a node or contract puts there, this gives a short printable text.
+    """
+    raw = _bytes(data)
+    if raw[:4] == b"\x08\xc3\x79\xa0" and len(raw) >= 68:
+        length = int.from_bytes(raw[36:68], "big")
+        return printable(raw[68 : 68 + min(length, 200)].decode("utf-8", "backslashreplace"))
+    if raw[:4] == b"\x4e\x48\x7b\x71" and len(raw) >= 36:
+        return f"panic 0x{int.from_bytes(raw[4:36], 'big'):x}"
+    return f"0x{raw[:64].hex()}" if raw else "without a reason"
+
+
+def _bytes(data: Json) -> bytes:
+    text = data.get("data") if isinstance(data, dict) else data
+    if not isinstance(text, str):
+        return b""
+    try:
+        return bytes.fromhex(text.removeprefix("Reverted ").removeprefix("0x"))
+    except ValueError:
+        return b""

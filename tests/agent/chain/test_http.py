@@ -1,0 +1,165 @@
+"""What a node sends over HTTP: nothing unpacked, bounded by what was asked and in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from functools import partial
+from typing import Any
+
+import pytest
+
+from agent.chain.http import Http, most_bytes
+from agent.chain.rpc import EndpointDown, Limited, NodeRefused
+from agent.secret import SecretUrl
+from tests.agent.chain.odd_node import OddNode, Said, Say, each, odd_node
+
+pytestmark = pytest.mark.integration
+
+ASK = {"jsonrpc": "2.0", "id": 0, "method": "eth_call", "params": ["0x1", "latest"]}
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@asynccontextmanager
+async def asking(say: Say, seconds: float = 5.0) -> AsyncIterator[tuple[Http, OddNode]]:
+    async with odd_node(say) as node:
+        http = Http(SecretUrl(node.url + "/key-0123456789"), timeout_seconds=seconds)
+        yield http, node
+        await http.close()
+
+
+async def test_exchange__any_node__is_asked_for_identity_and_by_name() -> None:
+    async with asking(lambda body: Said.json(each(body))) as (http, node):
+        assert await http.exchange(ASK) == each(ASK)
+    head = node.heads[0].lower()
+    assert "accept-encoding: identity" in head
+    assert "user-agent: oyster-provider/" in head
+    assert head.startswith("post /key-0123456789 ")
+
+
+async def test_exchange__user_and_password_in_the_url__are_sent_as_basic() -> None:
+    async with odd_node(lambda body: Said.json(each(body))) as node:
+        http = Http(SecretUrl(node.url.replace("//", "//user:word@") + "/v3?apikey=x"))
+        assert await http.exchange(ASK) == each(ASK)
+        await http.close()
+    assert "authorization: basic dxnlcjp3b3jk" in node.heads[0].lower()
+    assert node.heads[0].startswith("POST /v3?apikey=x ")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br", "x", "GZIP "])
+async def test_exchange__packed_body__is_not_unpacked(encoding: str) -> None:
+    bomb = gzip.compress(gzip.compress(b"[" + b"0," * 10**6 + b"0]"))
+    said = Said(bomb, 200, {"Content-Encoding": encoding})
+    async with asking(lambda body: said) as (http, _):
+        with pytest.raises(EndpointDown, match="packed"):
+            await http.exchange(ASK)
+
+
+def test_most_bytes__of_a_body__is_what_its_requests_can_take() -> None:
+    def one(method: str, *params: Any) -> dict[str, Any]:
+        return {"method": method, "params": params}
+
+    small = most_bytes(one("eth_blockNumber"))
+    assert small < 2**17
+    assert most_bytes(one("eth_getLogs")) == 8 * 2**20 + 64 * 2**10
+    whole = most_bytes(one("eth_getBlockByNumber", "0x1", True))
+    assert most_bytes(one("eth_getBlockByNumber", "0x1", False)) < 3 * 2**20 < whole
+    assert most_bytes([one("eth_getLogs")] * 100) == 32 * 2**20 == whole
+
+
+@pytest.mark.parametrize("length", [True, False])
+async def test_exchange__more_than_was_asked_for__is_broken_off(length: bool) -> None:
+    body = json.dumps({"id": 0, "result": "x" * 2**20}).encode()
+    chunks = [
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n",
+        b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body),
+    ]
+    async with asking(lambda _: Said(body) if length else chunks) as (http, _):
+        with pytest.raises(NodeRefused, match="answers more than 327680 bytes"):
+            await http.exchange(ASK)
+
+
+async def test_exchange__large_answer__is_read_whole() -> None:
+    answer = [{"id": n, "result": "0x" + "ab" * 40_000} for n in range(40)]
+    body = [{**ASK, "id": n} for n in range(40)]
+    async with asking(lambda _: Said.json(answer)) as (http, _):
+        assert await http.exchange(body) == answer
+
+
+def _always(said: Said | bytes, body: Any) -> Said | bytes:
+    return said
+
+
+def _interim() -> Iterator[bytes]:
+    while True:
+        yield b"HTTP/1.1 100 Continue\r\n\r\n" * 400
+
+
+def _bytewise() -> Iterator[bytes]:
+    yield HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    while True:
+        yield b"1\r\n \r\n" * 400
+
+
+def _trickle() -> Iterator[bytes]:
+    yield HEAD + b"Content-Length: 100000\r\n\r\n"
+    while True:
+        yield b" "
+
+
+@pytest.mark.parametrize("pieces", [_interim, _bytewise, _trickle])
+async def test_exchange__crumbs_without_end__are_given_up_and_cost_the_loop_little(
+    pieces: Any,
+) -> None:
+    async with asking(lambda _: pieces(), seconds=4.0) as (http, _):
+        begun, cpu = time.monotonic(), time.thread_time()
+        with pytest.raises(EndpointDown):
+            await http.exchange(ASK)
+        assert time.monotonic() - begun < 60
+        assert time.thread_time() - cpu < 3  # of which the test's own server takes most
+
+
+async def test_exchange__redirect__says_where_to_without_the_key() -> None:
+    there = {"Location": "https://node.example/v3/key-0123456789"}
+    async with asking(lambda _: Said(b"", 301, there)) as (http, _):
+        with pytest.raises(EndpointDown, match=r"redirects .*https://node.example/…") as told:
+            await http.exchange(ASK)
+        assert "key-" not in str(told.value)
+
+
+async def test_exchange__limited_until_a_date__waits_by_the_answer_s_own_clock() -> None:
+    headers = {
+        "Date": formatdate(10**9, usegmt=True),
+        "Retry-After": formatdate(10**9 + 9, usegmt=True),
+    }
+    async with asking(lambda _: Said(b"", 429, headers)) as (http, _):
+        with pytest.raises(Limited) as told:
+            await http.exchange(ASK)
+        assert told.value.after_seconds == 9
+
+
+async def test_exchange__revert_with_a_status__is_the_contract_s_word() -> None:
+    error = {"id": 0, "error": {"code": 3, "message": "execution reverted", "data": "0x"}}
+    for status in (200, 400, 500):
+        said = Said.json(error, status)
+        async with asking(partial(_always, said)) as (http, _):
+            assert await http.exchange(ASK) == error
+
+
+async def test_exchange__truncated__is_a_fault_of_the_endpoint() -> None:
+    for raw in (
+        b"",
+        b"HTTP",
+        HEAD + b"Content-Length: 50\r\n\r\n{",
+        HEAD + b'\r\n{"id":',
+        b"\xff" * 99,
+    ):
+        async with asking(partial(_always, raw)) as (http, _):
+            with pytest.raises((EndpointDown, NodeRefused)):
+                await http.exchange(ASK)
+    await asyncio.sleep(0)
