@@ -117,6 +117,7 @@ def _why_over(end: Ending | None) -> str:
         StopReason.ESCROW_EXHAUSTED: "the escrow ran dry",
         StopReason.PROVIDER_EXIT: "the cool-down of the exit passed",
         StopReason.NO_PROVIDER: "stopped without a provider",
+        StopReason.RATE_LOWERED: "its rate fell below the least",
     }
     return words.get(end.reason, "stopped") if end else "stopped"
 

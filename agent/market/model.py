@@ -14,6 +14,7 @@ from typing import ClassVar, NewType
 from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
 
 from agent.market.price import Price
+from agent.market.workload import Workload
 from faults import UsageFault
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Job",
     "JobId",
     "JobStatus",
+    "Notice",
     "Offer",
     "Price",
     "StopReason",
@@ -81,6 +83,7 @@ class StopReason(enum.IntEnum):
     ESCROW_EXHAUSTED = 2
     PROVIDER_EXIT = 3
     NO_PROVIDER = 4
+    RATE_LOWERED = 5  # to 0, or below what the provider serves for; of markets where users may
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,20 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """A rate that was announced; from the second `at` on its user may have it hold."""
+
+    price: Price
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the contract stores it. A time of 0 means: has not happened."""
+    """A job as the contract stores it. A time of 0 means: has not happened.
+
+    `notice` and `workload` are of markets that have them; `unreadable` says why a job's own
+    description can't be served.
+    """
 
     id: JobId
     user: Address
@@ -112,6 +127,9 @@ class Job:
     escrow: Wei
     settled_until: int
     endpoint: str
+    notice: Notice | None = None
+    workload: Workload | None = None
+    unreadable: str = ""
 
     @property
     def is_stopped(self) -> bool:

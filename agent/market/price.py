@@ -28,6 +28,9 @@ _MAX_DIGITS = 40  # of an amount as text: more is a mistake, and not worth compu
 class Price:
     """What a second costs. `raw` is the contract's number; rates as text say "0.17/h".
 
+    Any number that a contract can hold is a price, since users write them; what a provider asks
+    (`parse`) is more than 0 and within 128 bits.
+
     A rate that is no whole number of units is rounded down, in the user's favour, by less than
     10^-12 base units a second. `text()` gives the shortest rate that reads back to this price.
     """
@@ -35,11 +38,11 @@ class Price:
     raw: int
 
     SCALE: ClassVar[int] = 10**12
-    MAX_RAW: ClassVar[int] = 2**128 - 1  # the contract reverts above
+    MAX_RAW: ClassVar[int] = 2**128 - 1  # of an offer; the registry reverts above
 
     def __post_init__(self) -> None:
-        if not 0 < self.raw <= self.MAX_RAW:
-            raise UsageFault(f"price {self.raw} is out of range: 1 to 2^128 - 1 (10^-12 units/s)")
+        if not 0 <= self.raw < 2**256:
+            raise UsageFault(f"price {self.raw} is no number of 256 bits (10^-12 units/s)")
 
     @classmethod
     def parse(cls, text: str, decimals: int) -> Price:
@@ -54,6 +57,8 @@ class Price:
         raw = Fraction(match[1]) * 10**decimals * cls.SCALE / per
         if raw < 1:
             raise UsageFault(f"price {text!r} is less than the market can express")
+        if raw > cls.MAX_RAW:
+            raise UsageFault(f"price {text!r} is out of range: at most 2^128 - 1 (10^-12 units/s)")
         return cls(int(raw))
 
     def per(self, unit: str, decimals: int) -> Fraction:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from agent.decide.job_view import parse_instance_type
+from agent.market.model import InstanceType, Price
+from agent.markets.marketv1 import cards
+from agent.markets.marketv1.cards import ARCHITECTURES, RateCard
 from agent.status.source import JobState, TypeRow, View
 
 _JOB_ID = re.compile(r"(?:0x[0-9a-fA-F]{1,64}|[0-9]{1,20})\Z")
-_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
-# What traffic is charged beyond a job's price: nothing is, the protocol has no such payment.
-BANDWIDTH_RATE = 0
 _SERVED = frozenset({JobState.BOOTSTRAPPING, JobState.RUNNING, JobState.EXITING})
 
 
@@ -31,18 +32,18 @@ def ip_of(view: View, job_id: str | None, region: str | None) -> str | None:
 
 def spec(view: View) -> dict[str, Any]:
     """Regions, and the types on offer in each with the least price."""
-    regions = sorted({row.instance_type.partition("/")[0] for row in view.types} | {*view.regions})
-    return {
-        "allowed_regions": regions,
-        "min_rates": [{"region": region, "rate_cards": _cards(view, region)} for region in regions],
-    }
+    return cards.spec(_regions(view), _cards(view))
+
+
+def _regions(view: View) -> set[str]:
+    return {row.instance_type.partition("/")[0] for row in view.types} | {*view.regions}
 
 
 def bandwidth(view: View) -> dict[str, Any]:
     """What traffic costs by region, nothing beyond the job's price; and what each type has of it.
 
     `instances` is ours: the baseline that EC2 states for the type, of those that it states one for.
-    How the tools of the live market use /bandwidth is not published; they read `rates`.
+    The tools of the live market read `rates` alone.
     """
     return {
         "instances": [
@@ -54,22 +55,16 @@ def bandwidth(view: View) -> dict[str, Any]:
             for row in view.types
             if row.network_mbps
         ],
-        "rates": [
-            {"region": region, "region_code": region, "rate": hex(BANDWIDTH_RATE)}
-            for region in spec(view)["allowed_regions"]
-        ],
+        **cards.bandwidth(_regions(view)),
     }
 
 
-def _cards(view: View, region: str) -> list[dict[str, Any]]:
-    return [_card(row) for row in view.types if row.instance_type.startswith(f"{region}/")]
+def _cards(view: View) -> list[RateCard]:
+    read = ((row, parse_instance_type(row.instance_type)) for row in view.types)
+    return [_card(row, kind) for row, kind in read if kind is not None]
 
 
-def _card(row: TypeRow) -> dict[str, Any]:
-    return {
-        "instance": row.instance_type.partition("/")[2],
-        "min_rate": hex(row.price),
-        "cpu": row.vcpus,
-        "memory": row.memory_mib // 1024,
-        "arch": _ARCHITECTURES.get(row.architecture, row.architecture),
-    }
+def _card(row: TypeRow, kind: InstanceType) -> RateCard:
+    """The room of an enclave on the type: tools write it into the jobs that they open."""
+    arch = ARCHITECTURES.get(row.architecture, row.architecture)
+    return RateCard(kind, Price(row.price), row.vcpus, row.memory_mib, arch)

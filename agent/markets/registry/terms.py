@@ -90,8 +90,8 @@ def dry_at(job: Job) -> int | None:
     What was already paid on this assignment is what was owed up to `settled_until`: settlements
     count whole intervals since `started_at`.
     """
-    if job.is_stopped or not job.is_started:
-        return None
+    if job.is_stopped or not job.is_started or not job.price.raw:
+        return None  # the contract has no price 0, but a node can answer one
     total = job.escrow + paid(job)
     return job.started_at + -(-total * Price.SCALE // job.price.raw)
 

@@ -59,7 +59,12 @@ def test_parse__not_a_rate__is_a_usage_fault(text: str) -> None:
         Price.parse(text, 18)
 
 
-@pytest.mark.parametrize("raw", [0, -1, 2**128])
-def test_price__what_the_contract_refuses__is_no_price(raw: int) -> None:
+@pytest.mark.parametrize("raw", [0, 1, 2**128, 2**256 - 1])
+def test_price__whatever_a_contract_holds__is_a_price(raw: int) -> None:
+    assert Price(raw).raw == raw
+
+
+@pytest.mark.parametrize("raw", [-1, 2**256])
+def test_price__what_no_contract_holds__is_none(raw: int) -> None:
     with pytest.raises(UsageFault):
         Price(raw)

@@ -129,7 +129,7 @@ def test_spec__types_on_offer__are_in_the_markets_shape(public: Caller) -> None:
     assert answer["allowed_regions"] == ["eu-west-1", "us-east-1"]
     cards = {entry["region"]: entry["rate_cards"] for entry in answer["min_rates"]}
     assert cards["us-east-1"][0] == {
-        "instance": "c6a.xlarge", "min_rate": hex(47_222_222_222_222), "cpu": 4, "memory": 8,
+        "instance": "c6a.xlarge", "min_rate": hex(47_222_222_222_222), "cpu": 4, "memory": 8192,
         "arch": "amd64",
     }  # fmt: skip
     assert [card["arch"] for card in cards["eu-west-1"]] == ["arm64"]

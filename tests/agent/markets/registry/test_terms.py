@@ -55,6 +55,7 @@ def test_dry_at__settled_however_often__stays_the_same(
 
 
 def test_dry_at__started_with_nothing_running__is_never() -> None:
+    assert dry_at(replace(JOB, price=Price(0))) is None
     assert dry_at(replace(JOB, started_at=0, settled_until=0)) is None
     assert dry_at(replace(JOB, status=JobStatus.STOPPED, escrow=Wei(0))) is None
 

@@ -1,0 +1,1 @@
+"""Marlin's MarketV1: its arithmetic, its metadata, its reads and calls, its rate cards."""
