@@ -21,9 +21,12 @@ from enclave.eif.measure import signer_date_fault
 class PolicyRules:
     """What is served. A deny list wins over an allow list; an empty allow list allows all.
 
-    `prices` are the types on offer and the least price of each; without any, every type in
-    `regions` is served at whatever the chain matched. `url_form` says why a URL can't
-    be served, or nothing; the service puts the images' own reader of URLs there.
+    `prices` are the types on offer and the least price of each, for markets on which anybody may
+    open a job with us at any rate; without any, every type in `regions` is served at whatever was
+    agreed. A market that matches what stands listed on it is bound to our own listings, and so are
+    we: there a job is served as it was listed when it was matched, whatever the file says since.
+    `url_form` says why a URL can't be served, or nothing; the service puts the images' own reader
+    of URLs there.
     """
 
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -68,9 +71,16 @@ def _type_offered(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None
         return Refusal("type", f"{job.instance_type!r} is not <region>/<ec2 type>")
     if rules.regions and kind.region not in rules.regions:
         return Refusal("type", f"{kind.region} is not a region of this provider")
-    if rules.prices and job.instance_type not in rules.prices:
+    prices = _asked(view, rules)
+    if prices and job.instance_type not in prices:
         return Refusal("type", f"{job.instance_type} is not on offer here")
     return None
+
+
+def _asked(view: JobView, rules: PolicyRules) -> Mapping[str, Price]:
+    """What is asked of a job beside the market's own matching; nothing, where the contract gave the
+    job to the listing that we had: refusing it would cost the stake of an offer that we made."""
+    return {} if view.terms.abilities.lists_on_chain else rules.prices
 
 
 def _type_has_enclaves(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
@@ -87,7 +97,7 @@ def _owner(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 def _price(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    least = rules.prices.get(job.instance_type)
+    least = _asked(view, rules).get(job.instance_type)
     if least is not None and job.price < least:
         return Refusal("price", f"pays {job.price.raw}, listed at {least.raw} (10^-12 units/s)")
     return None
