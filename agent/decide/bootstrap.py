@@ -14,6 +14,7 @@ from agent.decide.deadline import HOST_STAGES, Budget, Stage
 from agent.decide.ending import EndingRules, may_send, next_key, request_exit
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
 from agent.decide.keepalive import restarts, run_id
+from agent.decide.leaving import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.plan import (
     Attest,
     Draft,
@@ -74,7 +75,7 @@ class Rules:
 def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
     """Ours and not up: bring it up, or say why not."""
     refusals = _refusals(view, now, rules)
-    if refusals:
+    if refusals and not _served_at_a_loss(view, refusals, now, draft, rules):
         _refuse(view, refusals, now, draft, rules)
         return
     if view.missed(now):
@@ -106,6 +107,19 @@ def _refusals(view: JobView, now: float, rules: Rules) -> Sequence[Refusal]:
     found = vet_image(image.image, view, rules.policy, now) if image.image else ()
     accepted = bool(view.live) or view.facts.vetted == (view.head.generation if view.head else 0)
     return found if accepted else (*vet(view, rules.policy), *found)
+
+
+def _served_at_a_loss(
+    view: JobView, refusals: Sequence[Refusal], now: float, draft: Draft, rules: Rules
+) -> bool:
+    """Whether it is brought up though it is not wanted, since leaving would cost its stake."""
+    leaving = exit_now(view, now, rules.bootstrap.budget.usual(Stage.REPORT))
+    way = way_out(leaving, refusals)
+    if leaving is not None and way is Way.SERVE:
+        say_loss(leaving, refusals, draft)
+    if leaving is not None and way is Way.PAY:
+        say_price(leaving, draft)
+    return way is Way.SERVE
 
 
 def _refuse(

@@ -171,6 +171,7 @@ class Facts:
     attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
     vetted: int | None = None  # generation that the policy accepted
     proven: int | None = None  # generation of which an enclave has proven itself
+    reluctant: int | None = None  # generation that is served though it only costs money
     gone_since: float | None = None  # since when this process has not seen it as ours
 
 

@@ -14,6 +14,7 @@ from agent.ports import Image, Order
 from cloud.model import Identity, Instance, InstanceId, LaunchOrder, Region
 from enclave.host.documents import Desired
 
+SERVED_AT_A_LOSS = "job.served_at_a_loss"  # the note of a job that leaving would cost more
 END_NOT_FINAL = "job.end_not_final"  # the note of an end that is still waited for
 
 
@@ -179,6 +180,11 @@ class Plan:
         """What it has launched, if anything: a job buys one instance at a time."""
         wanted = (one.order.identity for one in self.actions if isinstance(one, Launch))
         return next(wanted, None)
+
+    @property
+    def reluctant(self) -> bool:
+        """Whether the job is brought up though it only costs money."""
+        return any(note.name == SERVED_AT_A_LOSS for note in self.notes)
 
     @property
     def asks_for_end(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from agent.decide.job_view import JobView, parse_instance_type
 from agent.market.model import Job, Price
@@ -40,6 +41,37 @@ class PolicyRules:
     url_form: Callable[[str], str | None] = lambda url: None
 
 
+class Weight(StrEnum):
+    """What a refusal rests on; it matters where leaving costs a stake."""
+
+    COSTS = "costs"  # the job can be served, and earns too little for it
+    IMPOSSIBLE = "impossible"  # it can't be brought up here, whatever was paid
+    FORBIDDEN = "forbidden"  # the operator's own word against this user or image
+
+
+# Each rule's weight, and why.
+WEIGHTS: Mapping[str, tuple[Weight, str]] = {
+    "job": (Weight.IMPOSSIBLE, "there is nothing to serve"),
+    "type": (Weight.IMPOSSIBLE, "no instance of it can be launched here"),
+    "enclaves": (Weight.IMPOSSIBLE, "the type runs no enclave"),
+    "owner": (Weight.FORBIDDEN, "a list of the operator's names or leaves out its user"),
+    "price": (Weight.COSTS, "it pays less than is asked"),
+    "escrow": (Weight.COSTS, "it pays for less time than a launch is worth"),
+    "url": (Weight.IMPOSSIBLE, "nothing can be fetched from it"),
+    "image": (Weight.FORBIDDEN, "a list of the operator's names or leaves out the image"),
+    "size": (Weight.IMPOSSIBLE, "it is not fetched beyond the limit"),
+    "architecture": (Weight.IMPOSSIBLE, "the type can't run it"),
+    "memory": (Weight.IMPOSSIBLE, "it does not fit into the type"),
+    "signer": (Weight.IMPOSSIBLE, "nitro-cli starts no image of an expired signer"),
+    "launch": (Weight.IMPOSSIBLE, "EC2 has no such instance for anybody"),
+}
+
+
+def weight_of(rule: str) -> Weight:
+    """What a rule's refusal rests on. Raises KeyError for a rule without a row."""
+    return WEIGHTS[rule][0]
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a job is not served: a word for metrics, a sentence for people."""
@@ -58,6 +90,11 @@ def vet(view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
         return (Refusal("job", f"job {view.id} is not on the chain"),)
     found = (check(view, job, rules) for check in JOB_CHECKS)
     return tuple(refusal for refusal in found if refusal is not None)
+
+
+def still_costs(view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
+    """What speaks against the job and only costs money, as the head shows it now."""
+    return tuple(one for one in vet(view, rules) if weight_of(one.rule) is Weight.COSTS)
 
 
 def vet_image(image: Image, view: JobView, rules: PolicyRules, now: float) -> tuple[Refusal, ...]:

@@ -24,7 +24,7 @@ from agent.decide.bootstrap import (
     write_desired,
 )
 from agent.decide.deadline import HOST_STAGES, Stage
-from agent.decide.ending import collect
+from agent.decide.ending import collect, request_exit
 from agent.decide.job_view import Host, JobView, LaunchPhase
 from agent.decide.keepalive import (
     HealthRules,
@@ -37,6 +37,7 @@ from agent.decide.keepalive import (
     restarts,
     run_id,
 )
+from agent.decide.leaving import unwanted, worth_leaving
 from agent.decide.plan import Draft, Level
 from agent.market.model import Job
 from cloud.ec2.reconcile import duplicates
@@ -74,6 +75,7 @@ def plan_running(
         fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
     duty = Duty(view, job, now, draft, rules, health)
+    _leave(duty, unwanted(view, job, now, rules.policy))
     if view.live:
         _tend(duty, judged)
     elif view.hosts or not _unsure(duty):
@@ -211,6 +213,7 @@ def _replace(duty: Duty, why: str) -> None:
         return
     allowed = backoff_until(_launches(view, duty.job), duty.health)
     if now < allowed:
+        _leave(duty, worth_leaving(view, duty.job, allowed, now))
         draft.note("job.backoff", f"{why}: the next instance in {allowed - now:.0f} s")
         draft.look_at(allowed)
         return
@@ -221,6 +224,14 @@ def _replace(duty: Duty, why: str) -> None:
         return
     draft.note("job.replaced", why, Level.WARNING)
     launch(view, duty.job, now, draft, duty.rules, Urgency(now + needed, latest))
+
+
+def _leave(duty: Duty, why: str) -> None:
+    """Ask for the exit, once, where there is a reason: until it has passed the job is served."""
+    if not why or duty.job.exit_requested_at or not duty.rules.bootstrap.leave_refused:
+        return
+    duty.draft.note("job.left", why, Level.ERROR)
+    request_exit(duty.view, duty.now, duty.draft, duty.rules.ending)
 
 
 def _launches(view: JobView, job: Job) -> list[float]:

@@ -32,6 +32,7 @@ class JobMemory:
     transactions: dict[str, TxView] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
     vetted: int | None = None
+    reluctant: int | None = None  # the generation that is served at a loss
     proven: int | None = None  # the generation of which an enclave has proven itself
     buying: Identity | None = None  # what the last plan wants launched
     gone_since: float | None = None  # since when the head has not shown it as ours
@@ -109,5 +110,6 @@ class Memory:
             attempts=known.attempts,
             vetted=known.vetted,
             proven=known.proven,
+            reluctant=known.reluctant,
             gone_since=known.gone_since,
         )

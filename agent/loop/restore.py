@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from agent.apply.context import World
 from agent.decide.job_view import LaunchPhase, LaunchView
+from agent.decide.plan import SERVED_AT_A_LOSS
 from agent.journal.lines import ASSIGNED, ATTESTED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord
 from agent.journal.reading import Reader
 from agent.market.model import JobId
@@ -28,6 +29,7 @@ def restore(world: World, reader: Reader, abilities: Abilities) -> None:
     if not abilities.reports_start:  # else the chain says what came up
         _proofs(world, reader, ended)
     _asked_ends(world, reader, ended)
+    _losses(world, reader, ended)
     for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
         for record in records:
             if record.at > ended.get(job, 0.0):
@@ -45,6 +47,12 @@ def _proofs(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
     for job, event in reader.last(ATTESTED).items():
         if event.at > ended.get(job, 0.0):
             world.memory.job(job).proven = event.generation
+
+
+def _losses(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
+    for job, event in reader.last(SERVED_AT_A_LOSS).items():
+        if event.at > ended.get(job, 0.0):
+            world.memory.job(job).reluctant = event.generation
 
 
 def _asked_ends(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:

@@ -261,6 +261,8 @@ class Agent:
         self._tell_assignment(known, view)
         self._note_end(known, view, decision)
         known.buying = decision.buys
+        if view.head is not None and decision.reluctant:
+            known.reluctant = view.head.generation
         if view.head is not None and known.buying is not None:
             known.vetted = view.head.generation
         for note in known.news(decision.notes):

@@ -71,6 +71,14 @@ class Terms(Protocol):
         it as of its end."""
         ...
 
+    def leaves_at(self, job: Job, asked_at: int) -> int | None:
+        """When an exit that is asked for at `asked_at` would end the job; None: there is none."""
+        ...
+
+    def at_risk(self, job: Job) -> Wei:
+        """The stake that the present assignment can lose; 0 where a market has none."""
+        ...
+
     def owed(self, price: Price, seconds: int) -> Wei:
         """What that many seconds cost at a price, with the market's rounding."""
         ...

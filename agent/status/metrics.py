@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from agent.decide.deadline import Stage
 from agent.decide.lifecycle import OUTCOMES
+from agent.decide.refusal import WEIGHTS
 from agent.ports import Clock
 from agent.status.source import JobState, StatusSource, View
 
@@ -24,10 +25,7 @@ TRANSACTIONS = ("report_started", "settled", "exit_requested", "exit_finalized",
 TX_RESULTS = ("mined", "refused", "later")
 LAUNCHES = ("asked", "launched", "nowhere", "later", "spent", "refused", "other")
 IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "not_released", "other")
-REFUSALS = (
-    "job", "type", "enclaves", "owner", "price", "escrow", "url", "image", "size", "architecture",
-    "memory", "signer", "launch", "other",
-)  # fmt: skip
+REFUSALS = (*WEIGHTS, "other")
 REPAIRS = ("enclave_restart", "host_replace", "race")
 
 # From a stage that is done at once to the 180 s nitro-cli waits, and the slow image beyond.

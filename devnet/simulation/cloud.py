@@ -27,6 +27,7 @@ from cloud.model import (
 )
 from cloud.request_budget import Budget, Urgency
 from devnet.simulation.model_faults import Weather
+from enclave.eif.signature import Signer
 from enclave.host.documents import Desired, Status
 from faults import Refused, RetryLater, TryElsewhere
 
@@ -309,6 +310,7 @@ class SimImages:
     stored: set[str] = field(default_factory=set)
     distrusted: list[str] = field(default_factory=list)
     done: Callable[[str], None] = lambda text: None
+    signer: Signer | None = None  # of every image
 
     async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
         await self.weather.before("images.fetch")
@@ -329,6 +331,7 @@ class SimImages:
             pcrs={0: digest[:48] * 2},
             architecture="x86_64",
             min_memory_mib=256,
+            signer=self.signer,
         )
 
     async def distrust(self, cid: str) -> None:

@@ -38,6 +38,16 @@ class RegistryTerms:
             return None
         return job.exit_requested_at + self.job_exit_cool_down
 
+    def leaves_at(self, job: Job, asked_at: int) -> int | None:
+        """The cool-down later."""
+        del job
+        return asked_at + self.job_exit_cool_down
+
+    def at_risk(self, job: Job) -> Wei:
+        """StakePerJob is locked for each assignment."""
+        del job
+        return self.stake_per_job
+
     def ending(self, job: Job) -> Ending | None:
         """In one second dryness wins over exit."""
         if job.is_stopped:

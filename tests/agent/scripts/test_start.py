@@ -91,24 +91,6 @@ def test_image__deleted_from_disk_before_it_is_staged__is_fetched_again() -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        ({"instance_type": "nonsense"}, "type"),
-        ({"escrow": 599}, "escrow"),
-    ],
-)
-def test_job__against_the_policy__costs_nothing_and_is_left(
-    change: dict[str, object], rule: str
-) -> None:
-    simulation = Simulation()
-    done = simulation.run([assigned(1, ONE, **change)], 4600)
-    assert [text for _, text in done] == ["requestToExitJob job=1", "finalizeExit job=1"]
-    assert simulation.cloud.machines == {}
-    assert "job.refused" in simulation.events(1)
-    assert simulation.said(1, "job.refused").startswith(rule)
-
-
-@pytest.mark.parametrize(
     "change", [{"instance_type": "us-east-1/m5.large"}, {"price": Price(10**12 - 1)}]
 )
 def test_job__matched_at_what_the_file_says_no_more__is_served_as_it_was_listed(
