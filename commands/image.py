@@ -48,7 +48,7 @@ def fetch(
         list[str] | None, typer.Option(help="A trustless gateway; give several to try more.")
     ] = None,
     kubo: Annotated[
-        str | None, typer.Option(help="Your own node's RPC, e.g. /ip4/127.0.0.1/tcp/5001.")
+        str | None, typer.Option(help="Your own node's RPC, e.g. http://127.0.0.1:5001.")
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A host that plain https:// with a digest may name.")

@@ -10,7 +10,6 @@ from enclave.fetch.fetcher import FetchLimits, Reach, fetch_file
 from enclave.fetch.store import StoredImage
 from enclave.ipfs.gateway import Gateway, Source
 from enclave.ipfs.kubo import KuboNode
-from enclave.web.urls import BadUrl
 from faults import UsageFault
 
 # Public trustless gateways, asked when the operator names none.
@@ -30,17 +29,10 @@ def fetch(
     if output.is_dir() or not output.parent.is_dir():
         raise UsageFault(f"{output} can't be written: name a file in a folder that exists")
     nodes: list[Source] = [KuboNode(node)] if node else []
-    sources = [*nodes, *map(_gateway, gateways or (() if node else DEFAULT_GATEWAYS))]
+    sources = [*nodes, *map(Gateway, gateways or (() if node else DEFAULT_GATEWAYS))]
     reach = Reach(sources, frozenset(host.lower() for host in allowed_hosts))
     with _bar() as progress:
         return fetch_file(url, output, reach, limits, progress=progress)
-
-
-def _gateway(url: str) -> Gateway:
-    try:
-        return Gateway(url)
-    except BadUrl as fault:
-        raise UsageFault(f"--gateway: {fault}") from None
 
 
 def fetch_report(image: StoredImage) -> dict[str, object]:

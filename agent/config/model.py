@@ -157,8 +157,13 @@ class Images:
     gateways: tuple[str, ...] = f.texts(
         ("https://trustless-gateway.link", "https://ipfs.io", "https://dweb.link"),
         "Trustless IPFS gateways, tried together; every byte is verified, so any will do.",
+        example='["http://127.0.0.1:8080", "https://ipfs.io"]',
     )
-    kubo_api: str = f.text("", "Your own IPFS node's API.", example='"http://127.0.0.1:5001"')
+    kubo_api: str = f.text(
+        "",
+        "Your own IPFS node's RPC, asked beside the gateways: a URL, HOST:PORT or a multiaddr.",
+        example='"http://127.0.0.1:5001"',
+    )
     max_size_bytes: int = f.size(
         "2GiB", "1MiB", "64GiB", "Larger images are refused; memory of the enclave is 4 x this."
     )
@@ -167,7 +172,10 @@ class Images:
         "40GiB", "16MiB", "16TiB", "The store's size; images without a job go, oldest use first."
     )
     stall_seconds: float = f.duration(
-        "10s", "100ms", "5m", "A source that sends no verified byte this long is left for another."
+        "10s",
+        "100ms",
+        "5m",
+        "A source whose bytes stop for this long is left for another; its first may take longer.",
     )
     allowed_hosts: tuple[str, ...] = f.texts(
         (), "Hosts from which plain https:// with a digest in the fragment is accepted."
@@ -180,8 +188,12 @@ class Jobs:
 
     allow_owners: tuple[str, ...] = f.addresses("Users that are served.")
     deny_owners: tuple[str, ...] = f.addresses("Users that are not served.")
-    allow_images: tuple[str, ...] = f.texts((), "CIDs, SHA-256 digests or PCR0s that are served.")
-    deny_images: tuple[str, ...] = f.texts((), "CIDs, SHA-256 digests or PCR0s that are not.")
+    allow_images: tuple[str, ...] = f.texts(
+        (), "CIDs (however written), SHA-256 digests or PCR0s of images that are served."
+    )
+    deny_images: tuple[str, ...] = f.texts(
+        (), "CIDs (however written), SHA-256 digests or PCR0s of images that are not."
+    )
     min_escrow_seconds: float = f.duration(
         "10m", "0s", "30d", "Paid time that must be in the escrow, else the launch is not worth it."
     )

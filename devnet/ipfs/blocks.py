@@ -1,11 +1,14 @@
 """A local IPFS: files become blocks as Kubo makes them, and a trustless gateway serves them.
 
-Honest by itself; tests override `Gateway.frames`, `Gateway.raw` and `Gateway.car_type` to lie.
+Honest by itself; tests override `Gateway.frames`, `Gateway.raw` and `Gateway.car_type` to lie, and
+`Gateway.turns_away` to refuse. As strict as public ones: who does not say who asks is refused (as
+Cloudflare does before ipfs.io), and `localhost` is sent to CID.ipfs.localhost (as Kubo does).
 Everything is in memory. Source: the Trustless Gateway specification and Kubo's defaults.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +26,7 @@ CHUNK_BYTES: Final = 262_144  # Kubo's default chunker
 WIDTH: Final = 174  # Kubo's default links a node
 CAR_TYPE: Final = "application/vnd.ipld.car; version=1"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
+_CONTENT: Final = re.compile(r"/ipfs/([A-Za-z0-9]+)(/[^?]*)?(\?.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,18 @@ class Blocks:
         return Part(self.put(data, RAW), len(data), len(data))
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is none."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_USER_AGENT = Refusal(403, b"error code: 1010")
+
+
 class Gateway:
     """Serves blocks over HTTP on loopback, in threads; use it with `with`, or start and stop."""
 
@@ -137,6 +153,10 @@ class Gateway:
         """One block, or None for a 404."""
         return self.blocks.by_cid.get(cid)
 
+    def turns_away(self, path: str) -> Refusal | None:
+        """How a question is refused, if it is."""
+        return None
+
     def resolve(self, path: str) -> Cid:
         """What /ipfs/CID/a/b leads to. Raises KeyError, BadDag, BadCid."""
         names = [unquote(name) for name in path.removeprefix("/ipfs/").strip("/").split("/")]
@@ -160,6 +180,12 @@ class _Handler(BaseHTTPRequestHandler):
     gateway: Gateway
 
     def do_GET(self) -> None:
+        refusal = self._sent_below() or self.gateway.turns_away(self.path)
+        if not self.headers.get("User-Agent"):
+            refusal = NO_USER_AGENT
+        if refusal is not None:
+            self._refuse(refusal)
+            return
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         try:
@@ -170,6 +196,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self._answer(cid, query.get("format") or _format(self.headers.get("Accept", "")), query)
+
+    def _sent_below(self) -> Refusal | None:
+        """Kubo's `UseSubdomains` for localhost: each CID has a host of its own."""
+        host, _, port = self.headers.get("Host", "").partition(":")
+        match = _CONTENT.fullmatch(self.path)
+        if host.endswith(".ipfs.localhost"):
+            self.path = f"/ipfs/{host.partition('.')[0]}{self.path}"
+        elif host == "localhost" and match is not None:
+            cid = parse_cid(match[1]).canonical
+            there = f"http://{cid}.ipfs.localhost:{port}{match[2] or '/'}{match[3] or ''}"
+            return Refusal(301, headers={"Location": there})
+        return None
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.send_response(refusal.status)
+        for name, value in {"Content-Type": "text/plain", **refusal.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(refusal.body)))
+        self.end_headers()
+        self.wfile.write(refusal.body)
 
     def _answer(self, cid: Cid, kind: str, query: Mapping[str, str]) -> None:
         if kind == "car":

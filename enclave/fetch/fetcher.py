@@ -25,9 +25,10 @@ from enclave.fetch.slots import Place, Turns
 from enclave.fetch.store import Busy, ImageStore, StoredImage, allocate
 from enclave.ipfs.assembly import Emit
 from enclave.ipfs.gateway import Source, gateway_for
-from enclave.ipfs.race import IpfsFetch, Standings
+from enclave.ipfs.retrieval import IpfsFetch, Standings
 from enclave.ipfs.unixfs import Piece, Span
-from enclave.web.http import Cancelled, Guard, HttpSession, OutOfTime, Resolve
+from enclave.web.guard import Cancelled, Guard, OutOfTime
+from enclave.web.http import HttpSession, Resolve
 from enclave.web.urls import HttpsUrl, IpfsUrl, parse_image_url
 from faults import Refused
 

@@ -15,14 +15,16 @@ from typing import Final
 import httpcore
 
 from enclave.cid import SHA2_384
-from enclave.web.http import Guard, HttpSession, Unreachable, header
+from enclave.web.guard import Guard
+from enclave.web.http import HttpSession, Unreachable, header
 from enclave.web.retry import rounds_of
 from enclave.web.urls import HttpsUrl, told
 from faults import Refused, TryElsewhere
 
 # No number that int() would refuse for its length.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
-
+# To the first byte; there is nobody else to ask, so a request that was lost must end some time.
+PATIENCE_SECONDS: Final = 60.0
 
 Take = Callable[[bytes], None]
 
@@ -68,7 +70,7 @@ class PlainFetch:
             )
 
     def _attempt(self, begin: Callable[[int], Take]) -> None:
-        session = self._connect(self._guard.fork())
+        session = self._connect(self._guard.fork(patience_seconds=PATIENCE_SECONDS))
         with closing(session), session.get(self._url.url, self._range()) as response:
             start, size = _extent(response)
             if start > self._position:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from enclave.web.http import Cancelled, Guard
+from enclave.web.guard import Cancelled, Guard
 
 TURN_SECONDS: Final = 15.0  # an image of usual size is here by then
 _LOOK_SECONDS: Final = 0.5  # between looks whether somebody has to make way, while anybody waits

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Final
 
 from enclave.cid import Cid
 from enclave.ipfs.car import BadCar
-from enclave.ipfs.gateway import Session
+from enclave.ipfs.gateway import Blocks, Session
 from enclave.ipfs.unixfs import FileWalk, Piece
+from enclave.web.guard import Guard
 
 EARLY_BYTES: Final = 16 << 20  # verified blocks that wait until they are wanted
 _LEAST_BLOCK_COST: Final = 256  # what a block costs in memory beside its bytes
@@ -45,22 +45,21 @@ class Intake:
             next_block = self._unkeep(self.walk.wanted)
         return True
 
-    def by_car(self, session: Session) -> None:
+    def by_car(self, blocks: Blocks, guard: Guard) -> None:
         """What a CAR of the rest brings; the file may still have gaps then. Raises TryElsewhere."""
         self._early, self._early_bytes = {}, 0
         repeats = 0  # bytes that came as copies of what was there, and that are sent all the same
-        with closing(session.car(self.root, self.walk.position)) as blocks:
-            for cid, block in blocks:
-                known, before = self.walk.knows(cid), self.walk.position
-                if self.take(cid, block):
-                    further = self.walk.position - before
-                    repeats += max(0, further - len(block))
-                    session.guard.progress(max(len(block), further))
-                elif known and repeats > 0:
-                    repeats -= len(block)
-                    session.guard.progress(len(block))
-                if self.whole:
-                    return
+        for cid, block in blocks:
+            known, before = self.walk.knows(cid), self.walk.position
+            if self.take(cid, block):
+                further = self.walk.position - before
+                repeats += max(0, further - len(block))
+                guard.progress(max(len(block), further))
+            elif known and repeats > 0:
+                repeats -= len(block)
+                guard.progress(len(block))
+            if self.whole:
+                return
 
     def by_block(self, session: Session) -> None:
         """The rest block by block, a few at a time. Raises TryElsewhere when one is not had."""

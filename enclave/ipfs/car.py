@@ -37,6 +37,12 @@ class CarReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._in_header = True
+        self._blocks = 0
+
+    @property
+    def just_begun(self) -> bool:
+        """Its header is there and not a byte more: the first block may still be looked for."""
+        return not self._in_header and not self._blocks and not self._buffer
 
     def feed(self, data: bytes) -> Iterator[tuple[Cid, bytes]]:
         """Every block that `data` completes. Raises BadCar, Lie."""
@@ -48,6 +54,7 @@ class CarReader:
                 if self._in_header:
                     self._read_header(bytes(self._buffer[start:at]))
                 else:
+                    self._blocks += 1
                     yield _block(self._buffer, start, at)
         finally:
             del self._buffer[:at]

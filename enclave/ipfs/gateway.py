@@ -7,18 +7,21 @@ Source of the HTTP side: the Trustless Gateway specification (ipfs specs).
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import httpcore
 
 from enclave.cid import Cid
+from enclave.ipfs.answers import FINAL, BadAnswer, Busy, bad_answer, sentence
 from enclave.ipfs.car import MAX_BLOCK_BYTES, BadCar, CarReader, Lie
 from enclave.ipfs.dagpb import BadDag
+from enclave.ipfs.places import gateway_url
 from enclave.shown import shown
-from enclave.web.http import Guard, HttpSession, Resolve, header, origin
-from faults import TryElsewhere
+from enclave.web.guard import Guard
+from enclave.web.http import HttpSession, Resolve, header
+from faults import Refused, RetryLater, TryElsewhere
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
@@ -27,10 +30,6 @@ _ACCEPT_CAR: Final = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
 
 
 Blocks = Generator[tuple[Cid, bytes]]
-
-
-class BadAnswer(TryElsewhere):
-    """The source answers, but not with what was asked: it lacks it or does not speak this."""
 
 
 class Session(Protocol):
@@ -62,7 +61,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A trustless gateway at `url` (scheme and host, no path).
+    """A trustless gateway at `url`, as `gateway_url` reads it; it raises UsageFault.
 
     `configured`: the operator named it, so it may be anywhere, loopback too, and without TLS.
     """
@@ -72,7 +71,7 @@ class Gateway:
     resolve: Resolve | None = None
 
     def __post_init__(self) -> None:
-        origin(self.url)
+        object.__setattr__(self, "url", gateway_url(self.url))
 
     @property
     def name(self) -> str:
@@ -80,9 +79,7 @@ class Gateway:
 
     def open(self, guard: Guard) -> Session:
         trusted = self.url if self.configured else None
-        return _GatewaySession(
-            self.url.rstrip("/"), HttpSession(guard, trusted=trusted, resolve=self.resolve)
-        )
+        return _GatewaySession(self.url, HttpSession(guard, trusted=trusted, resolve=self.resolve))
 
 
 class _GatewaySession:
@@ -101,6 +98,8 @@ class _GatewaySession:
         try:
             return self._raw(cid)
         except BadAnswer as fault:
+            if fault.status in FINAL or isinstance(fault, Busy):
+                raise
             return self._block_of_car(cid, fault)
 
     def close(self) -> None:
@@ -112,6 +111,8 @@ class _GatewaySession:
             _check_answer(response, CAR_TYPE)
             for data in response.iter_stream():
                 yield from reader.feed(data)
+                if reader.just_begun:
+                    self.guard.expect()
             reader.finish()
 
     def _raw(self, cid: Cid) -> bytes:
@@ -122,12 +123,28 @@ class _GatewaySession:
         return verified(cid, block)
 
     def _block_of_car(self, cid: Cid, fault: BadAnswer) -> bytes:
-        """For gateways that send CARs and no single blocks."""
-        with closing(self._car(cid, "dag-scope=block")) as blocks:
+        """For gateways that send CARs and no single blocks; if it is none, `fault` is raised."""
+        with suppress(BadAnswer), closing(self._car(cid, "dag-scope=block")) as blocks:
             for found, block in blocks:
                 if found == cid:
                     return block
         raise fault
+
+
+class SourceBroke(TryElsewhere):
+    """Asking this source ended by a bug, of a library or ours: it is one source less, no more."""
+
+
+@contextmanager
+def unbroken(source: Source) -> Iterator[None]:
+    """Whatever a source does, it is a fault of that source. Raises SourceBroke for what is none."""
+    try:
+        yield
+    except (TryElsewhere, RetryLater, Refused):
+        raise
+    except Exception as broken:
+        text = f"{source.name} can't be asked: {shown(repr(broken), 120)}"
+        raise SourceBroke(text) from broken
 
 
 def gateway_for(host: str, resolve: Resolve | None = None) -> Gateway:
@@ -156,9 +173,13 @@ def verified(cid: Cid, block: bytes) -> bytes:
 
 def _check_answer(response: httpcore.Response, wanted: str) -> None:
     if response.status != 200:
-        raise BadAnswer(f"the gateway answers with status {response.status}")
+        raise bad_answer(response)
     kind = header(response, "content-type").partition(";")[0].strip().lower()
     if kind != wanted:
-        raise BadAnswer(f"the gateway answers with {shown(kind, 60) or 'no type'}, not {wanted}")
+        said = sentence(response)
+        raise BadAnswer(
+            f"the gateway answers with {shown(kind, 60) or 'no type'}, not {wanted}"
+            + (f": {said}" if said else "")
+        )
     if header(response, "content-encoding") not in ("", "identity"):
-        raise BadAnswer("the gateway compresses what must be exact")
+        raise BadAnswer("the gateway compresses what must be exact, though nobody asked for that")

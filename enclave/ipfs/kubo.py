@@ -14,19 +14,20 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from enclave.cid import Cid
-from enclave.ipfs.gateway import PROOF_BYTES, BadAnswer, Blocks, Session, read_bounded, verified
-from enclave.shown import shown
-from enclave.web.http import Guard, in_time
-from faults import UsageFault
+from enclave.ipfs.answers import BadAnswer
+from enclave.ipfs.gateway import PROOF_BYTES, Blocks, Session, read_bounded, verified
+from enclave.ipfs.places import kubo_multiaddr
+from enclave.shown import USER_AGENT, shown
+from enclave.web.guard import Guard, in_time
 
 _READ_BYTES: Final = 64 << 10
 
 
 class KuboNode:
-    """A node by its RPC address, a multiaddr such as /ip4/127.0.0.1/tcp/5001."""
+    """A node by its RPC address, as `kubo_multiaddr` reads it; it raises UsageFault."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self._address = kubo_multiaddr(address)
 
     @property
     def name(self) -> str:
@@ -46,16 +47,17 @@ class _KuboSession:
         # urllib3 warns of an argument that ipfshttpclient passes; nobody here can do anything.
         warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning)
         self.guard = guard
-        plain = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         try:
-            self._client = Client(address, headers=plain, auth=self._taming, session=True)
+            self._client = Client(address, headers=headers, auth=self._taming, session=True)
         except Error as fault:
-            raise UsageFault(f"{address} is no address of a Kubo node's RPC: {fault}") from None
+            raise BadAnswer(f"{address} can't be asked: {shown(fault)}") from None
 
     def car(self, root: Cid, start: int) -> Blocks:
         raise BadAnswer("a Kubo node is asked block by block")
 
     def block(self, cid: Cid) -> bytes:
+        self.guard.expect()
         return verified(cid, in_time(self.guard, lambda: self._asked(cid)))
 
     def close(self) -> None:
@@ -89,6 +91,7 @@ class _KuboSession:
         """The body as it comes and never unpacked, of an error's text too."""
         left = PROOF_BYTES + 1
         while left > 0 and (piece := answer.raw.read1(_READ_BYTES, decode_content=False)):
+            self.guard.heard()
             self.guard.remaining()
             left -= len(piece)
             yield piece

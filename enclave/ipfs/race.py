@@ -1,210 +1,161 @@
-"""Fetch a file by CID from several sources that are believed in nothing.
+"""Ask several sources for the same, until one answers; the others are let go.
 
-The first block is asked of all sources, in the order of how they have behaved, a moment apart;
-who answers first serves the rest as a CAR. One that lies is dropped; when one breaks or stalls the
-next goes on from the last verified byte; what no CAR brings is asked block by block. Rounds are
-repeated (tenacity) until the deadline. Works in the calling thread, which blocks.
+Who has behaved best is asked first and the next a head start later, so that one that is slow to its
+first byte costs nothing but that: finding providers may honestly take half a minute. A source that
+fails is asked again after a growing pause, as often as it is worth it and for as long as another
+is still waited for; one that stays silent is asked a second time beside the first.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+import heapq
+import itertools
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from tenacity import Retrying
-
-from enclave.cid import Cid
-from enclave.ipfs.assembly import Emit, Intake
 from enclave.ipfs.car import Lie
 from enclave.ipfs.gateway import Source
-from enclave.ipfs.resume import go_on_from
-from enclave.ipfs.unixfs import PathWalk
-from enclave.web.http import Guard, Stalled
-from enclave.web.retry import rounds_of
-from enclave.web.urls import IpfsUrl
-from faults import RetryLater, TryElsewhere
+from enclave.web.guard import Cancelled, Guard
+from faults import Fault, TryElsewhere
 
-HEAD_START_SECONDS: Final = 0.3  # what a better source gets before the next is asked as well
-MAX_BREAKS: Final = 8  # broken CARs of one source that still brought something, before the next
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 10.0
+LONGEST_REST_SECONDS: Final = 30.0  # with nobody asked; whoever waits should be told, not wait on
+SECOND_ASK_SECONDS: Final = 30.0  # a request that was lost on its way is not waited for alone
 
-
-class Unavailable(RetryLater):
-    """No source had it, in all rounds; the message says what each did."""
+T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Standing:
-    """How a source has behaved: the less of each the better, in this order."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`tries` of a source that fails while nobody else is waited for."""
 
-    lies: int = 0
-    failures: int = 0
-
-
-@dataclass(slots=True)
-class Standings:
-    """The record of all sources, kept between fetches by whoever holds it."""
-
-    by_name: dict[str, Standing] = field(default_factory=dict)
-
-    def of(self, source: Source) -> Standing:
-        return self.by_name.setdefault(source.name, Standing())
-
-    def order(self, sources: Sequence[Source]) -> list[Source]:
-        """Best first; equals stay in the order given."""
-        return sorted(sources, key=lambda one: (self.of(one).lies, self.of(one).failures))
+    tries: int
+    head_start_seconds: float
 
 
-class IpfsFetch:
-    """One fetch, for one thread; `used` names the sources that gave verified blocks."""
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """One request to one source that is under way."""
 
-    def __init__(
-        self, sources: Sequence[Source], standings: Standings, guard: Guard, *, rounds: int
-    ) -> None:
-        self._sources = standings.order(sources)
-        self._standings = standings
-        self._guard = guard
-        self._rounds = rounds
-        self._notes: dict[str, str] = {}
-        self.used: dict[str, None] = {}
+    source: Source
+    guard: Guard
 
-    def resolve(self, url: IpfsUrl) -> Cid:
-        """The CID of what the URL's path leads to. Raises BadDag, Unavailable, OutOfTime."""
-        walk = PathWalk(url.cid, url.path)
-        while (cid := walk.wanted) is not None:
-            walk.accept(self._block(cid))
-        return walk.target
 
-    def start(self, root: Cid, max_blocks: int, emit: Emit) -> Intake:
-        """The file with its first block read, so that its size is known. Raises as `resolve`."""
-        intake = Intake(root, max_blocks, emit)
-        intake.take(root, self._block(root))
-        return intake
+@dataclass
+class Race(Generic[T]):
+    """One race. `ask` is run in threads; `let_go` takes the answers that came too late; `failed`
+    is told of each fault and says whether the source may be asked again, and after how many
+    seconds at least (None: not in this race)."""
 
-    def resume(self, intake: Intake, part: Path) -> None:
-        """Take what an earlier download left at `part`. Raises as `resolve`."""
-        go_on_from(part, intake, self._block)
+    guard: Guard
+    rules: Rules
+    ask: Callable[[Source, Guard], T]
+    failed: Callable[[Source, TryElsewhere], float | None]
+    let_go: Callable[[T], None] = lambda answer: None
+    _flying: dict[Future[T], _Asked] = field(default_factory=dict, init=False)
+    _due: list[tuple[float, int, Source]] = field(default_factory=list, init=False)
+    _order: Iterator[int] = field(default_factory=itertools.count, init=False)
+    _tries: Counter[str] = field(default_factory=Counter, init=False)
+    _out: set[str] = field(default_factory=set, init=False)
 
-    def finish(self, intake: Intake) -> None:
-        """Bring what is left of the file. Raises BadDag, Unavailable, OutOfTime."""
+    def run(
+        self, sources: Sequence[Source], resting: Callable[[Source], float]
+    ) -> tuple[Source, T] | None:
+        """Who answered first, and what; None: nobody is left to ask. `resting`: for how many
+        seconds one wants to be left alone. Raises OutOfTime, Cancelled, and what `ask` raises that
+        another source would not mend."""
+        pending = deque(source for source in sources if not resting(source))
+        for source in sources:
+            if resting(source):
+                self._again(source, resting(source))
+        pool = ThreadPoolExecutor(max(1, 2 * len(sources)), "image-race")
+        try:
+            while True:
+                self._send_due(pool, pending)
+                if not self._flying and not self._rest(pending):
+                    return None
+                if (won := self._look(pending)) is not None:
+                    return won
+        finally:
+            self._end(pool)
 
-        def one_round() -> None:
-            before = -1
-            while not intake.whole and intake.walk.position > before:
-                before = intake.walk.position
-                self._ask_all(intake)
-            if not intake.whole:
-                raise self._unavailable(f"{intake.root} from byte {intake.walk.position} on")
+    def _send_due(self, pool: ThreadPoolExecutor, pending: deque[Source]) -> None:
+        """The next of those that were not asked yet, and all whose pause is over."""
+        if pending:
+            self._send(pool, pending.popleft())
+        while self._due and self._due[0][0] <= self.guard.now():
+            source = heapq.heappop(self._due)[2]
+            under_way = sum(one.source is source for one in self._flying.values())
+            if source.name not in self._out and under_way < 2:
+                self._send(pool, source)
 
-        self._repeat()(one_round)
+    def _send(self, pool: ThreadPoolExecutor, source: Source) -> None:
+        asked = _Asked(source, self.guard.fork(patience_seconds=math.inf))
+        self._tries[source.name] += 1
+        self._flying[pool.submit(self.ask, source, asked.guard)] = asked
+        if not any(one.source is source for one in self._flying.values() if one is not asked):
+            self._again(source, SECOND_ASK_SECONDS)
 
-    def _ask_all(self, intake: Intake) -> None:
-        for source in list(self._sources):
-            if not intake.whole:
-                with self._judged(source):
-                    self._drain(source, intake)
+    def _again(self, source: Source, seconds: float) -> None:
+        heapq.heappush(self._due, (self.guard.now() + seconds, next(self._order), source))
 
-    def _drain(self, source: Source, intake: Intake) -> None:
-        """All that one source gives: by CARs while they bring anything, then block by block."""
-        for _ in range(MAX_BREAKS):
-            before = intake.walk.position
+    def _rest(self, pending: deque[Source]) -> bool:
+        """Nobody is under way: wait for the next that is worth another try, if there is one."""
+        if pending:
+            return True
+        self._due = sorted(one for one in self._due if self._worth(one[2]))
+        if not self._due:
+            return False
+        seconds = max(0.0, self._due[0][0] - self.guard.now())
+        if seconds > min(LONGEST_REST_SECONDS, self.guard.seconds_left):
+            return False
+        self.guard.sleep(seconds)
+        return True
+
+    def _worth(self, source: Source) -> bool:
+        return source.name not in self._out and self._tries[source.name] < self.rules.tries
+
+    def _look(self, pending: deque[Source]) -> tuple[Source, T] | None:
+        """Wait for what is under way, but not longer than until the next is to be asked."""
+        seconds = self.rules.head_start_seconds if pending else None
+        if seconds is None and self._due:
+            seconds = max(0.0, self._due[0][0] - self.guard.now())
+        for future in wait(self._flying, seconds, FIRST_COMPLETED).done:
+            asked = self._flying.pop(future)
             try:
-                self._by_car(source, intake)
-            except Lie:
-                raise
+                return asked.source, future.result()
             except TryElsewhere as fault:
-                if isinstance(fault, Stalled) and (before == 0 or intake.walk.position > before):
-                    raise
-                self._note(source, fault)
-            if intake.whole:
-                return
-            if intake.walk.position == before:
-                break
-        with closing(source.open(self._guard.fork())) as session:
-            intake.by_block(session)
-        self.used[source.name] = None
-
-    def _by_car(self, source: Source, intake: Intake) -> None:
-        before = intake.walk.position
-        try:
-            with closing(source.open(self._guard.fork())) as session:
-                intake.by_car(session)
-        finally:
-            if intake.walk.position > before:
-                self.used[source.name] = None
-
-    def _block(self, cid: Cid) -> bytes:
-        """One block, from whoever has it first; they lead from then on."""
-        if cid.inline is not None:
-            return cid.inline
-
-        def one_round() -> bytes:
-            return self._race(cid)
-
-        return self._repeat()(one_round)
-
-    def _race(self, cid: Cid) -> bytes:
-        race = self._guard.fork()
-        waiting: dict[Future[bytes], Source] = {}
-        pending = deque(self._sources)
-        pool = ThreadPoolExecutor(max(1, len(pending)), "image-race")
-        try:
-            while pending or waiting:
-                if pending:
-                    source = pending.popleft()
-                    waiting[pool.submit(_ask, source, race.fork(), cid)] = source
-                head_start = HEAD_START_SECONDS if pending else None
-                for future in wait(waiting, head_start, FIRST_COMPLETED).done:
-                    source = waiting.pop(future)
-                    with self._judged(source):
-                        block = future.result()
-                        self._lead(source)
-                        return block
-        finally:
-            race.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-        raise self._unavailable(str(cid))
-
-    def _lead(self, winner: Source) -> None:
-        self.used[winner.name] = None
-        self._sources = [winner, *(other for other in self._sources if other is not winner)]
-
-    @contextmanager
-    def _judged(self, source: Source) -> Iterator[None]:
-        """Remember how the source behaved; its faults end here, proven ones of the file do not."""
-        standing = self._standings.of(source)
-        try:
-            yield
-        except Lie as fault:
-            standing.lies += 1
-            self._sources.remove(source)
-            self._note(source, fault)
-        except TryElsewhere as fault:
-            standing.failures += 1
-            self._note(source, fault)
-        else:
-            standing.failures //= 2
+                self._note(asked.source, fault)
+        return None
 
     def _note(self, source: Source, fault: TryElsewhere) -> None:
-        self._notes[source.name] = str(fault)
+        after = self.failed(source, fault)
+        if after is None or isinstance(fault, Lie):
+            self._out.add(source.name)
+            return
+        self._again(source, max(after, _pause(self._tries[source.name])))
 
-    def _unavailable(self, what: str) -> Unavailable:
-        said = "; ".join(f"{name}: {note}" for name, note in self._notes.items())
-        return Unavailable(
-            f"no source has {what} ({said or 'no source is left'}); try again, or add a gateway"
-        )
+    def _end(self, pool: ThreadPoolExecutor) -> None:
+        for future, asked in self._flying.items():
+            asked.guard.cancel()
+            future.add_done_callback(self._late)
+        pool.shutdown(wait=False, cancel_futures=True)
 
-    def _repeat(self) -> Retrying:
-        def worth_it(fault: BaseException) -> bool:
-            return isinstance(fault, Unavailable) and bool(self._sources)
+    def _late(self, future: Future[T]) -> None:
+        """An answer that nobody waits for any more, or, as it should be, none."""
+        with suppress(Fault, Cancelled):
+            if not future.cancelled():
+                self.let_go(future.result())
 
-        return rounds_of(self._guard, self._rounds, worth_it)
 
-
-def _ask(source: Source, guard: Guard, cid: Cid) -> bytes:
-    with closing(source.open(guard)) as session:
-        return session.block(cid)
+def _pause(tries: int) -> float:
+    """Seconds, growing and jittered, after so many failures."""
+    grown = FIRST_PAUSE_SECONDS * 2.0 ** min(tries - 1, 10)
+    return min(grown, LONGEST_PAUSE_SECONDS) + random.uniform(0, FIRST_PAUSE_SECONDS)  # noqa: S311 - no secret

@@ -2,35 +2,32 @@
 
 Built on httpcore (what httpx itself runs on) because its network backend is the one place where an
 address can be checked between resolving and connecting, so that no second look-up can differ.
-A Guard says when to give up; every wait on the network asks it. No proxies, cookies or caches.
+A `Guard` says when to give up; every wait on the network asks it. No proxies, cookies or caches.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent import futures
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
 from enclave.shown import USER_AGENT, shown
+from enclave.web.guard import LOOK_UP_SECONDS, Guard, in_time
 from enclave.web.urls import BadUrl, https_host
-from faults import RetryLater, TryElsewhere
+from faults import TryElsewhere
 
 CONNECT_SECONDS: Final = 10.0
 RESOLVE_SECONDS: Final = 10.0
-# Slower, no image of a usual size arrives before a usual deadline: another source is better.
-LEAST_BYTES_PER_SECOND: Final = 64 << 10
 READ_BYTES: Final = 256 << 10  # h11 asks for 64 KiB; larger reads cost less a byte
-_LOOK_UP_SECONDS: Final = 0.5  # how often a wait looks whether it was cancelled
+# A peer that vanished is noticed though nothing is waited for but its first byte.
+_KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 _MAX_REDIRECTS: Final = 5
 _MAX_CONNECTIONS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -39,129 +36,10 @@ _ALWAYS: Final = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Sequence[str]]
-T = TypeVar("T")
 
 
 class Unreachable(TryElsewhere):
     """No answer from this source: refused, broken off, or an address that is not asked."""
-
-
-class Stalled(TryElsewhere):
-    """The source sent nothing of use for too long."""
-
-
-class OutOfTime(RetryLater):
-    """The deadline of the whole fetch is over."""
-
-
-class Cancelled(RetryLater):
-    """Whoever asked does not want it any more."""
-
-
-class Guard:
-    """When to give up: `deadline` for the whole, `stall_seconds` since the last progress.
-
-    Progress in crumbs is none: in each span of `stall_seconds` LEAST_BYTES_PER_SECOND must come.
-    `clock` is monotonic, in seconds. Safe to ask, to tell and to cancel from other threads.
-    """
-
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        deadline: float,
-        stall_seconds: float,
-        parent: Guard | None = None,
-    ) -> None:
-        self._clock = clock
-        self._deadline = deadline
-        self._stall_seconds = stall_seconds
-        self._parent = parent
-        self._last = self._span_begun = clock()
-        self._span_bytes = 0
-        self.moved = 0  # verified bytes, of its forks too; a little less when they race
-        self._stop = threading.Event()
-
-    def fork(self) -> Guard:
-        """A guard with a stall clock and a cancel of its own, under the same deadline."""
-        return Guard(self._clock, self._deadline, self._stall_seconds, self)
-
-    def progress(self, verified_bytes: int) -> None:
-        self._last = self._clock()
-        self._span_bytes += verified_bytes
-        self.tally(verified_bytes)
-
-    def tally(self, verified_bytes: int) -> None:
-        """Count them in `moved`, here and in what this was forked from."""
-        self.moved += verified_bytes
-        if self._parent is not None:
-            self._parent.tally(verified_bytes)
-
-    def cancel(self) -> None:
-        self._stop.set()
-
-    def now(self) -> float:
-        return self._clock()
-
-    @property
-    def seconds_left(self) -> float:
-        return max(0.0, self._deadline - self._clock())
-
-    @property
-    def cancelled(self) -> bool:
-        return self._stop.is_set() or (self._parent is not None and self._parent.cancelled)
-
-    def remaining(self) -> float:
-        """Seconds, over 0, that a wait may still last. Raises Cancelled, OutOfTime, Stalled."""
-        now = self._clock()
-        if self.cancelled:
-            raise Cancelled("the fetch was cancelled")
-        if now >= self._deadline:
-            raise OutOfTime("the time for fetching the image is over; allow more, or try again")
-        stalled = self._last + self._stall_seconds - now
-        if stalled <= 0:
-            raise Stalled(f"no verified bytes for {self._stall_seconds:g} s")
-        if now - self._span_begun >= self._stall_seconds:
-            self._end_span(now)
-        return min(stalled, self._deadline - now)
-
-    def _end_span(self, now: float) -> None:
-        rate = self._span_bytes / (now - self._span_begun)
-        # With nothing at all it is a stall, which is measured from the last progress instead.
-        if 0 < rate < LEAST_BYTES_PER_SECOND:
-            raise Stalled(f"{rate:.0f} verified bytes a second, at least {LEAST_BYTES_PER_SECOND}")
-        self._span_begun, self._span_bytes = now, 0
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, but not beyond the deadline; a cancel ends it."""
-        self._last = self._span_begun = self._clock() + seconds
-        self._span_bytes = 0
-        left = min(seconds, self.remaining())
-        while left > 0 and not self.cancelled:
-            self._stop.wait(min(left, _LOOK_UP_SECONDS))  # a parent's cancel does not end the wait
-            left -= _LOOK_UP_SECONDS
-        self.remaining()
-
-
-def in_time(guard: Guard, work: Callable[[], T], seconds: float = math.inf) -> T:
-    """What `work` gives, which can't be told to stop: its thread is left behind when time is up.
-
-    Raises what `work` raises, TimeoutError after `seconds`, and as `Guard.remaining` does.
-    """
-    answer: futures.Future[T] = futures.Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(work())
-        except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread, which raises it
-            answer.set_exception(fault)
-
-    threading.Thread(target=run, name="in-time", daemon=True).start()
-    waited = 0.0
-    while waited < seconds:
-        if futures.wait([answer], min(guard.remaining(), _LOOK_UP_SECONDS)).done:
-            return answer.result()
-        waited += _LOOK_UP_SECONDS
-    raise TimeoutError(f"no answer in {seconds:g} s")
 
 
 class HttpSession:
@@ -206,8 +84,11 @@ class HttpSession:
     def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpcore.Response]:
         for _ in range(_MAX_REDIRECTS + 1):
             target = self._checked(url)
+            self.guard.expect()
             with self._pool.stream("GET", target, headers=list(headers.items())) as response:
                 if response.status not in _REDIRECTS:
+                    if response.status < 300:
+                        self.guard.expect()  # its head may be there long before its body
                     yield response
                     return
                 url = _joined(url, header(response, "location"))
@@ -217,11 +98,12 @@ class HttpSession:
         """Exactly what was checked, so that no second parser reads another host."""
         try:
             place = scheme, host, port = origin(url)
-            if place != self._trusted:
+            own = place == self._trusted or is_below(place, self._trusted)
+            if not own:
                 host = https_host(url)
         except BadUrl as fault:
             raise Unreachable(f"sent to a place that is not asked: {shown(fault)}") from None
-        if place != self._trusted and self._hosts is not None and host not in self._hosts:
+        if not own and self._hosts is not None and host not in self._hosts:
             raise Unreachable(f"sent to {host}, a host that the operator does not allow")
         parts = urlsplit(url)
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
@@ -236,6 +118,18 @@ def header(response: httpcore.Response, name: str) -> str:
     wanted = name.lower().encode()
     values = (value for key, value in response.headers if key.lower() == wanted)
     return next(values, b"").decode("latin-1")
+
+
+def is_below(place: tuple[str, str, int], trusted: tuple[str, str, int] | None) -> bool:
+    """Whether it is CID.ipfs.NAME of a NAME that is trusted, at the same port.
+
+    A Kubo gateway that is asked as `localhost`, or by a name of its own, sends each CID there, so
+    that browsers keep them apart (its `UseSubdomains`).
+    """
+    if trusted is None or (place[0], place[2]) != (trusted[0], trusted[2]):
+        return False
+    label, _, rest = place[1].partition(".")
+    return bool(label) and rest == f"ipfs.{trusted[1]}"
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -283,7 +177,7 @@ class _Backend(httpcore.NetworkBackend):
         self, guard: Guard, trusted: tuple[str, str, int] | None, resolve: Resolve
     ) -> None:
         self._guard = guard
-        self._trusted = trusted[1:] if trusted else None
+        self._trusted = trusted
         self._resolve = resolve
 
     def connect_tcp(
@@ -303,19 +197,41 @@ class _Backend(httpcore.NetworkBackend):
                 reasons.append(f"{host} does not take connections: {fault}")
                 continue
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE:
+                made.setsockopt(socket.IPPROTO_TCP, option, value)
             return _Stream(made, self._guard)
         raise Unreachable(reasons[-1])
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
+        if self._trusted is not None and (host, port) == self._trusted[1:]:
+            return self._resolved(host, port)
+        if self._trusted is not None and is_below((self._trusted[0], host, port), self._trusted):
+            return self._below(host, port, self._trusted[1])
+        addresses = self._resolved(host, port)
+        for address in addresses:
+            if not is_public(address):
+                raise Unreachable(f"{host} leads to {address}, which is not a public address")
+        return addresses
+
+    def _below(self, host: str, port: int, name: str) -> Sequence[str]:
+        """Its own addresses where they are public, else those of the trusted NAME: who names a
+        gateway at home need not have a wildcard for it in DNS."""
         try:
-            addresses = in_time(self._guard, lambda: self._resolve(host, port), RESOLVE_SECONDS)
+            addresses = self._resolved(host, port)
+        except Unreachable:
+            addresses = ()
+        return (
+            addresses
+            if addresses and all(map(is_public, addresses))
+            else self._resolved(name, port)
+        )
+
+    def _resolved(self, host: str, port: int) -> Sequence[str]:
+        try:
+            return in_time(self._guard, lambda: self._resolve(host, port), RESOLVE_SECONDS)
         except (OSError, UnicodeError) as fault:  # a label too long for IDNA is the latter
             raise Unreachable(f"{host} does not resolve: {fault}") from None
-        if self._trusted != (host, port):
-            for address in addresses:
-                if not is_public(address):
-                    raise Unreachable(f"{host} leads to {address}, which is not a public address")
-        return addresses
 
 
 class _Stream(httpcore.NetworkStream):
@@ -330,11 +246,13 @@ class _Stream(httpcore.NetworkStream):
         while True:
             self._arm()
             try:
-                return self._socket.recv(size)
+                data = self._socket.recv(size)
             except TimeoutError:
                 continue
             except OSError as fault:
                 raise Unreachable(f"the connection broke: {fault}") from None
+            self._guard.heard()
+            return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         while buffer:
@@ -347,7 +265,7 @@ class _Stream(httpcore.NetworkStream):
                 raise Unreachable(f"the connection broke: {fault}") from None
 
     def _arm(self) -> None:
-        self._socket.settimeout(min(self._guard.remaining(), _LOOK_UP_SECONDS))
+        self._socket.settimeout(min(self._guard.remaining(), LOOK_UP_SECONDS))
 
     def close(self) -> None:
         self._socket.close()

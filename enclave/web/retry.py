@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from enclave.web.http import Guard
+from enclave.web.guard import Guard
 
 
 def rounds_of(guard: Guard, rounds: int, worth_it: Callable[[BaseException], bool]) -> Retrying:

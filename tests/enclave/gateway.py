@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
-from devnet.ipfs.blocks import Blocks, Gateway
+from devnet.ipfs.blocks import Blocks, Gateway, Refusal
 from enclave.cid import DAG_PB, RAW, Cid, cid_of, read_cid
 from enclave.ipfs.dagpb import decode_node
 
@@ -154,6 +154,48 @@ class Silent(Stalls):
     def raw(self, cid: Cid) -> bytes | None:
         self.over.wait(30)
         return None
+
+
+class SlowToBegin(Stalls):
+    """Looks for providers before the first byte of each answer, and then sends all at once."""
+
+    seconds = 3 * 0.4  # three times the stall of the tests
+
+    def raw(self, cid: Cid) -> bytes | None:
+        self.over.wait(self.seconds)
+        return super(Stalls, self).raw(cid)
+
+    def bent(self, frames: Frames) -> Frames:
+        self.over.wait(self.seconds)
+        return frames
+
+
+class LosesTheFirst(Stalls):
+    """What it is asked first is lost on its way."""
+
+    def raw(self, cid: Cid) -> bytes | None:
+        block = super(Stalls, self).raw(cid)
+        if len(self.asked) == 1:
+            self.over.wait(30)
+        return block
+
+    def bent(self, frames: Frames) -> Frames:
+        return frames
+
+
+class Refuses(Counting):
+    """Answers everything with one status and sentence; `times`, and then as it should."""
+
+    refusal = Refusal(404)
+    times = 1_000_000
+
+    def turns_away(self, path: str) -> Refusal | None:
+        self.asked.append(("refused", path))
+        return self.refusal if self.refused <= self.times else None
+
+    @property
+    def refused(self) -> int:
+        return sum(kind == "refused" for kind, _ in self.asked)
 
 
 class Doubles(Counting):

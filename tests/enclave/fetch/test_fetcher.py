@@ -21,7 +21,7 @@ from enclave.eif.writer import ImageSpec, build
 from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach, fetch_file
 from enclave.fetch.store import Busy, ImageStore, StoredImage
 from enclave.ipfs.gateway import Gateway
-from enclave.web.http import Cancelled, OutOfTime
+from enclave.web.guard import Cancelled, OutOfTime
 from faults import Refused, RetryLater
 from tests.enclave import gateway as lying
 from tests.enclave.fetch.test_store import keep

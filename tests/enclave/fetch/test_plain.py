@@ -11,8 +11,10 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from enclave.cid import RAW, SHA2_256, SHA2_384, Cid
+from enclave.fetch import plain
 from enclave.fetch.plain import PlainFetch, Take, WrongDigest
-from enclave.web.http import Guard, HttpSession, Stalled, Unreachable
+from enclave.web.guard import Guard, Stalled
+from enclave.web.http import HttpSession, Unreachable
 from enclave.web.urls import HttpsUrl
 from tests.enclave.ipfs.test_gateway import http_server
 
@@ -159,7 +161,8 @@ def test_run__a_part_of_a_size_that_is_none__is_unreachable(said: str) -> None:
         fetch(Odd)
 
 
-def test_run__a_silent_host__stalls() -> None:
+def test_run__a_silent_host__stalls_when_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "PATIENCE_SECONDS", 0.6)
     over = threading.Event()
 
     class Silent(Host):
@@ -167,7 +170,7 @@ def test_run__a_silent_host__stalls() -> None:
             over.wait(5)
 
     try:
-        with pytest.raises(Stalled):
+        with pytest.raises(Stalled, match=r"no answer for 0\.6 s"):
             fetch(Silent)
     finally:
         over.set()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from devnet.simulation.loop import run
 from enclave.fetch.slots import TURN_SECONDS, Place, Turns
-from enclave.web.http import Cancelled, Guard, OutOfTime
+from enclave.web.guard import Cancelled, Guard, OutOfTime
 
 pytestmark = pytest.mark.unit
 

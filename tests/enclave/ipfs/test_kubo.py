@@ -17,13 +17,13 @@ import pytest
 
 from devnet.ipfs.blocks import Blocks
 from enclave.cid import Cid, cid_of
+from enclave.ipfs.answers import BadAnswer
 from enclave.ipfs.assembly import Intake
 from enclave.ipfs.car import BadCar, Lie
-from enclave.ipfs.gateway import BadAnswer
 from enclave.ipfs.kubo import KuboNode
-from enclave.ipfs.race import IpfsFetch, Standings
+from enclave.ipfs.retrieval import IpfsFetch, Standings
 from enclave.ipfs.unixfs import Piece
-from enclave.web.http import Guard, Stalled
+from enclave.web.guard import Guard, Stalled
 from faults import UsageFault
 from tests.enclave.ipfs.test_gateway import http_server
 
@@ -95,7 +95,7 @@ def test_kubo__nobody_listens__is_a_bad_answer() -> None:
 
 def test_kubo__an_address_that_is_none__is_a_usage_fault() -> None:
     with pytest.raises(UsageFault, match="no address of a Kubo node"):
-        KuboNode("nonsense").open(guard())
+        KuboNode("nonsense")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -12,18 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave.web import http as net
-from enclave.web.http import (
-    LEAST_BYTES_PER_SECOND,
-    Cancelled,
-    Guard,
-    HttpSession,
-    OutOfTime,
-    Stalled,
-    Unreachable,
-    header,
-    is_public,
-    origin,
-)
+from enclave.web.guard import LEAST_BYTES_PER_SECOND, Cancelled, Guard, OutOfTime, Stalled
+from enclave.web.http import HttpSession, Unreachable, header, is_below, is_public, origin
 from enclave.web.urls import BadUrl
 
 pytestmark = pytest.mark.unit
@@ -373,3 +364,115 @@ def test_get__a_resolver_that_never_answers__is_unreachable(
 def test_get__a_label_too_long_for_dns__is_unreachable() -> None:
     with pytest.raises(Unreachable):
         get(HttpSession(guard()), f"https://{'a' * 64}.example/ipfs/x")
+
+
+def test_guard__patient__waits_for_the_first_byte_and_no_longer_for_the_next() -> None:
+    clock = Time()
+    one = guard(clock).fork(patience_seconds=60.0)
+    one.expect()
+    clock.now += 59
+    assert one.remaining() == 1
+    one.heard()
+    clock.now += 19
+    assert one.remaining() == 1
+    clock.now += 1
+    with pytest.raises(Stalled, match="no verified bytes for 20 s"):
+        one.remaining()
+
+
+def test_guard__patient__ends_by_itself_by_the_deadline_or_when_hurried() -> None:
+    clock = Time()
+    whole = guard(clock)
+    one, endless, hurried = whole.fork(60.0), whole.fork(math.inf), whole.fork(math.inf)
+    for each in (one, endless, hurried):
+        each.expect()
+    clock.now += 60
+    with pytest.raises(Stalled, match="no answer for 60 s"):
+        one.remaining()
+    assert endless.remaining() == 40
+    hurried.hurry()
+    hurried.expect()
+    clock.now += 20
+    with pytest.raises(Stalled):
+        hurried.remaining()
+    clock.now += 20
+    with pytest.raises(OutOfTime):
+        endless.remaining()
+
+
+def test_guard__impatient__expects_nothing_longer_than_it_stalls() -> None:
+    clock = Time()
+    one = guard(clock).fork()
+    one.expect()
+    clock.now += 20
+    with pytest.raises(Stalled, match="no verified bytes"):
+        one.remaining()
+
+
+def test_get__half_a_head_and_then_nothing__is_a_stall_however_patient() -> None:
+    """Patience is for those who have not begun: what begins has to go on."""
+    over = threading.Event()
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client, suppress(OSError):
+            client.recv(65_536)
+            client.sendall(b"HTTP/1.1 200 OK\r\nX:")
+            over.wait(10)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        limit = Guard(time.monotonic, time.monotonic() + 10, 0.2).fork(math.inf)
+        with pytest.raises(Stalled):
+            get(HttpSession(limit, trusted=url), f"{url}/x")
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "url", "below"),
+    [
+        ("http://localhost:8080", "http://bafy.ipfs.localhost:8080/x", True),
+        ("http://gw.corp", "http://bafy.ipfs.gw.corp/", True),
+        ("http://localhost:8080", "http://bafy.ipfs.localhost:8081/", False),
+        ("http://localhost:8080", "https://bafy.ipfs.localhost:8080/", False),
+        ("http://localhost:8080", "http://a.b.ipfs.localhost:8080/", False),
+        ("http://localhost:8080", "http://.ipfs.localhost:8080/", False),
+        ("http://localhost:8080", "http://evil.localhost:8080/", False),
+        ("http://localhost:8080", "http://bafy.ipfs.localhost.evil.example:8080/", False),
+        (None, "http://bafy.ipfs.localhost:8080/", False),
+    ],
+)
+def test_is_below__only_a_cids_own_host_of_what_is_trusted(
+    trusted: str | None, url: str, below: bool
+) -> None:
+    assert is_below(origin(url), origin(trusted) if trusted else None) == below
+
+
+def test_get__sent_below_a_trusted_name_without_dns_for_it__is_asked_where_the_name_is() -> None:
+    def resolve(host: str, port: int) -> list[str]:
+        if host != "localhost":
+            raise socket.gaierror(-2, "Name or service not known")
+        return ["127.0.0.1"]
+
+    sent = "HTTP/1.1 301 Moved\r\nLocation: http://bafy.ipfs.localhost:{}/?format=raw\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        asked: list[bytes] = []
+
+        def serve() -> None:
+            moved = f"{sent.format(port)}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            for said in (moved, answer("200 OK", body=b"block")):
+                client, _ = listening.accept()
+                with client:
+                    asked.append(client.recv(65_536))
+                    client.sendall(said)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        session = HttpSession(guard(), trusted=f"http://localhost:{port}", resolve=resolve)
+        assert get(session, f"http://localhost:{port}/ipfs/bafy?format=raw") == b"block"
+        thread.join()
+    assert f"Host: bafy.ipfs.localhost:{port}".encode() in asked[1]

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
 
-from devnet.ipfs.blocks import Blocks, Part
+from devnet.ipfs.blocks import Blocks, Part, Refusal
 from enclave.cid import IDENTITY, RAW, Cid, cid_of
+from enclave.ipfs import race
 from enclave.ipfs.dagpb import BadDag
-from enclave.ipfs.gateway import Gateway, Source
+from enclave.ipfs.gateway import Gateway, Session, Source
 from enclave.ipfs.kubo import KuboNode
-from enclave.ipfs.race import IpfsFetch, Standings, Unavailable
+from enclave.ipfs.retrieval import IpfsFetch, Standings, Unavailable
 from enclave.ipfs.unixfs import Piece, Span
-from enclave.web.http import Guard, OutOfTime
+from enclave.web.guard import Guard, OutOfTime
 from enclave.web.urls import IpfsUrl
+from faults import UsageFault
 from tests.enclave import gateway as lying
 
 pytestmark = pytest.mark.integration
@@ -272,3 +275,170 @@ def test_fetch__a_gateway_that_comes_up_between_rounds__is_found(world: World, r
             return super().resolve(path)
 
     assert world.fetch(root, world.gateway(Late), rounds=3) == DATA
+
+
+def test_fetch__slow_to_the_first_byte_and_alone__is_waited_for(world: World, root: Cid) -> None:
+    """Finding providers takes longer than bytes may stop for; whoever hangs up ends the search."""
+    one = world.gateway(lying.SlowToBegin)
+    assert world.fetch(root, one) == DATA
+    assert one.asked == [("raw", root), ("car", 0)]
+
+
+def test_fetch__slow_to_the_first_byte_beside_others__all_are_waited_for(
+    world: World, root: Cid
+) -> None:
+    slow = [world.gateway(lying.SlowToBegin) for _ in range(2)]
+    assert world.fetch(root, world.gateway(lying.Down), *slow, world.gateway(lying.Silent)) == DATA
+
+
+def test_fetch__slow_and_without_cars__comes_block_by_block(world: World) -> None:
+    class Slow(lying.SlowToBegin, lying.NoCar):
+        seconds = 0.6
+
+    data = DATA[:5000]
+    assert world.fetch(world.blocks.add_file(data).cid, world.gateway(Slow)) == data
+
+
+def test_fetch__a_slow_gateway_first__costs_a_head_start_where_another_is_quick(
+    world: World, root: Cid
+) -> None:
+    class Slower(lying.SlowToBegin):
+        seconds = 9.0  # whoever waited for it would be out of time
+
+    quick = world.gateway()
+    assert world.fetch(root, world.gateway(Slower), quick) == DATA
+    assert world.used == [quick.url]
+
+
+def test_fetch__silent_to_the_end__takes_the_time_there_is_and_no_more(
+    world: World, root: Cid
+) -> None:
+    world.seconds = 1.5
+    with pytest.raises(OutOfTime):
+        world.fetch(root, world.gateway(lying.Silent), world.gateway(lying.Down), rounds=4)
+
+
+def test_fetch__beside_a_silent_gateway__one_that_gets_the_block_later_is_asked_again(
+    world: World, root: Cid
+) -> None:
+    class Late(lying.Counting):
+        def resolve(self, path: str) -> Cid:
+            self.asked.append(("resolve", path))
+            if len(self.asked) < 4:
+                raise KeyError(path)
+            return super().resolve(path)
+
+    assert world.fetch(root, world.gateway(lying.Silent), world.gateway(Late), rounds=1) == DATA
+
+
+def test_fetch__a_request_that_was_lost__is_sent_a_second_time_beside_it(
+    world: World, root: Cid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race, "SECOND_ASK_SECONDS", 0.3)
+    one = world.gateway(lying.LosesTheFirst)
+    assert world.fetch(root, one) == DATA
+
+
+WITHHELD = [
+    (401, b"invalid pinataGatewayToken", "it wants a key; none is sent"),
+    (403, b'{"error":{"reason":"ERR_ID:00024"}}', "it refuses"),
+    (410, b"removed on request", "removed it for good"),
+    (451, b"blocked for legal reasons: see https://badbits.dwebops.pub", "legal reasons"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "meaning"), WITHHELD)
+def test_fetch__withheld__is_said_with_its_sentence_and_not_asked_again(
+    world: World, root: Cid, status: int, body: bytes, meaning: str
+) -> None:
+    class Withholds(lying.Refuses):
+        refusal = Refusal(status, body)
+
+    one = world.gateway(Withholds)
+    with pytest.raises(Unavailable, match=f"status {status} .*{meaning}") as gone:
+        world.fetch(root, one, rounds=4)
+    assert body.decode()[-12:].rstrip('"}') in str(gone.value)
+    assert len(one.asked) <= 2  # as a block, and as a CAR with the block in it
+    assert world.fetch(root, world.gateway(Withholds), world.gateway()) == DATA
+
+
+def test_fetch__asked_too_often__is_left_alone_as_long_as_it_says(world: World, root: Cid) -> None:
+    class Limits(lying.Refuses):
+        refusal = Refusal(429, b"slow down", {"Retry-After": "1"})
+        times = 1
+
+    one = world.gateway(Limits)
+    begun = time.monotonic()
+    assert world.fetch(root, one, rounds=4) == DATA
+    assert time.monotonic() - begun >= 1
+    assert [kind for kind, _ in one.asked].count("raw") == 1
+
+
+def test_fetch__to_be_left_alone_for_long__is_unavailable_and_says_until_when(
+    world: World, root: Cid
+) -> None:
+    class Limits(lying.Refuses):
+        refusal = Refusal(429, b"", {"Retry-After": "120"})
+
+    one = world.gateway(Limits)
+    with pytest.raises(Unavailable, match=r"try again in 1[12]\d s") as later:
+        world.fetch(root, one, rounds=4)
+    assert 115 <= (later.value.after_seconds or 0) <= 120
+    with pytest.raises(Unavailable):
+        world.fetch(root, one)
+    assert len(one.asked) == 1  # the next fetch remembers
+    assert world.fetch(root, one, world.gateway()) == DATA
+
+
+@pytest.mark.parametrize(
+    "fault", [UsageFault("no such address"), TypeError("a library's bug"), OSError("no such file")]
+)
+def test_fetch__a_source_that_cannot_be_opened__is_one_source_less(
+    world: World, root: Cid, fault: Exception
+) -> None:
+    class Broken:
+        name = "broken"
+
+        def open(self, guard: Guard) -> Session:
+            raise fault
+
+    assert world.fetch_from(root, [Broken(), Gateway(world.gateway().url)]) == DATA
+    with pytest.raises(Unavailable, match="broken: broken can't be asked"):
+        world.fetch_from(root, [Broken()])
+
+
+def test_fetch__a_session_that_breaks_by_a_bug__is_one_source_less(world: World, root: Cid) -> None:
+    class Half:
+        """Gives the first block and then breaks."""
+
+        name, parallel = "half", 1
+
+        def __init__(self) -> None:
+            self.guard = Guard(time.monotonic, math.inf, 1.0)
+
+        def open(self, guard: Guard) -> Session:
+            self.guard = guard
+            return self
+
+        def car(self, root: Cid, start: int) -> Generator[tuple[Cid, bytes]]:
+            raise AttributeError("car")
+
+        def block(self, cid: Cid) -> bytes:
+            if cid != root:
+                raise IndexError(cid)
+            return world.blocks.by_cid[cid]
+
+        def close(self) -> None:
+            pass
+
+    assert world.fetch_from(root, [Half(), Gateway(world.gateway().url)]) == DATA
+
+
+def test_fetch__a_kubo_gateway_asked_as_localhost__is_followed_to_the_cids_own_host(
+    world: World, root: Cid
+) -> None:
+    """There is no wildcard for *.localhost in every resolver; it is asked where localhost is."""
+    one = world.gateway()
+    url = one.url.replace("127.0.0.1", "localhost")
+    assert world.fetch_from(root, [Gateway(f"{url}/ipfs/")]) == DATA
+    assert one.asked == [("raw", root), ("car", 0)]
