@@ -15,6 +15,7 @@ from typing import Protocol
 
 from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Price
 from agent.market.terms import Abilities, Terms
+from agent.market.testimony import Listing, Testimony
 from cloud.model import EnclaveRoom, Headroom, HostReport, Instance, InstanceId, LaunchOrder, Region
 from enclave.eif.signature import Signer
 from faults import RetryLater
@@ -37,12 +38,20 @@ class Blocks:
 
 
 class Witness(Protocol):
-    """A second, independent endpoint: asked before anything irreversible (rule 4)."""
+    """All endpoints against each other: asked before anything irreversible (rule 4)."""
 
-    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
-        """The jobs as another endpoint knows them at that very block (same hash).
+    async def testify(self, ids: Sequence[JobId], at: BlockRef) -> Testimony:
+        """What two endpoints or more say of these jobs at that very block (same hash, same time).
 
-        Raises RetryLater: it does not answer, lags behind the block, or knows another one.
+        Raises RetryLater: fewer than two answer and have the block. Disagreement: they tell
+        different things of the block itself.
+        """
+        ...
+
+    async def lists(self) -> Sequence[Listing]:
+        """What each endpoint lists for this provider, each at its own newest block.
+
+        Raises RetryLater: fewer than two answer.
         """
         ...
 
@@ -68,7 +77,8 @@ class Market(Protocol):
         ...
 
     async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
-        """Every job that the contract lists for this provider. Raises RetryLater."""
+        """Every job that the contract lists for this provider, at most as many as its locked stake
+        is for. Raises RetryLater."""
         ...
 
     async def offer(self, instance_type: str, at: BlockRef) -> Price | None:

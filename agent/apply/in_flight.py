@@ -12,7 +12,7 @@ from agent.agenda import Agenda
 from agent.apply.actions import EFFECTS, carry_out, task_key
 from agent.apply.context import World
 from agent.decide.job_view import CALM
-from agent.decide.plan import Action, Attest, Finish
+from agent.decide.plan import Action, Attest, Finish, Launch
 from agent.journal.lines import Event
 from agent.market.model import JobId
 from faults import MustStop
@@ -33,9 +33,14 @@ class InFlight:
         self._agenda = agenda
         self._stop = stop
         self._tasks: dict[tuple[object, ...], asyncio.Task[None]] = {}
+        self._launches: set[JobId] = set()  # a job's launch is in flight only once
 
     def tasks(self) -> Sequence[asyncio.Task[None]]:
         return tuple(self._tasks.values())
+
+    def launching(self) -> frozenset[JobId]:
+        """The jobs for which an instance is being bought."""
+        return frozenset(self._launches)
 
     def start(self, action: Action) -> None:
         """Carry the action out as a task, unless an equal one is already in flight."""
@@ -44,10 +49,14 @@ class InFlight:
             return
         task = asyncio.create_task(carry_out(self._world, action), name=EFFECTS[type(action)].name)
         self._tasks[key] = task
+        if isinstance(action, Launch):
+            self._launches.add(action.job)
         task.add_done_callback(lambda done: self._ended(key, action, done))
 
     def _ended(self, key: tuple[object, ...], action: Action, task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
+        if isinstance(action, Launch):
+            self._launches.discard(action.job)
         if task.cancelled():
             return
         broken = task.exception()

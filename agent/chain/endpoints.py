@@ -1,9 +1,10 @@
 """Several nodes as one: ordered, with failover, one chain id, and a second opinion.
 
 The first endpoint of the configuration answers while it is well. One that fails rests, twice as
-long each time; one that falls behind the others waits at the end of the line. An endpoint is asked
-its chain id before it is used and again after every failure, since what stands behind a name
-can change; at start a differing one stops the agent, later it is set aside.
+long each time; one whose own newest block is old while another is far ahead waits at the end of the
+line, and so does one whose word was doubted. A height alone ranks nobody: any node can say 10^9. An
+endpoint is asked its chain id before it is used and again after every failure, since what stands
+behind a name can change; at start a differing one stops the agent, later it is set aside.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 import structlog
 
+from agent.chain.head import OLD_SECONDS, block_ref, block_request, untimely
 from agent.chain.http import Http
 from agent.chain.rpc import (
     CallReverted,
@@ -27,6 +29,7 @@ from agent.chain.rpc import (
     integer,
 )
 from agent.clock import passed
+from agent.market.model import BlockRef
 from agent.ports import Clock
 from agent.secret import SecretUrl
 from faults import MustStop, RetryLater, TryElsewhere, UsageFault
@@ -38,14 +41,13 @@ MAX_REST_SECONDS = 60.0  # a dead endpoint is tried again once a minute
 WRONG_CHAIN_REST_SECONDS = 300.0
 PROBE_SECONDS = 15.0  # between looks at every endpoint's height, beside what is asked anyway
 MAX_LAG_BLOCKS = 12  # 3 s on a chain of 0.25 s, 2.4 minutes on one of 12 s
+DOUBT_SECONDS = 60.0  # a node whose word was doubted is asked first again a few probes later
+# What a node refuses by itself: a lie here keeps a report from being sent, and costs the stake.
+ASKED_TWICE = frozenset({"eth_estimateGas"})
 
 
 class NoEndpoint(RetryLater):
     """No endpoint answers now."""
-
-
-class Disagreement(RetryLater):
-    """Two endpoints gave different answers to the same read; do nothing that can't be undone."""
 
 
 @dataclass
@@ -57,11 +59,12 @@ class Node:
     failures: int = 0
     failed_at: float = 0.0
     rest_seconds: float = 0.0  # from then on
-    height: int | None = None  # at the last probe
+    tip: BlockRef | None = None  # its newest block at the last probe
+    doubted_at: float | None = None  # when another endpoint was believed instead
     error: str = ""  # of its last failure, until it answers again
 
     def __repr__(self) -> str:
-        return f"Node({self.rpc.url}, failures={self.failures}, height={self.height})"
+        return f"Node({self.rpc.url}, failures={self.failures}, tip={self.tip})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +162,16 @@ class Endpoints:
     def count(self) -> int:
         return len(self._nodes)
 
+    def now(self) -> float:
+        """Unix seconds, by this machine."""
+        return self._clock.now()
+
     def health(self) -> list[Health]:
-        best = self._best_height()
         return [
             Health(
                 str(node.rpc.url),
                 node.admitted and not self._rests(node),
-                None if node.height is None else best - node.height,
+                None if node.tip is None else self._behind(node),
                 node.failures,
                 node.error,
             )
@@ -175,7 +181,25 @@ class Endpoints:
     # Reading
 
     async def call(self, method: str, *params: Json) -> Json:
+        """As a Reader's; of what one node's refusal would leave undone, a second is asked."""
+        if method in ASKED_TWICE and self.count > 1:
+            return await self._unless_two_refuse(lambda rpc: rpc.call(method, *params))
         return await self._first(lambda rpc: rpc.call(method, *params))
+
+    async def _unless_two_refuse(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
+        """The first answer; CallReverted only when two endpoints say so."""
+        refused: list[CallReverted] = []
+
+        async def ask(rpc: Rpc) -> T:
+            try:
+                return await read(rpc)
+            except CallReverted as no:
+                refused.append(no)
+                if len(refused) > 1:
+                    raise
+                raise NodeRefused(f"one endpoint says: {no}; a second is asked") from no
+
+        return await self._first(ask)
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
         return await self._first(lambda rpc: rpc.batch(requests))
@@ -245,14 +269,27 @@ class Endpoints:
         return not passed(self._clock.now(), node.failed_at, node.rest_seconds)
 
     def _lags(self, node: Node) -> bool:
-        return node.height is not None and self._best_height() - node.height > self._max_lag
+        return self._behind(node) > self._max_lag
 
-    def _best_height(self) -> int:
-        return max((node.height for node in self._nodes if node.height is not None), default=0)
+    def _behind(self, node: Node) -> int:
+        """Blocks; 0 of one whose newest block is young: what others claim beyond it is a claim."""
+        now, tips = self._clock.now(), [one.tip for one in self._nodes if one.tip is not None]
+        if node.tip is None or node.tip.timestamp >= now - OLD_SECONDS:
+            return 0
+        believable = [tip.number for tip in tips if not untimely(tip, now, old=float("inf"))]
+        return max(0, max(believable, default=0) - node.tip.number)
+
+    def _doubted(self, node: Node) -> bool:
+        at = node.doubted_at
+        return at is not None and not passed(self._clock.now(), at, DOUBT_SECONDS)
 
     def _line(self) -> list[Node]:
-        """Well ones as configured, then laggards, then, rather than nothing, those that rest."""
-        return sorted(self._nodes, key=lambda node: (self._rests(node), self._lags(node)))
+        """Well ones as configured, then doubted ones and laggards, then, rather than nothing,
+        those that rest."""
+        return sorted(
+            self._nodes,
+            key=lambda node: (self._rests(node), self._doubted(node), self._lags(node)),
+        )
 
     # Comparing
 
@@ -264,34 +301,72 @@ class Endpoints:
             self._probe = asyncio.create_task(self.probe())
 
     async def probe(self) -> None:
-        """Ask every endpoint that doesn't rest for its height, so that laggards are known."""
+        """Ask every endpoint that doesn't rest for its newest block, so that laggards are known."""
         await asyncio.gather(*(self._measure(n) for n in self._nodes if not self._rests(n)))
 
     async def _measure(self, node: Node) -> None:
         try:
-            node.height = integer(await self._ask(node, lambda rpc: rpc.call("eth_blockNumber")))
+            node.tip = await self._ask(node, _newest)
         except TryElsewhere:
-            node.height = None
+            node.tip = None
 
-    async def confirmed_elsewhere(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
-        """`read` at two different endpoints that must agree; at the only one where there is one.
+    async def preferred(
+        self, read: Callable[[Rpc], Awaitable[T]], doubt: Callable[[T, float], str]
+    ) -> T:
+        """The first answer of which `doubt` (answer, now) says nothing; else the very first.
 
-        For what can't be undone. Read at a block's hash, or two honest nodes will differ.
-        Raises Disagreement, or NoEndpoint when several are configured and fewer than two answer.
+        What is doubted of all is no endpoint's fault: a clock that is wrong, a chain that stands.
+        Raises NoEndpoint, or the first refusal when all have refused.
+        """
+        doubted: list[tuple[Node, T, str]] = []
+
+        async def ask(rpc: Rpc) -> T:
+            answer = await read(rpc)
+            why = doubt(answer, self._clock.now())
+            if why:
+                doubted.append((self._node_of(rpc), answer, why))
+                raise NodeRefused(f"{rpc.url}: {why}")
+            return answer
+
+        try:
+            answer = await self._first(ask)
+        except (NoEndpoint, NodeRefused):
+            if not doubted:
+                raise
+            return doubted[0][1]
+        for node, _, why in doubted:
+            self._note_doubt(node, why)
+        return answer
+
+    def _node_of(self, rpc: Rpc) -> Node:
+        return next(node for node in self._nodes if node.rpc is rpc)
+
+    def _note_doubt(self, node: Node, why: str) -> None:
+        if not self._doubted(node):
+            log.warning("chain.endpoint_doubted", endpoint=str(node.rpc.url), why=why)
+        node.doubted_at = self._clock.now()
+
+    async def voices(self, read: Callable[[Rpc], Awaitable[T]], wanted: int = 2) -> list[T]:
+        """What different endpoints answer to the same read, all that were asked: at least `wanted`
+        of them where so many answer, in the order of the line.
+
+        For what can't be undone: whoever compares must not care which one spoke first. Read at a
+        block's hash, or two honest nodes will differ.
         """
         answers: list[T] = []
-        for node in self._line():
-            try:
-                answers.append(await self._ask(node, read))
-            except TryElsewhere:
-                continue
-            if len(answers) == min(2, len(self._nodes)):
-                break
-        if len(answers) < min(2, len(self._nodes)):
-            raise NoEndpoint(f"{len(answers)} of {len(self._nodes)} RPC endpoints answer; two must")
-        if any(answer != answers[0] for answer in answers):
-            raise Disagreement("two RPC endpoints differ on the same read at the same block")
-        return answers[0]
+        line = self._line()
+        while line and len(answers) < wanted:
+            asked, line = line[: wanted - len(answers)], line[wanted - len(answers) :]
+            said = await asyncio.gather(*(self._voice(node, read) for node in asked))
+            answers += [answer for one in said for answer in one]
+        return answers
+
+    async def _voice(self, node: Node, read: Callable[[Rpc], Awaitable[T]]) -> tuple[T, ...]:
+        try:
+            return (await self._ask(node, read),)
+        except (TryElsewhere, CallReverted) as silent:
+            log.info("chain.no_voice", endpoint=str(node.rpc.url), error=str(silent))
+            return ()
 
     async def everywhere(self, method: str, *params: Json) -> list[Json | TryElsewhere]:
         """The same request at every endpoint that doesn't rest: each result, or why there is none.
@@ -306,3 +381,7 @@ class Endpoints:
             return await self._ask(node, lambda rpc: rpc.call(method, *params))
         except TryElsewhere as fault:
             return fault
+
+
+async def _newest(rpc: Rpc) -> BlockRef:
+    return block_ref((await rpc.batch([block_request("latest")]))[0])

@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-from agent.chain.rpc import Json, NodeRefused, Reader, Request
+from agent.chain.rpc import Json, NodeRefused, Reader, Request, Rpc
+from agent.clock import passed
 from agent.market.model import BlockNumber, BlockRef
 from agent.ports import Clock
 from agent.secret import SecretUrl
@@ -26,8 +28,21 @@ from faults import RetryLater, TryElsewhere, UsageFault
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 MAX_BACKOFF_SECONDS = 60.0
 MAX_MESSAGE_BYTES = 64 * 2**10  # a header is about 2 KiB; nothing is unpacked, so this is all
+# Of a block's time against this machine's clock. Nodes take no block of the future (geth: 15 s of
+# it, rollups' sequencers more), and a clock that NTP keeps is off by less than a second.
+AHEAD_SECONDS = 60.0
+OLD_SECONDS = 20.0  # beyond a slot of 12 s: the chain stands, or the node hides the rest of it
+LEAP_BLOCKS = 1_000  # more at once is no chain's growth since the last poll ...
+MOST_RATE = 200.0  # ... unless so many a second can have come
+MOST_NODES = 16
+MOST_BLOCKS = 2**48  # at one a millisecond: 8,900 years
+MOST_SECONDS = 2**40  # the year 36812; what is read as a time is computed with as a float
+FORGET_SECONDS = 120.0  # what is final stays so long though no node tells it any more: then it was
+# one node's story; failover to a node that lags takes less
 # websockets logs the request line, and with it the key in the path, at DEBUG: nobody listens.
 _SILENT = logging.getLogger("agent.chain.head.websocket")
 _SILENT.disabled = True
@@ -46,22 +61,23 @@ class Finality:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest block of the moment, and the newest that is final. The second never goes back."""
+    """The newest block of the moment, and the newest that is final. The second does not go back
+    for a node that lags; what no node tells any more is forgotten after a while."""
 
     block: BlockRef
     finalized: BlockRef
 
 
 def block_ref(answer: Json) -> BlockRef:
-    """A block as nodes answer it. Raises NodeRefused when it is null or not a block."""
+    """A block as nodes answer it. Raises NodeRefused when it is null or no block that can be."""
     try:
-        return BlockRef(
-            BlockNumber(int(answer["number"], 16)),
-            str(answer["hash"]).lower(),
-            int(answer["timestamp"], 16),
-        )
+        number, timestamp = int(answer["number"], 16), int(answer["timestamp"], 16)
+        found = BlockRef(BlockNumber(number), str(answer["hash"]).lower(), timestamp)
     except (TypeError, KeyError, ValueError):
         raise NodeRefused("a node answers no block where there should be one") from None
+    if not (0 <= number < MOST_BLOCKS and 0 <= timestamp < MOST_SECONDS):
+        raise NodeRefused(f"a node answers a block that can't be: number {number:.3g}")
+    return found
 
 
 def block_request(block: int | str) -> Request:
@@ -69,13 +85,41 @@ def block_request(block: int | str) -> Request:
     return Request("eth_getBlockByNumber", (tag, False))
 
 
-class HeadTracker:
-    """Polls head and finality; one or two requests in one exchange or two."""
+def untimely(block: BlockRef, now: float, old: float = OLD_SECONDS) -> str:
+    """Why this block's time is one node's story until a second tells it; empty: it is not."""
+    ahead = block.timestamp - now
+    if ahead > AHEAD_SECONDS:
+        return f"block {block} is {ahead:.0f} s ahead of this machine's clock"
+    return f"block {block}, the newest, is {-ahead:.0f} s old" if -ahead > old else ""
 
-    def __init__(self, reader: Reader, finality: Finality) -> None:
+
+class Heads(Reader, Protocol):
+    """All endpoints, as the tracker needs them."""
+
+    def now(self) -> float: ...
+
+    async def preferred(
+        self, read: Callable[[Rpc], Awaitable[T]], doubt: Callable[[T, float], str]
+    ) -> T: ...
+
+    async def voices(self, read: Callable[[Rpc], Awaitable[T]], wanted: int = 2) -> list[T]: ...
+
+
+class HeadTracker:
+    """Polls head and finality; one or two requests in one exchange or two, at one endpoint.
+
+    A head that is old or of the future, or whose time went back, is asked of the others, too, and
+    the first that has a better one is believed. Which of them all has it right is not decided
+    here: what can't be undone is asked of two (`agent.decide.trust`).
+    """
+
+    def __init__(self, reader: Heads, finality: Finality) -> None:
         self._reader = reader
         self._finality = finality
         self._last: Head | None = None
+        self._polled_at = 0.0
+        self._told: tuple[SecretUrl, Head] | None = None  # by which node, as it said it
+        self._told_at = 0.0  # when a node last told what is held to be final
 
     @property
     def last(self) -> Head | None:
@@ -84,25 +128,60 @@ class HeadTracker:
 
     async def poll(self) -> Head:
         """Raises RetryLater or TryElsewhere when no endpoint tells."""
-        depth = self._finality.depth
-        if depth is None:
-            tags = [block_request("latest"), block_request("finalized")]
-            block, final = map(block_ref, await self._reader.batch(tags))
-        else:
-            block = block_ref((await self._reader.batch([block_request("latest")]))[0])
-            final = await self._at_depth(block, depth)
-        if self._last is not None and final.number < self._last.finalized.number:
-            final = self._last.finalized
-        self._last = Head(block, final)
+        head = await self._first() if self._last is None else await self._next()
+        self._polled_at = self._reader.now()
+        self._last = Head(head.block, self._final(head.finalized))
         return self._last
 
-    async def _at_depth(self, block: BlockRef, depth: int) -> BlockRef:
+    async def _next(self) -> Head:
+        return await self._reader.preferred(self._read, self._doubt)
+
+    async def _first(self) -> Head:
+        """With nothing to measure it by, all are asked: of heights that no two nodes of one chain
+        have at the same time, the higher one is a claim."""
+        told = await self._reader.voices(self._read, MOST_NODES)
+        timely = [head for head in told if not untimely(head.block, self._reader.now())] or told
+        if not timely:
+            return await self._next()  # raises why
+        lowest = min(timely, key=lambda head: head.block.number)
+        near = timely[0].block.number - lowest.block.number <= LEAP_BLOCKS
+        return timely[0] if near else lowest
+
+    def _final(self, told: BlockRef) -> BlockRef:
+        now, kept = self._reader.now(), self._last.finalized if self._last else told
+        if told.number >= kept.number or passed(now, self._told_at, FORGET_SECONDS):
+            self._told_at = now
+            return told
+        return kept
+
+    def _doubt(self, head: Head, now: float) -> str:
+        last, block = self._last, head.block
+        if last is not None and block.number > last.block.number:
+            back = last.block.timestamp - block.timestamp
+            if back > 0 and not untimely(last.block, now, old=float("inf")):
+                return f"block {block} is {back} s older than one before it"
+            most = LEAP_BLOCKS + int(MOST_RATE * max(0.0, now - self._polled_at))
+            if block.number - last.block.number > most:
+                return f"block {block} is {block.number - last.block.number} above the last one"
+        return untimely(block, now)
+
+    async def _read(self, node: Rpc) -> Head:
+        depth = self._finality.depth
+        tags = [block_request("latest")] + [block_request("finalized")] * (depth is None)
+        block, *told = map(block_ref, await node.batch(tags))
+        final = await self._at_depth(node, block, depth) if depth is not None else told[0]
+        if final.number > block.number or final.timestamp > block.timestamp:
+            raise NodeRefused(f"{node.url} says that block {final} is final, beyond its newest")
+        self._told = (node.url, Head(block, final))
+        return self._told[1]
+
+    async def _at_depth(self, node: Rpc, block: BlockRef, depth: int) -> BlockRef:
         if depth == 0:
             return block
-        if self._last is not None and block == self._last.block:
-            return self._last.finalized
+        if self._told is not None and (node.url, block) == (self._told[0], self._told[1].block):
+            return self._told[1].finalized
         number = max(0, block.number - depth)
-        return block_ref((await self._reader.batch([block_request(number)]))[0])
+        return block_ref((await node.batch([block_request(number)]))[0])
 
 
 @dataclass(frozen=True, slots=True)

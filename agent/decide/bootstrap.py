@@ -131,7 +131,7 @@ def _refuse(
         draft.note("job.refused", f"{refusal.rule}: {refusal.text}", Level.WARNING)
     give_back(view, view.live, f"not served: {refusals[0].text}", draft)
     if rules.bootstrap.leave_refused:
-        request_exit(view, now, draft, rules.ending)
+        _leave(view, now, draft, rules, told=view.agreed)
 
 
 def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
@@ -145,7 +145,17 @@ def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
     text = f"not started by {view.deadline}: its stake can be slashed"
     draft.note("job.missed", text, Level.ERROR)
     if rules.bootstrap.leave_refused:
+        told = view.agreed and view.told_at >= view.deadline
+        _leave(view, now, draft, rules, told=told)
+
+
+def _leave(view: JobView, now: float, draft: Draft, rules: Rules, *, told: bool) -> None:
+    """An exit can't be taken back: not on one endpoint's word (`agent.decide.trust`)."""
+    if told:
         request_exit(view, now, draft, rules.ending)
+        return
+    draft.note("job.exit_waits", "no second endpoint has told the same of the job yet")
+    draft.look_at(now + rules.ending.look_again_seconds)
 
 
 def give_back(view: JobView, hosts: Sequence[Host], reason: str, draft: Draft) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 
 from agent.clock import passed
 from agent.decide.job_view import (
@@ -47,6 +47,7 @@ class EndingRules:
     dry_grace_seconds: float = 60.0  # served past its end for longer than this: say so loudly
     witness_patience_seconds: float = 1800.0  # a second endpoint silent this long is no reason
     settle_every_seconds: float = 86_400.0
+    untold_end_seconds: float = 600.0  # between settlements of an end that one endpoint alone tells
     look_again_seconds: float = 5.0
     next_block_seconds: float = 1.0  # at the end's second the head is older: the next may be near
     linger_seconds: float = 300.0  # looked at so long before it is forgotten: an endpoint may lag
@@ -76,6 +77,9 @@ def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> F
     if final.witness is WitnessPhase.ABSENT:
         # Who ordered the exit expects the end of the cool-down; nothing else is confirmed by it.
         return Final(reason, confirmed=view.facts.exit_ordered and _exited(view, final))
+    if final.witness is WitnessPhase.DIFFERS:
+        text = "endpoints disagree about it; confirm-terminations JOB ends it"
+        return Final(waiting=text)
     if final.witness is WitnessPhase.SPOKE:
         same = _reason(final.witnessed, final, view, host, rules)
         return Final(reason, confirmed=True) if same else Final(waiting="a second endpoint differs")
@@ -186,8 +190,10 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
         pause = rules.look_again_seconds if begun else rules.next_block_seconds
         draft.look_at(max(float(end.at), now) + pause)
         return
-    key = next_key(view, f"{call.value}:{end.at}", now, rules)
     draft.look_at(now + rules.look_again_seconds)
+    if not view.agreed and _sent_lately(view, now, rules.untold_end_seconds):
+        return
+    key = next_key(view, f"{call.value}:{end.at}", now, rules)
     if key is not None and may_send(view, key, now, draft, rules):
         draft.do(kind(view.id, _order(view, key, call)))
 
@@ -213,10 +219,23 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
     if now < due:
         draft.look_at(due)
         return
+    if _sent_lately(view, now, period / 2):
+        draft.look_at(now + period / 2)  # whatever a node says of what was settled
+        return
     key = next_key(view, f"{Call.SETTLE.value}:after:{job.settled_until}", now, rules)
     if key is not None and may_send(view, key, now, draft, rules):
         draft.do(Settle(view.id, _order(view, key, Call.SETTLE)))
     draft.look_at(now + rules.look_again_seconds)
+
+
+def _sent_lately(view: JobView, now: float, seconds: float) -> bool:
+    """Whether a settlement of this assignment was mined within so many seconds, by our clock: a
+    node may say every time that nothing came of it, and each costs gas."""
+    begins = f"{view.id}:{job_generation(view)}:{Call.SETTLE.value}:"
+    return any(
+        tx.phase is TxPhase.MINED and key.startswith(begins) and not passed(now, tx.at, seconds)
+        for key, tx in view.transactions.items()
+    )
 
 
 def _order(view: JobView, key: str, call: Call) -> Order:
@@ -232,14 +251,18 @@ def next_key(view: JobView, what: str, now: float, rules: EndingRules) -> str | 
     """The key to send `what` under: a new one when the last changed nothing.
 
     None while the last is mined in a block that the head does not show yet, and after
-    `max_sends`: a reorganisation takes a transaction back once or twice, not for ever.
+    `max_sends`: a reorganisation takes a transaction back once or twice, not for ever. A report
+    that was refused cost nothing, and is asked for again until its deadline.
     """
-    for number in range(rules.max_sends):
+    spent, free = 0, what == Call.REPORT_STARTED.value
+    for number in count():
         key = f"{view.id}:{job_generation(view)}:{what}:{number}"
         known = view.transactions.get(key)
         if known is None or not _spent(known, now, rules):
             return key
-        if known.phase is TxPhase.MINED and known.block > view.head_block.number:
+        mined = known.phase is TxPhase.MINED
+        spent += mined or not free
+        if (mined and known.block > view.head_block.number) or spent >= rules.max_sends:
             return None
     return None
 

@@ -149,6 +149,7 @@ class WitnessPhase(StrEnum):
     ABSENT = "absent"  # no second endpoint is configured
     SILENT = "silent"  # it did not answer, or is not asked yet
     SPOKE = "spoke"
+    DIFFERS = "differs"  # endpoints tell different things: no patience makes that the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,12 @@ class JobView:
     room_refused: str = ""
     facts: Facts = Facts()
     doubt: bool = False  # a large part of all jobs looks dead: the observer may be
+    # What endpoints say of each other's word (`decide.belief`); one alone has nobody to object.
+    agreed: bool = True  # two tell exactly `head` and `params`
+    told_at: float = float("inf")  # the time of the block at which they did
+    hold: bool = False  # what the id stands for is being asked
+    disputed: bool = False  # they differ about the job
+    other: Job | None = None  # the story that is not believed
 
     @cached_property
     def ours(self) -> bool:

@@ -19,7 +19,7 @@ from agent.decide.bootstrap import BootstrapRules, EnclaveRules, Rules, plan_boo
 from agent.decide.ending import EndingRules, clean_up, record_end, request_exit, take_down
 from agent.decide.job_view import JobView
 from agent.decide.keepalive import HealthRules
-from agent.decide.plan import Draft, Plan
+from agent.decide.plan import DISAGREE, Draft, Level, Plan
 from agent.decide.refusal import PolicyRules
 from agent.decide.running import plan_running
 from agent.market.model import Job, StopReason
@@ -48,13 +48,34 @@ def plan(view: JobView, now: float, rules: LifecycleRules) -> Plan:
     """What to do about `view.id` at `now` (unix seconds), and when time alone changes that."""
     draft = Draft(stage=stage_of(view, now))
     job = view.head
-    if job is None or not view.ours:
+    if view.disputed:
+        draft.note(DISAGREE, _stories(view), Level.ERROR)
+    if view.hold:
+        draft.look_at(now + rules.ending.next_block_seconds)
+    elif job is None or not view.ours:
         _gone(view, now, draft, rules)
     elif view.terms.is_over(job, int(now)):
         _over(view, job, now, draft, rules)
     else:
         _serve(view, job, now, draft, rules)
     return draft.done()
+
+
+def _stories(view: JobView) -> str:
+    """Two endpoints about one job, in a line for a person."""
+    believed, other = (_story(view, job) for job in (view.head, view.other))
+    return f"endpoints disagree about job {view.id}: one says {believed}, another {other}"
+
+
+def _story(view: JobView, job: Job | None) -> str:
+    if job is None:
+        return "there is none"
+    if job.provider != view.account.provider:
+        return f"it is {job.provider}'s"
+    end = view.terms.ending(job)
+    until = f", over at {end.at} ({end.reason.name.lower()})" if end else ""
+    started = f"started at {job.started_at}" if job.is_started else "not started"
+    return f"it is ours, generation {job.generation}, {started}, for {job.enclave_url}{until}"
 
 
 def stage_of(view: JobView, now: float) -> str:

@@ -16,6 +16,7 @@ from enclave.host.documents import Desired
 
 SERVED_AT_A_LOSS = "job.served_at_a_loss"  # the note of a job that leaving would cost more
 END_NOT_FINAL = "job.end_not_final"  # the note of an end that is still waited for
+DISAGREE = "endpoints.disagree"  # the note of a job of which endpoints tell different things
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,37 @@
 """Reads what the chain says of some jobs, at one block and in few calls, and makes their views.
 
 Cost: one exchange for the blocks, one batch for the jobs at the head; and only where something
-irreversible may follow, one batch at the finalized block and one at a second endpoint.
+irreversible may follow, one batch at the finalized block. A second endpoint is asked beside the
+turns (`agent.load.asking`): what it told is in the memory when the next one begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import structlog
 
+from agent.decide.belief import Belief, Case, believe
 from agent.decide.job_view import (
     FinalView,
+    Host,
     ImagePhase,
     ImageView,
     JobView,
     Probe,
+    TxPhase,
     WitnessPhase,
     parse_instance_type,
 )
 from agent.decide.lifecycle import needs_final
+from agent.load.asking import Asking
 from agent.load.fleet import Fleet
 from agent.load.remembered import JobMemory, Memory
 from agent.market.model import BlockRef, Job, JobId
 from agent.market.terms import Terms
-from agent.ports import Account, Blocks, Clock, Cloud, Market, Witness
+from agent.ports import Account, Blocks, Call, Clock, Cloud, Market, Witness
 from cloud.model import EnclaveRoom, Region
 from faults import Refused, RetryLater
 
@@ -65,45 +71,65 @@ class Loader:
         self._from = sources
         self._terms: tuple[float, Terms] | None = None
         self._rooms: dict[tuple[str, str], EnclaveRoom | str] = {}
-        self.blocks: Blocks | None = None
+        self.asking = Asking(sources.witness, sources.memory, sources.clock)
 
     async def frame(self) -> Frame:
         """The blocks to read at, and the parameters. Raises RetryLater."""
         blocks = await self._from.market.blocks()
-        self.blocks = blocks
+        self.asking.blocks = blocks
         return Frame(blocks, await self.terms(blocks.head))
 
+    @property
+    def blocks(self) -> Blocks | None:
+        """Those of the last frame."""
+        return self.asking.blocks
+
     async def load(
-        self, ids: Sequence[JobId], frame: Frame, *, drained: bool, doubt: bool
+        self,
+        ids: Sequence[JobId],
+        frame: Frame,
+        *,
+        drained: bool,
+        doubt: bool,
+        unfit: Callable[[JobView], bool] = lambda view: False,
     ) -> list[JobView]:
-        """One view a job, all at the frame's head. Raises RetryLater: the chain can't be read."""
+        """One view a job, all at the frame's head; `unfit` chooses between two endpoints' stories.
+
+        Raises RetryLater: the chain can't be read.
+        """
         blocks, terms = frame.blocks, frame.terms
         heads = await self._from.market.jobs(ids, blocks.head)
-        await self._learn_rooms(heads)
+        await self._learn_rooms(ids, heads)
+
+        def refused(job: Job) -> bool:
+            return unfit(JobView(job.id, self._from.account, terms, blocks.head, job))
+
         views = [
-            self._view(job, heads.get(job), blocks.head, terms, drained=drained, doubt=doubt)
+            replace(
+                self._view(job, self._believe(job, heads.get(job), terms, refused), frame),
+                facts=self._from.memory.facts(job, drained=drained),
+                doubt=doubt,
+            )
             for job in ids
         ]
         return await self._with_finals(views, blocks.final)
 
     async def terms(self, at: BlockRef) -> Terms:
-        """The market's parameters, read again every few minutes. Raises RetryLater."""
-        now = self._from.clock.now()
+        """The market's parameters, read again every few minutes: as two endpoints tell them, where
+        there are two. Raises RetryLater."""
+        now, memory = self._from.clock.now(), self._from.memory
         if self._terms is None or now - self._terms[0] > TERMS_SECONDS:
             self._terms = (now, await self._from.market.terms(at))
-        return self._terms[1]
+        told = self._terms[1]
+        if self._from.witness is None:
+            return told
+        if told != memory.terms:
+            self.asking.ask_terms()
+        return memory.terms or reduce(lambda one, other: one.kinder(other), memory.terms_told, told)
 
-    def _view(
-        self,
-        job: JobId,
-        head: Job | None,
-        block: BlockRef,
-        terms: Terms,
-        *,
-        drained: bool,
-        doubt: bool,
-    ) -> JobView:
-        known = self._from.memory.job(job)
+    def _view(self, job: JobId, belief: Belief, frame: Frame) -> JobView:
+        known, head, terms = self._from.memory.job(job), belief.job, frame.terms
+        memory, alone = self._from.memory, self._from.witness is None
         if head is not None and not known.image.is_of(head.enclave_url):
             self._forget_image(known)
         room = self._room(head)
@@ -112,7 +138,7 @@ class Loader:
             id=job,
             account=self._from.account,
             terms=terms,
-            head_block=block,
+            head_block=frame.blocks.head,
             head=head,
             hosts=self._from.fleet.hosts(job),
             observed=self._from.fleet.observed(self._regions(head, known)),
@@ -121,9 +147,49 @@ class Loader:
             transactions=dict(known.transactions),
             room=room if isinstance(room, EnclaveRoom) else None,
             room_refused=room if isinstance(room, str) else "",
-            facts=self._from.memory.facts(job, drained=drained),
-            doubt=doubt,
+            agreed=alone or (belief.agreed and memory.terms == terms),
+            told_at=float((known.heard.at if known.heard else frame.blocks.head).timestamp),
+            hold=belief.hold,
+            disputed=belief.disputed,
+            other=belief.other,
         )
+
+    def _believe(
+        self, job: JobId, claim: Job | None, terms: Terms, unfit: Callable[[Job], bool]
+    ) -> Belief:
+        """What to decide by; a second endpoint is asked where it takes one."""
+        if self._from.witness is None:
+            return Belief(claim, agreed=True)
+        now, known = self._from.clock.now(), self._from.memory.job(job)
+        hosts = self._from.fleet.hosts(known.id)
+        known.reported = claim is not None and _reported(known, claim, hosts)
+        belief = believe(
+            Case(
+                claim=claim,
+                terms=terms,
+                provider=self._from.account.provider,
+                now=now,
+                known=known.believed,
+                heard=known.heard,
+                since=known.differs_since,
+                reported=known.reported,
+                watched=known.watched or bool(hosts),
+                unfit=unfit,
+            )
+        )
+        known.believed = belief.job
+        known.confirmed |= belief.agreed and self._serves(claim)
+        if belief.job == claim:
+            known.differs_since = None
+        elif known.differs_since is None:
+            known.differs_since = now
+        if belief.asks:
+            self.asking.ask([known.id])
+        return belief
+
+    def _serves(self, job: Job | None) -> bool:
+        ours = job is not None and job.provider == self._from.account.provider
+        return ours and job is not None and not job.is_stopped
 
     def renewed(self, known: JobMemory, view: JobView, *, drained: bool) -> JobView:
         """The last view with what has become known beside the chain since; nothing is read."""
@@ -173,8 +239,11 @@ class Loader:
         found = self._rooms.get((kind.region, kind.ec2_type)) if kind else None
         return found if isinstance(found, EnclaveRoom) else None
 
-    async def _learn_rooms(self, heads: Mapping[JobId, Job]) -> None:
-        for text in {job.instance_type for job in heads.values()}:
+    async def _learn_rooms(self, ids: Sequence[JobId], heads: Mapping[JobId, Job]) -> None:
+        """Of every story that may be believed."""
+        heard = (self._from.memory.job(job).heard for job in ids)
+        stories = (story for one in heard if one for story in one.stories if story)
+        for text in {job.instance_type for job in (*heads.values(), *stories)}:
             await self.learn_room(text)
 
     async def learn_room(self, instance_type: str) -> None:
@@ -199,24 +268,32 @@ class Loader:
         if not wanted:
             return views
         jobs = await self._from.market.jobs(sorted(wanted), final)
-        phase, witnessed = await self._ask_witness(sorted(wanted), final)
         return [
-            replace(view, final=FinalView(final, jobs.get(view.id), phase, witnessed.get(view.id)))
+            replace(view, final=self._final(view, jobs.get(view.id), final))
             if view.id in wanted
             else view
             for view in views
         ]
 
-    async def _ask_witness(
-        self, ids: Sequence[JobId], final: BlockRef
-    ) -> tuple[WitnessPhase, Mapping[JobId, Job]]:
+    def _final(self, view: JobView, claim: Job | None, block: BlockRef) -> FinalView:
+        """What several endpoints told of it at a final block; one's word while they did not."""
         if self._from.witness is None:
-            return WitnessPhase.ABSENT, {}
-        try:
-            return WitnessPhase.SPOKE, await self._from.witness.jobs(ids, final)
-        except RetryLater as later:
-            log.warning("witness.silent", error=str(later), jobs=len(ids))
-            return WitnessPhase.SILENT, {}
+            return FinalView(block, claim, WitnessPhase.ABSENT)
+        self.asking.ask_final([view.id])
+        known = self._from.memory.job(view.id).final
+        if known is not None and known.witness is WitnessPhase.SPOKE:
+            return known
+        return FinalView(block, claim, known.witness if known else WitnessPhase.SILENT)
+
+
+def _reported(known: JobMemory, claim: Job, hosts: Sequence[Host]) -> bool:
+    """Whether its start is our own doing: it was reported, or is where our instance is."""
+    begins = f"{known.id}:{claim.generation}:{Call.REPORT_STARTED.value}:"
+    sent = (TxPhase.SENT, TxPhase.MINED)
+    if any(key.startswith(begins) and tx.phase in sent for key, tx in known.transactions.items()):
+        return True
+    where = claim.endpoint.rpartition(":")[0]
+    return any(where and host.instance.public_ip == where for host in hosts)
 
 
 def parts(ids: Sequence[JobId]) -> Iterator[Sequence[JobId]]:

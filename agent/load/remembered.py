@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent.decide.belief import Heard
 from agent.decide.job_view import (
     Facts,
     FinalView,
@@ -19,6 +20,7 @@ from agent.decide.job_view import (
 )
 from agent.decide.plan import Note
 from agent.market.model import Job, JobId
+from agent.market.terms import Terms
 from cloud.model import Identity
 
 
@@ -42,7 +44,14 @@ class JobMemory:
     read_at: float = 0.0  # when the view was read from the chain
     stage: str = "new"
     deadline: float | None = None
-    final: FinalView | None = None
+    believed: Job | None = None  # what was last decided by
+    differs_since: float | None = None  # since when the head's claim is another one
+    heard: Heard | None = None  # what several endpoints told of it at the head
+    watched: bool = False  # another endpoint lists it
+    confirmed: bool = False  # two endpoints told once that it is ours to serve
+    reported: bool = False  # its start is our own doing
+    waits: str = ""  # why it is not bought on one endpoint's word
+    final: FinalView | None = None  # what they told of it at a final block
     served: bool = False  # it was this provider's, or something was bought for it
     end_asked_at: float | None = None  # since when the chain has been asking for its end
     held_at: float | None = None  # since when the breaker has been holding that end
@@ -93,6 +102,9 @@ class Memory:
     jobs: dict[JobId, JobMemory] = field(default_factory=dict)
     ended: dict[JobId, int] = field(default_factory=dict)  # the generation whose end was told
     orders: Orders = field(default_factory=Orders)
+    terms: Terms | None = None  # that two endpoints told alike
+    terms_told: tuple[Terms, ...] = ()  # that they told where they differ
+    stake_is_for: int | None = None  # jobs, as two endpoints told alike
 
     def job(self, job: JobId) -> JobMemory:
         """The memory of a job, made when it is new."""

@@ -7,6 +7,7 @@ agent's view of cloud, offers and orders current.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import structlog
@@ -15,6 +16,8 @@ from agent.apply.sweep import sweep_images, sweep_mailboxes
 from agent.journal.orders import OrderKind, OrderRecord
 from agent.load.remembered import JobMemory
 from agent.loop.state import LoopState
+from agent.market.model import JobId
+from agent.market.testimony import VOICES
 from agent.ports import Wakes
 from cloud.model import Region
 from faults import RetryLater, TryElsewhere
@@ -22,6 +25,9 @@ from faults import RetryLater, TryElsewhere
 log = structlog.get_logger()
 
 REST_A_LOOK = 2.0  # of what the last look took
+LEAST_RELIST_SECONDS = 5.0
+RELISTS = 12  # within the time to bring a job up, of which that takes a good part
+UNKNOWN_WINDOW_SECONDS = 120.0  # of a market of which no job has been seen yet
 CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
 SETTLED = frozenset({"running", "exiting", "refused", "missed"})  # nothing moves in AWS
 GONE = frozenset({"unknown", "reassigned", "stopped"})  # nor for these, once no host is left
@@ -33,6 +39,7 @@ class Feeds:
     def __init__(self, state: LoopState, wakes: Wakes) -> None:
         self._state = state
         self._wakes = wakes
+        self._named: set[JobId] = set()  # by the logs since the last comparison
 
     def all(self) -> Mapping[str, Coroutine[None, None, None]]:
         """Every feed, ready to be made a task."""
@@ -42,6 +49,7 @@ class Feeds:
             "orders": self._follow_orders(),
             "resync": self._resync_for_ever(),
             "relist": self._relist_for_ever(),
+            "asking": self._state.loader.asking.follow(),
             "offers": self._tend_offers(),
             "sweep": self._sweep_for_ever(),
             **looks,
@@ -50,6 +58,7 @@ class Feeds:
     async def _follow_heads(self) -> None:
         while True:
             changed = await self._wakes.wait()
+            self._named.update(changed)
             for job in changed:
                 # Something happened to it: if it seems gone, that is news and may be wrong.
                 if (known := self._state.world.memory.jobs.get(job)) is not None:
@@ -99,10 +108,21 @@ class Feeds:
             await self._state.world.clock.sleep(await self._later(self.resync, pause))
 
     async def _relist_for_ever(self) -> None:
+        await self._state.looked.wait()
         while True:
-            pause = self._state.rules.service.relist_seconds
+            pause = await self._later(self.compare, self._relist_pause())
             await self._state.world.clock.sleep(pause)
             await self._later(self.relist, pause)
+
+    def _relist_pause(self) -> float:
+        """Often enough that a job which a node hides is seen while it can still be started."""
+        most, memory = self._state.rules.service.relist_seconds, self._state.world.memory
+        if self._state.sources.witness is None:
+            return most
+        views = (known.view for known in memory.jobs.values() if known.view)
+        windows = [view.deadline - view.head.assigned_at for view in views if view.head]
+        window = min(windows, default=UNKNOWN_WINDOW_SECONDS)
+        return min(most, max(LEAST_RELIST_SECONDS, window / RELISTS))
 
     async def _later(self, look: Callable[[], Awaitable[None]], pause: float) -> float:
         """Seconds until the next one: `pause`, or soon when the chain did not answer."""
@@ -134,6 +154,27 @@ class Feeds:
         known = self._state.world.memory.jobs.values()
         ours = {job.id for job in known if job.view is not None and job.view.ours}
         self._state.agenda.wake(ours.symmetric_difference(listed))
+
+    async def compare(self) -> None:
+        """Ask absence twice: what any endpoint lists or its logs name, and the others don't, is
+        looked at again, with every endpoint's word on it. Raises RetryLater."""
+        witness, memory = self._state.sources.witness, self._state.world.memory
+        if witness is None:
+            return
+        named, self._named = self._named, set()
+        lists = await witness.lists()
+        listed = set[JobId]().union(*(one.active for one in lists))
+        ours = {job.id for job in memory.jobs.values() if job.view is not None and job.view.ours}
+        for job in listed - ours:
+            memory.job(job).watched = True
+        hidden = set[JobId]().union(*(one.named for one in lists)) - named
+        differ = set[JobId]().union(*(listed - one.active for one in lists))
+        if differ or hidden:
+            log.info("endpoints.compared", differ=sorted(differ), hidden=sorted(hidden))
+        self._state.agenda.wake((listed ^ ours) | hidden | (differ & set(memory.jobs)))
+        told, count = Counter(one.stake_is_for for one in lists).most_common(1)[0]
+        if count >= VOICES:
+            memory.stake_is_for = told
 
     async def _look_for_ever(self, region: Region) -> None:
         """After the first look, which is the resync's: two at a time would read all twice."""

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from agent.apply.buying import Buying
 from agent.apply.in_flight import InFlight
 from agent.decide import breaker, keepalive
 from agent.decide.deadline import Budget
 from agent.decide.job_view import CALM, JobView
 from agent.decide.keepalive import Answers, Doubt
 from agent.decide.lifecycle import LifecycleRules, plan
-from agent.decide.plan import Plan, Terminate
+from agent.decide.plan import Launch, Plan, Terminate
+from agent.decide.refusal import vet
 from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD
 from agent.load.loader import parts
 from agent.load.remembered import JobMemory
@@ -58,6 +60,9 @@ class Agent:
         self.on_turn: Callable[[Progress], None] = lambda progress: None
         self._learnt = _Learnt()
         self._in_flight = InFlight(state.world, state.agenda, self._break)
+        asking = state.loader.asking
+        self._buying = Buying(state.world, state.agenda, asking.ask, self._in_flight.launching)
+        asking.on_news = state.agenda.wake
         self._stopping = asyncio.Event()
         self._fatal: MustStop | None = None
         state.world.learner.adopt(state.rules.lifecycle.bootstrap.budget)
@@ -191,7 +196,7 @@ class Agent:
             frame = await self._loader.frame()
             for part in parts(sorted(ids, key=self._presses)):
                 views = await self._loader.load(
-                    part, frame, drained=self._state.drained, doubt=doubt
+                    part, frame, drained=self._state.drained, doubt=doubt, unfit=self._unfit
                 )
                 decided += self._act([(view, self._plan(view)) for view in views])
         except (RetryLater, TryElsewhere) as later:
@@ -215,6 +220,10 @@ class Agent:
 
     def _plan(self, view: JobView) -> Plan:
         return plan(view, self._state.now(), self._rules_learnt())
+
+    def _unfit(self, view: JobView) -> bool:
+        """Whether the policy would refuse it: of two stories the one that can be served counts."""
+        return bool(vet(view, self._state.rules.lifecycle.policy))
 
     def _rules_learnt(self) -> LifecycleRules:
         """The configured rules, with stages as long as they have been seen to take."""
@@ -241,11 +250,17 @@ class Agent:
         for the ends that the chain asks for."""
         for view, decision in decided:
             self._remember(view, decision)
-        for _view, decision in sorted(decided, key=_urgency):
+        self._buying.begin()
+        for view, decision in sorted(decided, key=_urgency):
             for action in decision.actions:
+                if isinstance(action, Launch) and not self._may_buy(view, action):
+                    continue
                 if not isinstance(action, Terminate) or not action.by_chain:
                     self._in_flight.start(action)
         return decided
+
+    def _may_buy(self, view: JobView, launch: Launch) -> bool:
+        return self._buying.admits(view, launch, self._state.rules.burst)
 
     def _end(self, decided: Sequence[tuple[JobView, Plan]]) -> None:
         """The ends that the chain asks for, as far as the breaker lets them."""

@@ -13,6 +13,7 @@ from agent.agenda import Agenda
 from agent.apply.context import World
 from agent.apply.listings import Offering
 from agent.decide.breaker import BreakerRules, BreakerState
+from agent.decide.burst import BurstRules
 from agent.decide.drain import Drain
 from agent.decide.lifecycle import LifecycleRules
 from agent.journal.orders import Orders
@@ -43,6 +44,7 @@ class Rules:
 
     lifecycle: LifecycleRules = field(default_factory=LifecycleRules)
     breaker: BreakerRules = field(default_factory=BreakerRules)
+    burst: BurstRules = field(default_factory=BurstRules)
     service: ServiceRules = field(default_factory=ServiceRules)
 
 

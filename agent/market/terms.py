@@ -90,3 +90,7 @@ class Terms(Protocol):
     def earned(self, job: Job, now: int, since: int = 0) -> Wei:
         """What the present assignment came to by `now`, settled or not; only from `since` on."""
         ...
+
+    def kinder(self, other: Terms) -> Terms:
+        """Of two endpoints' stories, what gives a job the longer time for everything."""
+        ...

@@ -156,7 +156,11 @@ async def _wire(
     regions = tuple(Region(name) for name in config.aws.regions)
     aws = await _open_cloud(config, account, reader, regions, clock, stack)
     market = ProviderMarket(chain.market, chain.tracker, account.provider)
-    witness = SecondEndpoint(chain.market, chain.endpoints) if chain.endpoints.count > 1 else None
+    slashes = Slashes(account.provider, clock, journal.event)
+    slashes.restore(reader)
+    witness = SecondEndpoint(
+        chain.market, chain.endpoints, account.provider, finality_of(config), slashes.jobs_in
+    )
     transactor = MarketTransactor(chain.transactions, Calls(chain.market.registry), clock)
     world = World(
         cloud=aws,
@@ -170,14 +174,13 @@ async def _wire(
         fleet=Fleet(aws, aws.mailbox, clock, account),
         learner=Learner(),
     )
-    slashes = Slashes(account.provider, clock, journal.event)
-    slashes.restore(reader)
     wakes = _wakes(config, chain, clock, slashes)
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     prices = offered_prices(config, decimals)
+    heard = witness if chain.endpoints.count > 1 else None
     state = LoopState(
-        Sources(account, market, witness, aws, world.fleet, world.memory, clock, regions),
+        Sources(account, market, heard, aws, world.fleet, world.memory, clock, regions),
         world,
         reader,
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),

@@ -42,7 +42,7 @@ def rules_of(config: Config, payment_decimals: int) -> Rules:
         resync_seconds=config.jobs.resync_seconds,
         orphan_grace_seconds=config.jobs.orphan_grace_seconds,
     )
-    return Rules(lifecycle, breaker, service)
+    return Rules(lifecycle, breaker, service=service)
 
 
 def offer_rules_of(config: Config) -> OfferRules:

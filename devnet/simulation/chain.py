@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.market import model as values
 from agent.market.model import Address, BlockNumber, BlockRef, JobId, Price, Wei
 from agent.market.terms import Abilities
+from agent.market.testimony import Listing, Story, Testimony, compare
 from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
+from devnet.simulation import opinions
 from devnet.simulation.market import US
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.opinions import Lie, Views
 from devnet.simulation.protocol import Event, Job, Model, Refusal, State
 from faults import MustStop, Refused, RetryLater
 
@@ -45,17 +48,6 @@ class Block:
     state: State
     txs: tuple[Tx, ...] = ()
     logs: tuple[Event, ...] = ()
-
-
-@dataclass(slots=True)
-class Views:
-    """What the agent's own endpoint gets wrong just now."""
-
-    lag: int = 0
-    empty: bool = False
-    lies: int = 0  # a number that says about which jobs; 0: it is honest
-    deaf: bool = False
-    echo: bool = False
 
 
 @dataclass
@@ -162,18 +154,27 @@ class SimChain:
 
     # What the agent reads.
 
-    def _seen(self) -> list[Block]:
-        lag = min(self.views.lag, len(self.blocks_) - 1)
+    def _seen(self, views: Views | None = None) -> list[Block]:
+        lag = min((views or self.views).lag, len(self.blocks_) - 1)
         return self.blocks_[: len(self.blocks_) - lag] if lag else self.blocks_
 
     async def blocks(self) -> Blocks:
         await self.weather.before("chain.read")
-        seen = self._seen()
-        return Blocks(seen[-1].ref, seen[max(0, len(seen) - 1 - self.depth)].ref)
+        head, final = self.tips(self.views)
+        return Blocks(head, final)
+
+    def tips(self, views: Views) -> tuple[BlockRef, BlockRef]:
+        """The newest block and the newest final one, as an endpoint tells them."""
+        seen = self._seen(views)
+        early = views.lie is Lie.FINAL_EARLY
+        final = seen[-1 if early else max(0, len(seen) - 1 - self.depth)].ref
+        return opinions.told(views, seen[-1].ref, final=False), opinions.told(
+            views, final, final=True
+        )
 
     def at(self, ref: BlockRef) -> Block:
         """Raises RetryLater: no endpoint knows this block (any more)."""
-        if ref.number >= len(self.blocks_) or self.blocks_[ref.number].ref != ref:
+        if ref.number >= len(self.blocks_) or self.blocks_[ref.number].ref.hash != ref.hash:
             raise RetryLater(f"block {ref} is unknown")
         return self.blocks_[ref.number]
 
@@ -183,7 +184,11 @@ class SimChain:
 
     async def terms(self, at: BlockRef) -> RegistryTerms:
         await self.weather.before("chain.read")
-        terms = self.model.terms
+        return self.terms_told(self.views)
+
+    def terms_told(self, views: Views) -> RegistryTerms:
+        """The parameters as an endpoint tells them."""
+        terms = opinions.terms(views, self.model.terms)
         return RegistryTerms(
             Wei(terms.stake_per_job), terms.job_bootstrapping, terms.job_startup,
             terms.job_exit_cool_down, terms.quorum,
@@ -191,25 +196,43 @@ class SimChain:
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, values.Job]:
         await self.weather.before("chain.read")
-        honest = self.found(self.at(at).state, ids)
-        if self.views.empty:
-            return {}
-        return self._lied(honest) if self.views.lies else honest
+        return self.found(self.views, self.at(at).state, ids)
 
-    def _lied(self, honest: Mapping[JobId, values.Job]) -> Mapping[JobId, values.Job]:
-        """Some jobs are left out, some are said to be over."""
-        found: dict[JobId, values.Job] = {}
-        for job, value in honest.items():
-            what = hash((job, self.views.lies)) % 5
-            if what == 0:
-                continue
-            found[job] = stopped(value) if what == 1 else value
-        return found
+    def found(self, views: Views, state: State, ids: Sequence[JobId]) -> dict[JobId, values.Job]:
+        """The jobs of a state as an endpoint tells them; those it does not know are left out."""
+        told = {number: opinions.job(views, state, number) for number in ids}
+        return {number: self._value(job, state) for number, job in told.items() if job}
 
-    def found(self, state: State, ids: Sequence[JobId]) -> dict[JobId, values.Job]:
-        """The jobs of a state as the ABI has them; unknown ids are left out."""
-        jobs = state.jobs
-        return {job: self.value(jobs[job - 1]) for job in ids if 1 <= job <= len(jobs)}
+    def _value(self, job: Job, state: State) -> values.Job:
+        """A lie is a new one each time: only what is true is remembered."""
+        known = job.id <= len(state.jobs) and state.jobs[job.id - 1] is job
+        return self.value(job) if known else as_value(job)
+
+    def story(self, views: Views, ids: Sequence[JobId], at: BlockRef) -> Story:
+        """What an endpoint testifies at a block. Raises RetryLater: it has no such block."""
+        block = self.at(at)
+        if at.number >= len(self._seen(views)):
+            raise RetryLater(f"block {at} is unknown to one endpoint")
+        _, final = self.tips(views)
+        told = opinions.told(views, block.ref, final=at.number <= final.number)
+        return Story(
+            told, final.number, self.terms_told(views), self.found(views, block.state, ids)
+        )
+
+    def listing(self, views: Views, since: int | None) -> Listing:
+        """What an endpoint lists at its own newest block, and the jobs of its logs since."""
+        seen = self._seen(views)
+        state, first = seen[-1].state, len(seen) - 1 if since is None else since
+        named = {e.args[0] for block in seen[first:] for e in block.logs if self._tells(views, e)}
+        active = opinions.active(views, state, US)
+        stake = opinions.total_stake(views, state.total[US])
+        most = stake // self.model.terms.stake_per_job
+        return Listing(seen[-1].ref, frozenset(map(JobId, active)), frozenset(named), most)
+
+    def _tells(self, views: Views, event: Event) -> bool:
+        if views.deaf or not event.name.startswith(JOB_EVENTS):
+            return False
+        return not opinions.hidden(views, self.model.state, event.args[0])
 
     def value(self, job: Job) -> values.Job:
         """One job as the agent's types have it; made once for each state of it."""
@@ -221,9 +244,7 @@ class SimChain:
     async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
         await self.weather.before("chain.read")
         state = self.at(at).state
-        if self.views.empty:
-            return []
-        return [JobId(j.id) for j in state.jobs if j.provider == US and not j.stop_reason]
+        return [JobId(number) for number in opinions.active(self.views, state, US)]
 
     async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
         await self.weather.before("chain.read")
@@ -242,7 +263,9 @@ class SimChain:
         await self.weather.before("chain.events")
         if self.views.deaf:
             return []
-        return sorted(touched) * (3 if self.views.echo else 1)
+        state = self.model.state
+        heard = [job for job in touched if not opinions.hidden(self.views, state, job)]
+        return sorted(heard) * (3 if self.views.echo else 1)
 
     # What the agent sends.
 
@@ -277,7 +300,7 @@ class SimChain:
     def _simulate(self, function: str, args: tuple[Any, ...]) -> None:
         """eth_call on the newest block that the endpoint knows."""
         before, now = self.model.state, self.model.now
-        seen = self._seen()[-1]
+        seen = self._seen(self.views)[-1]
         self.model.state, self.model.now = seen.state, max(int(self.clock.now()), now)
         try:
             self.model.call(US, function, *args)
@@ -329,13 +352,6 @@ def as_value(job: Job) -> values.Job:
     )
 
 
-def stopped(job: values.Job) -> values.Job:
-    """A lie: its user stopped it, just now."""
-    status, reason = values.JobStatus.STOPPED, values.StopReason.USER_REQUEST
-    at = max(job.assigned_at, job.settled_until)
-    return replace(job, status=status, stop_reason=reason, stopped_at=at, escrow=Wei(0))
-
-
 def call_of(order: Order) -> tuple[str, tuple[Any, ...]]:
     """The contract's function and its arguments."""
     match order.call:
@@ -351,11 +367,25 @@ def call_of(order: Order) -> tuple[str, tuple[Any, ...]]:
 
 @dataclass
 class SimSecondEndpoint:
-    """`Witness`: honest, sometimes silent."""
+    """`Witness`: the agent's own endpoint against a second one, which is silent sometimes.
+
+    `views` is what the second gets wrong.
+    """
 
     chain: SimChain
     weather: Weather
+    views: Views = field(default_factory=Views)
+    _compared: int | None = None
 
-    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, values.Job]:
+    async def testify(self, ids: Sequence[JobId], at: BlockRef) -> Testimony:
         await self.weather.before("witness.read")
-        return self.chain.found(self.chain.at(at).state, ids)
+        await self.weather.before("chain.read")
+        told = [self.chain.story(views, ids, at) for views in (self.chain.views, self.views)]
+        return compare(at, ids, told, of=2)
+
+    async def lists(self) -> Sequence[Listing]:
+        await self.weather.before("witness.read")
+        await self.weather.before("chain.read")
+        found = [self.chain.listing(v, self._compared) for v in (self.chain.views, self.views)]
+        self._compared = min(one.at.number for one in found) + 1
+        return found

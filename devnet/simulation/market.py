@@ -23,6 +23,7 @@ from agent.market.model import (
     Wei,
 )
 from agent.market.terms import Abilities
+from agent.market.testimony import Listing, Story, Testimony, compare
 from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
 from devnet.simulation.model_faults import Weather
@@ -383,10 +384,22 @@ class SimWitness:
     weather: Weather
     lies: Callable[[Mapping[JobId, Job]], Mapping[JobId, Job]] | None = None
 
-    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
+    async def testify(self, ids: Sequence[JobId], at: BlockRef) -> Testimony:
+        """Of two endpoints: the market's own, and this one."""
         await self.weather.before("witness.read")
         if at.number > self.market.number:
             raise RetryLater("the second endpoint lags")
         honest = self.market.state_at(at.number)
         found = {job: honest[job] for job in ids if job in honest}
-        return self.lies(found) if self.lies else found
+        final = BlockNumber(max(0, self.market.number - self.market.depth))
+        told = [
+            Story(at, final, self.market.terms_, lies(found) if lies else found)
+            for lies in (self.market.lies, self.lies)
+        ]
+        return compare(at, ids, told, of=2)
+
+    async def lists(self) -> Sequence[Listing]:
+        await self.weather.before("witness.read")
+        at = (await self.market.blocks()).head
+        active = frozenset(await self.market.active_jobs(at))
+        return [Listing(at, active, frozenset(), None)] * 2

@@ -31,6 +31,7 @@ from devnet.simulation.lives import Lives
 from devnet.simulation.loop import StormClock
 from devnet.simulation.market import REGISTRY, US
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.opinions import Views
 from devnet.simulation.people import DENIED, HOSTILE
 from devnet.simulation.process import Life, Manner, Ports, Process
 from devnet.simulation.protocol import Job
@@ -117,12 +118,14 @@ class Storm(Stage):
         model = genesis(what)
         kind = WireChain if what.wire else SimChain
         self.chain = kind(self.clock, self.weather, model, what.block_seconds, what.depth)
+        self.second_views = Views()
         self.nodes = list(self._nodes())
         self.cloud = StormCloud(
             self.clock, self.weather, what.lengths, done=self.note, fate_of=what.plan.fate
         )
         self.images = StormImages(self.clock, self.weather, what.image_seconds, {HOSTILE})
-        self.witness = SimSecondEndpoint(self.chain, self.weather) if what.witness else None
+        second = SimSecondEndpoint(self.chain, self.weather, self.second_views)
+        self.witness = second if what.witness else None
         self.auditors = people.Auditors(self.chain, self.cloud, patience=1200)
         self.competitor = people.Competitor(self.chain, what.seed)
         self._watch_everything()
@@ -139,7 +142,7 @@ class Storm(Stage):
         if isinstance(self.chain, WireChain):
             yield Node.first(self.chain, self.weather)
             if self.what.witness:
-                yield Node.second(self.chain, self.weather)
+                yield Node.second(self.chain, self.weather, self.second_views)
 
     def _life(self, manner: Manner) -> Life:
         if not self.what.wire:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
 
 from agent import ports
 from agent.chain.endpoints import Endpoints
-from agent.chain.events import Cursor, EventReader
-from agent.chain.head import Head, HeadFollower, HeadTracker
+from agent.chain.events import Cursor, EventReader, Log
+from agent.chain.head import (
+    Finality,
+    Head,
+    HeadFollower,
+    HeadTracker,
+    block_ref,
+    block_request,
+)
+from agent.chain.rpc import NodeRefused, Rpc
 from agent.chain.transactions import Call, Confirmed, Reverted, Transactions, Waiting
 from agent.clock import passed
-from agent.market.model import Address, BlockRef, Job, JobId, Price
+from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Price
 from agent.market.terms import Abilities
+from agent.market.testimony import VOICES, Listing, Story, Testimony, compare
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market
 from agent.markets.registry.terms import RegistryTerms
@@ -27,6 +36,7 @@ FOLLOW_SECONDS = 1.0  # between two looks at what is in flight
 # Nothing presses a settlement, and thousands can fall due at once: what is in flight fits one
 # exchange, and a report or an exit finds the nonces and the loop free.
 SETTLEMENTS_AT_ONCE = 50
+MOST_LOGS = 1_000  # blocks that are compared at once: 33 minutes of 2 s each
 
 
 @contextmanager
@@ -79,20 +89,75 @@ class ProviderMarket:
 
 
 class SecondEndpoint:
-    """`ports.Witness`: what two different endpoints agree on, so one is not the first asked.
+    """`ports.Witness`: what different endpoints say, so that one is not the one that claimed it.
 
-    Only for `endpoints.count >= 2`; with one endpoint there is no witness.
+    Only for `endpoints.count >= 2`; with one endpoint there is no witness. `jobs_in` names the jobs
+    that logs speak of, as for the reader of events.
     """
 
-    def __init__(self, market: Market, endpoints: Endpoints) -> None:
+    def __init__(
+        self,
+        market: Market,
+        endpoints: Endpoints,
+        provider: Address,
+        finality: Finality,
+        jobs_in: Callable[[Sequence[Log]], Collection[JobId]],
+    ) -> None:
         self._market = market
         self._endpoints = endpoints
+        self._provider = provider
+        self._finality = finality
+        self._jobs_in = jobs_in
+        self._logs_from: int | None = None  # the block after those that were compared
 
-    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
+    async def testify(self, ids: Sequence[JobId], at: BlockRef) -> Testimony:
+        """Two are asked; where they differ, all are."""
+
+        async def story(rpc: Rpc) -> Story:
+            return await self._story(rpc, ids, at)
+
+        count = self._endpoints.count
         with _later():
-            return await self._endpoints.confirmed_elsewhere(
-                lambda rpc: self._market.through(rpc).jobs(ids, at)
-            )
+            told = compare(at, ids, await self._endpoints.voices(story), count)
+            if told.disputed and count > VOICES:
+                told = compare(at, ids, await self._endpoints.voices(story, count), count)
+            return told
+
+    async def _story(self, rpc: Rpc, ids: Sequence[JobId], at: BlockRef) -> Story:
+        depth, market = self._finality.depth, self._market.through(rpc)
+        tag = "finalized" if depth is None else "latest"
+        block, final = await rpc.batch([block_request(at.number), block_request(tag)])
+        number = BlockNumber(block_ref(final).number - (depth or 0))
+        jobs = await market.jobs(ids, at) if ids else {}
+        return Story(block_ref(block), number, await market.params(at), jobs)
+
+    async def lists(self) -> Sequence[Listing]:
+        with _later():
+            found = await self._endpoints.voices(self._listing, self._endpoints.count)
+        if len(found) < VOICES:
+            raise RetryLater(f"{len(found)} RPC endpoints list this provider's jobs; two must")
+        # From the lowest head on again: what another one hid in its newest blocks is seen then.
+        self._logs_from = min(listing.at.number for listing in found) + 1
+        return found
+
+    async def _listing(self, rpc: Rpc) -> Listing:
+        market = self._market.through(rpc)
+        at = block_ref((await rpc.batch([block_request("latest")]))[0])
+        active = await market.jobs_of(self._provider, at)
+        stake, terms = await market.stake_of(self._provider, at), await market.params(at)
+        most = stake.total // terms.stake_per_job
+        return Listing(at, frozenset(active), await self._named(rpc, at), most)
+
+    async def _named(self, rpc: Rpc, at: BlockRef) -> frozenset[JobId]:
+        """The jobs of the logs since the last comparison; none of a range that is too wide: what
+        matters of them is in the list of jobs, too."""
+        first = at.number if self._logs_from is None else min(self._logs_from, at.number)
+        try:
+            logs = await self._market.through(rpc).job_logs(max(first, at.number - MOST_LOGS), at)
+        except NodeRefused as refused:
+            log.info("witness.no_logs", endpoint=str(rpc.url), error=str(refused))
+            return frozenset()
+        return frozenset(self._jobs_in(logs))
 
 
 class ChainWakes:

@@ -2,8 +2,8 @@
 
 Every read names a block by its hash (EIP-1898), so what one decision sees is of one state, and a
 node that doesn't have that block says so instead of answering of another. 1,000 jobs of a
-provider take 13 HTTP exchanges: 3 for the ids (50 an eth_call, in waves of 4, 16, 64 calls), 10
-for the jobs (100 eth_calls each).
+provider take 14 HTTP exchanges: one for what bounds their list, 3 for the ids (50 an eth_call, in
+waves of 4, 16, 64 calls), 10 for the jobs (100 eth_calls each).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from eth_utils.address import to_checksum_address
 
 import contracts
 from agent.chain.abi import Abi
-from agent.chain.rpc import CallReverted, Json, Reader, Request
+from agent.chain.events import Log
+from agent.chain.head import MOST_SECONDS
+from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request
 from agent.market.model import (
     Address,
     BlockRef,
@@ -31,9 +33,13 @@ from agent.market.model import (
     Wei,
 )
 from agent.markets.registry.terms import RegistryTerms
+from faults import UsageFault
 
 PAGE = 50  # the contract's own most
 WAVE = 4  # pages asked at first; each next wave has four times as many
+# Beyond these a node is lying, or this is not the machine for that provider.
+MOST_JOBS = 200_000
+MOST_OFFERS = 50_000
 
 # Who the second indexed argument of an event is: of these it is the provider.
 _NAMES_PROVIDER = (
@@ -115,15 +121,41 @@ class Market:
         return Market(reader, self.registry)
 
     async def params(self, at: BlockRef) -> RegistryTerms:
-        return RegistryTerms(*await self._one("params", at=at))
+        """Raises NodeRefused: they are none that a market could have."""
+        found = RegistryTerms(*await self._one("params", at=at))
+        times = (found.job_bootstrapping, found.job_startup, found.job_exit_cool_down)
+        if found.stake_per_job <= 0 or max(times) >= MOST_SECONDS:
+            raise NodeRefused("a node tells parameters that no market can have")
+        return found
 
     async def job_count(self, at: BlockRef) -> int:
         return int(await self._one("jobCount", at=at))
 
     async def jobs_of(self, provider: Address, at: BlockRef) -> list[JobId]:
-        """Every active job that the contract lists for `provider`, in no order."""
-        pages = await self._pages("jobsOf", provider, at=at)
+        """Every active job that the contract lists for `provider`, in no order.
+
+        Each has StakePerJob locked, so that the locked stake bounds them. Raises NodeRefused: the
+        node lists more, or some twice.
+        """
+        calls = [("lockedStakeOf", (provider,)), ("params", ())]
+        locked, params = await self._many(calls, at)
+        most = min(locked // max(1, RegistryTerms(*params).stake_per_job), MOST_JOBS)
+        pages = await self._pages("jobsOf", provider, at=at, most=most)
+        if len(pages) > most or len(set(pages)) < len(pages):
+            text = f"a node lists {len(pages)} jobs or more, and the locked stake is for {most}"
+            raise NodeRefused(text)
         return [JobId(number) for number in pages]
+
+    async def job_logs(self, first: int, at: BlockRef) -> list[Log]:
+        """The events that speak of jobs, from block `first` up to `at`. Raises NodeRefused."""
+        query = {
+            "address": self.registry, "topics": [job_topics()],
+            "fromBlock": hex(first), "toBlock": hex(at.number),
+        }  # fmt: skip
+        logs = (await self._reader.batch([Request("eth_getLogs", (query,))]))[0]
+        if not isinstance(logs, list):
+            raise NodeRefused("a node answers no list of logs")
+        return logs
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> dict[JobId, Job]:
         """The jobs by id; ids that the block does not know are left out."""
@@ -188,17 +220,20 @@ class Market:
         abi = registry_abi()
         return [_call(self.registry, abi.encode(name, *args), at) for name, args in calls]
 
-    async def _pages(self, name: str, *args: object, at: BlockRef) -> list[Any]:
-        """All items of a paged getter: waves of pages, until one is not full."""
+    async def _pages(
+        self, name: str, *args: object, at: BlockRef, most: int = MOST_OFFERS
+    ) -> list[Any]:
+        """All items of a paged getter: waves of pages, until one is not full, or more than `most`
+        are found."""
         found: list[Any] = []
         start = 0
         for wave in count():
-            starts = range(start, start + PAGE * WAVE * 4**wave, PAGE)
+            starts = range(start, min(start + PAGE * WAVE * 4**wave, most + 1), PAGE)
             pages = await self._many([(name, (*args, first, PAGE)) for first in starts], at)
             found += [item for page in pages for item in page]
-            if len(pages[-1]) < PAGE:
+            start = starts[-1] + PAGE
+            if len(pages[-1]) < PAGE or start > most:
                 break
-            start = starts.stop
         return found
 
 
@@ -213,6 +248,18 @@ def _checksummed(raw: str) -> Address:
 
 
 def _job(number: JobId, fields: Sequence[Any]) -> Job:
+    """Raises NodeRefused: what the node tells is no state that a job can have."""
+    try:
+        job = _job_as_told(number, fields)
+    except (ValueError, UsageFault) as impossible:
+        raise NodeRefused(f"a node tells of job {number}: {impossible}") from None
+    times = (job.assigned_at, job.started_at, job.exit_requested_at, job.stopped_at)
+    if max(*times, job.settled_until) >= MOST_SECONDS:
+        raise NodeRefused(f"a node tells times of job {number} that never come")
+    return job
+
+
+def _job_as_told(number: JobId, fields: Sequence[Any]) -> Job:
     user, provider, instance_type, max_price, price, url, generation, status, reason, *rest = fields
     assigned, started, exit_requested, stopped, escrow, settled, endpoint = rest
     return Job(

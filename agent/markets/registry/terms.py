@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from agent.market.model import Ending, Job, Price, StopReason, Wei
-from agent.market.terms import Abilities, Due, DueKind
+from agent.market.terms import Abilities, Due, DueKind, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,18 @@ class RegistryTerms:
         until = min(job.stopped_at or now, now)
         before = owed(job.price, min(until, since) - job.started_at)
         return Wei(max(0, paid(job) + self.accrued(job, now) - before))
+
+    def kinder(self, other: Terms) -> Terms:
+        """The longer windows of both; one of another market changes nothing."""
+        if not isinstance(other, RegistryTerms):
+            return self
+        return RegistryTerms(
+            stake_per_job=min(self.stake_per_job, other.stake_per_job),
+            job_bootstrapping=max(self.job_bootstrapping, other.job_bootstrapping),
+            job_startup=max(self.job_startup, other.job_startup),
+            job_exit_cool_down=max(self.job_exit_cool_down, other.job_exit_cool_down),
+            quorum=max(self.quorum, other.quorum),
+        )
 
 
 def owed(price: Price, seconds: int) -> Wei:

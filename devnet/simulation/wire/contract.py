@@ -1,19 +1,20 @@
 """The registry as a node tells of it: views at a block, and logs, with the node's own opinions.
 
-Lies are those of `SimChain.views`: a node is empty, lies about some jobs, loses or doubles logs.
+Lies are those of `devnet.simulation.opinions`.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent.chain.rpc import Json
-from devnet.simulation.chain import Block, Views
+from devnet.simulation import opinions
+from devnet.simulation.chain import Block
 from devnet.simulation.market import REGISTRY
-from devnet.simulation.protocol import PAGE, USER_REQUEST, Job, Refusal, Terms
+from devnet.simulation.opinions import Lie, Views
+from devnet.simulation.protocol import PAGE, Job, Refusal, Terms
 from devnet.simulation.wire import words
 
 
@@ -37,7 +38,7 @@ class Contract:
         state = block.state
         match name:
             case "params":
-                terms = self.terms
+                terms = opinions.terms(self.views, self.terms)
                 return (
                     terms.stake_per_job, terms.job_bootstrapping, terms.job_startup,
                     terms.job_exit_cool_down, terms.quorum,
@@ -48,26 +49,25 @@ class Contract:
                 provider, kind = args
                 return state.listings.get((kind, provider), (0, 0))[0]
             case "stakeOf":
-                return state.total[args[0]]
+                return opinions.total_stake(self.views, state.total[args[0]])
             case "lockedStakeOf":
-                return state.locked[args[0]]
+                return opinions.total_stake(self.views, state.locked[args[0]])
         raise Refusal(f"{name} is not of this model")
 
     def _jobs_of(self, block: Block, provider: str, start: int, count: int) -> list[int]:
-        if self.views.empty:
-            return []
-        jobs = block.state.jobs
-        active = [job.id for job in jobs if job.provider == provider and not job.stop_reason]
+        if self.views.lie is Lie.PAGES:
+            return list(range(start + 1, start + 1 + min(count, PAGE)))
+        active = opinions.active(self.views, block.state, provider)
         return active[start : start + min(count, PAGE)]
 
     def _job(self, block: Block, number: int) -> str:
         jobs = block.state.jobs
-        lie = hash((number, self.views.lies)) % 5 if self.views.lies else None
-        if self.views.empty or lie == 0 or not 1 <= number <= len(jobs):
+        told = opinions.job(self.views, block.state, number)
+        if told is None:
             raise Refusal("no such job")
-        if lie == 1:
-            return words.answered("job", stopped(jobs[number - 1]).row())
-        return self._row(jobs[number - 1])
+        if number <= len(jobs) and told is jobs[number - 1]:
+            return self._row(told)
+        return words.answered("job", told.row())
 
     def _row(self, job: Job) -> str:
         known = self._rows.get(id(job))
@@ -82,8 +82,15 @@ class Contract:
         if self.views.deaf:
             return []
         times = 3 if self.views.echo else 1
-        found = (log for block in blocks for log in self._of_block(block))
-        return [log for log in found if log["topics"][0] in topics] * times
+        found = (
+            log for block in blocks for log in self._of_block(block) if self._tells(block, log)
+        )
+        return [one for one in found if one["topics"][0] in topics] * times
+
+    def _tells(self, block: Block, log: Json) -> bool:
+        if self.views.lie is not Lie.HIDDEN or len(log["topics"]) < 2:
+            return True
+        return not opinions.hidden(self.views, block.state, int(log["topics"][1], 16))
 
     def _of_block(self, block: Block) -> list[Json]:
         if block.ref.hash not in self._logs:
@@ -98,11 +105,3 @@ def _logs(block: Block) -> Iterator[Json]:
             "address": REGISTRY, "topics": topics, "data": data, "logIndex": hex(index),
             "blockNumber": hex(block.ref.number), "blockHash": block.ref.hash,
         }  # fmt: skip
-
-
-def stopped(job: Job) -> Job:
-    """A lie: its user stopped it, just now."""
-    lie = copy.copy(job)
-    lie.stop_reason, lie.stopped_at = USER_REQUEST, max(job.assigned_at, job.settled_until)
-    lie.escrow = 0
-    return lie

@@ -120,18 +120,19 @@ def _wired(ports: Ports, wire: Wire, endpoints: Endpoints, journal: HeardJournal
         finality=finality,
         patience=Patience(replace=gas.replace_seconds),
     )  # fmt: skip
+    slashes = Slashes(US, ports.clock, journal.event)
+    slashes.restore(Reader(journal.engine))
+    second = SecondEndpoint(market, endpoints, US, finality, slashes.jobs_in)
     return replace(
         ports,
         market=ProviderMarket(market, HeadTracker(endpoints, finality), US),
-        wakes=_wakes(ports, wire, endpoints, journal),
+        wakes=_wakes(ports, wire, endpoints, slashes),
         transactor=MarketTransactor(transactions, Calls(REGISTRY), clock),
-        witness=SecondEndpoint(market, endpoints) if endpoints.count > 1 else None,
+        witness=second if endpoints.count > 1 else None,
     )
 
 
-def _wakes(ports: Ports, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> ChainWakes:
-    slashes = Slashes(US, ports.clock, journal.event)
-    slashes.restore(Reader(journal.engine))
+def _wakes(ports: Ports, wire: Wire, endpoints: Endpoints, slashes: Slashes) -> ChainWakes:
     tracker = HeadTracker(endpoints, wire.finality)
     follower = HeadFollower(tracker, ports.clock, Pace(poll=POLL_SECONDS))
     return ChainWakes(follower, EventReader(endpoints, REGISTRY, job_topics(), slashes.jobs_in))

@@ -1,7 +1,7 @@
 """One node of a storm: JSON-RPC over the model's chain, as honest as its weather lets it be.
 
 The first node has the storm's opinions (`SimChain.views`): it lags, is empty, lies, loses or
-doubles logs. The second is honest and sometimes silent. Both share the pool.
+doubles logs. The second is sometimes silent, and lies when its turn comes. Both share the pool.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from eth_utils.crypto import keccak
 
 from agent.chain.rpc import EndpointDown, Json
 from agent.secret import SecretUrl
-from devnet.simulation.chain import Block, Views
+from devnet.simulation import opinions
+from devnet.simulation.chain import Block
 from devnet.simulation.market import US
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.opinions import FIRST_INVENTED, Lie, Views
 from devnet.simulation.protocol import Refusal
 from devnet.simulation.wire import words
 from devnet.simulation.wire.chain import CHAIN_ID, GWEI, Declined, OurTx, WireChain
@@ -27,6 +29,9 @@ GAS = 60_000
 REVERTED, NOT_FOUND, DECLINED, LIMITED, NO_METHOD = 3, -32001, -32000, -32005, -32601
 RICH = 10**21  # wei
 SENDS = frozenset({"eth_sendRawTransaction", "eth_estimateGas"})
+
+
+_INVENTED = range(FIRST_INVENTED, FIRST_INVENTED + opinions.INVENTED)
 
 
 class Error(Exception):
@@ -55,7 +60,7 @@ class Node:
     def __post_init__(self) -> None:
         self._methods: dict[str, Callable[..., Json]] = {
             "eth_chainId": lambda: hex(CHAIN_ID),
-            "eth_blockNumber": lambda: hex(self._seen()[-1].ref.number),
+            "eth_blockNumber": lambda: self._block("latest", False)["number"],
             "eth_getBlockByNumber": self._block,
             "eth_getTransactionCount": self._count,
             "eth_getBalance": lambda who, at: hex(RICH),
@@ -74,9 +79,9 @@ class Node:
         return cls(SecretUrl("http://first"), chain, weather, "chain", contract)
 
     @classmethod
-    def second(cls, chain: WireChain, weather: Weather) -> Node:
-        """Honest, and sometimes silent."""
-        contract = Contract(chain.model.terms, Views())
+    def second(cls, chain: WireChain, weather: Weather, views: Views) -> Node:
+        """Sometimes silent, with opinions of its own."""
+        contract = Contract(chain.model.terms, views)
         return cls(SecretUrl("http://second"), chain, weather, "witness", contract)
 
     async def exchange(self, body: Json) -> Json:
@@ -108,8 +113,10 @@ class Node:
     # Blocks.
 
     def _seen(self) -> list[Block]:
-        blocks = self.chain.blocks_
-        lag = min(self.contract.views.lag, len(blocks) - 1)
+        blocks, views = self.chain.blocks_, self.contract.views
+        if views.lie is Lie.FROZEN:
+            return [block for block in blocks if block.ref.timestamp <= views.since] or blocks[:1]
+        lag = min(views.lag, len(blocks) - 1)
         return blocks[: len(blocks) - lag] if lag else blocks
 
     def _at(self, where: Json) -> Block:
@@ -118,6 +125,8 @@ class Node:
         if where == "latest":
             return seen[-1]
         if where in ("finalized", "safe"):
+            if self.contract.views.lie is Lie.FINAL_EARLY:
+                return seen[-1]
             return seen[max(0, len(seen) - 1 - self.chain.depth)]
         if isinstance(where, Mapping):
             blocks = (block for block in reversed(seen) if block.ref.hash == where["blockHash"])
@@ -134,13 +143,17 @@ class Node:
             block = self._at(where)
         except Error:
             return None
+        told = opinions.told(self.contract.views, block.ref, final=self._is_final(where, block))
         found = {
-            "number": hex(block.ref.number), "hash": block.ref.hash,
-            "timestamp": hex(block.ref.timestamp), "baseFeePerGas": hex(self.chain.base_fee),
+            "number": hex(told.number), "hash": told.hash,
+            "timestamp": hex(told.timestamp), "baseFeePerGas": hex(self.chain.base_fee),
         }  # fmt: skip
         ours = [tx for tx in block.txs if isinstance(tx, OurTx)]
         listed = [{"hash": tx.mined, "from": US, "nonce": hex(tx.nonce)} for tx in ours]
         return {**found, "transactions": listed if full else [tx.mined for tx in ours]}
+
+    def _is_final(self, where: Json, block: Block) -> bool:
+        return where != "latest" and block.ref.number <= self.chain.final.ref.number
 
     # State.
 
@@ -155,6 +168,10 @@ class Node:
 
     def _estimate(self, call: Json) -> Json:
         function, args = words.called(_bytes(call["data"]))
+        if self.contract.views.lie is Lie.REVERTS:
+            raise _reverted(Refusal("no reason"))
+        if self.contract.views.lie is Lie.INVENTED and args and args[0] in _INVENTED:
+            return hex(GAS)
         try:
             self.chain.simulate(self._seen()[-1], function, args)
         except Refusal as refusal:

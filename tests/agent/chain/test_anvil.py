@@ -140,7 +140,7 @@ def market(anvil: Anvil, endpoints: Endpoints) -> Market:
 async def request(sending: Transactions, anvil: Anvil, market: Market, name: str) -> JobId:
     call = anvil.calls.request_job(TYPE, Price(10**15), "ipfs://image", Wei(1000))
     await settle(sending, call, f"request:{name}")
-    head = await HeadTracker(market._reader, Finality(0)).poll()
+    head = await HeadTracker(sending._endpoints, Finality(0)).poll()
     return JobId(await market.job_count(head.block))
 
 

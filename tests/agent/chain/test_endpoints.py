@@ -12,10 +12,12 @@ import pytest_asyncio
 import structlog
 
 from agent.chain.answers import revert_reason
-from agent.chain.endpoints import Disagreement, Endpoints, NoEndpoint
-from agent.chain.rpc import CallReverted, NodeRefused, Request
+from agent.chain.endpoints import DOUBT_SECONDS, Endpoints, NoEndpoint
+from agent.chain.head import OLD_SECONDS
+from agent.chain.rpc import CallReverted, NodeRefused, Request, Rpc
 from agent.market.model import JobId
 from agent.secret import SecretUrl
+from devnet.chain.evm import Rejected
 from devnet.chain.node import ChainServer
 from faults import Fault, MustStop, UsageFault
 
@@ -123,6 +125,7 @@ async def test_probe__lagging_first__second_is_preferred_until_it_catches_up(
 ) -> None:
     stage.node.call("evm_mine", 5)
     stage.node.faults.lag = 3
+    stage.clock.at += OLD_SECONDS + 60  # a block that is young lags behind nobody
     await two.probe()
     assert [health.lag_blocks for health in two.health()] == [3, 0]
     assert int(await two.call("eth_blockNumber"), 16) == stage.head.number
@@ -138,7 +141,7 @@ async def test_probe__a_while_after_the_last__happens_beside_the_next_request(
     stage.node.faults.lag = 3
     await two.call("eth_chainId")
     assert [health.lag_blocks for health in two.health()] == [None, None]
-    stage.clock.at += 15
+    stage.clock.at += OLD_SECONDS + 60
     second.faults.hang = 0.2  # nobody waits for it
     await two.call("eth_chainId")
     assert two._probe is not None
@@ -146,18 +149,100 @@ async def test_probe__a_while_after_the_last__happens_beside_the_next_request(
     assert [health.lag_blocks for health in two.health()] == [3, 0]
 
 
-async def test_confirmed_elsewhere__two_agree_or_nothing(
+async def test_voices__of_two__are_both_asked_and_the_silent_one_is_left_out(
     stage: Stage, second: ChainServer, two: Endpoints, endpoints: Endpoints
 ) -> None:
     stage.node.call("evm_mine", 3)
-    assert await two.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
     second.faults.lag = 1
-    with pytest.raises(Disagreement):
-        await two.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
+
+    async def height(rpc: Rpc) -> int:
+        return int(await rpc.call("eth_blockNumber"), 16)
+
+    high = stage.head.number
+    assert await two.voices(height) == [high, high - 1]
     second.faults.refuse = True
-    with pytest.raises(NoEndpoint, match="two must"):
-        await two.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
-    assert await endpoints.confirmed_elsewhere(lambda rpc: rpc.call("eth_blockNumber"))
+    assert await two.voices(height) == [high]
+    assert await endpoints.voices(height) == [high]
+
+
+@pytest.mark.parametrize("liar", [0, 1])
+async def test_probe__a_height_of_a_billion__ranks_nobody(
+    stage: Stage, second: ChainServer, two: Endpoints, monkeypatch: pytest.MonkeyPatch, liar: int
+) -> None:
+    _tells_blocks(monkeypatch, (stage.node, second)[liar], number=10**9)
+    await two.probe()
+    assert [health.lag_blocks for health in two.health()] == [0, 0]
+    asked = [stage.node.requests, second.requests]
+    await two.call("eth_chainId")
+    assert [stage.node.requests, second.requests] == [asked[0] + 1, asked[1]]  # as configured
+
+
+@pytest.mark.parametrize("liar", [0, 1])
+async def test_estimate__one_says_that_it_reverts__the_others_word_counts(
+    stage: Stage, second: ChainServer, two: Endpoints, monkeypatch: pytest.MonkeyPatch, liar: int
+) -> None:
+    stage.offer()
+    job = stage.request()
+    call = {"from": stage.provider, "to": stage.registry}
+    good = {**call, "data": "0x" + stage.calls.report_started(job, "1.2.3.4:1300").data.hex()}
+    _reverts(monkeypatch, (stage.node, second)[liar])
+    assert int(await two.call("eth_estimateGas", good), 16) > 21_000
+    (stage.node, second)[1 - liar].faults.refuse = True
+    with pytest.raises(NodeRefused, match="a second is asked"):  # one word, and nobody to ask
+        await two.call("eth_estimateGas", good)
+
+
+async def test_estimate__two_say_that_it_reverts__reverts(
+    stage: Stage, second: ChainServer, two: Endpoints
+) -> None:
+    data = "0x" + stage.calls.settle(JobId(1)).data.hex()  # no such job
+    with pytest.raises(CallReverted):
+        await two.call("eth_estimateGas", {"to": stage.registry, "data": data})
+
+
+async def test_preferred__first_is_doubted__second_answers_and_is_asked_first_for_a_while(
+    stage: Stage, second: ChainServer, two: Endpoints
+) -> None:
+    stage.node.faults.lag = 1
+
+    async def height(rpc: Rpc) -> int:
+        return int(await rpc.call("eth_blockNumber"), 16)
+
+    def doubt(number: int, now: float) -> str:
+        return "" if number == stage.head.number else "too low"
+
+    assert await two.preferred(height, doubt) == stage.head.number
+    asked = stage.node.requests
+    await two.call("eth_chainId")
+    assert stage.node.requests == asked
+    stage.clock.at += DOUBT_SECONDS
+    await two.call("eth_chainId")
+    assert stage.node.requests == asked + 1
+    second.faults.lag = 2  # of none that is beyond doubt, the first
+    assert await two.preferred(height, doubt) == stage.head.number - 1
+
+
+def _answers(patch: pytest.MonkeyPatch, node: ChainServer, method: str, change: Any) -> None:
+    """This node alone tells what `change` makes of its answers to `method`."""
+    honest = node._faulty
+
+    def told(asked: str, params: list[Any]) -> Any:
+        answer = honest(asked, params)
+        return change(answer) if asked == method else answer
+
+    patch.setattr(node, "_faulty", told)
+
+
+def _tells_blocks(patch: pytest.MonkeyPatch, node: ChainServer, **fields: int) -> None:
+    lies = {name: hex(value) for name, value in fields.items()}
+    _answers(patch, node, "eth_getBlockByNumber", lambda block: {**block, **lies})
+
+
+def _reverts(patch: pytest.MonkeyPatch, node: ChainServer) -> None:
+    def refuse(answer: Any) -> Any:
+        raise Rejected(3, "execution reverted")
+
+    _answers(patch, node, "eth_estimateGas", refuse)
 
 
 async def test_batch__node_takes_few__is_split_and_remembered(

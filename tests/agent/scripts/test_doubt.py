@@ -30,7 +30,8 @@ def test_node__that_lies__is_contradicted_by_the_second_endpoint() -> None:
     simulation = Simulation(with_witness=True)
     done = simulation.run([assigned(), at(1000, lies)], 6000)
     assert done == STARTED
-    assert "job.end_not_final" in simulation.events(1)
+    told = simulation.said(1, "endpoints.disagree")
+    assert told.startswith("endpoints disagree about job 1: one says it is ours")
 
 
 def test_mass_of_ends__true_and_confirmed_by_the_operator__is_carried_out() -> None:

@@ -56,9 +56,10 @@ def test_failure__of_a_wire_storm__names_the_switch() -> None:
 # Broken on purpose.
 
 
-def small(*troubles: Trouble) -> Scenario:
-    what = replace(scenario(2024, 12, wire=True), witness=True, others_price=10**13, depth=6)
-    return replace(what, block_seconds=12.0, plan=Plan(2024, troubles, gentle=True))
+def small(*troubles: Trouble, seed: int = 2024, block_seconds: float = 12.0) -> Scenario:
+    what = replace(scenario(seed, 12, wire=True), witness=True, others_price=10**13, depth=6)
+    plan = Plan(seed, troubles, gentle=True)
+    return replace(what, block_seconds=block_seconds, plan=plan)
 
 
 def names(what: Scenario) -> set[str]:
@@ -75,22 +76,23 @@ def blind_to_what_is_on_its_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Transactions, "_same", lambda transactions, call: [])
 
 
-KILLS = tuple(Trouble(Kind.KILLED_SENDING, 20.0 + 40 * n, 80.0 + 40 * n, 2) for n in range(20))
+KILLS = tuple(Trouble(Kind.KILLED_SENDING, 20.0 + 20 * n, 80.0 + 20 * n, 2) for n in range(110))
 FORKS = tuple(Trouble(Kind.REORG, 20.0 + 30 * n, 20.0 + 30 * n, n) for n in range(60))
 
-BROKEN: list[tuple[Break, str, Scenario]] = [
-    (journal_in_memory, TWICE, small(*KILLS)),
-    (blind_to_what_is_on_its_way, TWICE, small(*FORKS)),
+# A kill has to fall between two reads: one run of several shows it, and which one is chance.
+BROKEN: list[tuple[Break, str, list[Scenario]]] = [
+    (journal_in_memory, TWICE, [small(*KILLS, seed=n, block_seconds=6.0) for n in range(9)]),
+    (blind_to_what_is_on_its_way, TWICE, [small(*FORKS)]),
 ]
 
 
-@pytest.mark.parametrize(("broken", "name", "what"), BROKEN, ids=[b.__name__ for b, _, _ in BROKEN])
+@pytest.mark.parametrize(("broken", "name", "runs"), BROKEN, ids=[b.__name__ for b, _, _ in BROKEN])
 def test_chain_side__broken_on_purpose__is_found_out(
-    broken: Break, name: str, what: Scenario, monkeypatch: pytest.MonkeyPatch
+    broken: Break, name: str, runs: list[Scenario], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert names(what) == set()
+    assert names(runs[0]) == set()
     broken(monkeypatch)
-    assert name in names(what)
+    assert any(name in names(what) for what in runs)
 
 
 # The nodes.

@@ -13,9 +13,10 @@ from agent import ports
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import Cursor, EventReader
 from agent.chain.fees import FeePolicy
-from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace
+from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace, block_ref
 from agent.chain.transactions import Call, Confirmed, Pending, Transactions, TxState
 from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
+from agent.market.testimony import Disagreement
 from agent.markets.registry.adapter import (
     SETTLEMENTS_AT_ONCE,
     ChainWakes,
@@ -87,19 +88,64 @@ async def test_market__any_read_that_fails__is_retry_later(
         await view.blocks()
 
 
+def witness_of(stage: Stage, market: Market, endpoints: Endpoints) -> ports.Witness:
+    jobs_in = partial(changed_jobs, provider=stage.provider)
+    return SecondEndpoint(market, endpoints, stage.provider, Finality(2), jobs_in)
+
+
 async def test_witness__second_endpoint__agrees_or_is_silent(stage: Stage, market: Market) -> None:
     stage.offer()
-    job = stage.request()
+    job, nobodys = stage.request(), JobId(99)
     with stage.node.twin() as second:
         endpoints = await Endpoints.open([stage.node.url, second.url], stage.clock)
-        witness: ports.Witness = SecondEndpoint(market, endpoints)
-        assert await witness.jobs([job], stage.head) == await market.jobs([job], stage.head)
+        witness = witness_of(stage, market, endpoints)
+        told = await witness.testify([job, nobodys], stage.head)
+        known = await market.jobs([job], stage.head)
+        assert told.jobs == {job: (known[job],), nobodys: (None,)}
+        assert told.terms == (await market.params(stage.head),)
+        assert not told.final
+        final = block_ref(
+            stage.node.call("eth_getBlockByNumber", hex(stage.head.number - 2), False)
+        )
+        assert (await witness.testify([], final)).final
         second.faults.lag = 1  # it doesn't know the block
-        with pytest.raises(RetryLater):
-            await witness.jobs([job], stage.head)
+        with pytest.raises(RetryLater, match="two must"):
+            await witness.testify([job], stage.head)
         second.faults.set({"lag": 0, "refuse": True})
         with pytest.raises(RetryLater):
-            await witness.jobs([job], stage.head)
+            await witness.testify([job], stage.head)
+        await endpoints.close()
+
+
+async def test_witness__true_hash_with_an_invented_time__is_a_disagreement_about_the_block(
+    stage: Stage, market: Market
+) -> None:
+    at = replace(stage.head, timestamp=stage.head.timestamp + 10**8)
+    with stage.node.twin() as second:
+        endpoints = await Endpoints.open([stage.node.url, second.url], stage.clock)
+        with pytest.raises(Disagreement, match="disagree about block"):
+            await witness_of(stage, market, endpoints).testify([], at)
+        await endpoints.close()
+
+
+async def test_witness__lists__are_each_endpoints_own_with_what_logs_named_since(
+    stage: Stage, market: Market
+) -> None:
+    stage.offer()
+    with stage.node.twin() as second:
+        endpoints = await Endpoints.open([stage.node.url, second.url], stage.clock)
+        witness = witness_of(stage, market, endpoints)
+        await witness.lists()
+        job = stage.request()
+        stage.node.faults.empty_logs = True
+        hiding, honest = await witness.lists()
+        assert hiding.active == honest.active == {job}
+        assert not hiding.named
+        assert honest.named == {job}
+        assert honest.stake_is_for == 100
+        second.faults.refuse = True
+        with pytest.raises(RetryLater):
+            await witness.lists()
         await endpoints.close()
 
 

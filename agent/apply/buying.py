@@ -1,0 +1,80 @@
+"""Lets launches through, or has them wait for a second endpoint (`agent.decide.burst`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+
+from agent.agenda import Agenda
+from agent.apply.context import World
+from agent.decide.burst import BurstRules, Standing, Wish, admits
+from agent.decide.job_view import JobView
+from agent.decide.plan import Launch
+from agent.market.model import JobId
+
+WAITS = "launch.waits"  # on the job's timeline: for a second endpoint to tell the same of it
+LOOK_SECONDS = 1.0  # until it is asked again: a second endpoint's answer comes sooner, and wakes
+
+
+class Buying:
+    """Counts what was bought on one endpoint's word alone; once a turn, then as it grows."""
+
+    def __init__(
+        self,
+        world: World,
+        agenda: Agenda,
+        ask: Callable[[Iterable[JobId]], None],
+        launching: Callable[[], Collection[JobId]],
+    ) -> None:
+        self._world = world
+        self._agenda = agenda
+        self._ask = ask
+        self._launching = launching
+        self._counted: Standing | None = None
+
+    def begin(self) -> None:
+        """Another turn: what was counted in the last one is old."""
+        self._counted = None
+
+    def admits(self, view: JobView, launch: Launch, rules: BurstRules) -> bool:
+        """Whether it may be bought now; else the job is looked at again soon, and says why."""
+        job = view.head
+        known = self._world.memory.job(view.id)
+        if view.agreed or known.confirmed or job is None:
+            return True
+        self._ask([view.id])
+        latest = min(launch.order.latest, float(view.deadline))
+        waited = self._world.clock.now() >= (job.assigned_at + latest) / 2
+        standing = self._standing(view)
+        why = admits(Wish(view.agreed, view.disputed, waited), standing, rules)
+        if why:
+            self._wait(view, why)
+        else:
+            self._counted = replace(standing, unconfirmed=standing.unconfirmed + 1)
+        return not why
+
+    def _wait(self, view: JobView, why: str) -> None:
+        known = self._world.memory.job(view.id)
+        if known.waits != why:
+            self._world.say(view.id, WAITS, why, 30)
+        known.waits = why
+        self._agenda.put_off(view.id, self._world.clock.now() + LOOK_SECONDS)
+
+    def _standing(self, view: JobView) -> Standing:
+        if self._counted is None:
+            memory = self._world.memory
+            ours = [job.view for job in memory.jobs.values() if job.view and job.view.ours]
+            bought = sum(self._instances(one.id) for one in ours if self._unconfirmed(one))
+            self._counted = Standing(bought, len(ours), memory.stake_is_for)
+        return self._counted
+
+    def _instances(self, job: JobId) -> int:
+        """There, or being bought."""
+        live = sum(host.live for host in self._world.fleet.hosts(job))
+        return live + (job in self._launching())
+
+    def _unconfirmed(self, view: JobView) -> bool:
+        """Neither told by two endpoints ever, nor started by ourselves."""
+        known = self._world.memory.job(view.id)
+        started = view.head is not None and view.head.is_started and known.reported
+        return not (view.agreed or known.confirmed or started)

@@ -1,0 +1,145 @@
+"""What is believed of a job: one endpoint's claim at the head, or what was known before it.
+
+A claim that leads to nothing but what can be undone is believed at once. One that would lead to an
+end, an exit or a report left out (`agent.decide.trust`) is believed when a second endpoint tells
+the same; until then what was known stands. Where two tell different stories, the one by which there
+is a job to serve is acted on, as far as that can be undone: a lie costs an instance for a while
+there, and the stake the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.decide.trust import TABLE, Statement, Until, needs_two
+from agent.market.model import Address, BlockRef, Job
+from agent.market.terms import Terms
+
+HOLD_SECONDS = 20.0  # for which nothing is done about an id that seems to be another job now
+PATIENCE_SECONDS = 1800.0  # a second endpoint that is silent for so long is no reason any more
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What several endpoints told of a job at a block: one story where two agree."""
+
+    at: BlockRef
+    stories: tuple[Job | None, ...]
+
+    @property
+    def agreed(self) -> bool:
+        return len(self.stories) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One job at one moment (`now`, unix seconds).
+
+    `known` is what was believed before, None where nothing was; `since` is when the claim began to
+    differ from it. `reported`: our report of its start is on its way, or names our instance.
+    `watched`: there is more to it than this claim (an instance, another endpoint's list).
+    `unfit` says of a story whether the policy would refuse it.
+    """
+
+    claim: Job | None
+    terms: Terms
+    provider: Address
+    now: float
+    known: Job | None = None
+    heard: Heard | None = None
+    since: float | None = None
+    reported: bool = False
+    watched: bool = False
+    unfit: Callable[[Job], bool] = lambda job: False
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """`job` is what to decide by. `agreed`: two endpoints tell exactly that. `asks`: a second one
+    should be asked. `hold`: nothing should be done about it for now. `disputed`: endpoints differ,
+    and `other` is the story that is not believed."""
+
+    job: Job | None
+    agreed: bool = False
+    asks: bool = False
+    hold: bool = False
+    disputed: bool = False
+    other: Job | None = None
+
+
+def believe(case: Case) -> Belief:
+    """What to decide by, and whether a second endpoint has to be asked."""
+    heard = case.heard if case.heard and case.claim in case.heard.stories else None
+    if heard is not None and heard.agreed:
+        return Belief(case.claim, agreed=True, asks=_outdated(case, heard))
+    said = statements(case)
+    serious = frozenset(filter(needs_two, said))
+    gone = serious <= {Statement.GONE, Statement.ENDED}
+    if serious and gone and not (_serves(case.known, case) or case.watched):
+        return Belief(case.claim)  # it never was ours, and nobody says that it is
+    if heard is not None:
+        return _disputed(case, heard)
+    if not serious:
+        return Belief(case.claim, asks=Statement.ASSIGNED in said)
+    return _waiting(case, serious)
+
+
+def statements(case: Case) -> frozenset[Statement]:
+    """What the claim says that was not known."""
+    claim, known = case.claim, case.known
+    if claim is None or claim.provider != case.provider:
+        return frozenset({Statement.GONE})
+    if case.terms.is_over(claim, int(case.now)):
+        return frozenset({Statement.ENDED})
+    if known is None or not _serves(known, case):
+        foreign_start = claim.is_started and not case.reported
+        return frozenset({Statement.STARTED if foreign_start else Statement.ASSIGNED})
+    if _assignment(claim) != _assignment(known):
+        return frozenset({Statement.ANOTHER})
+    if claim.is_started and not known.is_started:
+        return frozenset() if case.reported else frozenset({Statement.STARTED})
+    if known.is_started and not claim.is_started:
+        return frozenset({Statement.NOT_STARTED})
+    return frozenset() if claim.is_started else frozenset({Statement.ASSIGNED})
+
+
+def _assignment(job: Job) -> tuple[object, ...]:
+    """What makes it this job and not another one under its id."""
+    return (
+        job.user, job.provider, job.generation, job.assigned_at,
+        job.instance_type, job.enclave_url, job.price,
+    )  # fmt: skip
+
+
+def _serves(job: Job | None, case: Case) -> bool:
+    """Whether, by this story, there is something for us to serve."""
+    if job is None or job.provider != case.provider:
+        return False
+    return not case.terms.is_over(job, int(case.now))
+
+
+def _outdated(case: Case, heard: Heard) -> bool:
+    """At the slash point the chain's own time counts, too: two have to have got there."""
+    job = case.claim
+    if job is None or job.is_started or job.is_stopped:
+        return False
+    return case.now >= case.terms.due(job).at > heard.at.timestamp
+
+
+def _disputed(case: Case, heard: Heard) -> Belief:
+    serving = [story for story in heard.stories if story and _serves(story, case)]
+    known = _assignment(case.known) if case.known else None
+    serving.sort(key=lambda story: (_assignment(story) != known, case.unfit(story)))
+    job = serving[0] if serving else case.claim
+    other = next((story for story in heard.stories if story != job), None)
+    return Belief(job, asks=True, disputed=True, other=other)
+
+
+def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:
+    """The second endpoint has not been heard."""
+    waited = 0.0 if case.since is None else max(0.0, case.now - case.since)
+    briefly = {TABLE[one].until for one in serious} == {Until.KNOWN_BRIEFLY}
+    if _serves(case.known, case) and waited < (HOLD_SECONDS if briefly else PATIENCE_SECONDS):
+        return Belief(case.known, asks=True, hold=briefly)
+    return Belief(case.claim, asks=True)

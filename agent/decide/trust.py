@@ -1,0 +1,136 @@
+"""What a node's word leads to, and who has to agree before it does. One table, a reason a row.
+
+Nothing that can't be undone follows from one node's word: no termination, no exit, no report that
+is left out, no purchase beyond the first few, no money that is taken for spent. Each statement of
+a node that could lead to one of these has a row; `belief`, `burst` and the readers in `agent.chain`
+go by it, and docs/security.md shows it to people (a test holds the two together). With one endpoint
+there is nobody to agree: what is bounded stays bounded, and ends in a mass wait for a person
+(`breaker`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Statement(StrEnum):
+    """What a node says, by what it would lead to."""
+
+    ASSIGNED = "a new job is ours"
+    GONE = "no such job, or another provider's"
+    ENDED = "the job is over"
+    STARTED = "it is started, though we reported nothing"
+    NOT_STARTED = "it is not started, though it was"
+    ANOTHER = "the id is another job: owner, image, type or generation differ"
+    UNFIT = "URL, escrow, owner or price ask for a refusal"
+    PARAMS = "the market's parameters"
+    BLOCK = "a block's hash, number and time"
+    FINAL = "a block is final"
+    HEIGHT = "how high the chain is"
+    TIME = "how late it is on the chain"
+    ABSENT = "what is not in a list of jobs, or in the logs"
+    LISTED = "a list of jobs, and its length"
+    REVERTS = "a call would revert"
+    SETTLED = "until when a job is settled"
+
+
+class Agree(StrEnum):
+    """Who has to, before what can't be undone follows."""
+
+    TWO = "two endpoints"
+    FEW = "nobody for the first few, two endpoints beyond"
+    BOUND = "nobody: it is held to what can be known without a node"
+
+
+class Until(StrEnum):
+    """What is believed until two agree."""
+
+    CLAIM = "the new claim: what follows at once can be undone"
+    KNOWN = "what was known before"
+    KNOWN_BRIEFLY = "what was known before, for some seconds; then the claim, as far as undoable"
+    NOBODY = "nothing follows"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One statement: what it leads to, who has to agree, what holds until then, and why so."""
+
+    leads_to: str
+    agree: Agree
+    until: Until
+    reason: str
+
+
+TABLE: Mapping[Statement, Row] = {
+    Statement.ASSIGNED: Row(
+        "a purchase", Agree.FEW, Until.CLAIM,
+        "an instance for minutes is what a lie costs; a second's wait for each would be more",
+    ),
+    Statement.GONE: Row(
+        "termination, a report left out", Agree.TWO, Until.KNOWN,
+        "what was assigned to us and funded is not undone by one voice",
+    ),
+    Statement.ENDED: Row(
+        "termination, a report left out", Agree.TWO, Until.KNOWN,
+        "a job served some seconds too long costs cents, one left too soon its stake",
+    ),
+    Statement.STARTED: Row(
+        "a report left out", Agree.TWO, Until.KNOWN,
+        "only our own report starts it; a report too many reverts",
+    ),
+    Statement.NOT_STARTED: Row(
+        "an exit", Agree.TWO, Until.KNOWN_BRIEFLY,
+        "a fork may have taken the report back: then it has to be sent again in time",
+    ),
+    Statement.ANOTHER: Row(
+        "the wrong image, a refusal", Agree.TWO, Until.KNOWN_BRIEFLY,
+        "a fork may have given the id to another job; else it is a lie about this one",
+    ),
+    Statement.UNFIT: Row(
+        "an exit", Agree.TWO, Until.NOBODY,
+        "not to buy can be made up for a second later, an exit can't",
+    ),
+    Statement.PARAMS: Row(
+        "every deadline: terminations, exits, reports left out", Agree.TWO, Until.KNOWN,
+        "they hardly ever change; of two stories the longer times are served",
+    ),
+    Statement.BLOCK: Row(
+        "terminations", Agree.TWO, Until.NOBODY,
+        "a true hash with an invented time ends every funded job",
+    ),
+    Statement.FINAL: Row(
+        "terminations", Agree.TWO, Until.NOBODY,
+        "what one node calls final, a fork may take back",
+    ),
+    Statement.HEIGHT: Row(
+        "the order in which nodes are asked", Agree.BOUND, Until.NOBODY,
+        "any node can say 10^9: only one whose own newest block is old is behind",
+    ),
+    Statement.TIME: Row(
+        "the order in which nodes are asked", Agree.BOUND, Until.NOBODY,
+        "this machine's clock bounds it; a node beyond that is believed when all say the same",
+    ),
+    Statement.ABSENT: Row(
+        "a job never served, its stake", Agree.TWO, Until.KNOWN,
+        "a list is compared with every endpoint's, again and again: an omission is a word, too",
+    ),
+    Statement.LISTED: Row(
+        "purchases, a reading that never ends", Agree.BOUND, Until.NOBODY,
+        "each job locks StakePerJob, so the locked stake says how many there can be",
+    ),
+    Statement.REVERTS: Row(
+        "a report left out", Agree.TWO, Until.NOBODY,
+        "a simulation that says no is asked of a second; unanswered, it is asked again",
+    ),
+    Statement.SETTLED: Row(
+        "gas for settlements", Agree.BOUND, Until.NOBODY,
+        "one settlement a job in each period by this machine's clock, whatever was paid last",
+    ),
+}  # fmt: skip
+
+
+def needs_two(statement: Statement) -> bool:
+    """Whether one endpoint's word is not enough."""
+    return TABLE[statement].agree is Agree.TWO
