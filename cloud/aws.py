@@ -15,7 +15,7 @@ from cloud.ec2.dry_run import Allowed, Rehearsal
 from cloud.ec2.instances import Instances, UserData
 from cloud.ec2.places import Cache, Places
 from cloud.ec2.pricing import ListPrices
-from cloud.errors import Missing, NotSetUp
+from cloud.kinds import Missing, NotSetUp
 from cloud.lean import Memo, every
 from cloud.model import (
     EnclaveRoom,

@@ -25,7 +25,8 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from cloud import lean
-from cloud.errors import Throttled, translated
+from cloud.errors import translated
+from cloud.kinds import Throttled
 from cloud.model import Region
 from cloud.request_budget import WHENEVER, Budget, Clock, Urgency
 from faults import UsageFault

@@ -1,16 +1,14 @@
 """AWS error codes -> what the caller should do. The only module that names a botocore exception.
 
 `translated("launching job 7")` around a call turns whatever botocore raises into one of the
-classes below, all of them `faults`. Codes not listed: a 5xx or a broken connection leaves the
-outcome unknown, any other 4xx is a request that will fail the same way again.
-
-Sources: EC2 API reference, "Error codes for the Amazon EC2 API"; S3 API reference, "List of error
-codes"; Karpenter's list of what means "no capacity here".
+classes of `cloud.kinds`, by the table of `cloud.codes`. Codes that are not in it: a 5xx or a broken
+connection leaves the outcome unknown, any other 4xx is unexplained, and blames nobody's job.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -29,98 +27,29 @@ from botocore.exceptions import (
     UnknownRegionError,
 )
 
-from cloud.model import AttemptSpent
-from faults import Fault, Refused, RetryLater, TryElsewhere
+from cloud.codes import CODES, Row
+from cloud.kinds import (
+    Busy,
+    Missing,
+    NotAllowed,
+    NotSetUp,
+    OutcomeUnknown,
+    OwnTrouble,
+    Throttled,
+    Unexplained,
+)
+from faults import Fault, printable
 
 T = TypeVar("T")
 
-
-class Throttled(RetryLater):
-    """AWS refused the call for its rate: nothing was done, the same call later may pass."""
-
-
-class OutcomeUnknown(RetryLater):
-    """No answer, or an answer that says nothing: it may have been done. Only the same call again
-    (same ClientToken, same zone) is safe."""
-
-
-class NotAllowed(RetryLater):
-    """No or wrong credentials, or a policy in the way. An operator repairs that while the agent
-    goes on, so no job is given up for it."""
-
-
-class NoCapacity(TryElsewhere):
-    """This zone has no room for this type now: a definite refusal, nothing was launched."""
-
-
-class QuotaReached(TryElsewhere):
-    """The account's quota in this region is used up; other zones of the region share it."""
-
-
-class ParametersDiffer(TryElsewhere):
-    """This ClientToken has launched already, with other parameters."""
-
-
-class Missing(Refused):
-    """What was named does not exist, or cannot be seen yet."""
-
-
-class NotSetUp(RetryLater):
-    """The region lacks what `oyster-provider cloud setup` makes. An operator repairs that while
-    the agent goes on."""
-
-
-def _codes(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-THROTTLED = _codes(
-    "RequestLimitExceeded Throttling ThrottlingException ThrottledException SlowDown "
-    "RequestThrottled RequestThrottledException TooManyRequestsException "
-    "EC2ThrottledException PriorRequestNotComplete BandwidthLimitExceeded"
-)
-NO_CAPACITY = _codes(
-    "InsufficientInstanceCapacity InsufficientHostCapacity InsufficientCapacity "
-    "InsufficientReservedInstanceCapacity MaxSpotInstanceCountExceeded UnfulfillableCapacity "
-    "Unsupported InsufficientFreeAddressesInSubnet InsufficientCapacityOnHost "
-    "InsufficientVolumeCapacity InsufficientAddressCapacity"
-)
-QUOTA = _codes(
-    "VcpuLimitExceeded InstanceLimitExceeded AddressLimitExceeded VolumeLimitExceeded "
-    "MaxIOPSLimitExceeded ResourceLimitExceeded PendingVerification NetworkInterfaceLimitExceeded "
-    "LimitExceeded LimitExceededException"
-)
-NOT_ALLOWED = _codes(
-    "UnauthorizedOperation AuthFailure AccessDenied AccessDeniedException Forbidden 403 "
-    "InvalidClientTokenId InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken "
-    "ExpiredTokenException RequestExpired RequestTimeTooSkewed OptInRequired Blocked "
-    "UnrecognizedClientException IncompleteSignature"
-)
-MISSING = _codes(
-    "NoSuchKey NoSuchBucket NoSuchUpload NoSuchEntity NoSuchEntityException NotFound 404 "
-    "NoSuchBucketPolicy NoSuchLifecycleConfiguration NoSuchTagSet NoSuchResourceException "
-    "ParameterNotFound ServerSideEncryptionConfigurationNotFoundError "
-    "NoSuchPublicAccessBlockConfiguration OwnershipControlsNotFoundError "
-    "InvalidInstanceType"
-)
-UNKNOWN = _codes(
-    "InternalError InternalFailure InternalServerError ServerInternal ServiceUnavailable "
-    "ServiceUnavailableException Unavailable RequestTimeout RequestTimeoutException "
-    "OperationAborted ServiceException ServiceFailure"
-)
-# Where "not there" is written into the code: InvalidInstanceID.NotFound, InvalidAllocationID.…
-MISSING_ENDINGS = (".NotFound", ".Malformed", ".Unavailable")
-
-_BY_CODE: tuple[tuple[frozenset[str], type[Fault]], ...] = (
-    (THROTTLED, Throttled),
-    (NO_CAPACITY, NoCapacity),
-    (QUOTA, QuotaReached),
-    (frozenset({"IdempotentInstanceTerminated"}), AttemptSpent),
-    (frozenset({"IdempotentParameterMismatch"}), ParametersDiffer),
-    (NOT_ALLOWED, NotAllowed),
-    (MISSING, Missing),
-    (UNKNOWN, OutcomeUnknown),
-)
+MESSAGE_LIMIT = 400  # characters: an encoded authorization failure has thousands
+# What some services wrap a code in: SOAP's side of the blame, a namespace, a URL after it.
+_WRAPPED = re.compile(r"(?:.*#)?(?:(?:Client|Server)\.)?(?P<code>[^:#]+)(?::.*)?", re.DOTALL)
+_ENDINGS = tuple(code.removeprefix("*") for code in CODES if code.startswith("*"))
+# Of a code that nobody foresaw, its status may say this much; of other 4xx, nothing.
+_BY_STATUS: Mapping[int, type[Fault]] = {
+    401: NotAllowed, 403: NotAllowed, 408: OutcomeUnknown, 409: Busy, 412: Busy, 429: Throttled,
+}  # fmt: skip
 _CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -138,28 +67,58 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def row_of(code: str) -> Row | None:
+    """The row of an error reply's code, however it is wrapped; None: it is in no row."""
+    wrapped = _WRAPPED.fullmatch(code)
+    for name in (code, wrapped["code"] if wrapped else code):
+        if name in CODES:
+            return CODES[name]
+        for ending in _ENDINGS:
+            if name.endswith(ending):
+                return CODES[f"*{ending}"]
+    return None
+
+
 def kind_of(code: str, http_status: int = 400) -> type[Fault]:
-    """The class of faults that an error reply with this code belongs to."""
-    for codes, kind in _BY_CODE:
-        if code in codes:
-            return kind
-    if code.endswith(MISSING_ENDINGS):
-        return Missing
-    return OutcomeUnknown if http_status >= 500 else Refused
+    """The class of faults that an error reply with this code and status belongs to.
+
+    A code that is in no row does no harm: a 4xx is no verdict on what was asked for, and a 5xx
+    leaves open whether it was done.
+    """
+    row = row_of(code)
+    if row is not None:
+        return row.kind
+    if 300 <= http_status < 400:
+        return NotSetUp  # another region's endpoint, or something between us and AWS
+    if 400 <= http_status < 500:
+        return _BY_STATUS.get(http_status, Unexplained)
+    return OutcomeUnknown
 
 
 def fault_of(error: BotoCoreError | ClientError, doing: str) -> Fault:
     """What to raise for `error`, met while `doing` (a few words, with the job or file)."""
     if isinstance(error, ClientError):
-        code = code_of(error)
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
-        text = error.response.get("Error", {}).get("Message", "")
-        return kind_of(code, status)(f"{doing}: AWS answered {code}: {text}")
+        return _answered(error, doing)
     if isinstance(error, _CREDENTIALS):
         return NotAllowed(f"{doing}: no AWS credentials: {error}; see `aws configure` or IAM roles")
     if isinstance(error, _MISUSE):
-        return Refused(f"{doing}: {error}")
+        return NotSetUp(f"{doing}: {error}; see [aws] in the configuration")
     return OutcomeUnknown(f"{doing}: no answer from AWS: {error}")
+
+
+def _answered(error: ClientError, doing: str) -> Fault:
+    code = code_of(error)
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
+    kind, row = kind_of(code, status), row_of(code)
+    text = f"{doing}: AWS answered {code}: {_message(error)}"
+    if issubclass(kind, OwnTrouble) and row is not None:
+        text = f"{text} ({row.reason})"
+    return kind(text)
+
+
+def _message(error: ClientError) -> str:
+    text = printable(str(error.response.get("Error", {}).get("Message", "")))
+    return text if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT]}…"
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -25,17 +24,15 @@ from eth_utils.exceptions import ValidationError
 
 from agent.chain.encoding import Signature
 from agent.market.model import Address
-from faults import MustStop, RetryLater
+from cloud.errors import translated
+from cloud.kinds import OwnTrouble
+from faults import MustStop, Refused, RetryLater, TryElsewhere
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
 
 # The order of secp256k1 (SEC 2, 2.4.1).
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-_OURS_TO_FIX = frozenset(
-    {"NotFoundException", "DisabledException", "AccessDeniedException", "InvalidKeyUsageException",
-     "KMSInvalidStateException", "InvalidArnException"}
-)  # fmt: skip
 
 
 class KmsSigner:
@@ -74,25 +71,22 @@ class KmsSigner:
 
 def _public_key(client: KMSClient, key_id: str) -> bytes:
     try:
-        return client.get_public_key(KeyId=key_id)["PublicKey"]
-    except (ClientError, BotoCoreError) as broken:
-        raise _fault(broken, key_id) from broken
+        with translated(f"asking KMS for the public key of {key_id}"):
+            return client.get_public_key(KeyId=key_id)["PublicKey"]
+    except (OwnTrouble, Refused) as fault:
+        raise MustStop(f"{fault}; check the key, its state and the role's rights") from fault
 
 
 def _sign(client: KMSClient, key_id: str, digest: bytes) -> bytes:
+    """Raises RetryLater, whatever is the matter: who repairs the key or its rights meanwhile finds
+    an agent that goes on."""
     try:
-        return client.sign(
-            KeyId=key_id, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
-        )["Signature"]
-    except (ClientError, BotoCoreError) as broken:
-        raise _fault(broken, key_id) from broken
-
-
-def _fault(broken: ClientError | BotoCoreError, key_id: str) -> MustStop | RetryLater:
-    code = broken.response["Error"]["Code"] if isinstance(broken, ClientError) else ""
-    if code in _OURS_TO_FIX:
-        return MustStop(f"KMS key {key_id}: {code}; check the key, its state and the role's rights")
-    return RetryLater(f"KMS does not sign now: {code or type(broken).__name__}")
+        with translated(f"signing with KMS key {key_id}"):
+            return client.sign(
+                KeyId=key_id, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
+            )["Signature"]
+    except (Refused, TryElsewhere) as fault:
+        raise RetryLater(str(fault)) from fault
 
 
 def _secp256k1(der: bytes, key_id: str) -> PublicKey:

@@ -20,7 +20,7 @@ from cloud.account.setup import SETUP_TAG
 from cloud.aws import Aws
 from cloud.ec2.instances import LOST_REPLY_TRIES
 from cloud.ec2.places import Subnet
-from cloud.errors import Missing, NoCapacity, OutcomeUnknown
+from cloud.kinds import Missing, NoCapacity, OutcomeUnknown
 from cloud.model import InstanceId, Region
 from cloud.settings import Settings
 from faults import Fault, Refused, RetryLater, printable

@@ -16,7 +16,8 @@ from cloud import layout
 from cloud.account.policies import Name, partition_of, render
 from cloud.account.steps import Step, nothing, translated_step
 from cloud.clients import Clients
-from cloud.errors import NotAllowed, or_none, translated
+from cloud.errors import or_none, translated
+from cloud.kinds import NotAllowed
 from cloud.model import TAG_PREFIX, Region
 from cloud.settings import Settings
 from faults import Refused

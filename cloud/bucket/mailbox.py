@@ -22,7 +22,7 @@ from cloud import layout
 from cloud.bucket.staging import Staging
 from cloud.bucket.status_cache import KeptWords, Words
 from cloud.clients import Clients
-from cloud.errors import Missing, NotSetUp
+from cloud.kinds import Missing, NotSetUp
 from cloud.model import HostReport, InstanceId, Region
 from cloud.settings import Account
 from faults import Refused

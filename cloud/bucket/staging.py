@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from cloud import layout
 from cloud.clients import Clients
-from cloud.errors import Missing, NotSetUp
+from cloud.kinds import Missing, NotSetUp
 from cloud.model import Region
 from faults import Fault, Refused
 

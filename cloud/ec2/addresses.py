@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cloud.clients import Calls
-from cloud.errors import Missing, QuotaReached
+from cloud.kinds import Missing, QuotaReached
 from cloud.model import Identity, Instance, InstanceId, InstanceState, Region
 from cloud.settings import Settings
 from faults import Fault

@@ -17,7 +17,7 @@ from cloud.clients import Calls
 from cloud.ec2.catalog import Catalog, TypeFacts
 from cloud.ec2.places import Cache, Places
 from cloud.ec2.soldout import SoldOut
-from cloud.errors import Missing
+from cloud.kinds import Missing
 from cloud.lean import Memo, every
 from cloud.model import Headroom, Region
 from cloud.settings import Settings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cloud.clients import Calls
 from cloud.ec2.places import Cache
-from cloud.errors import Missing
+from cloud.kinds import Missing, NoSuchType, NotSetUp
 from cloud.model import EnclaveRoom, Region, Zone
 from faults import Refused
 
@@ -91,8 +91,10 @@ class Catalog:
                     Filters=[{"Name": "instance-type", "Values": [instance_type]}]
                 ),
             )
-        except Missing as fault:
+        except NoSuchType as fault:
             raise Refused(str(fault)) from fault
+        except Missing as fault:
+            raise NotSetUp(str(fault)) from fault
         exact = [t for t in answer["InstanceTypes"] if t["InstanceType"] == instance_type]
         if not exact:
             raise Refused(f"{doing}: EC2 has no such type there; deregister it")

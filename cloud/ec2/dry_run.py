@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloud.clients import Calls
-from cloud.errors import Missing, NotSetUp, would_work
+from cloud.errors import would_work
+from cloud.kinds import Missing, NotSetUp
 from cloud.model import Identity, InstanceId, Region
 from cloud.settings import Account, Settings
 

@@ -23,14 +23,19 @@ from cloud.ec2.catalog import Catalog
 from cloud.ec2.places import Places, Subnet, zone_order
 from cloud.ec2.soldout import SoldOut
 from cloud.ec2.spots import LaunchMemory, Spot, client_token, order_key
-from cloud.errors import (
+from cloud.errors import would_work
+from cloud.kinds import (
+    Busy,
+    ImageRefused,
     Missing,
     NoCapacity,
+    NoSuchType,
+    NotHere,
     NotSetUp,
     OutcomeUnknown,
     ParametersDiffer,
     QuotaReached,
-    would_work,
+    Unexplained,
 )
 from cloud.lean import Memo, every
 from cloud.model import (
@@ -46,7 +51,7 @@ from cloud.model import (
 )
 from cloud.request_budget import Urgency
 from cloud.settings import Home, Settings
-from faults import Refused
+from faults import Fault, Refused
 
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
@@ -104,17 +109,22 @@ class Instances:
         return await self._described(region, filters, f"listing instances in {region}", memo)
 
     async def launch(self, order: LaunchOrder) -> Instance:
-        """Launch once, in the first zone that has room.
+        """Launch once, in the first zone that has room, from the first image that serves.
 
-        Raises NoCapacity or QuotaReached (TryElsewhere), Throttled, OutcomeUnknown or NotSetUp
-        (RetryLater: the same order again), TooLate (RetryLater: it was not sent this time),
-        AttemptSpent (Refused: send attempt + 1), Refused.
+        Raises NoCapacity or QuotaReached (TryElsewhere), Throttled, OutcomeUnknown, Busy or
+        OwnTrouble (RetryLater: the same order again), TooLate (RetryLater: it was not sent this
+        time), AttemptSpent (Refused: send attempt + 1), Refused (EC2 has no such type).
         """
         key = order_key(order)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             try:
                 return await self._launch(order)
+            except NoSuchType:
+                raise
+            except NotSetUp:
+                self._places.forget()
+                raise
             except Missing as fault:
                 self._places.forget()
                 self._memory.refused(order)
@@ -127,7 +137,7 @@ class Instances:
         """
         subnets = await self._open_subnets(order)
         if not subnets:
-            raise NoCapacity(f"{order.region} has no zone left for {order.instance_type}")
+            raise NoCapacity(_no_zone(order))
         request = await self._request(order, await self._spot(order, subnets[0]))
         request["DryRun"] = True
         ec2 = self._calls.clients.ec2(order.region)
@@ -141,16 +151,17 @@ class Instances:
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         """Ask for the end of these; unknown ones are fine, listing confirms.
 
-        Raises RetryLater; Refused for one that is protected, after the others were asked for.
+        Raises RetryLater; Refused for one that is protected; for one of many, after the others
+        were asked for.
         """
-        kept: list[Refused] = []
+        kept: list[Fault] = []
         for start in range(0, len(instances), PAGE):
             kept += await self._terminate(region, list(instances[start : start + PAGE]))
         if kept:
             raise kept[0]
 
-    async def _terminate(self, region: Region, ids: list[InstanceId]) -> list[Refused]:
-        """One unknown or protected id refuses a whole call, so a refused batch is halved."""
+    async def _terminate(self, region: Region, ids: list[InstanceId]) -> list[Fault]:
+        """One unknown, moving or protected id refuses a whole call, so such a batch is halved."""
         doing = f"terminating {ids[0]}" + (f" and {len(ids) - 1} more" if ids[1:] else "")
         ec2 = self._calls.clients.ec2(region)
         try:
@@ -160,7 +171,7 @@ class Instances:
                 doing,
                 lambda: ec2.terminate_instances(InstanceIds=ids),
             )
-        except Refused as fault:
+        except (Refused, Busy, Unexplained) as fault:
             if len(ids) == 1:
                 return [] if isinstance(fault, Missing) else [fault]
             middle = len(ids) // 2
@@ -172,20 +183,45 @@ class Instances:
         if spot := self._memory.recall(order):
             try:
                 return await self._at(order, spot)
-            except NoCapacity:
-                self._refused(order, spot)
-        refusal = NoCapacity(f"{order.region} has no zone left for {order.instance_type}")
+            except (NoCapacity, NotHere, ImageRefused) as fault:
+                await self._elsewhere(order, spot, fault)
+        refusals: list[NoCapacity | NotHere] = []
         for subnet in await self._open_subnets(order):
+            try:
+                return await self._in(order, subnet)
+            except (NoCapacity, NotHere) as fault:
+                refusals.append(fault)
+        full = [fault for fault in refusals if isinstance(fault, NoCapacity)]
+        if refusals and not full:
+            raise refusals[-1]  # no zone is full: all of them are set up wrongly
+        raise full[-1] if full else NoCapacity(_no_zone(order))
+
+    async def _in(self, order: LaunchOrder, subnet: Subnet) -> Instance:
+        """In this subnet, from the first image that EC2 takes."""
+        while True:
             spot = await self._spot(order, subnet)
             try:
                 return await self._at(order, spot)
-            except NoCapacity as fault:
-                self._refused(order, spot)
-                refusal = fault
-        raise refusal
+            except (NoCapacity, NotHere, ImageRefused) as fault:
+                if not await self._elsewhere(order, spot, fault):
+                    raise
+
+    async def _elsewhere(self, order: LaunchOrder, spot: Spot, fault: Fault) -> bool:
+        """Nothing runs at the spot; whether another image may do there."""
+        self._memory.refused(order)
+        if isinstance(fault, NoCapacity):
+            self.sold_out.mark(order.instance_type, spot.zone)
+        if not isinstance(fault, ImageRefused):
+            return False
+        facts = await self._catalog.facts(order.region, order.instance_type)
+        return await self._places.pass_over(order.region, facts.architecture, spot.ami)
 
     async def _at(self, order: LaunchOrder, spot: Spot) -> Instance:
-        """Launch at this spot, sending the same call again when a reply is lost."""
+        """Launch at this spot, sending the same call again when a reply is lost.
+
+        What an operator or a minute mends leaves the spot known: the same call again may find
+        what an earlier one launched.
+        """
         for attempt in range(1, LOST_REPLY_TRIES + 1):
             try:
                 return await self._run(order, spot)
@@ -248,16 +284,13 @@ class Instances:
     async def _spot(self, order: LaunchOrder, subnet: Subnet) -> Spot:
         facts = await self._catalog.facts(order.region, order.instance_type)
         ami = await self._places.ami(order.region, facts.architecture)
-        return Spot(zone=subnet.zone, subnet=subnet.id, ami=ami.id, root_device=ami.root_device)
-
-    def _refused(self, order: LaunchOrder, spot: Spot) -> None:
-        self.sold_out.mark(order.instance_type, spot.zone)
-        self._memory.refused(order)
+        return Spot(subnet.zone, subnet.id, ami.id, ami.root_device, ami.least_gib)
 
     async def _request(self, order: LaunchOrder, spot: Spot) -> RunInstancesRequestTypeDef:
         user_data = self._user_data(order, await self._find_home(order.region))
         if len(user_data) > USER_DATA_LIMIT:
-            raise Refused(f"user data has {len(user_data)} bytes, EC2 takes {USER_DATA_LIMIT}")
+            text = f"user data has {len(user_data)} bytes, EC2 takes {USER_DATA_LIMIT}"
+            raise NotSetUp(f"{text}: shorten [enclave] ports or egress")
         return {
             "ClientToken": client_token(order, spot),
             "MinCount": 1,
@@ -280,7 +313,7 @@ class Instances:
                         "Encrypted": True,
                         "DeleteOnTermination": True,
                         "VolumeType": "gp3",
-                        "VolumeSize": self._settings.root_volume_gib,
+                        "VolumeSize": max(self._settings.root_volume_gib, spot.least_gib),
                     },
                 }
             ],
@@ -306,6 +339,10 @@ class Instances:
             return list(chain.from_iterable(memo.over(every(found, "Reservations"))))
 
         return await self._calls.ask(region, "DescribeInstances", doing, look)
+
+
+def _no_zone(order: LaunchOrder) -> str:
+    return f"{order.region} has no zone left for {order.instance_type}"
 
 
 def _reserved(region: Region, reservation: ReservationTypeDef) -> tuple[Instance, ...]:

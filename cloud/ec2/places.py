@@ -1,6 +1,7 @@
 """Where an instance may go: subnets by zone, the security group, the image it starts from.
 
-Answers are kept for some minutes and dropped when a launch says that one of them is gone.
+Answers are kept for some minutes and dropped when a launch says that one of them is gone. An image
+that EC2 would not launch from is passed over for a while, where there is another.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from cloud.clients import Calls
-from cloud.errors import Missing, NotSetUp
+from cloud.kinds import Missing, NotSetUp
 from cloud.model import LaunchOrder, Region, Zone
 from cloud.settings import Settings
 
@@ -25,6 +26,8 @@ KEEP_SECONDS = 600
 # EC2 user guide, "Amazon Linux 2023 on EC2", launch with the public SSM parameter; the words for
 # the architectures are EC2's own.
 AL2023 = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{architecture}"
+AL2023_NAMES = "al2023-ami-2023.*"  # the same images by name, older ones too; not the minimal ones
+REFUSED_SECONDS = 600.0  # how long an image is passed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,11 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Ami:
+    """A machine image; `least_gib` is what its root volume takes at least."""
+
     id: str
     root_device: str
+    least_gib: int = 0
 
 
 class Cache:
@@ -71,6 +77,7 @@ class Places:
         self._calls = calls
         self._settings = settings
         self._cache = Cache(calls.clock.now, KEEP_SECONDS)
+        self._refused: dict[str, float] = {}  # image id -> until when it is passed over
 
     async def subnets(self, region: Region) -> tuple[Subnet, ...]:
         """The subnets that serve, by zone. Raises NotSetUp when there are none."""
@@ -81,9 +88,31 @@ class Places:
         return await self._cache.get(("group", region), lambda: self._group(region))
 
     async def ami(self, region: Region, architecture: str) -> Ami:
-        """The image to start from. Raises NotSetUp when the configured one is not there."""
+        """The image to start from, the newest that EC2 has not refused lately.
+
+        Raises NotSetUp when the configured one is not there.
+        """
+        images = await self._amis(region, architecture)
+        return next(filter(self._serves, images), images[0])
+
+    async def pass_over(self, region: Region, architecture: str, image: str) -> bool:
+        """EC2 refused to launch from `image`; whether there is another to launch from."""
+        self._refused[image] = self._calls.clock.now() + REFUSED_SECONDS
+        return self._serves(await self.ami(region, architecture))
+
+    def _serves(self, ami: Ami) -> bool:
+        return self._refused.get(ami.id, 0.0) <= self._calls.clock.now()
+
+    async def _amis(self, region: Region, architecture: str) -> tuple[Ami, ...]:
+        """What may serve, in this order: the configured image, then older ones of the kind."""
         key = ("ami", region, architecture)
-        return await self._cache.get(key, lambda: self._ami(region, architecture))
+        images = await self._cache.get(key, lambda: self._configured(region, architecture))
+        if self._settings.ami != "al2023" or any(map(self._serves, images)):
+            return images
+        older = await self._cache.get(
+            ("older", *key), lambda: self._images(region, architecture, AL2023_NAMES)
+        )
+        return (*images, *older)
 
     def forget(self) -> None:
         """Something that was there is gone: ask AWS again."""
@@ -124,7 +153,7 @@ class Places:
             raise NotSetUp(f"{region} has no security group {name}; run `cloud setup`")
         return answer["SecurityGroups"][0]["GroupId"]
 
-    async def _ami(self, region: Region, architecture: str) -> Ami:
+    async def _configured(self, region: Region, architecture: str) -> tuple[Ami, ...]:
         wanted = self._settings.ami
         if wanted == "al2023":
             wanted = AL2023.format(architecture=architecture)
@@ -133,7 +162,7 @@ class Places:
         images = await self._images(region, architecture, wanted)
         if not images:
             raise NotSetUp(f"{region} has no {architecture} image {wanted}; see `ami`")
-        return _newest(images)
+        return images
 
     async def _parameter(self, region: Region, name: str) -> str:
         try:
@@ -147,7 +176,8 @@ class Places:
             raise NotSetUp(str(fault)) from fault
         return answer["Parameter"]["Value"]
 
-    async def _images(self, region: Region, architecture: str, wanted: str) -> list[ImageTypeDef]:
+    async def _images(self, region: Region, architecture: str, wanted: str) -> tuple[Ami, ...]:
+        """Those of an id or a name, the newest first."""
         by_id = wanted.startswith("ami-")
         filters: list[FilterTypeDef] = [
             {"Name": "image-id" if by_id else "name", "Values": [wanted]},
@@ -162,7 +192,8 @@ class Places:
             f"looking for image {wanted} in {region}",
             lambda: self._calls.clients.ec2(region).describe_images(Filters=filters, Owners=owners),
         )
-        return answer["Images"]
+        newest = sorted(answer["Images"], key=_made_at, reverse=True)
+        return tuple(map(_ami, newest))
 
 
 def zone_order(order: LaunchOrder, subnets: tuple[Subnet, ...]) -> tuple[Subnet, ...]:
@@ -190,6 +221,14 @@ def _subnet(found: SubnetTypeDef) -> Subnet:
     )
 
 
-def _newest(images: list[ImageTypeDef]) -> Ami:
-    image = max(images, key=lambda image: image.get("CreationDate", ""))
-    return Ami(id=image["ImageId"], root_device=image.get("RootDeviceName", "/dev/xvda"))
+def _made_at(image: ImageTypeDef) -> str:
+    return image.get("CreationDate", "")
+
+
+def _ami(image: ImageTypeDef) -> Ami:
+    root = image.get("RootDeviceName", "/dev/xvda")
+    disks = [
+        disk for disk in image.get("BlockDeviceMappings", []) if disk.get("DeviceName") == root
+    ]
+    sizes = (disk.get("Ebs", {}).get("VolumeSize", 0) for disk in disks)
+    return Ami(image["ImageId"], root, max(sizes, default=0))

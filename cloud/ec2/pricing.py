@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud.clients import Calls
-from cloud.errors import Missing
+from cloud.kinds import Missing
 from cloud.model import Region
 
 KEEP_SECONDS = 7 * 86_400

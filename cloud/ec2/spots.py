@@ -29,12 +29,16 @@ KEEP_SECONDS = 14 * 86400  # AWS does not say how long it keeps a token; an orde
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where and from what image an instance is launched; with the order it makes the token."""
+    """Where and from what image an instance is launched; with the order it makes the token.
+
+    `least_gib` is what the image's root volume takes at least.
+    """
 
     zone: Zone
     subnet: str
     ami: str
     root_device: str
+    least_gib: int = 0
 
 
 class LaunchMemory:

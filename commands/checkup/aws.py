@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.config.model import Offer
-from cloud.errors import NotSetUp
+from cloud.kinds import NotSetUp
 from cloud.model import Identity, LaunchOrder, Region
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.context import open_cloud

@@ -12,7 +12,7 @@ import pytest
 
 from cloud.aws import Aws
 from cloud.ec2.reconcile import duplicates
-from cloud.errors import NoCapacity, OutcomeUnknown, QuotaReached
+from cloud.kinds import NoCapacity, OutcomeUnknown, QuotaReached
 from cloud.model import AttemptSpent, InstanceState
 from devnet.aws.ec2 import Timings
 from devnet.aws.server import Aws as HonestAws

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from agent.config import load
 from agent.wiring.adapters import cloud_settings
-from cloud.errors import NotAllowed
+from cloud.kinds import NotAllowed
 from commands.cloud import app, settings_of
 from faults import UsageFault
 

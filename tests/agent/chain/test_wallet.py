@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -184,6 +185,18 @@ async def test_kms__no_answer__is_retry_later(kms: KMSClient) -> None:
     with pytest.raises(RetryLater):
         await signer.sign(b"\x01" * 32)
     elsewhere.close()
+
+
+async def test_kms__key_out_of_use_for_a_while__is_waited_for(kms: KMSClient) -> None:
+    made = kms.create_key(KeySpec="ECC_SECG_P256K1", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
+    signer = await KmsSigner.open(kms, made["KeyId"])
+    kms.meta.events.register("before-call.kms.Sign", _refuses)
+    with pytest.raises(RetryLater, match="DisabledException"):
+        await signer.sign(b"\x01" * 32)
+
+
+def _refuses(**_: object) -> None:
+    raise ClientError({"Error": {"Code": "DisabledException", "Message": "off"}}, "Sign")
 
 
 def _cut(request: object, **_: object) -> None:

@@ -19,7 +19,7 @@ from cloud.account.bake import INSTALL_SECONDS, Recipe, bake
 from cloud.account.teardown import Teardown
 from cloud.aws import Aws
 from cloud.clients import Clients
-from cloud.errors import NoCapacity, OutcomeUnknown
+from cloud.kinds import NoCapacity, NotSetUp, OutcomeUnknown
 from faults import Refused, RetryLater
 from tests.cloud.conftest import REGION, FakeClock, Faults, Killed, answer, client, settings
 
@@ -114,7 +114,10 @@ async def test_bake__builder_ended_from_outside__is_not_waited_for(oven: Oven) -
 
 @pytest.mark.parametrize(
     ("call", "code", "fault"),
-    [("CreateImage", "InvalidParameterValue", Refused), ("CreateImage", "Unavailable", RetryLater)],
+    [
+        ("CreateImage", "InvalidParameterValue", NotSetUp),
+        ("CreateImage", "Unavailable", RetryLater),
+    ],
 )
 async def test_bake__a_later_call_fails__no_builder_is_left(
     oven: Oven, call: str, code: str, fault: type[Exception]

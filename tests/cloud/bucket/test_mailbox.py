@@ -20,7 +20,7 @@ from cloud import layout
 from cloud.aws import Aws
 from cloud.bucket import staging
 from cloud.bucket.mailbox import REFRESH_SECONDS, parsed
-from cloud.errors import NotSetUp, OutcomeUnknown
+from cloud.kinds import NotSetUp, OutcomeUnknown
 from cloud.model import InstanceId
 from cloud.settings import Owner
 from faults import Refused

@@ -8,7 +8,7 @@ import pytest
 
 from cloud.aws import Aws
 from cloud.ec2.dry_run import PROBE_KEY
-from cloud.errors import NotAllowed, NotSetUp
+from cloud.kinds import NotAllowed, NotSetUp
 from tests.cloud.conftest import REGION, Faults, answer, client, order
 
 pytestmark = pytest.mark.unit

@@ -11,7 +11,16 @@ import boto3
 import pytest
 
 from cloud.aws import Aws
-from cloud.errors import NoCapacity, NotSetUp, OutcomeUnknown, QuotaReached, Throttled
+from cloud.kinds import (
+    ImageRefused,
+    NoCapacity,
+    NotHere,
+    NotSetUp,
+    OutcomeUnknown,
+    OwnTrouble,
+    QuotaReached,
+    Throttled,
+)
 from cloud.model import AttemptSpent, InstanceId, InstanceState, Zone
 from faults import Refused
 from tests.cloud.conftest import REGION, FakeClock, Faults, answer, fine, order
@@ -44,12 +53,12 @@ async def test_launch__user_data__arrives_as_it_was_rendered(aws: Aws) -> None:
     assert text.startswith(b"#!/bin/sh\n# oyster-123456789012-us-east-1 hosts/AROA")
 
 
-async def test_launch__user_data_too_long__is_refused(
+async def test_launch__user_data_too_long__is_the_operators_to_mend(
     make_aws: Callable[..., Aws], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws = make_aws()
     monkeypatch.setattr(aws._instances, "_user_data", lambda *_: b"x" * 16385)
-    with pytest.raises(Refused, match="16385"):
+    with pytest.raises(NotSetUp, match="16385"):
         await aws.launch(order())
 
 
@@ -195,6 +204,84 @@ async def test_launch__baked_image_by_name__newest_of_ours_is_used(
     faults.watch("ec2")
     await aws.launch(order(2))
     assert faults.calls("RunInstances")[0]["ImageId"] == image
+
+
+async def test_launch__image_that_can_not_be_launched_from__the_next_one_by_name(
+    make_aws: Callable[..., Aws], clock: FakeClock
+) -> None:
+    ec2 = boto3.client("ec2", region_name=REGION)
+    source = await make_aws().launch(order(1))
+    images = [
+        ec2.create_image(InstanceId=source.id, Name=f"oyster-host-{n}")["ImageId"] for n in (1, 2)
+    ]
+    aws = make_aws(ami="oyster-host-*")
+    faults = Faults(aws)
+    faults.watch("ec2")
+    faults.before("RunInstances", answer("InvalidBlockDeviceMapping"))
+    await aws.launch(order(2))
+    used = [call["ImageId"] for call in faults.calls("RunInstances")]
+    assert sorted(used) == sorted(images)
+    await aws.launch(order(3))
+    assert faults.calls("RunInstances")[-1]["ImageId"] == used[1]  # remembered
+    clock.time += 601
+    await aws.launch(order(4))
+    assert faults.calls("RunInstances")[-1]["ImageId"] == used[0]
+
+
+async def test_launch__no_other_image__says_so_and_tries_the_same_order_again(
+    aws: Aws, faults: Faults
+) -> None:
+    faults.before("RunInstances", *[answer("InvalidAMIID.Unavailable")] * 12)
+    with pytest.raises(ImageRefused, match=r"InvalidAMIID\.Unavailable"):
+        await aws.launch(order())
+    faults._before.clear()
+    await aws.launch(order())
+
+
+async def test_launch__volume_smaller_than_the_image__is_made_large_enough(
+    make_aws: Callable[..., Aws], faults: Faults
+) -> None:
+    aws = make_aws(root_volume_gib=1)
+    watched = Faults(aws)
+    watched.watch("ec2")
+    await aws.launch(order())
+    sent = watched.calls("RunInstances")[0]
+    (image,) = boto3.client("ec2", region_name=REGION).describe_images(ImageIds=[sent["ImageId"]])[
+        "Images"
+    ]
+    least = max(disk["Ebs"]["VolumeSize"] for disk in image["BlockDeviceMappings"])
+    assert sent["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == max(least, 1)
+
+
+@pytest.mark.parametrize("code", ["InvalidSubnetID.NotFound", "InvalidParameter"])
+async def test_launch__subnet_set_up_wrongly__another_one_serves(
+    code: str, aws: Aws, faults: Faults
+) -> None:
+    faults.before("RunInstances", answer(code))
+    await aws.launch(order())
+    first, second = map(_subnet, faults.calls("RunInstances"))
+    assert first != second
+
+
+async def test_launch__every_subnet_set_up_wrongly__is_no_lack_of_room(
+    aws: Aws, faults: Faults
+) -> None:
+    faults.before("RunInstances", *[answer("InvalidParameter")] * 5)
+    with pytest.raises(NotHere):
+        await aws.launch(order())
+    await aws.launch(order())
+
+
+@pytest.mark.parametrize("code", ["InvalidParameterValue", "NeverSeen", "ExpiredToken"])
+async def test_launch__refused_for_our_set_up__the_same_call_passes_later(
+    code: str, aws: Aws, faults: Faults
+) -> None:
+    faults.before("RunInstances", *[answer(code)] * 3)
+    for _ in range(3):
+        with pytest.raises(OwnTrouble):
+            await aws.launch(order())
+    await aws.launch(order())
+    assert len({call["ClientToken"] for call in faults.calls("RunInstances")}) == 1
 
 
 async def test_launch__image_missing__asks_the_operator(make_aws: Callable[..., Aws]) -> None:

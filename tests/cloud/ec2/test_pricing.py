@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 
 from cloud.clients import Calls, Clients
 from cloud.ec2.pricing import HOME, KEEP_SECONDS, ListPrices, prices_in
-from cloud.errors import Missing, NotAllowed
+from cloud.kinds import Missing, NotAllowed
 from tests.cloud.conftest import REGION, FakeClock
 
 pytestmark = pytest.mark.unit
