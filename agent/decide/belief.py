@@ -93,9 +93,10 @@ def statements(case: Case) -> frozenset[Statement]:
     if case.terms.is_over(claim, int(case.now)):
         return frozenset({Statement.ENDED})
     if known is None or not _serves(known, case):
-        foreign_start = claim.is_started and not case.reported
+        starts_are_told = case.terms.abilities.reports_start
+        foreign_start = starts_are_told and claim.is_started and not case.reported
         return frozenset({Statement.STARTED if foreign_start else Statement.ASSIGNED})
-    if _assignment(claim) != _assignment(known):
+    if _assignment(claim, case) != _assignment(known, case):
         return frozenset({Statement.ANOTHER})
     if claim.is_started and not known.is_started:
         return frozenset() if case.reported else frozenset({Statement.STARTED})
@@ -104,8 +105,11 @@ def statements(case: Case) -> frozenset[Statement]:
     return frozenset() if claim.is_started else frozenset({Statement.ASSIGNED})
 
 
-def _assignment(job: Job) -> tuple[object, ...]:
-    """What makes it this job and not another one under its id."""
+def _assignment(job: Job, case: Case) -> tuple[object, ...]:
+    """What makes it this job and not another one under its id: where users may change a job, only
+    whose it is."""
+    if case.terms.abilities.changes_in_place:
+        return (job.user, job.provider, job.generation)
     return (
         job.user, job.provider, job.generation, job.assigned_at,
         job.instance_type, job.enclave_url, job.price,
@@ -129,8 +133,8 @@ def _outdated(case: Case, heard: Heard) -> bool:
 
 def _disputed(case: Case, heard: Heard) -> Belief:
     serving = [story for story in heard.stories if story and _serves(story, case)]
-    known = _assignment(case.known) if case.known else None
-    serving.sort(key=lambda story: (_assignment(story) != known, case.unfit(story)))
+    known = _assignment(case.known, case) if case.known else None
+    serving.sort(key=lambda story: (_assignment(story, case) != known, case.unfit(story)))
     job = serving[0] if serving else case.claim
     other = next((story for story in heard.stories if story != job), None)
     return Belief(job, asks=True, disputed=True, other=other)

@@ -12,40 +12,26 @@ from dataclasses import dataclass, field
 from agent.clock import passed
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
 from agent.decide.ending import EndingRules, may_send, next_key, request_exit
+from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
-from agent.decide.keepalive import restarts, run_id
 from agent.decide.leaving import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.plan import (
-    Attest,
     Draft,
     FetchImage,
     Launch,
     Level,
     ReportStarted,
-    StageImage,
     Terminate,
-    WriteDesired,
 )
 from agent.decide.race import all_late
 from agent.decide.refusal import PolicyRules, Refusal, vet, vet_image
 from agent.market.model import Job
-from agent.ports import Call, Image, Order
+from agent.ports import Call, Order
 from cloud.ec2.reconcile import Duplicates, duplicates
 from cloud.model import Identity, LaunchOrder, Region
 from cloud.request_budget import Urgency
-from enclave.host.documents import Desired, Egress, Port
 
 IMAGE_SECONDS = 3600.0  # where no deadline presses, as for an image asked for its PCRs alone
-
-
-@dataclass(frozen=True, slots=True)
-class EnclaveRules:
-    """What an enclave gets beside its image; `public_port` is where auditors ask."""
-
-    ports: tuple[Port, ...] = (Port(1300, 1300),)
-    egress: tuple[Egress, ...] = ()
-    debug: bool = False
-    public_port: int = 1300
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +74,7 @@ def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rul
     _drop_doubles(view, draft)
     _buy(view, job, now, draft, rules)
     fetch_image(view, job, _latest_use(view, now), now, draft)
-    prepare_hosts(view, view.live, now, draft, rules)
+    prepare_hosts(view, view.live, draft, rules.enclave)
     _prove_and_report(view, now, draft, rules)
 
 
@@ -326,62 +312,6 @@ def fetch_image(view: JobView, job: Job, deadline: float, now: float, draft: Dra
         draft.look_at(image.retry_at)
 
 
-def prepare_hosts(
-    view: JobView, hosts: Sequence[Host], now: float, draft: Draft, rules: Rules
-) -> None:
-    """The image in their region's bucket, then their orders; both can precede their boot."""
-    image = view.image.image
-    if image is None or view.room is None:
-        return
-    regions = {host.instance.region for host in hosts}
-    if view.instance_type is not None and hosts == view.live and view.head is not None:
-        regions.add(Region(view.instance_type.region))
-    for region in sorted(regions - view.image.staged):
-        if not view.image.staging:
-            draft.do(StageImage(view.id, region, image))
-    for host in hosts:
-        if host.instance.region in view.image.staged:
-            _give_orders(view, host, image, draft, rules)
-
-
-def _give_orders(view: JobView, host: Host, image: Image, draft: Draft, rules: Rules) -> None:
-    """desired.json, unless the host runs by it already."""
-    if host.run is None and host.status is None and view.observed.reports_at is None:
-        return
-    if host.run is not None and not _runs_other(host, image):
-        return
-    restart = restarts(host.run) + 1 if host.run is not None else 0
-    run = run_id(host.generation, host.attempt, restart)
-    draft.do(write_desired(view, host, image, run, rules.enclave))
-
-
-def _runs_other(host: Host, image: Image) -> bool:
-    """Whether the host says that it runs another image: its orders were for another job."""
-    status = host.status
-    if status is None or status.run_id != host.run or status.image_sha256 is None:
-        return False
-    return status.image_sha256 != image.sha256
-
-
-def write_desired(
-    view: JobView, host: Host, image: Image, run: str, rules: EnclaveRules
-) -> WriteDesired:
-    """The orders for one host: all the room its type gives an enclave."""
-    room = view.room
-    assert room is not None
-    desired = Desired(
-        run_id=run,
-        image_sha256=image.sha256,
-        image_bytes=image.size_bytes,
-        cpu_count=room.cpu_count,
-        memory_mib=room.memory_mib,
-        debug=rules.debug,
-        ports=rules.ports,
-        egress=rules.egress,
-    )
-    return WriteDesired(view.id, host.instance.region, host.instance.id, desired)
-
-
 def _prove_and_report(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
     """The first enclave that proves itself is reported; nothing is, that did not."""
     proven = [host for host in view.live if host.attested and host.instance.public_ip]
@@ -390,20 +320,6 @@ def _prove_and_report(view: JobView, now: float, draft: Draft, rules: Rules) -> 
         return
     for host in view.live:
         attest_when_due(view, host, now, rules.bootstrap.attest_retry_seconds, draft)
-
-
-def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: Draft) -> None:
-    """Ask an enclave that its host says is running, at most once in `every` seconds."""
-    image, status = view.image.image, host.status
-    if image is None or status is None or status.phase != "running" or host.run is None:
-        return
-    if status.run_id != host.run or host.instance.public_ip is None:
-        return
-    asked_at = host.probe.asked_at
-    if asked_at is None or passed(now, asked_at, every):
-        draft.do(Attest(view.id, host.instance, image, host.run))
-    else:
-        draft.look_at(asked_at + every)
 
 
 def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -> None:

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 
 from agent.market.model import BlockRef, InstanceType, Job, JobId
 from agent.market.terms import DueKind, Terms
+from agent.market.workload import Workload
 from agent.ports import Account, Image
 from cloud.model import EnclaveRoom, Instance, InstanceId, Region
 from enclave.host.documents import Status
@@ -224,6 +225,15 @@ class JobView:
     def instance_type(self) -> InstanceType | None:
         """None: the user wrote something that is no `<region>/<ec2 type>`."""
         return parse_instance_type(self.head.instance_type) if self.head else None
+
+    @cached_property
+    def workload(self) -> Workload | None:
+        """What to run, and in what: as the market says, else all the room that the type gives an
+        enclave. None while that is not known."""
+        job, room = self.head, self.room
+        if job is None or job.workload is not None or room is None:
+            return job.workload if job else None
+        return Workload(job.enclave_url, room.memory_mib, room.cpu_count)
 
     @cached_property
     def deadline(self) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.decide.job_view import Host, Observed
+from agent.market.workload import Workload
 from cloud.model import InstanceState
 
 
@@ -151,12 +152,29 @@ def may_restart(host: Host, now: float, rules: HealthRules) -> bool:
     return restarts(host.run) == 0 or lasted
 
 
-_RUN = re.compile(r"g(\d+)a(\d+)r(\d+)\Z")
+_RUN = re.compile(r"g(\d+)a(\d+)r(\d+)(?:p([0-9a-f]{8})c([0-9a-f]{8}))?\Z")
 
 
-def run_id(generation: int, attempt: int, restart: int) -> str:
-    """Names one run of an enclave; the host echoes it, so the count of restarts is never lost."""
-    return f"g{generation}a{attempt}r{restart}"
+def run_id(generation: int, attempt: int, restart: int, workload: Workload | None = None) -> str:
+    """Names one run of an enclave; the host echoes it, so the count of restarts is never lost.
+
+    Where the market says what is run and in what, the name says that too: once it is another
+    workload, it is another run.
+    """
+    run = f"g{generation}a{attempt}r{restart}"
+    return run if workload is None else f"{run}p{workload.place}c{workload.content}"
+
+
+def runs_other(run: str | None, workload: Workload) -> bool:
+    """Whether a run is of another workload than this, by its own name."""
+    match = _RUN.match(run or "")
+    return match is None or (match[4], match[5]) != (workload.place, workload.content)
+
+
+def runs_elsewhere(run: str | None, workload: Workload) -> bool:
+    """Whether a run is of an enclave of another size or family: its host can't be changed to it."""
+    match = _RUN.match(run or "")
+    return match is not None and match[4] != workload.place
 
 
 def restarts(run: str | None) -> int:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent.decide.bootstrap import BootstrapRules, EnclaveRules, Rules, plan_bootstrap
+from agent.decide.bootstrap import BootstrapRules, Rules, plan_bootstrap
 from agent.decide.ending import EndingRules, clean_up, record_end, request_exit, take_down
+from agent.decide.host_orders import EnclaveRules
 from agent.decide.job_view import JobView
 from agent.decide.keepalive import HealthRules
 from agent.decide.plan import DISAGREE, Draft, Level, Plan

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from agent.decide.job_view import JobView, parse_instance_type
 from agent.market.model import Job, Price
+from agent.market.workload import STANDARD_FAMILY
 from agent.ports import Image
 from enclave.eif.measure import signer_date_fault
 
@@ -39,6 +40,7 @@ class PolicyRules:
     min_escrow_seconds: float = 600.0
     max_image_bytes: int = 2 << 30
     url_form: Callable[[str], str | None] = lambda url: None
+    families: frozenset[str] = frozenset({STANDARD_FAMILY})
 
 
 class Weight(StrEnum):
@@ -62,6 +64,11 @@ WEIGHTS: Mapping[str, tuple[Weight, str]] = {
     "size": (Weight.IMPOSSIBLE, "it is not fetched beyond the limit"),
     "architecture": (Weight.IMPOSSIBLE, "the type can't run it"),
     "memory": (Weight.IMPOSSIBLE, "it does not fit into the type"),
+    "cpu": (Weight.IMPOSSIBLE, "the type gives an enclave fewer"),
+    "metadata": (Weight.IMPOSSIBLE, "what its user wrote says not what to run"),
+    "family": (Weight.IMPOSSIBLE, "hosts here are made for images of other families"),
+    "debug": (Weight.FORBIDDEN, "nobody could tell what runs there"),
+    "init_params": (Weight.IMPOSSIBLE, "hosts here give none to their enclaves"),
     "signer": (Weight.IMPOSSIBLE, "nitro-cli starts no image of an expired signer"),
     "launch": (Weight.IMPOSSIBLE, "EC2 has no such instance for anybody"),
 }
@@ -88,6 +95,8 @@ def vet(view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
     job = view.head
     if job is None:
         return (Refusal("job", f"job {view.id} is not on the chain"),)
+    if job.unreadable:
+        return (Refusal("metadata", job.unreadable),)
     found = (check(view, job, rules) for check in JOB_CHECKS)
     return tuple(refusal for refusal in found if refusal is not None)
 
@@ -122,6 +131,38 @@ def _asked(view: JobView, rules: PolicyRules) -> Mapping[str, Price]:
 
 def _type_has_enclaves(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
     return Refusal("enclaves", view.room_refused) if view.room_refused else None
+
+
+def _size(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    work, room = job.workload, view.room
+    if work is None or room is None:
+        return None
+    if work.memory_mib > room.memory_mib:
+        text = f"asks for {work.memory_mib} MiB, the type gives {room.memory_mib} MiB"
+        return Refusal("memory", text)
+    if work.cpu_count > room.cpu_count:
+        text = f"asks for {work.cpu_count} CPUs, the type gives {room.cpu_count} to an enclave"
+        return Refusal("cpu", text)
+    return None
+
+
+def _family(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    if job.workload is None or job.workload.family in rules.families:
+        return None
+    known = ", ".join(sorted(rules.families))
+    return Refusal("family", f"images of the family {job.workload.family} are not served: {known}")
+
+
+def _debug(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    if job.workload is None or not job.workload.debug:
+        return None
+    return Refusal("debug", "an enclave in debug mode proves nothing, and none is served")
+
+
+def _init_params(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    if job.workload is None or not job.workload.init_params:
+        return None
+    return Refusal("init_params", "hosts give no init params to their enclaves yet")
 
 
 def _owner(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
@@ -164,6 +205,10 @@ def _named_image(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 JOB_CHECKS: tuple[JobCheck, ...] = (
     _type_offered,
     _type_has_enclaves,
+    _size,
+    _family,
+    _debug,
+    _init_params,
     _owner,
     _price,
     _escrow,
@@ -187,8 +232,9 @@ def _image_refusals(image: Image, view: JobView, rules: PolicyRules) -> Iterator
     if image.architecture != view.room.architecture:
         text = f"the image is for {image.architecture}, the type is {view.room.architecture}"
         yield Refusal("architecture", text)
-    if image.min_memory_mib > view.room.memory_mib:
-        text = f"needs {image.min_memory_mib} MiB, the type gives {view.room.memory_mib} MiB"
+    memory_mib = view.workload.memory_mib if view.workload else view.room.memory_mib
+    if image.min_memory_mib > memory_mib:
+        text = f"needs {image.min_memory_mib} MiB, the enclave gets {memory_mib} MiB"
         yield Refusal("memory", text)
 
 

@@ -14,17 +14,15 @@ from agent.clock import JUMP_SECONDS
 from agent.decide.bootstrap import (
     IMAGE_SECONDS,
     Rules,
-    attest_when_due,
     fetch_image,
     give_back,
     latest_useful,
     launch,
-    prepare_hosts,
     told_double,
-    write_desired,
 )
 from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.ending import collect, request_exit
+from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
 from agent.decide.job_view import Host, JobView, LaunchPhase
 from agent.decide.keepalive import (
     HealthRules,
@@ -34,8 +32,6 @@ from agent.decide.keepalive import (
     heartbeat_stale,
     judge,
     next_probe_at,
-    restarts,
-    run_id,
 )
 from agent.decide.leaving import unwanted, worth_leaving
 from agent.decide.plan import Draft, Level
@@ -84,7 +80,7 @@ def plan_running(
 
 def _tend(duty: Duty, judged: Sequence[Judged]) -> None:
     view, draft = duty.view, duty.draft
-    prepare_hosts(view, [one.host for one in judged], duty.now, draft, duty.rules)
+    prepare_hosts(view, [one.host for one in judged], draft, duty.rules.enclave)
     _drop_spares(view, duty.job, judged, draft)
     for one in judged:
         _care(duty, one)
@@ -186,12 +182,11 @@ _DEAD = frozenset({Verdict.ENCLAVE_DEAD, Verdict.HOST_DEAD})
 def _restart(duty: Duty, one: Judged) -> None:
     """The same host, another run: the host program starts the enclave anew."""
     view, draft, host, image = duty.view, duty.draft, one.host, duty.view.image.image
-    if image is None or view.room is None or host.instance.region not in view.image.staged:
+    if image is None or view.workload is None or host.instance.region not in view.image.staged:
         draft.look_at(duty.now + duty.health.retry_seconds)
         return
-    run = run_id(host.generation, host.attempt, restarts(host.run) + 1)
     draft.note("enclave.restarted", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
-    draft.do(write_desired(view, host, image, run, duty.rules.enclave))
+    draft.do(write_desired(view, host, image, next_run(view, host), duty.rules.enclave))
     draft.look_at(duty.now + duty.health.restart_seconds)
 
 

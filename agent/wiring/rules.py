@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from agent.apply.attester import AttestationRules
 from agent.config import Config
 from agent.config.secrets import locate
-from agent.decide.bootstrap import BootstrapRules, EnclaveRules
+from agent.decide.bootstrap import BootstrapRules
 from agent.decide.breaker import BreakerRules
 from agent.decide.deadline import DEFAULT_LENGTHS, Budget, Length, Stage
 from agent.decide.ending import EndingRules
+from agent.decide.host_orders import EnclaveRules
 from agent.decide.keepalive import HealthRules
 from agent.decide.lifecycle import LifecycleRules
 from agent.decide.listings import OfferRules

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from agent.market.model import Ending, Job, Price, StopReason, Wei
-from agent.market.terms import Abilities, Due, DueKind
+from agent.market.terms import Abilities, Due, DueKind, Terms
 
 WORD = 1 << 256
 # Marlin's monitor and its command line ask for an address 180 s after the opening, and complain
@@ -68,6 +68,16 @@ class MarketV1Terms:
         if job.is_stopped or end is None or now < end.at or not self.accrued(job, now):
             return False
         return end.reason is StopReason.ESCROW_EXHAUSTED or job.settled_until < end.at
+
+    def leaves_at(self, job: Job, asked_at: int) -> None:
+        """A provider has no call for leaving a job."""
+
+    def at_risk(self, job: Job) -> Wei:
+        return Wei(0)
+
+    def kinder(self, other: Terms) -> MarketV1Terms:
+        """Nothing of these is read from the chain, so no endpoint can tell others."""
+        return self
 
     def owed(self, price: Price, seconds: int) -> Wei:
         return owed(price, seconds)

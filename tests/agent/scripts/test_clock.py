@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.decide.bootstrap import attest_when_due
+from agent.decide.host_orders import attest_when_due
 from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Probe
 from agent.decide.plan import Draft
 from agent.ports import EnclaveEarly

@@ -1,0 +1,125 @@
+"""What one host is told to run, when it is told something else, and when its enclave is asked.
+
+The image and a host's orders can precede its boot. Where users may change a job in place, another
+workload is another run of the same host, and what can't become so runs on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.clock import passed
+from agent.decide.job_view import Host, JobView
+from agent.decide.keepalive import restarts, run_id, runs_elsewhere, runs_other
+from agent.decide.plan import Attest, Draft, Level, StageImage, WriteDesired
+from agent.ports import Image
+from cloud.model import Region
+from enclave.host.documents import Desired, Egress, Port
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveRules:
+    """What an enclave gets beside its image; `public_port` is where auditors ask."""
+
+    ports: tuple[Port, ...] = (Port(1300, 1300),)
+    egress: tuple[Egress, ...] = ()
+    debug: bool = False
+    public_port: int = 1300
+
+
+def prepare_hosts(view: JobView, hosts: Sequence[Host], draft: Draft, rules: EnclaveRules) -> None:
+    """The image in their region's bucket, then their orders; both can precede their boot."""
+    image = view.image.image
+    if image is None or view.workload is None:
+        return
+    regions = {host.instance.region for host in hosts}
+    if view.instance_type is not None and hosts == view.live and view.head is not None:
+        regions.add(Region(view.instance_type.region))
+    for region in sorted(regions - view.image.staged):
+        if not view.image.staging:
+            draft.do(StageImage(view.id, region, image))
+    for host in hosts:
+        if host.instance.region in view.image.staged:
+            _give_orders(view, host, image, draft, rules)
+
+
+def _give_orders(
+    view: JobView, host: Host, image: Image, draft: Draft, rules: EnclaveRules
+) -> None:
+    """desired.json, unless the host runs by it already."""
+    if host.run is None and host.status is None and view.observed.reports_at is None:
+        return
+    if host.run is not None and _can_not_change(view, host, draft):
+        return
+    if host.run is not None and not _runs_other(view, host, image):
+        return
+    draft.do(write_desired(view, host, image, next_run(view, host), rules))
+
+
+def next_run(view: JobView, host: Host) -> str:
+    """The name of the host's next run; its first where it has none."""
+    restart = restarts(host.run) + 1 if host.run is not None else 0
+    named = view.head.workload if view.head else None
+    return run_id(host.generation, host.attempt, restart, named)
+
+
+def _can_not_change(view: JobView, host: Host, draft: Draft) -> bool:
+    """Whether the user asks for what this host can't become: what runs on it runs on."""
+    work, kind = view.head.workload if view.head else None, view.instance_type
+    if work is None or kind is None:
+        return False
+    asked = (kind.region, kind.ec2_type)
+    here = (host.instance.region, host.instance.instance_type)
+    if here == asked and not runs_elsewhere(host.run, work):
+        return False
+    text = f"{host.instance.id}: another type, region, size or family can't be had in place"
+    draft.note("job.change_refused", f"{text}; what runs runs on", Level.ERROR)
+    return True
+
+
+def _runs_other(view: JobView, host: Host, image: Image) -> bool:
+    """Whether the host runs, or was told to run, something else than the job asks for now."""
+    work = view.head.workload if view.head else None
+    if work is not None and runs_other(host.run, work):
+        return True
+    status = host.status
+    if status is None or status.run_id != host.run or status.image_sha256 is None:
+        return False
+    return status.image_sha256 != image.sha256
+
+
+def write_desired(
+    view: JobView, host: Host, image: Image, run: str, rules: EnclaveRules
+) -> WriteDesired:
+    """The orders for one host."""
+    work = view.workload
+    assert work is not None
+    desired = Desired(
+        run_id=run,
+        image_sha256=image.sha256,
+        image_bytes=image.size_bytes,
+        cpu_count=work.cpu_count,
+        memory_mib=work.memory_mib,
+        debug=rules.debug or work.debug,
+        ports=rules.ports,
+        egress=rules.egress,
+    )
+    return WriteDesired(view.id, host.instance.region, host.instance.id, desired)
+
+
+def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: Draft) -> None:
+    """Ask an enclave that its host says is running, at most once in `every` seconds."""
+    image, status = view.image.image, host.status
+    work = view.head.workload if view.head else None
+    if work is not None and runs_other(host.run, work):
+        return  # what it runs is another image than is known: it can't be judged by this one
+    if image is None or status is None or status.phase != "running" or host.run is None:
+        return
+    if status.run_id != host.run or host.instance.public_ip is None:
+        return
+    asked_at = host.probe.asked_at
+    if asked_at is None or passed(now, asked_at, every):
+        draft.do(Attest(view.id, host.instance, image, host.run))
+    else:
+        draft.look_at(asked_at + every)

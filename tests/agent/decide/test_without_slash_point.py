@@ -1,0 +1,259 @@
+"""A market without stake, starts, exits: goals order the work, nothing is given up for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.decide.job_view import (
+    Facts,
+    FinalView,
+    Host,
+    ImagePhase,
+    ImageView,
+    JobView,
+    Observed,
+    Probe,
+    WitnessPhase,
+)
+from agent.decide.keepalive import run_id
+from agent.decide.lifecycle import LifecycleRules, needs_final, plan
+from agent.decide.plan import (
+    Attest,
+    FetchImage,
+    Finish,
+    Launch,
+    Plan,
+    ReleaseImage,
+    ReportStarted,
+    RequestExit,
+    Settle,
+    Terminate,
+    WriteDesired,
+)
+from agent.decide.refusal import PolicyRules
+from agent.market.model import JobId, JobStatus, Notice, Price, StopReason, Wei
+from agent.market.workload import Workload
+from agent.markets.marketv1.terms import MarketV1Terms
+from enclave.host.documents import Status
+from tests.agent.samples import ACCOUNT, BLOCK, HOME, IMAGE, INSTANCE, JOB, NOW, ROOM
+
+pytestmark = pytest.mark.unit
+
+WORK = Workload("ipfs://x", 4096, 2)
+RUN = run_id(1, 1, 0, WORK)
+RULES = LifecycleRules(policy=PolicyRules(min_escrow_seconds=0))
+OPENED = replace(
+    JOB, id=JobId(0), assigned_at=NOW - 10, started_at=NOW - 10, settled_until=NOW - 10,
+    escrow=Wei(10_000), status=JobStatus.RUNNING, workload=WORK,
+)  # fmt: skip
+
+
+def host(*, proven: bool = False, run: str = RUN, launched_at: float = NOW - 9.0) -> Host:
+    probe = Probe(asked_at=NOW, passed_at=NOW, passed_run=run) if proven else Probe()
+    instance = replace(INSTANCE, launched_at=launched_at)
+    return Host(instance, _running(run), NOW, probe, desired_run=run)
+
+
+def _running(run: str) -> Status:
+    phases = {"booted": NOW - 8.0, "running": NOW - 5.0}
+    return Status("running", run, NOW, "p", "i-1", phases, image_sha256=IMAGE.sha256)
+
+
+def view(*hosts: Host, job: Any = OPENED, now: float = NOW, **more: Any) -> JobView:
+    defaults: dict[str, Any] = {
+        "id": OPENED.id, "account": ACCOUNT, "terms": MarketV1Terms(), "head": job, "hosts": hosts,
+        "head_block": replace(BLOCK, timestamp=int(now)), "observed": Observed(now, now, NOW - 500),
+        "image": ImageView(ImagePhase.READY, NOW, IMAGE, staged=frozenset({HOME})), "room": ROOM,
+    }  # fmt: skip
+    return JobView(**{**defaults, **more})
+
+
+def final(job: Any, now: float) -> FinalView:
+    block = replace(BLOCK, timestamp=int(now))
+    return FinalView(block, job, WitnessPhase.SPOKE, job)
+
+
+def kinds(decided: Plan) -> set[type]:
+    return {type(action) for action in decided.actions}
+
+
+def notes(decided: Plan) -> set[str]:
+    return {note.name for note in decided.notes}
+
+
+def only(decided: Plan, kind: type) -> Any:
+    (found,) = [action for action in decided.actions if isinstance(action, kind)]
+    return found
+
+
+@pytest.mark.parametrize("after", [0, 179, 180, 181, 5000])
+def test_goal__passed_or_not__an_instance_is_bought_all_the_same(after: int) -> None:
+    now = OPENED.assigned_at + after
+    decided = plan(view(now=now, image=ImageView()), now, RULES)
+    assert kinds(decided) == {Launch, FetchImage}
+    assert only(decided, FetchImage).deadline > now
+    assert ("job.past_goal" in notes(decided)) == (after >= 180)
+    assert decided.stage == "bootstrapping"
+    assert decided.deadline == OPENED.assigned_at + 180
+
+
+def test_goal__job_ends_before_anything_could_serve__nothing_is_bought() -> None:
+    short = replace(OPENED, escrow=Wei(20))
+    decided = plan(view(job=short), NOW, RULES)
+    assert Launch not in kinds(decided)
+    assert "job.ends_first" in notes(decided)
+
+
+def test_goal__passed__no_host_is_taken_down_and_none_needs_the_final_block() -> None:
+    now = NOW + 900.0
+    coming = replace(host(), status=None)
+    seen = view(coming, now=now)
+    assert not needs_final(seen, now)
+    assert not kinds(plan(seen, now, RULES)) & {Terminate, RequestExit}
+
+
+def test_start__enclave_proved_itself__runs_and_nothing_is_reported() -> None:
+    decided = plan(view(host(proven=True)), NOW, RULES)
+    assert decided.stage == "running"
+    assert not kinds(decided) & {ReportStarted, Launch}
+    assert decided.deadline is None
+
+
+def test_start__not_proven_yet__is_asked() -> None:
+    young = host(launched_at=NOW - 9.0)
+    seen = view(young, observed=Observed(NOW, NOW, NOW - 500))
+    decided = plan(seen, NOW, RULES)
+    assert (decided.stage, Attest in kinds(decided)) == ("bootstrapping", True)
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_restart__of_the_agent_beside_a_running_enclave__buys_no_second(remembered: bool) -> None:
+    old = host(launched_at=NOW - 5000.0)
+    facts = Facts(proven=1) if remembered else Facts()
+    seen = view(old, observed=Observed(NOW, NOW, NOW - 1.0), facts=facts)
+    decided = plan(seen, NOW, RULES)
+    assert decided.stage == "running"
+    assert Launch not in kinds(decided)
+
+
+def test_orders__of_a_host__are_what_the_user_asked_for() -> None:
+    booted = replace(host(), desired_run=None, status=None, written_at=None)
+    desired = only(plan(view(booted), NOW, RULES), WriteDesired).desired
+    assert (desired.memory_mib, desired.cpu_count, desired.run_id) == (4096, 2, RUN)
+
+
+def test_change__of_the_url__is_another_run_of_the_same_host() -> None:
+    changed = replace(OPENED, enclave_url="ipfs://y", workload=replace(WORK, url="ipfs://y"))
+    other = replace(IMAGE, url="ipfs://y", cid="y", sha256="c" * 64)
+    image = ImageView(ImagePhase.READY, NOW, other, staged=frozenset({HOME}))
+    seen = view(host(proven=True), job=changed, image=image, facts=Facts(proven=1))
+    decided = plan(seen, NOW, RULES)
+    desired = only(decided, WriteDesired).desired
+    assert desired.image_sha256 == other.sha256
+    assert desired.run_id == run_id(1, 1, 1, changed.workload)
+    assert not kinds(decided) & {Launch, Terminate, Attest}
+
+
+def test_change__image_is_not_here_yet__what_runs_runs_on_unasked() -> None:
+    changed = replace(OPENED, enclave_url="ipfs://y", workload=replace(WORK, url="ipfs://y"))
+    seen = view(host(), job=changed, image=ImageView(), facts=Facts(proven=1))
+    decided = plan(seen, NOW, RULES)
+    assert kinds(decided) == {FetchImage}
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [replace(WORK, memory_mib=2048), replace(WORK, cpu_count=1), replace(WORK, family="salmon")],
+)
+def test_change__of_what_no_host_can_change__is_refused_and_said_loudly(workload: Workload) -> None:
+    changed = replace(OPENED, workload=workload)
+    decided = plan(view(host(), job=changed, facts=Facts(proven=1)), NOW, RULES)
+    assert "job.change_refused" in notes(decided)
+    assert not kinds(decided) & {WriteDesired, Launch, Terminate}
+
+
+def test_change__of_the_type__is_refused_though_the_size_is_the_same() -> None:
+    changed = replace(OPENED, instance_type="us-east-1/c6a.2xlarge")
+    decided = plan(view(host(proven=True), job=changed), NOW, RULES)
+    assert "job.change_refused" in notes(decided)
+    assert not kinds(decided) & {WriteDesired, Launch, Terminate}
+
+
+def test_dry__is_settled_and_taken_down_once_final() -> None:
+    dry = replace(OPENED, escrow=Wei(5))
+    now = OPENED.settled_until + 6.0
+    seen = view(host(proven=True), job=dry, now=now, final=final(dry, now))
+    decided = plan(seen, now, RULES)
+    assert decided.stage == "over"
+    assert kinds(decided) == {Settle, Terminate}
+    assert only(decided, Terminate).reason == "the escrow ran dry"
+
+
+def test_dry__settled_but_open_for_ever__sends_nothing_more_and_is_let_go() -> None:
+    settled = replace(OPENED, escrow=Wei(0), settled_until=NOW - 3)
+    assert kinds(plan(view(job=settled), NOW, RULES)) == {ReleaseImage}
+    released = view(job=settled, image=ImageView(ImagePhase.RELEASED))
+    finish = only(plan(released, NOW, RULES), Finish)
+    assert finish.outcome == "escrow_exhausted"
+
+
+def test_dry__then_a_deposit__is_served_again() -> None:
+    revived = replace(OPENED, escrow=Wei(5000), settled_until=NOW - 3)
+    assert Launch in kinds(plan(view(job=revived), NOW, RULES))
+
+
+def test_notice__of_the_end__is_served_to_its_unlock_and_no_longer() -> None:
+    noticed = replace(OPENED, notice=Notice(Price(0), NOW + 300))
+    before = plan(view(host(proven=True), job=noticed), NOW + 299.0, RULES)
+    assert before.stage == "running"
+    assert before.next_look_at is not None
+    assert before.next_look_at <= NOW + 300
+    now = NOW + 300.0
+    seen = view(host(proven=True), job=noticed, now=now, final=final(noticed, now))
+    after = plan(seen, now, RULES)
+    assert kinds(after) == {Settle, Terminate}
+    assert only(after, Terminate).reason == "its rate fell below the least"
+
+
+def test_closed__by_its_owner__is_taken_down_and_nothing_is_sent() -> None:
+    closed = replace(
+        OPENED, status=JobStatus.STOPPED, stop_reason=StopReason.USER_REQUEST, stopped_at=NOW
+    )
+    seen = view(host(proven=True), job=closed, final=final(closed, NOW))
+    assert kinds(plan(seen, NOW, RULES)) == {Terminate}
+
+
+def test_exit__ordered_where_there_is_none__sends_nothing() -> None:
+    seen = view(host(proven=True), facts=Facts(exit_ordered=True))
+    assert RequestExit not in kinds(plan(seen, NOW, RULES))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"unreadable": "no JSON", "workload": None, "instance_type": ""}, "metadata"),
+        ({"workload": replace(WORK, memory_mib=999_999)}, "memory"),
+        ({"workload": replace(WORK, cpu_count=64)}, "cpu"),
+        ({"workload": replace(WORK, family="salmon")}, "family"),
+        ({"workload": replace(WORK, debug=True)}, "debug"),
+        ({"workload": replace(WORK, init_params=b"x")}, "init_params"),
+    ],
+)
+def test_refused__for_what_the_metadata_says__costs_nothing(
+    changes: dict[str, Any], rule: str
+) -> None:
+    decided = plan(view(job=replace(OPENED, **changes), image=ImageView()), NOW, RULES)
+    assert (decided.stage, decided.actions) == ("refused", ())
+    assert [note.text.partition(":")[0] for note in decided.notes] == [rule]
+
+
+def test_attempts__all_spent__rests_and_tries_again() -> None:
+    tried = Facts(attempts={1: 6})
+    now = NOW + 2000.0
+    job = replace(OPENED, escrow=Wei(10**6))
+    first = plan(view(job=job, now=now, facts=tried), now, RULES)
+    assert "job.attempts_spent" in notes(first)
+    assert Launch in kinds(first)
