@@ -21,8 +21,8 @@ from bench import guard
 from bench.figure import Figure, NotRun
 
 BENCHES = (
-    "backlog", "burst", "cloud", "decide", "fetch", "host", "latency", "measure", "running",
-    "start",
+    "backlog", "burst", "cloud", "decide", "fetch", "forwarder", "host", "latency", "measure",
+    "running", "start",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

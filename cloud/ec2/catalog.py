@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 TYPE_KEEP_SECONDS = 30 * 86400
 ZONES_KEEP_SECONDS = 86400
 
-# The parent runs the system, nitro-cli, socat and the page cache through which the image is read.
+# The parent runs the system, nitro-cli, the host program and the page cache through which the
+# image is read.
 PARENT_LEAST_MIB = 1024
 PARENT_SHARE = 8  # one part in so many: firmware, kernel and page tables grow with the memory
 HUGE_PAGE_MIB = 2

@@ -39,6 +39,7 @@ class Timings:
     install: float = 15.0
     allocate: float = 2.0
     enclave_boot: float = 3.0
+    terminate: float = 1.0  # from terminate-enclave until it is gone
 
     def scaled(self, factor: float) -> Timings:
         """All of them times `factor`; 0 makes everything immediate."""

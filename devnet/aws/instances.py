@@ -1,6 +1,6 @@
 """For every instance that "runs": a directory that stands for its root, and real processes in it.
 
-The user data and the host program are the real ones; kernel, systemd, dnf, nitro-cli, socat and
+The user data and the host program are the real ones; kernel, systemd, dnf, nitro-cli and
 the enclave are simulated (`guest/`). Nothing outside the directory is touched, and no process
 outlives the fleet: each instance hangs on a pipe that this process holds.
 """
@@ -146,6 +146,8 @@ class Fleet:
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
             "OYSTER_HOST_ROOT": str(root),
+            "OYSTER_HOST_VSOCK": place.vsock_prefix(record.id),
+            "OYSTER_HOST_ADDRESSES": str(root / "etc/devnet-addresses.json"),
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.endpoint}/_devnet/imds/{record.id}",
         }

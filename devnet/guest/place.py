@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 PARENT_CID = 3
-TOOLS = ("nitro-cli", "socat", "vsock-proxy")
+TOOLS = ("nitro-cli",)
 _MODULES = {
     "dnf": "tools",
     "systemctl": "tools",
     "nitro-cli": "nitro_cli",
-    "socat": "pump",
-    "vsock-proxy": "pump",
 }
 
 
@@ -52,9 +50,14 @@ def write_whole(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def vsock_prefix(instance_id: str) -> str:
+    """What the host program is told to use instead of the kernel's vsock (`network.wires`)."""
+    return f"oyster-devnet/{instance_id}"
+
+
 def vsock(instance_id: str, cid: int, port: int) -> str:
     """The address that stands for a vsock port."""
-    return f"\0oyster-devnet/{instance_id}/{cid}/{port}"
+    return f"\0{vsock_prefix(instance_id)}/{cid}/{port}"
 
 
 def init_address(instance_id: str) -> str:

@@ -16,7 +16,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def build() -> bytes:
     """The zipapp's bytes; stored, since another zlib would compress to other bytes."""
     here = Path(__file__).parent
-    files = {f"enclave/host/{path.name}": path.read_text() for path in here.glob("*.py")}
+    paths = {path.relative_to(here).as_posix(): path for path in here.rglob("*.py")}
+    files = {f"enclave/host/{name}": path.read_text() for name, path in paths.items()}
     files = {k: v for k, v in files.items() if k.rpartition("/")[2] not in _LEFT_OUT}
     files["enclave/__init__.py"] = ""
     files["__main__.py"] = _MAIN

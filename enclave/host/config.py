@@ -25,6 +25,8 @@ class Cadence:
     backoff: float = 1.0
     # An enclave that lived this long was well: the failures before it do not count any more.
     well_after: float = 600.0
+    # Counted bytes are told this often: each time they are, the agent reads the whole status.
+    traffic: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,12 @@ class Places:
 
     @property
     def run(self) -> Path:
-        """Gone after a reboot: which forwarder is which process."""
+        """Gone after a reboot: what the network's process said last."""
         return self.root / "run/oyster-host"
 
     @property
     def allocator(self) -> Path:
         return self.root / "etc/nitro_enclaves/allocator.yaml"
-
-    @property
-    def proxy_config(self) -> Path:
-        return self.root / "etc/nitro_enclaves/oyster-vsock-proxy.yaml"
 
     @property
     def cpu_pool(self) -> Path:

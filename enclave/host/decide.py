@@ -9,43 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Union
 
 from enclave.host.documents import Desired
+from enclave.host.lingering import TERMINATING, Lingering
+from enclave.host.model import Allocate, Allocation, Enclave, Install, Run, Step, Terminate
 
 # One start and five restarts; the sixth failure in a row is reported as failed.
 MOST_FAILURES = 5
 LONGEST_BACKOFF_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Enclave:
-    """One enclave as nitro-cli describes it."""
-
-    id: str
-    name: str
-    cid: int
-    state: str
-    cpu_count: int
-    memory_mib: int
-    pcrs: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def running(self) -> bool:
-        return self.state == "RUNNING"
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """What the allocator really set aside, read back from the kernel."""
-
-    cpu_count: int
-    memory_mib: int
-
-    def holds(self, desired: Desired) -> bool:
-        return self.cpu_count >= desired.cpu_count and self.memory_mib >= desired.memory_mib
 
 
 @dataclass(frozen=True)
@@ -56,6 +28,7 @@ class Observed:
     image: bool
     allocation: Allocation
     enclaves: tuple[Enclave, ...] | None
+    lingering: Lingering = field(default_factory=Lingering)
 
     def named(self, name: str) -> Enclave | None:
         """The enclave of this name, if it is listed."""
@@ -87,37 +60,6 @@ class Tries:
 
 
 @dataclass(frozen=True)
-class Install:
-    """The enclave tools are not on this machine: install them."""
-
-
-@dataclass(frozen=True)
-class Terminate:
-    """An enclave runs that is not wanted."""
-
-    enclave_id: str
-
-
-@dataclass(frozen=True)
-class Allocate:
-    """Too little is set aside for enclaves."""
-
-    cpu_count: int
-    memory_mib: int
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything is there: start it."""
-
-    name: str
-    desired: Desired
-
-
-Step = Union[Install, Terminate, Allocate, Run]
-
-
-@dataclass(frozen=True)
 class Plan:
     """What to do next. `fetch` goes on beside `step`; `enclave` is the wanted one when it runs."""
 
@@ -142,16 +84,17 @@ def decide(desired: Desired | None, seen: Observed, tries: Tries, now: float) ->
     wanted = seen.named(enclave_name(desired))
     if wanted is not None:
         if not wanted.running:
-            return Plan("starting")
-        return Plan("running", _without_others(seen, wanted), enclave=wanted)
+            stuck = seen.lingering.to_end(wanted, now)
+            return Plan("starting", Terminate(wanted.id) if stuck else None)
+        return Plan("running", _first_other(seen, wanted.id, now), enclave=wanted)
     if tries.final:
         return Plan("failed")
     if tries.waits(now):
         return Plan("stopped" if seen.image else "fetching", fetch=not seen.image)
-    return _towards(desired, seen)
+    return _towards(desired, seen, now)
 
 
-def _towards(desired: Desired, seen: Observed) -> Plan:
+def _towards(desired: Desired, seen: Observed, now: float) -> Plan:
     """Fetch beside install and allocate; an old enclave stays until the new image is here."""
     if not seen.tools:
         return Plan("allocating" if seen.image else "fetching", Install(), fetch=not seen.image)
@@ -161,7 +104,7 @@ def _towards(desired: Desired, seen: Observed) -> Plan:
         step = None if seen.enclaves else _room(desired, seen)
         return Plan("fetching", step, fetch=True)
     if seen.enclaves:
-        return Plan("allocating", _first_other(seen, None))
+        return Plan("allocating", _first_other(seen, None, now))
     room = _room(desired, seen)
     if room is not None:
         return Plan("allocating", room)
@@ -174,14 +117,11 @@ def _room(desired: Desired, seen: Observed) -> Step | None:
     return Allocate(desired.cpu_count, desired.memory_mib)
 
 
-def _without_others(seen: Observed, wanted: Enclave) -> Step | None:
-    return _first_other(seen, wanted.id)
-
-
-def _first_other(seen: Observed, keep: str | None) -> Step | None:
-    """Terminate one that is not wanted; one that is on its way out already is left alone."""
+def _first_other(seen: Observed, keep: str | None, now: float) -> Step | None:
+    """Terminate one that is not wanted; one that is on its way out gets time for it."""
     for one in seen.enclaves or ():
-        if one.id != keep and one.state != "TERMINATING":
+        leaving = one.state == TERMINATING and not seen.lingering.to_end(one, now)
+        if one.id != keep and not leaving:
             return Terminate(one.id)
     return None
 

@@ -19,6 +19,11 @@ MAX_DOCUMENT_BYTES = 64 * 1024
 
 PHASES = ("booted", "fetching", "allocating", "starting", "running", "stopped", "failed")
 
+# What is counted of each forwarded port since its process started. A connection is refused when
+# there is no place for it, failed when the other side is not there; bytes go into and out of the
+# enclave, whoever connected.
+COUNTS = ("accepted", "refused", "failed", "bytes_in", "bytes_out")
+
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
@@ -38,7 +43,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Egress:
-    """vsock-proxy: the enclave's vsock `enclave` reaches `host`:`port`, and nothing else."""
+    """What connects to vsock `enclave` of the parent is led to `host`:`port`, and nowhere else."""
 
     enclave: int
     host: str
@@ -74,8 +79,8 @@ class Desired:
             cpu_count=_number(fields, "cpu_count", 1, 1024),
             memory_mib=_number(fields, "memory_mib", 64, 1 << 26),
             debug=_flag(fields, "debug"),
-            ports=_distinct([_port(item) for item in _list(fields, "ports", 64)], "listen"),
-            egress=_distinct([_egress(item) for item in _list(fields, "egress", 64)], "enclave"),
+            ports=ports_of(fields),
+            egress=egress_of(fields),
         )
 
 
@@ -84,8 +89,9 @@ class Status:
     """What one host does. Times are unix seconds of the host's clock.
 
     `phases` maps each phase reached in this run to when it was reached. `pcrs` are as nitro-cli
-    reports them ("PCR0": hex). `heartbeat` is when any of it last changed:
-    the same document written again is the sign of life.
+    reports them ("PCR0": hex). `traffic` maps each forwarded port ("in-443", "out-9000") to its
+    COUNTS. `heartbeat` is when any of it last changed: the same document written again is the
+    sign of life.
     """
 
     phase: str
@@ -101,6 +107,7 @@ class Status:
     restarts: int = 0
     last_error: str | None = None
     disk_free_bytes: int = 0
+    traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -128,14 +135,20 @@ class Status:
             restarts=_number(fields, "restarts", 0, 1 << 31),
             last_error=_optional_text(fields, "last_error", 4096),
             disk_free_bytes=_number(fields, "disk_free_bytes", 0, 1 << 60),
+            traffic=_traffic(fields.get("traffic", {})),
         )
 
 
 def _fields(data: object) -> Mapping[str, Any]:
+    fields = _object(data)
+    if fields.get("schema") != SCHEMA:
+        raise DocumentRefused(f"schema: {fields.get('schema')!r:.40}, this program knows {SCHEMA}")
+    return fields
+
+
+def _object(data: object) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise DocumentRefused("the document: not a JSON object")
-    if data.get("schema") != SCHEMA:
-        raise DocumentRefused(f"schema: {data.get('schema')!r:.40}, this program knows {SCHEMA}")
     return data
 
 
@@ -190,6 +203,21 @@ def _list(fields: Mapping[str, Any], name: str, most: int) -> list[Mapping[str, 
     return list(value)
 
 
+def ports_of(fields: object) -> tuple[Port, ...]:
+    """The field `ports` of an object. Raises DocumentRefused."""
+    return _distinct([_port(item) for item in _list(_object(fields), "ports", 64)], "listen")
+
+
+def egress_of(fields: object) -> tuple[Egress, ...]:
+    """The field `egress` of an object. Raises DocumentRefused."""
+    return _distinct([_egress(item) for item in _list(_object(fields), "egress", 64)], "enclave")
+
+
+def cid_of(fields: object) -> int:
+    """The field `cid` of an object: a context id (vsock(7)). Raises DocumentRefused."""
+    return _number(_object(fields), "cid", 0, (1 << 32) - 1)
+
+
 def _port(item: Mapping[str, Any]) -> Port:
     return Port(
         listen=_number(item, "listen", 1, 65535), enclave=_number(item, "enclave", 1, (1 << 32) - 2)
@@ -232,3 +260,16 @@ def _pcrs(value: object) -> dict[str, str]:
         if not isinstance(digest, str) or not re.match(r"[0-9a-f]{96}\Z", digest):
             raise DocumentRefused(f"pcrs: {name} is not 96 hex digits")
     return dict(value)
+
+
+def _traffic(value: object) -> dict[str, dict[str, int]]:
+    if not isinstance(value, dict) or len(value) > 128:
+        raise DocumentRefused("traffic: not a map of at most 128 ports")
+    for name, counts in value.items():
+        if not re.match(r"(in|out)-[0-9]{1,10}\Z", str(name)):
+            raise DocumentRefused(f"traffic: {name!r:.40} is no forwarded port")
+        if not isinstance(counts, dict) or not set(COUNTS) <= set(counts):
+            raise DocumentRefused(f"traffic: {name} does not have " + ", ".join(COUNTS))
+        for count in COUNTS:
+            _number(counts, count, 0, 1 << 63)
+    return {name: {one: counts[one] for one in COUNTS} for name, counts in value.items()}

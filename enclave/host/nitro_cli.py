@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from enclave.host.config import Places
-from enclave.host.decide import Allocate, Allocation, Enclave, Run
+from enclave.host.model import RUNNING, Allocate, Allocation, Enclave, Run
 
 ALLOCATOR_SERVICE = "nitro-enclaves-allocator.service"
-TOOLS = ("nitro-cli", "socat", "vsock-proxy")
-PACKAGES = ("aws-nitro-enclaves-cli", "socat")
+TOOLS = ("nitro-cli",)
+PACKAGES = ("aws-nitro-enclaves-cli",)
 # nitro-cli itself waits for a boot for 180 s and longer with much memory.
 RUN_SECONDS = 900.0
 ASK_SECONDS = 60.0
 INSTALL_SECONDS = 600.0
 _MOST_TEXT = 2000
+_NOT_AS_DOCUMENTED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 _LOG = re.compile(r'error log found at "([^"]+)"')
 _PCR = re.compile(r"PCR[0-9]{1,2}\Z")
 _PAGES = re.compile(r"hugepages-([0-9]+)kB\Z")
@@ -53,16 +54,21 @@ def describe_enclaves(places: Places) -> tuple[Enclave, ...]:
     listed = _nitro(places, ["describe-enclaves"], ASK_SECONDS)
     try:
         return tuple(_enclave(one) for one in listed)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except _NOT_AS_DOCUMENTED as error:
         raise NitroError(f"nitro-cli describe-enclaves: not as documented: {error!r}") from error
 
 
-def run_enclave(places: Places, order: Run, image: Path) -> None:
-    """Start it and wait until nitro-cli says that it booted. Raises NitroError."""
+def run_enclave(places: Places, order: Run, image: Path) -> Enclave | None:
+    """Start it and wait until nitro-cli says that it booted; what it says of it, if that can be
+    understood. Raises NitroError."""
     desired = order.desired
     arguments = ["run-enclave", "--eif-path", str(image), "--enclave-name", order.name]
     arguments += ["--cpu-count", str(desired.cpu_count), "--memory", str(desired.memory_mib)]
-    _nitro(places, arguments + (["--debug-mode"] if desired.debug else []), RUN_SECONDS)
+    said = _nitro(places, arguments + (["--debug-mode"] if desired.debug else []), RUN_SECONDS)
+    try:
+        return _enclave({**said, "State": RUNNING})
+    except _NOT_AS_DOCUMENTED:  # it booted all the same: describe-enclaves tells
+        return None
 
 
 def terminate_enclave(places: Places, enclave_id: str) -> None:
@@ -135,6 +141,7 @@ def _enclave(info: Mapping[str, Any]) -> Enclave:
         cpu_count=int(info["NumberOfCPUs"]),
         memory_mib=int(info["MemoryMiB"]),
         pcrs={key: str(value) for key, value in measured.items() if _PCR.match(key)},
+        pid=int(info["ProcessID"]) if info.get("ProcessID") else None,
     )
 
 

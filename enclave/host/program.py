@@ -1,8 +1,9 @@
 """The host program: look, decide, do, say; until it is told to stop.
 
-Three lanes work side by side: `mail` talks to the bucket, `image` fetches, `machine` runs the
-enclave tools and looks at what is so. This thread only decides, so S3 that hangs for hours does
-not keep a dead enclave from being restarted, and a slow boot does not stop the heartbeat.
+Four lanes work side by side: `mail` talks to the bucket, `image` fetches, `machine` runs the
+enclave tools and looks at what is so, `network` orders the process that carries bytes. This thread
+only decides, so S3 that hangs for hours does not keep a dead enclave from being restarted, and a
+slow boot does not stop the heartbeat.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from enclave.host import decide as machine
-from enclave.host import forward
-from enclave.host import nitro_cli as nitro
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
 from enclave.host.documents import Desired, DocumentRefused, Status
 from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage, fetched
+from enclave.host.model import Allocate
+from enclave.host.network.keeper import Keeper
+from enclave.host.network.orders import NOTHING, Orders, Report, orders_for
 from enclave.host.saved import Memory, Run
+from enclave.host.watch import Watch
 from enclave.host.workers import Lane
 
 # After an image could not be had: soon again, since it is staged while the host waits for it.
@@ -31,18 +34,6 @@ _LONGEST_WAIT_SECONDS = 5.0
 _SHORTEST_WAIT_SECONDS = 0.01
 _MOST_ERROR = 4000
 _TELLING_BYTES = 64 << 20  # of free disk; less is no news
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What the machine lane did and then saw."""
-
-    seen: machine.Observed
-    step_error: str | None
-    look_error: str | None
-    at: float
-    ran: str
-    """The name of the enclave that was started; empty: none was."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +60,15 @@ class Host:
         self._wake, self._stopping = threading.Event(), False
         self._mail: Lane[Mail] = Lane("mail", self._wake)
         self._image: Lane[None] = Lane("image", self._wake)
-        self._machine: Lane[Looked] = Lane("machine", self._wake)
+        self._machine = Watch(places, self._wake, clock)
         self._box, self._images = Mailbox(config, instance_id), Mailbox(config, instance_id)
-        self._forwarders = forward.Forwarders(places)
+        self._network: Lane[Report] = Lane("network", self._wake)
+        self._keeper = Keeper(places)
+        self._ordered: Orders | None = None  # what the network's process was told last
+        self._ordered_at = self._told_traffic_at = 0.0
+        self._report = Report()
         self._memory = Memory(places)
         self._desired, self._run = self._memory.desired(), self._memory.run()
-        self._seen: Looked | None = None
         self._wrote: Status | None = None
         self._news_at = 0.0  # when what is said last changed: the heartbeat that is written
         self._phase: str | None = None
@@ -82,7 +76,7 @@ class Host:
         self._errors: dict[str, str | None] = {}
 
     def stop(self) -> None:
-        """End the loop soon; the enclave and its forwarders go on."""
+        """End the loop soon; the enclave and its network go on."""
         self._stopping = True
         self._wake.set()
 
@@ -92,7 +86,7 @@ class Host:
         while not self._stopping:
             self._wake.clear()
             self._wake.wait(self.turn())
-        for lane in (self._mail, self._image, self._machine):
+        for lane in (self._mail, self._image, self._machine.lane, self._network):
             lane.close()
 
     def turn(self) -> float:
@@ -104,12 +98,13 @@ class Host:
         self._take_mail(now)
         self._take_image(now)
         self._take_machine(now)
-        if self._seen is None:  # nothing is known, so nothing is said; desired can be read
-            if self._machine.idle:
-                self._look(None)
+        self._take_network()
+        seen = self._machine.seen(self._image_is_here())
+        if seen is None:  # nothing is known, so nothing is said; desired can be read
+            if self._machine.lane.idle:
+                self._machine.look(None, self._run.tries.name)
             self._exchange(None, now)
             return self._until_next(now)
-        seen = replace(self._seen.seen, image=self._image_is_here())
         plan = machine.decide(self._desired, seen, self._run.tries, now)
         self._do(plan, now)
         self._exchange(self._status(plan, now), now)
@@ -117,10 +112,9 @@ class Host:
 
     def _set_back(self, now: float) -> None:
         """The clock was: what waits for a time by the old one is due, or it would wait for long."""
-        self._next_poll = self._next_fetch = now
+        self._next_poll = self._next_fetch = self._ordered_at = now
         self._wrote = None
-        if self._seen is not None:
-            self._seen = replace(self._seen, at=now - self._config.cadence.watch)
+        self._machine.set_back(now - self._config.cadence.watch)
 
     # What came in
 
@@ -168,12 +162,11 @@ class Host:
             self._next_fetch = self._run.tries.retry_at
 
     def _take_machine(self, now: float) -> None:
-        done = self._machine.take()
-        if done is None:
+        looked = self._machine.take(self._run.tries.name, now)
+        self._errors["lingering"] = self._machine.lingers(now)
+        if looked is None:
             return
-        looked = done.result()
         self._errors["look"] = looked.look_error
-        self._seen = self._with_known_enclave(looked)
         cadence = self._config.cadence
         tries = machine.noticed(
             machine.started(self._run.tries, looked.ran, now),
@@ -186,12 +179,15 @@ class Host:
         if looked.step_error is not None:
             self._fail(looked.step_error, now)
 
-    def _with_known_enclave(self, looked: Looked) -> Looked:
-        """When nitro-cli cannot be asked, an enclave that ran is taken to run on: no cut ports."""
-        name, last = self._run.tries.name, self._seen
-        if looked.seen.enclaves is not None or last is None or last.seen.named(name) is None:
-            return looked
-        return replace(looked, seen=replace(looked.seen, enclaves=last.seen.enclaves))
+    def _take_network(self) -> None:
+        done = self._network.take()
+        if done is None:
+            return
+        try:
+            self._report = done.result()
+            self._errors["network"] = self._report.words
+        except OSError as error:  # no room for its log, no process to be had
+            self._errors["network"] = f"the network's process: {error}"
 
     def _fail(self, error: str, now: float) -> None:
         tries = machine.failed(self._run.tries, error, now, self._config.cadence.backoff)
@@ -207,26 +203,23 @@ class Host:
     def _do(self, plan: machine.Plan, now: float) -> None:
         if plan.fetch and self._desired and self._image.idle and now >= self._next_fetch:
             self._fetch(self._desired)
-        due = self._seen is None or now - self._seen.at >= self._config.cadence.watch
-        if self._machine.idle and (plan.step is not None or due):
-            if isinstance(plan.step, machine.Allocate):  # beside fetching: in no phase's name
+        last = self._machine.last
+        due = last is None or now - last.at >= self._config.cadence.watch
+        if self._machine.lane.idle and (plan.step is not None or due):
+            if isinstance(plan.step, Allocate):  # beside fetching: in no phase's name
                 self._remember(replace(self._run, phases={**self._run.phases, "allocating": now}))
-            self._look(plan.step)
-        try:
-            self._errors["ports"] = self._forward(plan, now)
-        except OSError as error:  # no room for their files
-            self._errors["ports"] = f"the forwarders: {error}"
+            self._machine.look(plan.step, self._run.tries.name)
+        self._order_network(plan, now)
 
-    def _forward(self, plan: machine.Plan, now: float) -> str | None:
-        if plan.enclave is None or self._desired is None:
-            return self._forwarders.ensure((), now)
-        rules = forward.proxy_allowlist(self._desired)
-        config = self._places.proxy_config
-        if self._desired.egress and not (config.exists() and config.read_text() == rules):
-            config.parent.mkdir(parents=True, exist_ok=True)
-            config.write_text(rules)
-        wanted = forward.wanted(self._desired, plan.enclave.cid, config)
-        return self._forwarders.ensure(wanted, now)
+    def _order_network(self, plan: machine.Plan, now: float) -> None:
+        """Tell the network's process what is wanted: what is new at once, the same on a cadence."""
+        orders = NOTHING
+        if plan.enclave is not None and self._desired is not None:
+            orders = orders_for(self._desired, plan.enclave.cid)
+        due = now - self._ordered_at >= self._config.cadence.watch
+        if self._network.idle and (due or orders != self._ordered):
+            self._ordered, self._ordered_at = orders, now
+            self._network.start(lambda: self._keeper.ensure(orders, now))
 
     def _fetch(self, desired: Desired) -> None:
         path = self._places.images / desired.image_sha256
@@ -259,26 +252,6 @@ class Host:
             if path.stem != keep:
                 path.unlink()
 
-    def _look(self, step: machine.Step | None) -> None:
-        self._machine.start(lambda: self._step_and_look(step))
-
-    def _step_and_look(self, step: machine.Step | None) -> Looked:
-        step_error = look_error = None
-        ran = ""
-        try:
-            carry_out(self._places, step)
-            ran = step.name if isinstance(step, machine.Run) else ""
-        except (nitro.NitroError, OSError) as error:
-            step_error = str(error)
-        enclaves: tuple[machine.Enclave, ...] | None = ()
-        tools = nitro.tools_present()
-        try:
-            enclaves = nitro.describe_enclaves(self._places) if tools else ()
-        except nitro.NitroError as error:
-            enclaves, look_error = None, str(error)
-        seen = machine.Observed(tools, False, nitro.allocated(self._places), enclaves)
-        return Looked(seen, step_error, look_error, self._clock(), ran)
-
     # What is said
 
     def _status(self, plan: machine.Plan, now: float) -> Status:
@@ -302,7 +275,16 @@ class Host:
             restarts=tries.restarts,
             last_error=self._last_error(),
             disk_free_bytes=self._wrote.disk_free_bytes if self._wrote else 0,
+            traffic=self._traffic(now),
         )
+
+    def _traffic(self, now: float) -> Mapping[str, Mapping[str, int]]:
+        """What was counted, as it was said last until it is time to say it anew."""
+        before = self._wrote.traffic if self._wrote else {}
+        if before and 0 <= now - self._told_traffic_at < self._config.cadence.traffic:
+            return before
+        self._told_traffic_at = now
+        return self._report.counts
 
     def _last_error(self) -> str | None:
         texts = [self._run.tries.error, *self._errors.values()]
@@ -342,8 +324,10 @@ class Host:
         """Seconds to the next thing that is due; a busy lane wakes this thread by itself."""
         times = [now + _LONGEST_WAIT_SECONDS]
         times += [at for at in (self._next_fetch, self._run.tries.retry_at) if at > now]
-        if self._machine.idle and self._seen is not None:
-            times.append(self._seen.at + self._config.cadence.watch)
+        if self._machine.lane.idle and self._machine.last is not None:
+            times.append(self._machine.last.at + self._config.cadence.watch)
+        if self._network.idle:
+            times.append(self._ordered_at + self._config.cadence.watch)
         if self._mail.idle:
             times.append(self._next_poll)
             if self._wrote is not None and not self._errors.get("mailbox"):
@@ -360,18 +344,6 @@ def _steady(free: int, wrote: Status | None) -> int:
     """Free bytes of the disk as they were said last, until they have moved by much."""
     before = wrote.disk_free_bytes if wrote is not None else free
     return free if abs(free - before) >= _TELLING_BYTES else before
-
-
-def carry_out(places: Places, step: machine.Step | None) -> None:
-    """Do one step. Raises nitro.NitroError with the tool's own words."""
-    if isinstance(step, machine.Install):
-        nitro.install_tools()
-    elif isinstance(step, machine.Terminate):
-        nitro.terminate_enclave(places, step.enclave_id)
-    elif isinstance(step, machine.Allocate):
-        nitro.allocate(places, step)
-    elif isinstance(step, machine.Run):
-        nitro.run_enclave(places, step, places.images / step.desired.image_sha256)
 
 
 def _outcome(done: Future[None]) -> Exception | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import sys
 import time
 import urllib.error
@@ -32,7 +33,15 @@ T = TypeVar("T")
 BUCKET = "oyster-test"
 DEADLINE_SECONDS = 20.0
 _POLL_SECONDS = 0.02
-FAST = Cadence(first_poll=0.05, poll=0.1, heartbeat=0.5, watch=0.1, backoff=0.02, well_after=600.0)
+FAST = Cadence(
+    first_poll=0.05,
+    poll=0.1,
+    heartbeat=0.5,
+    watch=0.1,
+    backoff=0.02,
+    well_after=600.0,
+    traffic=0.2,
+)
 PORTS = (Port(1300, 1300), Port(8080, 8080))
 
 
@@ -98,6 +107,23 @@ class Host:
                     return bytes(answer.read())
             except (urllib.error.URLError, OSError):
                 return None
+
+        return until(ask, self.log)
+
+    def connection(self, port: int) -> socket.socket:
+        """To a port of the instance that is known to be open."""
+        address = self.rig.aws.ec2.records[self.id].public_ip
+        return socket.create_connection((address, port), DEADLINE_SECONDS)
+
+    def refuses(self, port: int) -> bool:
+        """Whether nothing listens there any more, in a while."""
+
+        def ask() -> bool:
+            try:
+                self.connection(port).close()
+            except ConnectionRefusedError:
+                return True
+            return False
 
         return until(ask, self.log)
 

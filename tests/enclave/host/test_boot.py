@@ -16,10 +16,9 @@ from botocore.credentials import Credentials as SdkCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave.host import aws, bundle, forward, userdata
+from enclave.host import aws, bundle, userdata
 from enclave.host import nitro_cli as nitro
 from enclave.host.config import Cadence, Config, Places
-from enclave.host.documents import Desired, Egress, Port
 from enclave.host.mailbox import _hashed
 
 pytestmark = pytest.mark.unit
@@ -102,16 +101,6 @@ def test_allocated__cpu_pool__counts_ranges(text: str, count: int, tmp_path: Pat
         (folder / "nr_hugepages").write_text(f"{pages}\n")
     got = nitro.allocated(places)
     assert (got.cpu_count, got.memory_mib) == (count, 1030)
-
-
-def test_forwarders__desired__are_argument_lists() -> None:
-    desired = Desired(
-        "r", "a" * 64, 1, 2, 64, ports=(Port(80, 8080),), egress=(Egress(9, "x.org", 443),)
-    )
-    inward, outward = forward.wanted(desired, 16, Path("/etc/p.yaml"))
-    assert inward.argv == ("socat", "TCP-LISTEN:80,fork,reuseaddr", "VSOCK-CONNECT:16:8080")
-    assert outward.argv == ("vsock-proxy", "--config", "/etc/p.yaml", "9", "x.org", "443")
-    assert forward.proxy_allowlist(desired) == "allowlist:\n- {address: x.org, port: 443}\n"
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 11, 20])

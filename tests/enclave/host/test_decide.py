@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from enclave.host.decide import (
     MOST_FAILURES,
-    Allocate,
-    Allocation,
-    Enclave,
-    Install,
     Observed,
     Plan,
-    Run,
-    Terminate,
     Tries,
     decide,
     enclave_name,
@@ -27,6 +21,8 @@ from enclave.host.decide import (
     started,
 )
 from enclave.host.documents import Desired, DocumentRefused, Egress, Port, Status
+from enclave.host.lingering import BOOTING_SECONDS, Lingering, Lingers
+from enclave.host.model import Allocate, Allocation, Enclave, Install, Run, Terminate
 
 pytestmark = pytest.mark.unit
 
@@ -235,3 +231,74 @@ def test_status__text_with_half_a_surrogate__is_read_as_what_utf8_can_hold(field
 def test_status__to_json_and_back__is_equal() -> None:
     status = Status("running", "r", 1.5, "p", "i-1", {"booted": 1.0}, pcrs={"PCR0": "0" * 96})
     assert Status.from_json(status.to_json()) == status
+
+
+NOW = 1_790_000_000.0
+OTHER = enclave("old", state="TERMINATING", id="e-9")
+
+
+def lingering(state: str, since: float, asked: float | None = None) -> Lingering:
+    return Lingering({"e-9": Lingers(state, since, since if asked is None else asked)})
+
+
+def test_decide__another_is_terminating__waits_then_asks_again_every_minute() -> None:
+    seen = replace(READY, enclaves=(OTHER,))
+    fresh = replace(seen, lingering=lingering("TERMINATING", NOW - 59))
+    assert decide(DESIRED, fresh, Tries(NAME), NOW) == Plan("allocating")
+    stuck = replace(seen, lingering=lingering("TERMINATING", NOW - 60))
+    assert decide(DESIRED, stuck, Tries(NAME), NOW) == Plan("allocating", Terminate("e-9"))
+    asked = replace(seen, lingering=stuck.lingering.asked("e-9", NOW))
+    assert decide(DESIRED, asked, Tries(NAME), NOW + 59) == Plan("allocating")
+    assert decide(DESIRED, asked, Tries(NAME), NOW + 60).step == Terminate("e-9")
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "ends"),
+    [("TERMINATING", 59, False), ("TERMINATING", 60, True),
+     ("EMPTY", 60, False), ("EMPTY", BOOTING_SECONDS, True)],
+)  # fmt: skip
+def test_decide__the_wanted_one_lingers__is_ended_when_nothing_else_will(
+    state: str, seconds: float, ends: bool
+) -> None:
+    one = enclave(state=state, id="e-9")
+    seen = replace(READY, enclaves=(one,), lingering=lingering(state, NOW - seconds))
+    step = Terminate("e-9") if ends else None
+    assert decide(DESIRED, seen, Tries(NAME), NOW) == Plan("starting", step)
+
+
+def test_decide__one_of_two_others_is_leaving__the_one_that_runs_is_ended() -> None:
+    runs = enclave("older", id="e-8")
+    seen = replace(READY, enclaves=(OTHER, runs), lingering=lingering("TERMINATING", NOW))
+    assert decide(DESIRED, seen, Tries(NAME), NOW) == Plan("allocating", Terminate("e-8"))
+
+
+def test_lingering__words__say_what_since_when_and_what_is_done() -> None:
+    first = Lingering().seen([OTHER, enclave()], NOW)
+    assert first.words(NOW + 9) is None
+    again = first.seen([OTHER], NOW + 30)
+    assert again.words(NOW + 30) == (
+        "enclave e-9 is TERMINATING since 2026-09-21T14:13:20Z; terminate is asked for every 60 s"
+    )
+    assert again.seen([], NOW + 31).words(NOW + 31) is None
+    booting = Lingering().seen([enclave("x", "EMPTY", "e-7")], NOW)
+    assert booting.words(NOW + 179) is None
+    assert "e-7 is EMPTY since" in (booting.words(NOW + 180) or "")
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["RUNNING", "EMPTY", "TERMINATING", "gone"]), st.floats(-60, 400)
+        ),
+        max_size=30,
+    )
+)
+def test_lingering__any_life__asks_at_most_once_a_minute(steps: list[tuple[str, float]]) -> None:
+    known, now, asked = Lingering(), NOW, None
+    for state, later in steps:
+        now += later
+        listed = [] if state == "gone" else [enclave("old", state, "e-9")]
+        known = known.seen(listed, now)
+        if listed and not listed[0].running and known.to_end(listed[0], now):
+            assert asked is None or now < asked or now - asked >= 60
+            known, asked = known.asked("e-9", now), now

@@ -20,14 +20,13 @@ from typing import Any
 import pytest
 
 from enclave.host import decide as machine
-from enclave.host import forward
 from enclave.host import nitro_cli as nitro
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
 from enclave.host.documents import Desired, DocumentRefused, Status
-from enclave.host.forward import Forwarder, Forwarders
 from enclave.host.mailbox import Mailbox, NotThere, _parsed
 from enclave.host.program import Host
+from enclave.host.workers import Lane
 
 pytestmark = [pytest.mark.integration, pytest.mark.allow_hosts(["127.0.0.0/8"])]
 
@@ -160,7 +159,7 @@ class Instance:
 
     def settle(self) -> None:
         """Turns until no lane works; the tools' and the image's lane are at rest, too."""
-        lanes = (self.host._mail, self.host._image, self.host._machine)
+        lanes = self._lanes()
         while True:
             self.host._wake.clear()
             self.host.turn()
@@ -169,8 +168,12 @@ class Instance:
             assert self.host._wake.wait(10)
 
     def close(self) -> None:
-        for lane in (self.host._mail, self.host._image, self.host._machine):
+        for lane in self._lanes():
             lane.close()
+
+    def _lanes(self) -> tuple[Lane[Any], ...]:
+        host = self.host
+        return (host._mail, host._image, host._machine.lane, host._network)
 
 
 @pytest.fixture
@@ -251,36 +254,6 @@ def test_describe__nonsense__is_an_error_of_the_tool(
         return
     with pytest.raises(nitro.NitroError, match="nitro-cli"):
         nitro.describe_enclaves(Places(tmp_path))
-
-
-def test_forwarders__one_that_does_not_stay__is_said_once_and_until_it_does(
-    tmp_path: Path,
-) -> None:
-    forwarders = Forwarders(Places(tmp_path))
-    bad, good = Forwarder("in-80", ("false",)), Forwarder("in-80", ("sleep", "60"))
-    said = []
-    for second in range(20):
-        said.append(forwarders.ensure([bad], second / 2))
-        forwarders._children["in-80"].wait(10)
-    assert said == [None] + ["false in-80 ended; it is started again"] * 19
-    forwarders._children["in-80"].wait(10)
-    assert forwarders.ensure([good], 20.0) is not None
-    _until_written(tmp_path)
-    assert forwarders.ensure([good], 20.0 + forward.WELL_SECONDS - 1) is not None
-    assert forwarders.ensure([good], 20.0 + forward.WELL_SECONDS) is None
-    assert forwarders.ensure([], 60.0) is None
-    assert forwarders.ensure([bad], 60.1) is None, "ended on purpose is no failure"
-    forwarders._children["in-80"].wait(10)
-
-
-def _until_written(root: Path) -> None:
-    """The forwarder's process writes who it is first of all."""
-    waiting = threading.Event()
-    for _ in range(500):
-        if list(Places(root).run.glob("*.json")):
-            return
-        waiting.wait(0.02)
-    raise AssertionError("the forwarder did not start")
 
 
 def test_host__a_disk_that_takes_no_file__goes_on_and_speaks(
