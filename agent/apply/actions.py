@@ -29,7 +29,9 @@ from agent.decide.plan import (
     Terminate,
     WriteDesired,
 )
-from agent.journal.lines import ENDED
+from agent.journal.lines import ENDED, WASTED
+from agent.load.remembered import JobMemory
+from agent.market.model import Job
 
 Effect = Callable[[World, Any, Outside], Awaitable[None]]
 
@@ -48,11 +50,28 @@ async def finish(world: World, action: Finish, outside: Outside) -> None:
     Of a job that never was this provider's there is nothing to say.
     """
     known = world.memory.job(action.job)
+    _forget_owner(world, known)
     if known.served and world.memory.ended.get(action.job) != known.told:
         world.memory.ended[action.job] = known.told
         world.say(action.job, ENDED, action.outcome, left_in_aws=0)
         await world.journal.durable()
     world.memory.jobs.pop(action.job, None)
+
+
+def _was_up(known: JobMemory, head: Job) -> bool:
+    reports = known.view is not None and known.view.terms.abilities.reports_start
+    return head.is_started if reports else known.proven is not None
+
+
+def _forget_owner(world: World, known: JobMemory) -> None:
+    """What was launched and never reported up counts against its user for a day."""
+    head, owners = known.head, world.memory.owners
+    if head is None:
+        return
+    owners.done(head.user, known.id)
+    if known.attempts and not _was_up(known, head):
+        owners.wasted(head.user, world.clock.now())
+        world.say(known.id, WASTED, head.user, user=head.user)
 
 
 EFFECTS: dict[type[Any], Entry] = {

@@ -197,6 +197,14 @@ class Jobs:
     min_escrow_seconds: float = f.duration(
         "10m", "0s", "30d", "Paid time that must be in the escrow, else the launch is not worth it."
     )
+    per_owner: int = f.integer(
+        0, 0, 100_000, "Jobs that one user may have here at once; 0: as many as are matched. A "
+        "refusal costs the stake where an exit takes longer than bootstrapping."
+    )  # fmt: skip
+    wasted_per_owner: int = f.integer(
+        0, 0, 100_000, "Launches that may come to nothing for one user in a day (requests that "
+        "never attest, jobs stopped while they come up); 0: no limit, as for per_owner."
+    )  # fmt: skip
     on_refusal: str = f.text(
         "exit",
         "A job that is not served: exit (RequestToExitJob, the stake comes back after the "

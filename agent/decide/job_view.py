@@ -173,6 +173,8 @@ class Facts:
     attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
     vetted: int | None = None  # generation that the policy accepted
     proven: int | None = None  # generation of which an enclave has proven itself
+    owner_jobs: int = 0  # other jobs of the same user that are tended
+    owner_wasted: int = 0  # launches for this user that came to nothing in the last day
     reluctant: int | None = None  # generation that is served though it only costs money
     gone_since: float | None = None  # since when this process has not seen it as ours
 

@@ -27,8 +27,9 @@ class PolicyRules:
     open a job with us at any rate; without any, every type in `regions` is served at whatever was
     agreed. A market that matches what stands listed on it is bound to our own listings, and so are
     we: there a job is served as it was listed when it was matched, whatever the file says since.
-    `url_form` says why a URL can't be served, or nothing; the service puts the images' own reader
-    of URLs there.
+    `per_owner` and `wasted_per_owner` bound one user's jobs at once and wasted launches a day; 0:
+    no bound. `url_form` says why a URL can't be served, or nothing; the service puts the images'
+    own reader of URLs there.
     """
 
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -38,6 +39,8 @@ class PolicyRules:
     allow_images: frozenset[str] = frozenset()
     deny_images: frozenset[str] = frozenset()
     min_escrow_seconds: float = 600.0
+    per_owner: int = 0
+    wasted_per_owner: int = 0
     max_image_bytes: int = 2 << 30
     url_form: Callable[[str], str | None] = lambda url: None
     families: frozenset[str] = frozenset({STANDARD_FAMILY})
@@ -59,6 +62,8 @@ WEIGHTS: Mapping[str, tuple[Weight, str]] = {
     "owner": (Weight.FORBIDDEN, "a list of the operator's names or leaves out its user"),
     "price": (Weight.COSTS, "it pays less than is asked"),
     "escrow": (Weight.COSTS, "it pays for less time than a launch is worth"),
+    "crowd": (Weight.FORBIDDEN, "its user has as many jobs as the operator allows"),
+    "waste": (Weight.FORBIDDEN, "its user wasted as many launches as the operator allows"),
     "url": (Weight.IMPOSSIBLE, "nothing can be fetched from it"),
     "image": (Weight.FORBIDDEN, "a list of the operator's names or leaves out the image"),
     "size": (Weight.IMPOSSIBLE, "it is not fetched beyond the limit"),
@@ -190,6 +195,19 @@ def _escrow(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
     return None
 
 
+def _crowd(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    if not rules.per_owner or view.facts.owner_jobs < rules.per_owner:
+        return None
+    return Refusal("crowd", f"{job.user} has {view.facts.owner_jobs} jobs here already")
+
+
+def _waste(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    wasted = view.facts.owner_wasted
+    if not rules.wasted_per_owner or wasted < rules.wasted_per_owner:
+        return None
+    return Refusal("waste", f"{wasted} launches for {job.user} came to nothing in the last day")
+
+
 def _url(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
     wrong = rules.url_form(job.enclave_url)
     return Refusal("url", wrong) if wrong else None
@@ -212,6 +230,8 @@ JOB_CHECKS: tuple[JobCheck, ...] = (
     _owner,
     _price,
     _escrow,
+    _crowd,
+    _waste,
     _url,
     _named_image,
 )

@@ -15,6 +15,7 @@ ATTESTED = "enclave.attested"  # an enclave of the job proved itself
 ENDED = "job.ended"  # the last line of a timeline: nothing of the job is left in AWS
 END_ASKED = "end.asked"  # the chain asks for the end of the job's instances
 END_TAKEN_BACK = "end.taken_back"  # and asks for it no more, while they live
+WASTED = "job.wasted"  # something was launched for it, and it was never up; the text is its user
 SLASHED = "job.slashed"  # the contract took StakePerJob; once a job at most
 HELD = "breaker.held"
 OFFER_LISTED = "offer.listed"

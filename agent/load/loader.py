@@ -105,14 +105,19 @@ class Loader:
             return unfit(JobView(job.id, self._from.account, terms, blocks.head, job))
 
         views = [
-            replace(
+            self._with_facts(
                 self._view(job, self._believe(job, heads.get(job), terms, refused), frame),
-                facts=self._from.memory.facts(job, drained=drained),
+                drained=drained,
                 doubt=doubt,
             )
             for job in ids
         ]
         return await self._with_finals(views, blocks.final)
+
+    def _with_facts(self, view: JobView, *, drained: bool, doubt: bool) -> JobView:
+        now = self._from.clock.now()
+        facts = self._from.memory.facts(view.id, view.head, now, drained=drained)
+        return replace(view, facts=facts, doubt=doubt)
 
     async def terms(self, at: BlockRef) -> Terms:
         """The market's parameters, read again every few minutes: as two endpoints tell them, where
@@ -200,7 +205,9 @@ class Loader:
             image=known.image,
             launch=known.launch,
             transactions=known.transactions,
-            facts=self._from.memory.facts(known.id, drained=drained),
+            facts=self._from.memory.facts(
+                known.id, view.head, self._from.clock.now(), drained=drained
+            ),
         )
 
     def _note_gone(self, known: JobMemory, head: Job | None) -> None:

@@ -19,6 +19,7 @@ from agent.decide.job_view import (
     TxView,
 )
 from agent.decide.plan import Note
+from agent.load.owners import Owners
 from agent.market.model import Job, JobId
 from agent.market.terms import Terms
 from cloud.model import Identity
@@ -105,6 +106,7 @@ class Memory:
     terms: Terms | None = None  # that two endpoints told alike
     terms_told: tuple[Terms, ...] = ()  # that they told where they differ
     stake_is_for: int | None = None  # jobs, as two endpoints told alike
+    owners: Owners = field(default_factory=Owners)
 
     def job(self, job: JobId) -> JobMemory:
         """The memory of a job, made when it is new."""
@@ -113,9 +115,9 @@ class Memory:
             known = self.jobs[job] = JobMemory(job)
         return known
 
-    def facts(self, job: JobId, *, drained: bool) -> Facts:
+    def facts(self, job: JobId, head: Job | None, now: float, *, drained: bool) -> Facts:
         """What journal and operator add to the job's view."""
-        known, orders = self.job(job), self.orders
+        known, orders, owners = self.job(job), self.orders, self.owners
         return Facts(
             exit_ordered=drained or job in orders.exits,
             confirmed_at=orders.confirmation(known),
@@ -123,5 +125,7 @@ class Memory:
             vetted=known.vetted,
             proven=known.proven,
             reluctant=known.reluctant,
+            owner_jobs=owners.others(head.user, job) if head else 0,
+            owner_wasted=owners.wasted_today(head.user, now) if head else 0,
             gone_since=known.gone_since,
         )

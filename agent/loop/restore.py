@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from agent.apply.context import World
 from agent.decide.job_view import LaunchPhase, LaunchView
 from agent.decide.plan import SERVED_AT_A_LOSS
-from agent.journal.lines import ASSIGNED, ATTESTED, END_ASKED, END_TAKEN_BACK, HELD, LaunchRecord
+from agent.journal.lines import (
+    ASSIGNED,
+    ATTESTED,
+    END_ASKED,
+    END_TAKEN_BACK,
+    HELD,
+    WASTED,
+    LaunchRecord,
+)
 from agent.journal.reading import Reader
 from agent.market.model import JobId
 from agent.market.terms import Abilities
@@ -30,6 +38,8 @@ def restore(world: World, reader: Reader, abilities: Abilities) -> None:
         _proofs(world, reader, ended)
     _asked_ends(world, reader, ended)
     _losses(world, reader, ended)
+    for event in sorted(reader.last(WASTED).values(), key=lambda event: event.at):
+        world.memory.owners.wasted(event.text, event.at)
     for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
         for record in records:
             if record.at > ended.get(job, 0.0):

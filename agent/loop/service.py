@@ -276,6 +276,8 @@ class Agent:
         self._tell_assignment(known, view)
         self._note_end(known, view, decision)
         known.buying = decision.buys
+        if view.head is not None and view.ours:
+            self._world.memory.owners.serves(view.head.user, view.id)
         if view.head is not None and decision.reluctant:
             known.reluctant = view.head.generation
         if view.head is not None and known.buying is not None:

@@ -80,6 +80,8 @@ def _policy(config: Config, decimals: int) -> PolicyRules:
         allow_images=frozenset(jobs.allow_images),
         deny_images=frozenset(jobs.deny_images),
         min_escrow_seconds=jobs.min_escrow_seconds,
+        per_owner=jobs.per_owner,
+        wasted_per_owner=jobs.wasted_per_owner,
         max_image_bytes=config.images.max_size_bytes,
         url_form=_url_form(frozenset(config.images.allowed_hosts)),
     )

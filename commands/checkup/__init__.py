@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.config import ConfigFault, load
 from agent.config.load import path_of
-from commands.checkup import aws, chain, here
+from commands.checkup import aws, chain, here, refusals
 from commands.checkup.patient import Finding, Patient
 from faults import Fault
 
@@ -26,6 +26,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("gas", chain.gas),
     ("stake", chain.stake),
     ("offers", chain.offers),
+    ("refusals", refusals.refusals),
     ("AWS identity", aws.identity),
     ("AWS regions", aws.regions),
     ("retired regions", aws.left),
