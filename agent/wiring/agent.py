@@ -36,14 +36,12 @@ from agent.load.remembered import Memory
 from agent.load.slashes import Slashes, SlashHistory, slash_topic
 from agent.loop.service import Agent
 from agent.loop.state import LoopState
-from agent.markets.registry.adapter import (
-    ChainWakes,
-    MarketTransactor,
-    ProviderMarket,
-    SecondEndpoint,
-)
+from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, Token, job_topics
+from agent.markets.second_endpoint import SecondEndpoint
+from agent.markets.transactor import MarketTransactor
+from agent.markets.wakes import ChainWakes
 from agent.ports import Account, Clock
 from agent.wiring.adapters import (
     cloud_settings,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent import ports
 from agent.chain.transactions import Call
 from agent.market.model import Address, JobId, Price, Wei
 from agent.markets.registry.reads import registry_abi, token_abi
+from faults import UsageFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,23 @@ class Calls:
         """Let the registry take `amount` of a token: before stake, requestJob and addFunds."""
         data = token_abi().encode("approve", self.registry, amount)
         return Call(token, data, f"approve({amount})")
+
+    def of(self, order: ports.Order) -> Call:
+        """What an order self. Raises UsageFault: it lacks what the call takes."""
+        match order:
+            case ports.Order(call=ports.Call.REPORT_STARTED, job=int(job), endpoint=str(endpoint)):
+                return self.report_started(JobId(job), endpoint)
+            case ports.Order(call=ports.Call.SETTLE, job=int(job)):
+                return self.settle(JobId(job))
+            case ports.Order(call=ports.Call.REQUEST_EXIT, job=int(job)):
+                return self.request_exit(JobId(job))
+            case ports.Order(call=ports.Call.FINALIZE_EXIT, job=int(job)):
+                return self.finalize_exit(JobId(job))
+            case ports.Order(call=ports.Call.REGISTER, instance_type=str(kind), price=Price() as p):
+                return self.register(kind, p)
+            case ports.Order(call=ports.Call.DEREGISTER, instance_type=str(kind)):
+                return self.deregister(kind)
+        raise UsageFault(f"order {order.key} lacks what {order.call} takes")
 
     def _call(self, name: str, *args: object) -> Call:
         data = registry_abi().encode(name, *args)

@@ -128,6 +128,16 @@ class Market:
             raise NodeRefused("a node tells parameters that no market can have")
         return found
 
+    async def terms(self, at: BlockRef) -> RegistryTerms:
+        """The parameters, which are all of the terms."""
+        return await self.params(at)
+
+    async def listing(self, provider: Address, at: BlockRef) -> tuple[list[JobId], int | None]:
+        """The provider's active jobs, and how many its whole stake is for."""
+        active = await self.jobs_of(provider, at)
+        stake, terms = await self.stake_of(provider, at), await self.params(at)
+        return active, stake.total // terms.stake_per_job
+
     async def job_count(self, at: BlockRef) -> int:
         return int(await self._one("jobCount", at=at))
 

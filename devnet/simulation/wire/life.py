@@ -22,14 +22,12 @@ from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
 from agent.load.slashes import Slashes
 from agent.market.model import Wei
-from agent.markets.registry.adapter import (
-    ChainWakes,
-    MarketTransactor,
-    ProviderMarket,
-    SecondEndpoint,
-)
+from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, job_topics
+from agent.markets.second_endpoint import SecondEndpoint
+from agent.markets.transactor import MarketTransactor
+from agent.markets.wakes import ChainWakes
 from devnet.simulation.market import REGISTRY, US
 from devnet.simulation.process import HeardJournal, Life, Manner, Ports
 from devnet.simulation.wire.chain import CHAIN_ID

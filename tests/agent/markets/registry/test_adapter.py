@@ -17,15 +17,12 @@ from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace, block_re
 from agent.chain.transactions import Call, Confirmed, Pending, Transactions, TxState
 from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
 from agent.market.testimony import Disagreement
-from agent.markets.registry.adapter import (
-    SETTLEMENTS_AT_ONCE,
-    ChainWakes,
-    MarketTransactor,
-    ProviderMarket,
-    SecondEndpoint,
-)
+from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, changed_jobs, job_topics
+from agent.markets.second_endpoint import SecondEndpoint
+from agent.markets.transactor import SETTLEMENTS_AT_ONCE, MarketTransactor
+from agent.markets.wakes import ChainWakes
 from devnet.simulation.loop import VirtualClock, current, run
 from devnet.simulation.market import REGISTRY
 from devnet.simulation.model_faults import Weather
