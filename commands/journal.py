@@ -20,6 +20,7 @@ from agent.market.model import JobId
 from commands.amounts import show_coin
 from faults import UsageFault
 
+_NONE: Mapping[str, str] = {}
 _LEVELS = {10: "debug", 20: "", 30: "warning", 40: "ERROR", 50: "ERROR"}
 
 
@@ -53,10 +54,12 @@ def _opened(file: Path, make: bool) -> sa.Engine:
     return engine
 
 
-def order(config: Config, at: float, kind: str, job: JobId | None) -> None:
-    """Leave an order; the agent takes it up within a second, or when it starts."""
+def order(
+    config: Config, at: float, kind: str, job: JobId | None, fields: Mapping[str, str] = _NONE
+) -> int:
+    """Leave an order, and its number; the agent takes it up within a second, or when it starts."""
     with open_reader(config, make=True) as reader:
-        Orders(reader.engine).place(at, kind, job, getpass.getuser())
+        return Orders(reader.engine).place(at, kind, job, getpass.getuser(), fields)
 
 
 def words(event: Event) -> str:

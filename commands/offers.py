@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commands.terminal import (
+    BelowCostOption,
     ConfigOption,
     DryRunOption,
     JsonOption,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from agent.markets.registry.reads import Token
     from commands.context import Desk, Terms
     from commands.costs import Cost
+    from commands.offering import Wish
     from commands.sending import Step
 
 app = typer.Typer(no_args_is_help=True, help="Offer instance types on the market.")
@@ -33,22 +35,24 @@ TypeArgument = Annotated[str, typer.Argument(help="REGION/TYPE: us-east-1/c6a.xl
 def set_(
     instance_type: TypeArgument,
     price: Annotated[str, typer.Argument(help="Payment tokens a period: 0.17/h.")],
+    below_cost: BelowCostOption = False,
     config: ConfigOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List a type at a price, or change its price; the configuration follows."""
-    from agent.config.load import path_of
+    """List a type at a price, or change its price: in the file, in the running agent, on the chain.
+
+    Returns when all three agree.
+    """
     from commands.context import at_desk, terms_of
-    from commands.sending import How, carry_out
+    from commands.offering import carry_through
+    from commands.sending import How
 
     async def work(desk: Desk) -> None:
         terms = await terms_of(desk)
-        how = How(yes, dry_run, as_json)
-        await carry_out(desk, [offer_step(desk, terms, instance_type, price)], how)
-        if not dry_run:
-            write_offer(path_of(config), instance_type, price)
+        wish = await wish_for(desk, terms, instance_type, price, below_cost=below_cost)
+        await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
     at_desk(config, work)
 
@@ -61,17 +65,20 @@ def remove(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a type off the market; running jobs of it go on."""
-    from agent.config.load import path_of
+    """Take a type off the market: file, agent and chain; running jobs of it go on."""
     from commands.context import at_desk
-    from commands.sending import How, Step, carry_out
+    from commands.offering import Wish, carry_through
+    from commands.sending import How, Step
+    from faults import Refused
 
     async def work(desk: Desk) -> None:
+        listed = await desk.market.offer(desk.provider, instance_type, await desk.head())
+        if listed is None and instance_type not in {offer.type for offer in desk.config.offers}:
+            raise Refused(f"{instance_type} is neither listed nor in the configuration")
         text = f"take {instance_type} off the market (running jobs go on)"
-        step = Step(desk.calls.deregister(instance_type), text)
-        await carry_out(desk, [step], How(yes, dry_run, as_json))
-        if not dry_run:
-            write_offer(path_of(config), instance_type, None)
+        step = Step(desk.calls.deregister(instance_type), text) if listed else None
+        wish = Wish(instance_type, None, None, step)
+        await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
     at_desk(config, work)
 
@@ -187,10 +194,21 @@ async def _compare(desk: Desk, types: list[str]) -> list[Row]:
     return rows
 
 
-def offer_step(desk: Desk, terms: Terms, instance_type: str, price: str) -> Step:
-    """The transaction that lists. Raises UsageFault: not REGION/TYPE, not a price."""
+async def wish_for(
+    desk: Desk,
+    terms: Terms,
+    instance_type: str,
+    price: str,
+    *,
+    steps: Sequence[Step] = (),
+    below_cost: bool = False,
+) -> Wish:
+    """An offer with its preview. Raises UsageFault: not REGION/TYPE, not a price; Refused: such a
+    type can hold no enclave."""
     from agent.market.model import InstanceType, Price
     from commands.amounts import show_price
+    from commands.offer_preview import look
+    from commands.offering import Wish
     from commands.sending import Step
     from faults import UsageFault
 
@@ -199,49 +217,9 @@ def offer_step(desk: Desk, terms: Terms, instance_type: str, price: str) -> Step
         known = ", ".join(desk.config.aws.regions)
         raise UsageFault(f"{instance_type}: {kind.region} is not in aws.regions ({known})")
     found = Price.parse(price, terms.money.decimals)
+    preview = await look(desk, terms, kind, found)
     text = f"offer {instance_type} at {show_price(found, terms.money)}"
-    return Step(desk.calls.register(instance_type, found), text)
-
-
-def write_offer(path: Path, instance_type: str, price: str | None) -> None:
-    """Make the file say what the chain says, comments and all; SIGHUP or a restart reads it."""
-    import tomlkit
-
-    document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
-    offers: Any = document.get("offers")
-    if offers is None:
-        offers = tomlkit.aot()
-        document["offers"] = offers
-    known = next((item for item in offers if item.get("type") == instance_type), None)
-    if price is None:
-        if known is not None:
-            offers.remove(known)
-    elif known is not None:
-        known["price"] = price
-    else:
-        offers.append(tomlkit.item({"type": instance_type, "price": price}))
-    if not offers:
-        document.pop("offers", None)
-    _replace(path, tomlkit.dumps(document))
-
-
-def _replace(path: Path, text: str) -> None:
-    """All or nothing, with the mode and owner it had."""
-    import os
-
-    from faults import UsageFault
-
-    about = path.stat()
-    part = path.with_name(f".{path.name}.part")
-    try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, about.st_mode & 0o777)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        if os.geteuid() == 0:
-            os.chown(part, about.st_uid, about.st_gid)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageFault(
-            f"{path}: {error.strerror}; the chain has the offer, the file not"
-        ) from error
+    step = None
+    if preview.old != found:
+        step = Step(desk.calls.register(instance_type, found), text)
+    return Wish(instance_type, found, price, step, steps, preview, below_cost)

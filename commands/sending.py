@@ -22,7 +22,7 @@ from agent.wiring.adapters import fees_of
 from commands.amounts import show_coin
 from commands.context import Desk
 from commands.journal import open_reader
-from commands.terminal import agree, print_json
+from commands.terminal import agree, agree_again, print_json
 from faults import Refused, RetryLater
 
 # Of the reference contracts, docs/gas.md: every call of a provider stays below this.
@@ -59,24 +59,51 @@ class How:
 async def carry_out(desk: Desk, steps: Sequence[Step], how: How) -> list[dict[str, Any]]:
     """Show, ask, send; returns what was mined. Raises Refused: it would revert, or not agreed."""
     quotes = await quote(desk, steps)
+    if not agree_to(quotes, how):
+        return []
+    mined = await send(desk, quotes, how)
+    if how.as_json:
+        print_json({"dryRun": False, "transactions": mined})
+    return mined
+
+
+def agree_to(
+    quotes: Sequence[Quote],
+    how: How,
+    facts: Sequence[str] = (),
+    doubts: Sequence[str] = (),
+    *,
+    below_cost: bool = False,
+) -> bool:
+    """Whether to go on: shown, and agreed to; what is doubted is asked twice. False: a dry run.
+
+    Raises Refused (not agreed), UsageFault (nobody can be asked).
+    """
     if not how.as_json:
-        _show(quotes)
+        _show(quotes, facts, doubts)
     if how.dry_run:
         if how.as_json:
-            print_json({"dryRun": True, "steps": [_plan(each) for each in quotes]})
-        return []
+            plan = {"steps": [_plan(each) for each in quotes], "doubts": list(doubts)}
+            print_json({"dryRun": True, **plan})
+        return False
+    if doubts and not below_cost:
+        agree_again(doubts, asks=not (how.yes or how.as_json))
     agree("Send?", yes=how.yes, as_json=how.as_json)
+    return True
+
+
+async def send(desk: Desk, quotes: Sequence[Quote], how: How) -> list[dict[str, Any]]:
+    """One after the other; returns what was mined. Raises Refused, RetryLater."""
+    if not quotes:
+        return []
     with open_reader(desk.config, make=True) as journal:
         transactions = await desk.transactions(TxJournal(journal.engine))
         begun = desk.clock.now()
         keys = [f"cli:{begun:.3f}:{n}" for n in range(len(quotes))]
-        mined = [
+        return [
             await _send(desk, transactions, each.step, key, how)
             for each, key in zip(quotes, keys, strict=True)
         ]
-    if how.as_json:
-        print_json({"dryRun": False, "transactions": mined})
-    return mined
 
 
 async def quote(desk: Desk, steps: Sequence[Step]) -> list[Quote]:
@@ -112,12 +139,16 @@ async def _gas(desk: Desk, step: Step, *, must: bool) -> tuple[int, bool]:
         return USUAL_GAS, False
 
 
-def _show(quotes: Sequence[Quote]) -> None:
+def _show(quotes: Sequence[Quote], facts: Sequence[str], doubts: Sequence[str]) -> None:
     for each in quotes:
         about = "at most" if each.estimated else "about"
         typer.echo(f"{each.step.text}  (gas {about} {show_coin(each.fee_wei)})")
     if len(quotes) > 1:
         typer.echo(f"together {show_coin(sum(each.fee_wei for each in quotes))} of gas at most")
+    for line in facts:
+        typer.echo(line)
+    for line in doubts:
+        typer.echo(f"! {line}")
 
 
 def _plan(each: Quote) -> dict[str, Any]:

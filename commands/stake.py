@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.terminal import ConfigOption, DryRunOption, JsonOption, YesOption
+from commands.terminal import BelowCostOption, ConfigOption, DryRunOption, JsonOption, YesOption
 
 if TYPE_CHECKING:
     from commands.context import Desk, Terms
@@ -78,27 +78,26 @@ def register(
     stake: Annotated[
         str | None, typer.Option(help="POND to have at stake in all; StakePerJob when absent.")
     ] = None,
+    below_cost: BelowCostOption = False,
     config: ConfigOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Stake what is missing and offer one type: the way from nothing to the first job."""
-    from agent.config.load import path_of
     from commands.amounts import read_amount
     from commands.context import at_desk, terms_of
-    from commands.offers import offer_step, write_offer
-    from commands.sending import How, carry_out
+    from commands.offering import carry_through
+    from commands.offers import wish_for
+    from commands.sending import How
 
     async def work(desk: Desk) -> None:
         terms = await terms_of(desk)
         wanted = read_amount(stake, terms.pond) if stake else terms.params.stake_per_job
         missing = wanted - terms.stake.total
         steps = await stake_steps(desk, terms, missing) if missing > 0 else []
-        steps.append(offer_step(desk, terms, instance_type, price))
-        await carry_out(desk, steps, How(yes, dry_run, as_json))
-        if not dry_run:
-            write_offer(path_of(config), instance_type, price)
+        wish = await wish_for(desk, terms, instance_type, price, steps=steps, below_cost=below_cost)
+        await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
     at_desk(config, work)
 

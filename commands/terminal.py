@@ -25,6 +25,10 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 MOST_JOB = 2**63 - 1  # what the journal's file can hold; a contract's ids start at 1
+BelowCostOption = Annotated[
+    bool,
+    typer.Option("--below-cost", help="Mean a price below cost, or three times off what is known."),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, only.")]
 
 
@@ -90,6 +94,14 @@ def agree(question: str, *, yes: bool, as_json: bool = False) -> None:
     if not sys.stdin.isatty():
         raise UsageFault("nobody is there to ask; add --yes to go on, or --dry-run to look first")
     if not typer.confirm(question, err=True):
+        raise Refused("not agreed; nothing was done")
+
+
+def agree_again(doubts: Sequence[str], *, asks: bool) -> None:
+    """Returns when the person means it all the same. Raises Refused: not, or nobody is asked."""
+    if not asks or not sys.stdin.isatty():
+        raise Refused(f"{doubts[0]}; if that is meant, add --below-cost")
+    if typer.prompt("This looks like a slip. Type `mean it` to go on", err=True) != "mean it":
         raise Refused("not agreed; nothing was done")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ import structlog
 
 from agent.decide.job_view import parse_instance_type
 from agent.decide.listings import Change, OfferRules, OfferView, Relist, Spent, Withdraw, decide
-from agent.journal.lines import OFFER_LISTED, OFFER_WITHDRAWN, Event
+from agent.journal.lines import OFFER_AGREED, OFFER_LISTED, OFFER_WITHDRAWN, Event
+from agent.journal.orders import OrderRecord
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal, Unstorable
 from agent.market.model import BlockRef, InstanceType, Price
@@ -21,6 +23,7 @@ from faults import Refused, RetryLater, TryElsewhere
 log = structlog.get_logger()
 
 DAY = 86_400.0
+ANSWER_SECONDS = 30.0  # a region that says nothing about its room for so long does not answer
 
 
 @dataclass(slots=True)
@@ -38,7 +41,9 @@ class Desk:
     """What is remembered of the offers between two rounds.
 
     `withdrawn` is what the agent took off by itself; `fees` are when and for how much wei it
-    changed listings lately; `changed_in` is the block of each type's last change.
+    changed listings lately; `changed_in` is the block of each type's last change. `asked` has the
+    number of the order that is still to be carried out for a type, `done` of the last that was;
+    `troubles` says why a change that is due was not made.
     """
 
     rooms: dict[str, Room] = field(default_factory=dict)
@@ -46,6 +51,9 @@ class Desk:
     withdrawn: set[str] = field(default_factory=set)
     fees: list[tuple[float, int]] = field(default_factory=list)
     changed_in: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
     sends: int = 0
 
 
@@ -71,7 +79,9 @@ class Offering:
         self.rules = rules
         self.desk = Desk()
         self.seen: set[str] = set()  # types of jobs: a drain withdraws these too
+        self.pressed = False  # somebody waits for the next round
         self._looked = False
+        self._began = clock.now()
 
     @property
     def listed(self) -> int | None:
@@ -80,8 +90,12 @@ class Offering:
 
     def restore(self, reader: Reader) -> None:
         """What the journal knows of earlier changes: what to restore, and what was spent."""
-        for event in reader.own(OFFER_LISTED, OFFER_WITHDRAWN):
+        for event in reader.own(OFFER_LISTED, OFFER_WITHDRAWN, OFFER_AGREED):
             name = str(event.fields.get("type"))
+            self.desk.done[name] = int(event.fields.get("order", self.desk.done.get(name, 0)))
+            if event.name == OFFER_AGREED:
+                self.desk.withdrawn.discard(name)
+                continue
             if event.name == OFFER_WITHDRAWN:
                 self.desk.withdrawn.add(name)
             else:
@@ -89,22 +103,44 @@ class Offering:
             self.desk.fees.append((event.at, int(event.fields.get("fee_wei", 0))))
             self.desk.changed_in[name] = int(event.fields.get("block", 0))
 
-    async def tend(self, *, draining: bool) -> None:
-        """One round over all types. Raises RetryLater when chain or cloud do not answer."""
+    def take_order(self, order: OrderRecord) -> None:
+        """What a person ordered of one offer, before the chain shows it.
+
+        An order from before this process began is in the file that it was started with, and the
+        file may have been changed since: it counts only as far as the file agrees, and only when
+        it was not carried out yet.
+        """
+        name = str(order.fields["type"])
+        raw = order.fields.get("price")
+        if order.at >= self._began:
+            kept = {kind: price for kind, price in self.prices.items() if kind != name}
+            self.prices = kept if raw is None else {**kept, name: Price(int(raw))}
+        elif order.id <= self.desk.done.get(name, 0) or (raw is None) == (name in self.prices):
+            return
+        if raw is None:
+            self.desk.withdrawn.discard(name)
+        self.desk.asked[name] = order.id
+        self.pressed = True
+
+    async def tend(self, *, closed: str = "") -> None:
+        """One round over all types; `closed` says why nothing is to be listed. Raises RetryLater
+        when the chain does not answer."""
+        self.pressed = False
         blocks = await self._market.blocks()
         stake_left = await self._market.openings(blocks.head)
-        for instance_type in sorted({*self.prices, *self.desk.listed, *self.seen}):
-            await self._tend_type(instance_type, blocks.head, stake_left, draining=draining)
+        kinds = sorted({*self.prices, *self.desk.listed, *self.desk.asked, *self.seen})
+        rooms = await asyncio.gather(*(self._room(kind, stake_left) for kind in kinds))
+        for kind, room in zip(kinds, rooms, strict=True):
+            await self._tend_type(kind, blocks.head, room, closed=closed)
         self._looked = True
 
     async def _tend_type(
-        self, instance_type: str, at: BlockRef, stake_left: int | None, *, draining: bool
+        self, instance_type: str, at: BlockRef, room: Room | None, *, closed: str
     ) -> None:
         if at.number < self.desk.changed_in.get(instance_type, 0):
             return  # a node that does not show the last change yet
         listed = await self._market.offer(instance_type, at)
         self._note_listing(instance_type, listed)
-        room = await self._room(instance_type, stake_left)
         view = OfferView(
             instance_type=instance_type,
             wanted=self.prices.get(instance_type),
@@ -114,11 +150,26 @@ class Offering:
             full_since=room.full_since if room else None,
             open_since=room.open_since if room else None,
             withdrawn=instance_type in self.desk.withdrawn,
+            ordered=instance_type in self.desk.asked,
         )
         now = self._clock.now()
-        change = decide(view, now, self.rules, draining=draining, spent=self._spent(now))
+        change = decide(view, now, self.rules, closed=closed, spent=self._spent(now))
         if change is not None:
             await self._carry_out(change)
+        elif view.ordered and view.agrees:
+            self._tell(OFFER_AGREED, "as ordered", type=instance_type, **self._order_done(view))
+        elif view.ordered:
+            self.desk.troubles[instance_type] = closed or f"no room: {view.limited_by}"
+        else:
+            self.desk.troubles.pop(instance_type, None)
+
+    def _order_done(self, view: OfferView) -> dict[str, int]:
+        """The number of the order that has come true, for the journal; it is asked for no more."""
+        name = view.instance_type
+        self.desk.troubles.pop(name, None)
+        number = self.desk.asked.pop(name)
+        self.desk.done[name] = number
+        return {"order": number}
 
     def _note_listing(self, instance_type: str, listed: Price | None) -> None:
         """What the chain shows. What somebody listed again, the agent restores no more."""
@@ -143,8 +194,8 @@ class Offering:
         try:
             more, limit = await self._more(kind)
         except (RetryLater, TryElsewhere) as later:
+            more, limit = 0, f"AWS does not answer: {later}"  # nothing could be launched there
             log.warning("offers.room_unknown", type=instance_type, error=str(later))
-            return self.desk.rooms.get(instance_type)
         if stake_left is not None and stake_left < more:
             more, limit = stake_left, "stake"
         room = self._since(self.desk.rooms.get(instance_type), more, limit)
@@ -153,9 +204,12 @@ class Offering:
 
     async def _more(self, kind: InstanceType) -> tuple[int, str]:
         try:
-            found = await self._cloud.headroom(Region(kind.region), kind.ec2_type)
+            asked = self._cloud.headroom(Region(kind.region), kind.ec2_type)
+            found = await asyncio.wait_for(asked, ANSWER_SECONDS)
         except Refused as refused:
             return 0, str(refused)
+        except TimeoutError:
+            raise RetryLater(f"nothing from {kind.region} in {ANSWER_SECONDS:.0f} s") from None
         return found.more, found.limited_by
 
     def _since(self, before: Room | None, more: int, limit: str) -> Room:
@@ -172,15 +226,20 @@ class Offering:
             mined = await self._transactor.carry_out(order)
         except (Refused, RetryLater, TryElsewhere) as fault:
             log.warning("offers.not_changed", type=change.instance_type, error=str(fault))
+            self.desk.troubles[change.instance_type] = str(fault)
             return
+        self.desk.troubles.pop(change.instance_type, None)
         self.desk.fees.append((self._clock.now(), mined.fee_wei))
         self.desk.changed_in[change.instance_type] = mined.block
         withdrawn = isinstance(change, Withdraw)
-        if withdrawn:
-            self.desk.listed.pop(change.instance_type, None)
-            self.desk.withdrawn.add(change.instance_type)
-        else:
+        if isinstance(change, Relist):
+            self.desk.listed[change.instance_type] = change.price
             self.desk.withdrawn.discard(change.instance_type)
+        else:
+            self.desk.listed.pop(change.instance_type, None)
+            if change.instance_type in self.prices:  # else a person took it off, for good
+                self.desk.withdrawn.add(change.instance_type)
+        self.pressed = change.instance_type in self.desk.asked
         self._tell(
             OFFER_WITHDRAWN if withdrawn else OFFER_LISTED,
             change.why,

@@ -3,6 +3,7 @@
 A listing that cannot be served costs a stake; one that is missing costs some income. So a type
 without room is withdrawn soon and comes back late, and a gas budget bounds how often. Only what
 the agent withdrew by itself does it restore: an offer that a person removed stays removed.
+What a person orders is done whatever it costs in gas, but not listed while nothing of it fits.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class OfferView:
     """One type. `listed` as the head shows it; `wanted` from the configuration.
 
     `full_since`/`open_since`: since when no further job, or at least one more, fits; one of them
-    is None. `withdrawn`: the last change was the agent's own withdrawal.
+    is None. `withdrawn`: the last change was the agent's own withdrawal. `ordered`: a person asks
+    for what is wanted, listed or not.
     """
 
     instance_type: str
@@ -42,6 +44,12 @@ class OfferView:
     full_since: float | None = None
     open_since: float | None = None
     withdrawn: bool = False
+    ordered: bool = False
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the chain shows what is wanted: at that price, or not at all."""
+        return self.listed == self.wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +81,16 @@ class Spent:
 
 
 def decide(
-    view: OfferView, now: float, rules: OfferRules, *, draining: bool, spent: Spent
+    view: OfferView, now: float, rules: OfferRules, *, closed: str, spent: Spent
 ) -> Change | None:
-    """What to do about one offer now. The next change is taken to cost what the dearest did."""
-    if draining:
-        leaving = view.listed is not None
-        return Withdraw(view.instance_type, "draining") if leaving else None
+    """What to do about one offer now. The next change is taken to cost what the dearest did.
+
+    `closed` says why nothing is to be listed at all, or nothing.
+    """
+    if closed:
+        return None if view.listed is None else Withdraw(view.instance_type, closed)
+    if view.ordered:
+        return _ordered(view, rules)
     beyond = spent.all_wei + spent.dearest_wei > rules.day_wei
     if beyond or view.wanted is None:
         return None
@@ -91,6 +103,16 @@ def decide(
     ):
         return Relist(view.instance_type, view.wanted, "there is room again")
     return None
+
+
+def _ordered(view: OfferView, rules: OfferRules) -> Change | None:
+    """A person saw the gas and agreed to it, so no budget holds it up; want of room does."""
+    if view.agrees:
+        return None
+    if view.wanted is None:
+        return Withdraw(view.instance_type, "ordered")
+    full = rules.follow and view.more is not None and view.more <= 0
+    return None if full else Relist(view.instance_type, view.wanted, "ordered")
 
 
 def _listed(view: OfferView, wanted: Price, now: float, rules: OfferRules) -> Change | None:

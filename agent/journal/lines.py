@@ -20,6 +20,7 @@ SLASHED = "job.slashed"  # the contract took StakePerJob; once a job at most
 HELD = "breaker.held"
 OFFER_LISTED = "offer.listed"
 OFFER_WITHDRAWN = "offer.withdrawn"
+OFFER_AGREED = "offer.agreed"  # what a person ordered of an offer is so: its `order` is done
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from faults import MustStop, RetryLater
 
-SCHEMA = "0001"  # the newest of migrations/versions
+SCHEMA = "0002"  # the newest of migrations/versions
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
 LOOP_MILLISECONDS = 100  # the same for who sits on the agent's loop: then it is asked again later
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -57,6 +57,7 @@ orders = sa.Table(
     sa.Column("kind", sa.Text),
     sa.Column("job", sa.Integer),
     sa.Column("by", sa.Text),
+    sa.Column("fields", sa.JSON),
 )
 
 

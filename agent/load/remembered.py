@@ -82,6 +82,7 @@ class Orders:
     last_id: int = 0
     exits: set[JobId] = field(default_factory=set)
     exit_all_at: float | None = None
+    paused: bool = False  # nothing is listed, every job stays
     confirmed_at: float | None = None  # all that were held then
     confirmed_jobs: dict[JobId, float] = field(default_factory=dict)
 

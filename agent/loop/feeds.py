@@ -91,6 +91,11 @@ class Feeds:
             orders.exit_all_at = None
         elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
             self._confirm(order)
+        elif order.kind in (OrderKind.PAUSE, OrderKind.RESUME):
+            orders.paused = order.kind == OrderKind.PAUSE
+            self._state.offering.pressed = True
+        elif order.kind in (OrderKind.OFFER, OrderKind.REMOVE_OFFER):
+            self._state.take_offer(order)
         self._state.drain.ordered = orders.exit_all_at is not None
         self._state.agenda.wake(self._state.world.memory.jobs)
 
@@ -210,7 +215,7 @@ class Feeds:
         while True:
             await self._pause_offers()
             try:
-                await state.offering.tend(draining=state.drain.ordered)
+                await state.offering.tend(closed=state.closed)
             except (RetryLater, TryElsewhere) as later:
                 log.warning("offers.later", error=str(later))
             state.drain.listed = state.offering.listed
@@ -218,14 +223,15 @@ class Feeds:
                 state.agenda.wake(state.world.memory.jobs)
 
     async def _pause_offers(self) -> None:
-        """Until the next probe; a drain that has offers to withdraw does not wait for it."""
+        """Until the next probe; neither an order nor a drain with offers to withdraw waits for
+        it."""
         state, step = self._state, self._state.rules.service.orders_seconds
         probe = state.offering.rules.probe_seconds if state.offering.listed is not None else step
         waited, step = 0.0, min(step, probe)
         while waited < probe:
             await state.world.clock.sleep(step)
             waited += step
-            if state.drain.ordered and not state.drain.leaving:
+            if state.offering.pressed or (state.drain.ordered and not state.drain.leaving):
                 return
 
     async def _sweep_for_ever(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.agenda import Agenda
 from agent.apply.context import World
@@ -16,7 +16,7 @@ from agent.decide.breaker import BreakerRules, BreakerState
 from agent.decide.burst import BurstRules
 from agent.decide.drain import Drain
 from agent.decide.lifecycle import LifecycleRules
-from agent.journal.orders import Orders
+from agent.journal.orders import OrderRecord, Orders
 from agent.journal.reading import Reader
 from agent.load.loader import Loader, Sources
 from agent.market.model import JobId
@@ -90,6 +90,13 @@ class LoopState:
         return self.drain.leaving
 
     @property
+    def closed(self) -> str:
+        """Why nothing is to be listed; empty: offers are open."""
+        if self.drain.ordered:
+            return "draining"
+        return "paused" if self.world.memory.orders.paused else ""
+
+    @property
     def held_jobs(self) -> frozenset[JobId]:
         """Jobs whose termination waits for a second endpoint or the operator."""
         return self.breaker.held
@@ -103,6 +110,13 @@ class LoopState:
         self.rules = rules
         self.world.learner.adopt(rules.lifecycle.bootstrap.budget)
         self.agenda.wake(self.world.memory.jobs)
+
+    def take_offer(self, order: OrderRecord) -> None:
+        """What is offered from here on, for whoever lists it and for whoever judges jobs."""
+        self.offering.take_order(order)
+        lifecycle = self.rules.lifecycle
+        policy = replace(lifecycle.policy, prices=self.offering.prices)
+        self.rules.lifecycle = replace(lifecycle, policy=policy)
 
     def in_words(self) -> str:
         """One line for `systemctl status`."""

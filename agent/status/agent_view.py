@@ -47,6 +47,8 @@ _LEAVING = (
     "leaving the market: nothing is offered, every job is left; "
     "`oyster-provider exit --cancel` takes new jobs again"
 )
+_PAUSED = "paused: nothing is offered, running jobs stay; `oyster-provider resume` lists again"
+_NOTICES = {"": (), "draining": (_LEAVING,), "paused": (_PAUSED,)}
 
 
 def money_of(job: Job, terms: Terms, now: int) -> tuple[int, int]:
@@ -88,13 +90,14 @@ class AgentView:
             started_at=self._started_at,
             progress_at=self.progress_at(),
             problems=tuple(self._problems()),
-            notices=(_LEAVING,) if state.drain.ordered else (),
+            notices=_NOTICES[state.closed],
             jobs=tuple(self._rows()),
             types=tuple(self._types()),
             chain=self._chain(),
             money=self._money(),
             regions=tuple(self._world.regions),
             held=len(state.held_jobs),
+            closed=state.closed,
             aws_calls=tuple(self._calls()),
         )
 
@@ -149,8 +152,10 @@ class AgentView:
 
     def _types(self) -> Iterator[TypeRow]:
         offering = self._world.state.offering
-        for name in sorted({*offering.prices, *offering.desk.listed}):
-            price = offering.desk.listed.get(name) or offering.prices.get(name)
+        desk = offering.desk
+        for name in sorted({*offering.prices, *desk.listed, *desk.asked}):
+            listing, wanted = desk.listed.get(name), offering.prices.get(name)
+            price = listing or wanted
             room = offering.desk.rooms.get(name)
             enclave = self._world.state.loader.room_of(name)
             yield TypeRow(
@@ -163,6 +168,10 @@ class AgentView:
                 memory_mib=enclave.memory_mib if enclave else 0,
                 architecture=enclave.architecture if enclave else "",
                 network_mbps=enclave.network_mbps if enclave else 0,
+                wanted=wanted.raw if wanted else None,
+                listing=listing.raw if listing else None,
+                ordered=name in desk.asked,
+                trouble=desk.troubles.get(name, ""),
             )
 
     def _chain(self) -> ChainRow:

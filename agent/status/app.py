@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.ports import Clock
 from agent.status import market_paths as market
 from agent.status.metrics import Metrics
-from agent.status.source import JobRow, StatusSource, View
+from agent.status.source import JobRow, StatusSource, TypeRow, View
 
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
@@ -106,12 +106,18 @@ def as_json(view: View, now: float, stall_seconds: float) -> dict[str, Any]:
     """The view for programs and the page; amounts as texts, since they exceed 2^53."""
     data = dataclasses.asdict(view)
     data["jobs"] = [_job_json(job) for job in view.jobs]
-    data["types"] = [{**dataclasses.asdict(row), "price": str(row.price)} for row in view.types]
+    data["types"] = [_type_json(row) for row in view.types]
     data["money"] = {
         key: str(value) if isinstance(value, int) and "decimals" not in key else value
         for key, value in dataclasses.asdict(view.money).items()
     }
     return {"now": now, "stalled": now - view.progress_at > stall_seconds, **data}
+
+
+def _type_json(row: TypeRow) -> dict[str, Any]:
+    data = dataclasses.asdict(row)
+    amounts = {key: data[key] for key in ("price", "wanted", "listing")}
+    return {**data, **{key: None if raw is None else str(raw) for key, raw in amounts.items()}}
 
 
 def _job_json(job: JobRow) -> dict[str, Any]:

@@ -66,7 +66,12 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class TypeRow:
-    """One type on offer: whether it is listed, and how many more jobs of it fit."""
+    """One type on offer: whether it is listed, and how many more jobs of it fit.
+
+    `price` is the listing's, or what it is to be; `wanted` what the agent goes by (None: the type
+    is not to be listed), `listing` what the chain shows under our key. While `ordered` a person
+    waits for the two to agree; `trouble` says why they do not yet.
+    """
 
     instance_type: str
     price: int
@@ -77,6 +82,10 @@ class TypeRow:
     memory_mib: int = 0
     architecture: str = ""
     network_mbps: int = 0  # the instance's baseline; 0: not known
+    wanted: int | None = None
+    listing: int | None = None
+    ordered: bool = False
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,7 @@ class View:
     regions: tuple[str, ...] = ()
     aws_calls: tuple[CallRow, ...] = ()
     held: int = 0  # terminations that the breaker holds
+    closed: str = ""  # why nothing is listed at all: draining, paused; empty: offers are open
 
 
 class StatusSource(Protocol):

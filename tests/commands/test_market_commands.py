@@ -67,7 +67,7 @@ def test_stake_and_unstake__whole_way__is_exact(world: World) -> None:
         (("offers", "set", "eu-west-1/c6a.xlarge", "1/h"), 2, "not in aws.regions"),
         (("offers", "set", TYPE, "0.17"), 2, "is not a rate"),
         (("offers", "set", TYPE, "0.17/h"), 3, "the contract says no"),
-        (("offers", "remove", TYPE), 3, "the contract says no"),
+        (("offers", "remove", "us-east-1/m5.large"), 3, "neither listed nor in the configuration"),
         (("offers", "list", "--config", "/nowhere"), 2, "oyster-provider init"),
     ],
 )
@@ -97,6 +97,65 @@ def test_offers__set_list_remove__chain_and_file_agree(world: World) -> None:
     assert world.run("offers", "remove", TYPE, "--yes").returncode == 0
     assert world.read("offer", PROVIDER, TYPE) == 0
     assert load(world.config, {}).offers == ()
+
+
+def test_offers_remove__the_chain_has_none__the_file_forgets_it_for_no_gas(world: World) -> None:
+    done = world.ask("offers", "remove", TYPE, "--yes")
+    assert done["transactions"] == []
+    assert load(world.config, {}).offers == ()
+
+
+def test_offers_set__without_an_agent__says_what_its_start_does(world: World) -> None:
+    world.run("stake", "100", "--yes")
+    done = world.run("offers", "set", TYPE, "0.2/h", "--yes")
+    assert f"file and chain agree: {TYPE} at 0.2/h (block" in done.stdout
+    assert "No agent answers" in done.stdout
+    again = world.ask("offers", "set", TYPE, "0.2/h", "--yes")
+    assert again["transactions"] == [], "the chain has it already"
+
+
+@pytest.mark.parametrize(
+    ("cost", "price", "said"),
+    [
+        ("0.15/h", "0.149/h", "below the cost of 0.15 tUSD/h"),
+        ("0.15/h", "17/h", "3 times off the price of now (0.17 tUSD/h)"),
+        ("0.01/h", "0.05/h", "3 times off the price of now"),
+    ],
+)
+def test_offers_set__what_looks_like_a_slip__is_asked_twice(
+    world: World, cost: str, price: str, said: str
+) -> None:
+    text = world.config.read_text()
+    world.config.write_text(text.replace('price = "0.17/h"', f'price = "0.17/h"\ncost = "{cost}"'))
+    world.run("stake", "100", "--yes")
+    world.run("offers", "set", TYPE, "0.17/h", "--yes", "--below-cost")
+    shown = world.run("offers", "set", TYPE, price, "--dry-run").stdout
+    assert f"! {price.removesuffix('/h')} tUSD/h is" in shown
+    before = world.config.read_text()
+    no = world.run("offers", "set", TYPE, price, "--yes")
+    assert no.returncode == 3
+    assert said in no.stderr
+    assert "--below-cost" in no.stderr
+    assert (world.read("offer", PROVIDER, TYPE), world.config.read_text()) == (
+        47_222_222_222_222, before,
+    )  # fmt: skip
+    assert world.run("offers", "set", TYPE, price, "--yes", "--below-cost").returncode == 0
+
+
+def test_offers_set__shown_before__says_price_rank_cost_and_room(world: World) -> None:
+    world.run("stake", "100", "--yes")
+    world.run("offers", "set", TYPE, "0.17/h", "--yes")
+    shown = world.run("offers", "set", TYPE, "0.2/h", "--dry-run").stdout
+    assert "price  0.17 tUSD/h -> 0.2 tUSD/h" in shown
+    assert "rank   1 of 1 -> 1 of 1; cheapest other: nobody else" in shown
+    assert "cost   unknown" in shown
+    assert "room   not known (AWS can't be asked" in shown
+
+
+def test_offers_set__would_revert__the_file_is_as_it_was(world: World) -> None:
+    before = world.config.read_text()
+    assert world.run("offers", "set", TYPE, "0.2/h", "--yes").returncode == 3
+    assert world.config.read_text() == before
 
 
 def test_offers_list__with_cost__says_what_is_left(world: World) -> None:

@@ -127,6 +127,47 @@ def test_run__started_as_the_unit_does__speaks_systemds_protocol(
     assert ready.run("status").returncode == 4
 
 
+def test_offers__beside_a_running_agent__agent_file_and_chain_agree_when_it_returns(
+    ready: Operator,
+) -> None:
+    """Nothing is undone by the agent, and nothing waits for a reload."""
+    dear, cheap = "us-east-1/c6a.2xlarge", TYPE
+    with _agent(ready):
+        done = ready.run("offers", "set", cheap, "0.165/h", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert f"agent, file and chain agree: {cheap} at 0.165/h (block" in done.stdout
+        assert ready.run("register", dear, "0.35/h", "--yes").returncode == 0
+        rows = {row["instance_type"]: row for row in ready.ask("status")["types"]}
+        assert rows[dear]["wanted"] == rows[dear]["listing"]
+        assert rows[cheap]["wanted"] == rows[cheap]["listing"]
+        for name, said in (("nope.large", "no such type"), ("t3.micro", "Enclaves")):
+            no = ready.run("offers", "set", f"us-east-1/{name}", "0.05/h", "--yes")
+            assert no.returncode == 3
+            assert said in no.stderr
+        assert ready.run("offers", "remove", dear, "--yes").returncode == 0
+        assert ready.run("offers", "set", cheap, "0.17/h", "--yes").returncode == 0
+        rows = {row["instance_type"]: row for row in ready.ask("status")["types"]}
+        assert dear not in rows
+    assert [offer.type for offer in load(ready.config, ready.environ).offers] == [cheap]
+
+
+@contextmanager
+def _agent(ready: Operator) -> Iterator[None]:
+    """The agent of this configuration, from its first answer on."""
+    environ = {**os.environ, **ready.environ}
+    line = program.command("run")
+    with subprocess.Popen(line, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL) as agent:
+        try:
+            for _ in range(120):
+                if ready.run("status").returncode == 0:
+                    break
+                time.sleep(0.5)
+            yield
+        finally:
+            agent.terminate()
+            agent.wait(timeout=30)
+
+
 def test_run__a_region_was_taken_out_where_an_instance_lives__refuses_to_start(
     ready: Operator,
 ) -> None:

@@ -74,6 +74,22 @@ def test_journal__of_an_older_schema__is_brought_up(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_journal__of_the_first_version__keeps_its_orders(tmp_path: Path) -> None:
+    """Orders had no fields then."""
+    path = tmp_path / "journal.sqlite"
+    engine = open_engine(path)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders DROP COLUMN fields"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(sa.text("INSERT INTO orders VALUES (1, 2.0, 'exit', 7, 'root')"))
+    engine.dispose()
+    again = open_engine(path)
+    (order,) = Orders(again).after()
+    assert (order.kind, order.job, order.fields) == ("exit", 7, {})
+    assert Orders(again).place(3.0, OrderKind.PAUSE, None, "root") == 2
+    again.dispose()
+
+
 def test_journal__opened_again__keeps_what_was_written(tmp_path: Path) -> None:
     for number in range(3):
         engine = open_engine(tmp_path / "journal.sqlite")

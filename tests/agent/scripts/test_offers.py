@@ -9,8 +9,9 @@ import pytest
 
 from agent.decide.listings import OfferRules
 from agent.decide.refusal import PolicyRules
+from agent.journal.orders import OrderKind, Orders
 from agent.market.model import Price
-from devnet.simulation.world import TYPE, Simulation, Step
+from devnet.simulation.world import TYPE, Simulation, Step, default_rules
 from tests.agent.scripts.play import assigned, at
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
@@ -85,3 +86,128 @@ def test_offer__budget_spent_before_a_restart__is_spent_after_it() -> None:
     ]
     restarts = [at(950, lambda s: s.restart_in(5))]
     assert len(Simulation(offer_rules=rules).run([*flips, *restarts], 3000)) == 2
+
+
+OTHER_TYPE = "us-east-1/m5.large"
+DEAR = Price(2 * 10**12)
+
+
+def ordered(second: float, kind: str, **fields: str) -> Step:
+    """A person orders it, as the commands do."""
+    return at(
+        second,
+        lambda s: Orders(s.engine).place(s.clock.now(), kind, None, "test", fields),
+    )
+
+
+def offer(second: float, name: str = TYPE, price: Price = DEAR) -> Step:
+    return ordered(second, OrderKind.OFFER, type=name, price=str(price.raw))
+
+
+def test_offer__ordered_at_another_price__is_taken_up_before_the_chain_shows_it() -> None:
+    seen: list[tuple[Price | None, Price | None]] = []
+
+    def look(simulation: Simulation) -> None:
+        wanted = simulation.state.offering.prices.get(TYPE)
+        seen.append((wanted, simulation.market.offers.get(TYPE)))
+
+    simulation = Simulation()
+    done = simulation.run([offer(100), at(106, look), at(160, look)], 4000)
+    assert [text for _, text in done] == ["register"], "once, and nothing undoes it"
+    assert seen[0][0] == DEAR
+    assert seen[1] == (DEAR, DEAR)
+    assert simulation.state.offering.desk.asked == {}
+
+
+def test_offer__of_a_type_that_is_new__is_listed_though_nothing_was() -> None:
+    simulation = Simulation()
+    done = simulation.run([offer(100, OTHER_TYPE)], 1000)
+    assert [text for _, text in done] == ["register"]
+    assert simulation.market.offers[OTHER_TYPE] == DEAR
+    assert simulation.state.rules.lifecycle.policy.prices[OTHER_TYPE] == DEAR
+
+
+def test_offer__ordered_away__goes_and_is_not_restored() -> None:
+    simulation = Simulation()
+    done = simulation.run([ordered(100, OrderKind.REMOVE_OFFER, type=TYPE)], 4000)
+    assert [text for _, text in done] == ["deregister"]
+    assert TYPE not in simulation.state.offering.prices
+
+
+def test_offer__ordered_without_room__waits_for_room_and_says_so() -> None:
+    said: list[str] = []
+
+    def full(simulation: Simulation) -> None:
+        simulation.market.offers.clear()
+        simulation.cloud.capacity = 0
+
+    script = [
+        at(1, full), offer(100),
+        at(300, lambda s: said.append(s.state.offering.desk.troubles[TYPE])),
+        at(500, lambda s: setattr(s.cloud, "capacity", 10)),
+    ]  # fmt: skip
+    done = Simulation().run(script, 1000)
+    assert [text for _, text in done] == ["register"]
+    assert done[0][0] > 500
+    assert said[0].startswith("no room")
+
+
+@pytest.mark.parametrize("down_at", [100.5, 104.0, 109.0, 120.0, 200.0])
+def test_offer__ordered_and_the_agent_dies__is_carried_out_once(down_at: float) -> None:
+    """The file that it starts with says the same: the command wrote it first."""
+
+    def die(simulation: Simulation) -> None:
+        rules = simulation.rules.lifecycle
+        policy = replace(rules.policy, prices={TYPE: DEAR})
+        simulation.rules.lifecycle = replace(rules, policy=policy)
+        simulation.restart_in(30)
+
+    simulation = Simulation()
+    done = simulation.run([offer(100), at(down_at, die)], 2000)
+    assert [text for _, text in done] == ["register"]
+    assert simulation.market.offers[TYPE] == DEAR
+
+
+def test_offer__ordered_and_then_changed_by_hand__is_what_the_file_says_at_a_start() -> None:
+    def changed_by_hand(simulation: Simulation) -> None:
+        simulation.rules = default_rules()  # the file has the old price
+        simulation.restart_in(5)
+
+    simulation = Simulation()
+    done = simulation.run([offer(100), at(300, changed_by_hand)], 2000)
+    assert [text for _, text in done] == ["register", "register"]
+    assert simulation.market.offers == {TYPE: Price(10**12)}
+
+
+def test_offer__removed_by_order_and_put_back_by_others__is_not_removed_at_the_next_start() -> None:
+    def back(simulation: Simulation) -> None:
+        simulation.market.offers[TYPE] = DEAR
+        rules = simulation.rules.lifecycle
+        policy = replace(rules.policy, prices={TYPE: DEAR})
+        simulation.rules.lifecycle = replace(rules, policy=policy)
+        simulation.restart_in(5)
+
+    script = [ordered(100, OrderKind.REMOVE_OFFER, type=TYPE), at(500, back)]
+    assert [text for _, text in Simulation().run(script, 2000)] == ["deregister"]
+
+
+def test_pause__nothing_is_listed_and_jobs_stay__until_it_is_taken_back() -> None:
+    script = [
+        assigned(), ordered(100, OrderKind.PAUSE), at(400, lambda s: s.restart_in(5)),
+        ordered(1500, OrderKind.RESUME),
+    ]  # fmt: skip
+    done = Simulation().run(script, 3000)
+    assert [text for _, text in done[3:]] == ["deregister", "register"]
+    assert done[3][0] < 130
+    assert 1500 <= done[4][0] <= 1520
+
+
+def test_offer__cloud_silent__goes_within_two_minutes_and_comes_back() -> None:
+    """A region that does not answer launches nothing: an assignment there would be missed."""
+    simulation = Simulation(
+        setup=lambda s: s.weather.fail("cloud.headroom", seconds=1000),
+    )
+    done = simulation.run([], 3000)
+    assert [text for _, text in done] == ["deregister", "register"]
+    assert done[0][0] <= 120
+    assert 1600 <= done[1][0] <= 1700
