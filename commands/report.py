@@ -167,12 +167,11 @@ def _iso(at: int) -> str | None:
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    import csv
     import sys
 
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    from commands.spreadsheet import write
+
+    write(sys.stdout, columns, rows)
 
 
 def _after(text: str | None) -> float:

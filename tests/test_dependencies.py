@@ -71,6 +71,27 @@ def test_constraints__any_line__names_no_host() -> None:
     assert "://" not in PINS.read_text()
 
 
+def test_requirements__what_a_provider_installs__is_pinned_with_digests() -> None:
+    """As `pip install --require-hashes` wants it: every name that is brought, in one version."""
+    text = (ROOT / "requirements.txt").read_text()
+    entries = [entry.split() for entry in text.replace("\\\n", " ").splitlines()]
+    pins = {
+        Requirement(" ".join(words).partition("--hash")[0]): words
+        for words in entries
+        if words[0] != "#"
+    }
+    assert {
+        str(one) for one, words in pins.items() if "--hash=sha256:" not in " ".join(words)
+    } == set()
+    found = {canonicalize_name(one.name) for one in pins}
+    assert {name for name, _extra in _closure(_declared("run"))} - found == set()
+    here = [one for one in pins if one.marker is None or one.marker.evaluate()]
+    exact = {f"{canonicalize_name(one.name)}{one.specifier}" for one in here}
+    known = PINS.read_text().lower().replace("_", "-").splitlines()
+    assert exact - {line.partition(" ")[0] for line in known} == set()
+    assert "://" not in text
+
+
 def test_dependencies__each_declared_one__has_a_reason() -> None:
     text = (ROOT / "docs/decisions/dependencies.md").read_text().lower()
     names = {canonicalize_name(each.name) for each in _declared("run", "devnet", "dev")}

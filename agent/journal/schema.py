@@ -5,9 +5,10 @@ SQLite in WAL mode: the CLI reads, and writes orders, while the agent runs.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def open_engine(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.En
 
     Raises RetryLater while another process holds the file, MustStop when it can't be opened.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _own(path)
     engine = sa.create_engine(f"sqlite:///{path}")
     sa.event.listen(engine, "connect", partial(_prepare, busy_milliseconds))
     try:
@@ -77,6 +78,14 @@ def open_engine(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.En
             raise RetryLater(f"another process holds the journal {path}: {broken.orig}") from None
         raise MustStop(f"the journal {path} can't be opened: {broken.orig}; move it away") from None
     return engine
+
+
+def _own(path: Path) -> None:
+    """The file is its owner's alone, whoever makes it first and whatever umask that one has; what
+    SQLite puts beside it gets the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def migrate(engine: sa.Engine) -> None:

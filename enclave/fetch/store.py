@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import quote, unquote
 
 from enclave.cid import BadCid, Cid, parse_cid
@@ -124,7 +125,7 @@ class ImageStore:
         part = self.part(cid)
         if size_bytes and _size(part) == size_bytes:
             return part
-        with (self._locks / ".room").open("w") as file:
+        with _opened_alone(self._locks / ".room") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # held for moments only
             self._make_room(size_bytes, min_free_disk_bytes)
             allocate(part, size_bytes)
@@ -145,7 +146,7 @@ class ImageStore:
 
     @contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:
-        with (self._locks / name).open("w") as file:
+        with _opened_alone(self._locks / name) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -306,6 +307,11 @@ def _write_whole(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     scratch.rename(path)
     _flush(path.parent)
+
+
+def _opened_alone(lock: Path) -> TextIO:
+    """A lock's file: its owner's alone, whatever umask the one who makes it first has."""
+    return open(lock, "w", opener=lambda name, flags: os.open(name, flags, 0o600))  # opener
 
 
 def _flush(folder: Path) -> None:

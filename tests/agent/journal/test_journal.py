@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -380,3 +381,18 @@ def test_transactions__the_file_is_damaged__stop_the_agent(engine: sa.Engine) ->
     with pytest.raises(MustStop, match="damaged"):
         log.put(record("a"))
     engine.dispose()
+
+
+def test_open__whoever_makes_the_file__it_is_its_owner_s_alone(tmp_path: Path) -> None:
+    before = os.umask(0o000)
+    try:
+        engine = open_engine(tmp_path / "new" / "journal.sqlite")
+        Journal(engine).event(Event(1.0, "job.assigned", ONE))
+        with engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM orders"))
+        modes = {file.name: file.stat().st_mode & 0o077 for file in (tmp_path / "new").iterdir()}
+        engine.dispose()
+    finally:
+        os.umask(before)
+    assert "journal.sqlite-wal" in modes
+    assert set(modes.values()) == {0}
