@@ -76,6 +76,11 @@ class Aws:
         """The account's number and the role's id. Raises NotSetUp, NotAllowed, RetryLater."""
         return await self._once.get("account", self._account)
 
+    def clock_ahead(self) -> float | None:
+        """Seconds by which AWS's clock was ahead of this machine's when `account` asked it; about
+        two are the answer's way. None: it did not answer."""
+        return self._clients.clock_ahead
+
     async def home(self, region: Region) -> Home:
         """Where the hosts of the region find their mailbox."""
         return (await self.account()).home(region)

@@ -1,39 +1,56 @@
-"""Whether gateways serve trustless blocks, asked with one that nearly every IPFS node has."""
+"""Whether sources of images serve, asked through the fetch's own code for a block that nearly every
+IPFS node has."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import time
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import httpx
+from enclave.cid import parse_cid
+from faults import Fault
+
+if TYPE_CHECKING:
+    from enclave.ipfs.gateway import Source
 
 # The empty UnixFS directory: four bytes, pinned by default wherever Kubo runs.
 EMPTY_DIRECTORY = "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn"
-_SHA256 = "59948439065f29619ef41280cbb932be52c56d99c5966b65e0111239f098bbef"
-_SECONDS = 8.0
-_MAX_BYTES = 1024
+_SECONDS = 10.0
 
 
-async def answering(gateways: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Gateways by what they did: served the right bytes, answered otherwise, did not answer."""
-    async with httpx.AsyncClient(timeout=_SECONDS, follow_redirects=True) as client:
-        results = await asyncio.gather(*(_ask(client, gateway) for gateway in gateways))
-    by = {
-        word: [g for g, r in zip(gateways, results, strict=True) if r == word] for word in results
-    }
-    return by.get("good", []), by.get("other", []), by.get("dead", [])
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One source: what it did wrong, or nothing, and whether it was there at all."""
+
+    name: str
+    fault: str = ""
+    answered: bool = True
+
+    @property
+    def serves(self) -> bool:
+        return not self.fault
 
 
-async def _ask(client: httpx.AsyncClient, gateway: str) -> str:
-    url = f"{gateway.rstrip('/')}/ipfs/{EMPTY_DIRECTORY}"
+async def ask_all(sources: Sequence[Source]) -> list[Asked]:
+    """How each serves the block, in the order given; all are asked at the same time."""
+    return list(await asyncio.gather(*(asyncio.to_thread(_ask, one) for one in sources)))
+
+
+def _ask(source: Source) -> Asked:
+    from enclave.ipfs.answers import BadAnswer
+    from enclave.ipfs.car import BadCar
+    from enclave.ipfs.gateway import unbroken
+    from enclave.web.guard import Guard
+
+    guard = Guard(time.monotonic, time.monotonic() + _SECONDS, _SECONDS)
     try:
-        async with client.stream("GET", url, params={"format": "raw"}) as answer:
-            body = b""
-            async for chunk in answer.aiter_bytes():
-                body += chunk
-                if len(body) > _MAX_BYTES:
-                    break
-    except httpx.HTTPError:
-        return "dead"
-    return "good" if hashlib.sha256(body).hexdigest() == _SHA256 else "other"
+        with unbroken(source), closing(source.open(guard)) as session:
+            session.block(parse_cid(EMPTY_DIRECTORY))
+    except (BadAnswer, BadCar) as fault:
+        return Asked(source.name, str(fault))
+    except Fault as fault:
+        return Asked(source.name, str(fault), answered=False)
+    return Asked(source.name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.apply import hosts, images, instances
+from agent.apply.bugs import Bug
 from agent.apply.context import Outside, World
 from agent.apply.transactions import transact
 from agent.decide.plan import (
@@ -38,10 +39,12 @@ Effect = Callable[[World, Any, Outside], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the table: the effect's name, how it is carried out."""
+    """One row of the table: the effect's name, how it is carried out, and what is remembered when
+    that ended by a bug: what says that it is under way would keep it from being tried again."""
 
     name: str
     run: Effect
+    broke: Callable[[World, Any, Bug], None] = lambda world, action, bug: None
 
 
 async def finish(world: World, action: Finish, outside: Outside) -> None:
@@ -75,7 +78,7 @@ def _forget_owner(world: World, known: JobMemory) -> None:
 
 
 EFFECTS: dict[type[Any], Entry] = {
-    FetchImage: Entry("fetch-image", images.fetch),
+    FetchImage: Entry("fetch-image", images.fetch, images.broke),
     StageImage: Entry("stage-image", images.stage),
     Launch: Entry("launch", instances.launch),
     WriteDesired: Entry("write-desired", hosts.write_desired),

@@ -6,11 +6,12 @@ Every outside call of an effect goes through `Outside`, which a test can stop be
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
 
+from agent.apply.bugs import Bugs
 from agent.decide.deadline import Learner
 from agent.decide.plan import Level
 from agent.journal.lines import Event
@@ -45,6 +46,7 @@ class World:
     fleet: Fleet
     learner: Learner
     hook: Hook = lambda when, name: None
+    bugs: Bugs = field(default_factory=Bugs)
 
     def say(
         self, job: JobId, name: str, text: str = "", level: int = Level.INFO, **fields: Any

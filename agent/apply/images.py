@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+from agent.apply.bugs import Bug
 from agent.apply.context import Outside, World, wait_seconds
 from agent.apply.sweep import used_images
 from agent.decide.deadline import Stage
@@ -36,6 +37,12 @@ async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
 def _failed(world: World, url: str, fault: Fault) -> ImageView:
     missing = _missing(world, url, ImagePhase.FAILED, fault)
     return replace(missing, retry_at=missing.since + wait_seconds(fault))
+
+
+def broke(world: World, action: FetchImage, bug: Bug) -> None:
+    """The fetch ended by a bug: it is no more under way, and tried again in a while."""
+    missing = ImageView(ImagePhase.FAILED, bug.at, reason=str(bug), url=action.url)
+    world.memory.job(action.job).image = replace(missing, retry_at=bug.retry_at)
 
 
 def _missing(world: World, url: str, phase: ImagePhase, fault: Fault) -> ImageView:

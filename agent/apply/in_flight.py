@@ -19,8 +19,6 @@ from faults import MustStop
 
 log = structlog.get_logger()
 
-BUG_SECONDS = 30.0  # a job whose effect broke in a way nobody foresaw waits this long
-
 
 class InFlight:
     """Starts effects; when one ends, its job is looked at again (a finished one never again).
@@ -63,8 +61,14 @@ class InFlight:
         if isinstance(broken, MustStop):
             self._stop(broken)
         elif broken is not None:
-            self._bug(action, broken)
-        elif isinstance(action, Finish):
+            self._bug(key, action, broken)
+        else:
+            self._well(key, action)
+
+    def _well(self, key: tuple[object, ...], action: Action) -> None:
+        self._world.bugs.well(key)
+        if isinstance(action, Finish):
+            self._world.bugs.forget(action.job)
             self._agenda.drop(action.job)
         elif isinstance(action, Attest) and self._is_calm(action.job):
             # Nobody waits for it: thousands of answers are looked at a second's worth at a time.
@@ -76,9 +80,14 @@ class InFlight:
         known = self._world.memory.jobs.get(job)
         return known is not None and known.stage == CALM
 
-    def _bug(self, action: Action, broken: BaseException) -> None:
-        """Nobody foresaw it: say it with its trace, let the job wait, keep the others going."""
-        now = self._world.clock.now()
-        log.error("effect.bug", job=action.job, effect=type(action).__name__, exc_info=broken)
-        self._world.journal.event(Event(now, "effect.bug", action.job, level=40, text=repr(broken)))
-        self._agenda.put_off(action.job, now + BUG_SECONDS)
+    def _bug(self, key: tuple[object, ...], action: Action, broken: BaseException) -> None:
+        """Nobody foresaw it: say it with its trace, let the job wait and have it tried again, keep
+        the others going."""
+        now, entry = self._world.clock.now(), EFFECTS[type(action)]
+        bug = self._world.bugs.note(key, action.job, entry.name, broken, now)
+        log.error("effect.bug", job=action.job, effect=entry.name, exc_info=broken)
+        fields = {"effect": entry.name}
+        event = Event(now, "effect.bug", action.job, level=40, text=str(bug), fields=fields)
+        self._world.journal.event(event)
+        entry.broke(self._world, action, bug)
+        self._agenda.put_off(action.job, bug.retry_at)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from agent.config.model import Config
+from enclave.ipfs.places import gateway_url, kubo_multiaddr
+from enclave.web.image_list import ImageList
+from faults import UsageFault
 
 Finding = tuple[tuple[str | int, ...], str]
 
@@ -19,7 +22,18 @@ _EGRESS = re.compile(r"\d{1,9}=[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:(\d{1,5})
 
 def contradictions(config: Config) -> Iterator[Finding]:
     """Every finding about `config`; none when it can be run with."""
-    for check in (_chain, _wallet, _aws, _offers, _images, _enclave, _status, _keepalive, _gas):
+    for check in (
+        _chain,
+        _wallet,
+        _aws,
+        _offers,
+        _images,
+        _lists,
+        _enclave,
+        _status,
+        _keepalive,
+        _gas,
+    ):
         yield from check(config)
 
 
@@ -74,11 +88,35 @@ def _images(config: Config) -> Iterator[Finding]:
         yield ("images", "quota"), "is less than images.max_size: the largest image would not fit"
     if not images.gateways and not images.kubo_api:
         yield ("images", "gateways"), "is empty and there is no kubo_api: images come from nowhere"
-    both = set(config.jobs.allow_images) & set(config.jobs.deny_images)
-    for image in sorted(both):
-        yield ("jobs", "deny_images"), f"{image} is in jobs.allow_images too"
+    for text in images.gateways:
+        yield from _unread(gateway_url, text, ("images", "gateways"))
+    if images.kubo_api:
+        yield from _unread(kubo_multiaddr, images.kubo_api, ("images", "kubo_api"))
+
+
+def _lists(config: Config) -> Iterator[Finding]:
+    jobs, wrong = config.jobs, False
+    for name, entries in (("allow_images", jobs.allow_images), ("deny_images", jobs.deny_images)):
+        for text in entries:
+            for finding in _unread(lambda entry: ImageList.read([entry]), text, ("jobs", name)):
+                wrong = True
+                yield finding
+    allowed = ImageList() if wrong else ImageList.read(jobs.allow_images)
+    for text in () if wrong else jobs.deny_images:
+        if ImageList.read([text]) & allowed:
+            yield ("jobs", "deny_images"), f"{text} is in jobs.allow_images too"
     for owner in sorted(_lower(config.jobs.allow_owners) & _lower(config.jobs.deny_owners)):
         yield ("jobs", "deny_owners"), f"{owner} is in jobs.allow_owners too"
+
+
+def _unread(
+    read: Callable[[str], object], text: str, key: tuple[str | int, ...]
+) -> Iterator[Finding]:
+    """What is wrong with a text that has a reader of its own."""
+    try:
+        read(text)
+    except UsageFault as wrong:
+        yield key, f"holds {wrong}"
 
 
 def _enclave(config: Config) -> Iterator[Finding]:
@@ -136,3 +174,9 @@ def _loopback(address: str) -> bool:
 
 def _lower(addresses: tuple[str, ...]) -> set[str]:
     return {address.lower() for address in addresses}
+
+
+CHECKS = (
+    *(_chain, _wallet, _aws, _offers, _images, _lists),
+    *(_enclave, _status, _keepalive, _gas),
+)

@@ -194,14 +194,17 @@ def texts(
     return _field(default, Setting(_many(TEXT), reason, example=example, required=required))
 
 
+_SOMEBODY = '"0x52908400098527886E0F7030069857D2E4169EE7"'  # of EIP-55's own examples
+
+
 def addresses(reason: str) -> tuple[str, ...]:
     """A list of account addresses, empty by default."""
-    return _field((), Setting(_many(ADDRESS), reason, example='["0x…"]'))
+    return _field((), Setting(_many(ADDRESS), reason, example=f"[{_SOMEBODY}]"))
 
 
 def address(reason: str, *, required: bool = False) -> str:
     """An account or contract address; empty by default."""
-    return _field("", Setting(ADDRESS, reason, required=required, example='"0x…"'))
+    return _field("", Setting(ADDRESS, reason, required=required, example=_SOMEBODY))
 
 
 def urls(reason: str, *, example: str) -> tuple[SecretUrl, ...]:

@@ -7,7 +7,6 @@ they are known. What is already running is never vetted again: a new policy is f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +16,7 @@ from agent.market.model import Job, Price
 from agent.market.workload import STANDARD_FAMILY
 from agent.ports import Image
 from enclave.eif.measure import signer_date_fault
+from enclave.web.image_list import ImageList
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class PolicyRules:
     regions: frozenset[str] = frozenset()
     allow_owners: frozenset[str] = frozenset()
     deny_owners: frozenset[str] = frozenset()
-    allow_images: frozenset[str] = frozenset()
-    deny_images: frozenset[str] = frozenset()
+    allow_images: ImageList = field(default_factory=ImageList)
+    deny_images: ImageList = field(default_factory=ImageList)
     min_escrow_seconds: float = 600.0
     per_owner: int = 0
     wasted_per_owner: int = 0
@@ -214,10 +214,12 @@ def _url(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 def _named_image(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    """The deny list can be asked with the CID in the URL, before anything is fetched."""
-    words = set(_WORD.findall(job.enclave_url))
-    denied = sorted(words & rules.deny_images)
-    return Refusal("image", f"image {denied[0]} is on the deny list") if denied else None
+    """Both lists are asked with what the URL names, before anything is bought or fetched."""
+    if rules.deny_images.names(job.enclave_url):
+        return Refusal("image", "the image that the URL names is on the deny list")
+    if rules.allow_images and rules.allow_images.names(job.enclave_url) is False:
+        return Refusal("image", "the image that the URL names is not on the allow list")
+    return None
 
 
 JOB_CHECKS: tuple[JobCheck, ...] = (
@@ -235,14 +237,17 @@ JOB_CHECKS: tuple[JobCheck, ...] = (
     _url,
     _named_image,
 )
-_WORD = re.compile(r"[A-Za-z0-9]{16,}")
+
+
+def _listed(image: Image, images: ImageList) -> bool:
+    known = images.has(image.cid, image.sha256, image.pcrs.get(0, ""))
+    return known or images.names(image.url) is True
 
 
 def _image_refusals(image: Image, view: JobView, rules: PolicyRules) -> Iterator[Refusal]:
-    names = {image.cid, image.sha256, image.pcrs.get(0, "")}
-    if names & rules.deny_images:
+    if _listed(image, rules.deny_images):
         yield Refusal("image", f"image {image.cid} is on the deny list")
-    elif rules.allow_images and not names & rules.allow_images:
+    elif rules.allow_images and not _listed(image, rules.allow_images):
         yield Refusal("image", f"image {image.cid} is not on the allow list")
     if image.size_bytes > rules.max_image_bytes:
         least = rules.max_image_bytes

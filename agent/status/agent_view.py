@@ -90,7 +90,7 @@ class AgentView:
             started_at=self._started_at,
             progress_at=self.progress_at(),
             problems=tuple(self._problems()),
-            notices=_NOTICES[state.closed],
+            notices=tuple(self._notices()),
             jobs=tuple(self._rows()),
             types=tuple(self._types()),
             chain=self._chain(),
@@ -111,6 +111,13 @@ class AgentView:
             yield "the first resync is not done"
         if state.held_jobs:
             yield f"{len(state.held_jobs)} {_HELD}"
+
+    def _notices(self) -> Iterator[str]:
+        state, now = self._world.state, self._clock.now()
+        yield from _NOTICES[state.closed]
+        for bug in state.world.bugs.lately(now):
+            wait = max(0.0, bug.retry_at - now)
+            yield f"job {bug.job}: {bug}; tried again in {wait:.0f} s (please report it)"
 
     def _rows(self) -> Iterator[JobRow]:
         for job in self._world.state.world.memory.jobs.values():

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from agent.apply import actions as effects
 from agent.decide.deadline import Stage
 from agent.decide.lifecycle import OUTCOMES
 from agent.decide.refusal import WEIGHTS
@@ -26,6 +27,7 @@ TX_RESULTS = ("mined", "refused", "later")
 LAUNCHES = ("asked", "launched", "nowhere", "later", "spent", "refused", "other")
 IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "not_released", "other")
 REFUSALS = (*WEIGHTS, "other")
+EFFECTS = (*(entry.name for entry in effects.EFFECTS.values()), "other")
 REPAIRS = ("enclave_restart", "host_replace", "race")
 
 # From a stage that is done at once to the 180 s nitro-cli waits, and the slow image beyond.
@@ -48,6 +50,7 @@ class Metrics:
         self._transactions = self._counter(
             "transactions", "Transactions, by kind and end", kind=TRANSACTIONS, result=TX_RESULTS
         )
+        self._bugs = self._counter("effect_bugs", "Effects that ended by a bug", effect=EFFECTS)
         self._gas = self._counter("gas_wei", "Coin spent on gas for jobs, wei")
         self._passes = self._counter("passes", "Passes of the loop that finished")
         self._pass_seconds = Histogram(
@@ -87,6 +90,10 @@ class Metrics:
     def image(self, result: str) -> None:
         """A fetch or a staging ended."""
         self._images.labels(_known(result, IMAGES)).inc()
+
+    def effect_bug(self, effect: str) -> None:
+        """Something that the agent does ended in a way nobody foresaw."""
+        self._bugs.labels(_known(effect, EFFECTS)).inc()
 
     def transaction(self, kind: str, result: str, *, gas_wei: int = 0) -> None:
         """A transaction came to its end, or to a wait."""

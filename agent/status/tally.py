@@ -25,6 +25,7 @@ class Tally:
             "tx": self._transaction,
             "launch": self._launch,
             "image": self._image,
+            "effect": self._effect,
         }
 
     def restore(self, reader: Reader) -> None:
@@ -63,3 +64,7 @@ class Tally:
 
     def _image(self, event: Event, word: str) -> None:
         self._metrics.image(word)
+
+    def _effect(self, event: Event, word: str) -> None:
+        if word == "bug":
+            self._metrics.effect_bug(str(event.fields.get("effect", "other")))

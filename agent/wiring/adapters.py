@@ -6,6 +6,7 @@ take the parts from here and wire them for their purpose.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.chain.endpoints import Endpoints
@@ -24,6 +25,7 @@ from cloud.settings import Owner, Settings
 
 if TYPE_CHECKING:
     from agent.chain.kms import KmsSigner
+    from enclave.ipfs.gateway import Source
 
 # Chains without a `safe` tag have `finalized`; it is the stricter of the two.
 _TAGS = ("finalized", "safe")
@@ -124,3 +126,13 @@ async def _kms(config: Config) -> KmsSigner:
     endpoint = config.aws.endpoint_url or None
     client = boto3.client("kms", region_name=region, endpoint_url=endpoint)
     return await KmsSigner.open(client, config.wallet.kms_key_id)
+
+
+def image_sources(config: Config) -> Sequence[Source]:
+    """Where images come from, the operator's own node first. Raises UsageFault."""
+    from enclave.ipfs.gateway import Gateway
+    from enclave.ipfs.kubo import KuboNode
+
+    images = config.images
+    nodes = [KuboNode(images.kubo_api)] if images.kubo_api else []
+    return [*nodes, *map(Gateway, images.gateways)]

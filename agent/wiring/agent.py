@@ -47,6 +47,7 @@ from agent.wiring.adapters import (
     cloud_settings,
     fees_of,
     finality_of,
+    image_sources,
     offered_prices,
     open_endpoints,
     open_signer,
@@ -62,8 +63,6 @@ from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach
 from enclave.fetch.store import ImageStore
 from enclave.host import bundle, userdata
 from enclave.host.config import Config as HostConfig
-from enclave.ipfs.gateway import Gateway
-from enclave.ipfs.kubo import KuboNode
 from faults import RetryLater, TryElsewhere
 
 
@@ -256,9 +255,8 @@ def _script(digest: str, home: Home) -> bytes:
 
 def _open_images(config: Config, clock: Clock, stack: AsyncExitStack) -> StoredImages:
     images = config.images
-    kubo = [KuboNode(images.kubo_api)] if images.kubo_api else []
     reach = Reach(
-        sources=[*kubo, *(Gateway(url) for url in images.gateways)],
+        sources=image_sources(config),
         allowed_hosts=frozenset(images.allowed_hosts),
     )
     limits = FetchLimits(max_bytes=images.max_size_bytes, stall_seconds=images.stall_seconds)

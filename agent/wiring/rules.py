@@ -19,6 +19,7 @@ from agent.decide.refusal import PolicyRules
 from agent.loop.state import Rules, ServiceRules
 from agent.wiring.adapters import offered_prices
 from enclave.host.documents import Egress, Port
+from enclave.web.image_list import ImageList
 from enclave.web.urls import BadUrl, parse_image_url
 
 
@@ -77,8 +78,8 @@ def _policy(config: Config, decimals: int) -> PolicyRules:
         regions=frozenset(config.aws.regions),
         allow_owners=frozenset(jobs.allow_owners),
         deny_owners=frozenset(jobs.deny_owners),
-        allow_images=frozenset(jobs.allow_images),
-        deny_images=frozenset(jobs.deny_images),
+        allow_images=ImageList.read(jobs.allow_images),
+        deny_images=ImageList.read(jobs.deny_images),
         min_escrow_seconds=jobs.min_escrow_seconds,
         per_owner=jobs.per_owner,
         wasted_per_owner=jobs.wasted_per_owner,

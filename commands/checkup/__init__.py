@@ -28,6 +28,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("offers", chain.offers),
     ("refusals", refusals.refusals),
     ("AWS identity", aws.identity),
+    ("clock by AWS", aws.clock),
     ("AWS regions", aws.regions),
     ("retired regions", aws.left),
     ("permissions", aws.permissions),
@@ -36,6 +37,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("images", here.ipfs),
     ("disk", here.disk),
     ("journal", here.journal),
+    ("bugs", here.bugs),
     ("service", here.systemd),
 )
 

@@ -15,6 +15,9 @@ from faults import Fault
 if TYPE_CHECKING:
     from cloud.ec2.capacity import QuotaUse
 
+# A clock a minute behind takes no new attestation, and at five AWS refuses what it signs. Its own
+# Date is in whole seconds, and the answer was on its way.
+CLOCK_SECONDS, CLOCK_LOOSE_SECONDS = 30, 5
 POLICY = "attach what `oyster-provider cloud policy agent` prints"
 
 
@@ -24,6 +27,22 @@ async def identity(patient: Patient) -> list[Finding]:
     patient.stack.callback(aws.close)
     account = await aws.account()
     return [Finding("AWS identity", "ok", f"account {account.id}, the hosts' role is there")]
+
+
+async def clock(patient: Patient) -> list[Finding]:
+    """AWS signs the documents of enclaves and refuses requests by its own clock."""
+    from commands.amounts import show_span
+
+    ahead = None if patient.aws is None else patient.aws.clock_ahead()
+    if ahead is None:
+        return [skipped("clock by AWS", "AWS did not answer")]
+    way = "behind" if ahead > 0 else "ahead of"
+    text = f"this machine is {show_span(abs(ahead))} {way} AWS"
+    todo = "start time synchronisation (chrony, timesyncd)"
+    if abs(ahead) <= CLOCK_LOOSE_SECONDS:
+        return [Finding("clock by AWS", "ok", f"within {CLOCK_LOOSE_SECONDS} s of AWS's")]
+    verdict = "fail" if abs(ahead) > CLOCK_SECONDS else "warn"
+    return [Finding("clock by AWS", verdict, text, todo)]
 
 
 async def regions(patient: Patient) -> list[Finding]:

@@ -11,6 +11,7 @@ from agent.config.units import show_bytes
 from commands.checkup.patient import Finding, Patient
 
 FREE_DISK_IMAGES = 2
+BUGS_SECONDS = 24 * 3600.0
 
 
 def file(patient: Patient) -> Finding:
@@ -24,17 +25,41 @@ def file(patient: Patient) -> Finding:
 
 
 async def ipfs(patient: Patient) -> list[Finding]:
-    from commands.gateways import answering
+    """Each source of images is asked as a fetch asks it; one that serves is enough to serve."""
+    from agent.wiring.adapters import image_sources
+    from commands.gateways import ask_all
 
-    images = patient.config.images
-    good, other, dead = await answering(images.gateways)
+    asked = await ask_all(image_sources(patient.config))
+    good = sum(one.serves for one in asked)
+    text = f"{good} of {len(asked)} sources serve"
     if good:
-        return [Finding("images", "ok", f"{len(good)} of {len(images.gateways)} gateways serve")]
-    if other or images.kubo_api:
-        text = "no gateway has the test block" if other else "no gateway; kubo_api alone"
-        return [Finding("images", "warn", text, "add a public gateway to images.gateways")]
-    text = f"no answer: {', '.join(dead) or 'none configured'}"
-    return [Finding("images", "fail", text, "check images.gateways and this machine's network")]
+        found = [Finding("images", "ok", text)]
+    elif any(one.answered for one in asked):
+        todo = "add a public gateway to images.gateways"
+        found = [Finding("images", "warn", f"{text}: none has the test block", todo)]
+    else:
+        todo = "check images.gateways and this machine's network"
+        found = [Finding("images", "fail", text, todo)]
+    todo = "take it out of [images], or see what it says; the others serve meanwhile"
+    bad = [Finding(one.name, "warn", one.fault, todo) for one in asked if not one.serves]
+    return [*found, *bad]
+
+
+async def bugs(patient: Patient) -> list[Finding]:
+    """Effects that ended in a way nobody foresaw, of the last day."""
+    from commands.journal import open_reader
+
+    if not patient.config.journal_file.exists():
+        return []
+    since = patient.clock.now() - BUGS_SECONDS
+    with open_reader(patient.config) as reader:
+        last = reader.last("effect.bug").values()
+    found = sorted((one for one in last if one.at >= since), key=lambda one: -one.at)
+    if not found:
+        return [Finding("bugs", "ok", "no effect ended by a bug in a day")]
+    text = f"{len(found)} jobs in a day, the last job {found[0].job}: {found[0].text}"
+    todo = "it is tried again by itself; please report it with the log's trace (effect.bug)"
+    return [Finding("bugs", "warn", text, todo)]
 
 
 async def disk(patient: Patient) -> list[Finding]:

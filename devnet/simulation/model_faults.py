@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.ports import Clock
-from faults import Fault, RetryLater
+from faults import RetryLater
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Fit:
     """
 
     where: str
-    make: Callable[[], Fault]
+    make: Callable[[], Exception]
     since: float = 0.0
     until: float = float("inf")
     times: int = 1_000_000_000
@@ -61,7 +61,7 @@ class Weather:
     def fail(
         self,
         where: str,
-        make: Callable[[], Fault] = lambda: RetryLater("simulated: no answer"),
+        make: Callable[[], Exception] = lambda: RetryLater("simulated: no answer"),
         *,
         seconds: float = float("inf"),
         times: int = 1_000_000_000,

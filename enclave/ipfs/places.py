@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from enclave.web.http import origin
-from enclave.web.urls import BadUrl, check_public_host, told
+from enclave.web.urls import BadUrl, check_public_host, origin, told
 from faults import UsageFault
 
 # Kubo's RPC has one path, which is added by whoever asks; people copy it with the address.

@@ -8,7 +8,6 @@ A `Guard` says when to give up; every wait on the network asks it. No proxies, c
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ import httpcore
 
 from enclave.shown import USER_AGENT, shown
 from enclave.web.guard import LOOK_UP_SECONDS, Guard, in_time
-from enclave.web.urls import BadUrl, https_host
+from enclave.web.urls import BadUrl, https_host, origin
 from faults import TryElsewhere
 
 CONNECT_SECONDS: Final = 10.0
@@ -31,7 +30,6 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 10), (soc
 _MAX_REDIRECTS: Final = 5
 _MAX_CONNECTIONS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PRINTABLE: Final = re.compile(r"[!-~]+")
 _ALWAYS: Final = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
@@ -130,21 +128,6 @@ def is_below(place: tuple[str, str, int], trusted: tuple[str, str, int] | None) 
         return False
     label, _, rest = place[1].partition(".")
     return bool(label) and rest == f"ipfs.{trusted[1]}"
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """(scheme, host, port) of an http or https URL. Raises BadUrl."""
-    if not _PRINTABLE.fullmatch(url):
-        raise BadUrl(f"{url!r} is not a URL: it is not printable ASCII")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as fault:
-        raise BadUrl(f"{url!r} is not a URL: {fault}") from None
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    if default is None or not parts.hostname or "@" in parts.netloc:
-        raise BadUrl(f"{url!r} is not an http:// or https:// URL of a host")
-    return parts.scheme, parts.hostname, port or default
 
 
 def is_public(address: str) -> bool:

@@ -128,6 +128,21 @@ def check_public_host(host: str, text: str) -> str:
     return name
 
 
+def origin(url: str) -> tuple[str, str, int]:
+    """(scheme, host, port) of an http or https URL. Raises BadUrl."""
+    if not _PRINTABLE.fullmatch(url):
+        raise BadUrl(f"{told(url)!r} is not a URL: it is not printable ASCII")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as fault:
+        raise BadUrl(f"{told(url)!r} is not a URL: {fault}") from None
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    if default is None or not parts.hostname or "@" in parts.netloc:
+        raise BadUrl(f"{told(url)!r} is not an http:// or https:// URL of a host")
+    return parts.scheme, parts.hostname, port or default
+
+
 def https_host(text: str) -> str:
     """The public host of an https URL without user info and odd port. Raises BadUrl."""
     try:

@@ -18,6 +18,7 @@ from agent.journal.lines import Event, LaunchRecord
 from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
+from devnet.ipfs.blocks import RAW_TYPE, Blocks, Gateway, Refusal
 
 from .conftest import POND, TYPE, World
 from .program import oyster_here
@@ -61,6 +62,47 @@ def test_doctor__the_key_is_gone__still_looks_at_chain_and_aws(world: World) -> 
     assert verdicts["chain id"] == verdicts["contract"] == verdicts["clock"] == "ok"
     for name in ("gas", "stake", "offers"):
         assert (verdicts[name], found[name]["found"]) == ("skip", "the key cannot be opened")
+
+
+def test_doctor__sources_of_images__each_is_asked_as_a_fetch_asks_it(world: World) -> None:
+    """With a name for who asks, exactly, and in each one's own words."""
+
+    class Withholds(Gateway):
+        def turns_away(self, path: str) -> Refusal:
+            return Refusal(403, b"not pinned here")
+
+    class Packs(Gateway):
+        def turns_away(self, path: str) -> Refusal:
+            return Refusal(200, b"x", {"Content-Type": RAW_TYPE, "Content-Encoding": "gzip"})
+
+    blocks = Blocks()
+    blocks.add_directory({})
+    with Gateway(blocks) as good, Withholds(blocks) as withholds, Packs(blocks) as packs:
+        urls = (NOBODY, withholds.url, packs.url, good.url.replace("127.0.0.1", "localhost"))
+        settings = {"GATEWAYS": ",".join(urls), "KUBO_API": NOBODY}
+        environ = _environ(world, **{f"OYSTER_IMAGES__{key}": v for key, v in settings.items()})
+        done = oyster_here("doctor", "--json", environ=environ)
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    assert (found["images"]["verdict"], found["images"]["found"]) == ("ok", "1 of 5 sources serve")
+    assert "403 (it refuses): not pinned here" in found[withholds.url]["found"]
+    assert "compresses what must be exact" in found[packs.url]["found"]
+    assert "does not take connections" in found[NOBODY]["found"]
+    assert found["kubo:/ip4/127.0.0.1/tcp/9/http"]["verdict"] == "warn"
+    assert all(each["todo"] for each in found.values() if each["verdict"] == "warn")
+
+
+def test_doctor__an_effect_that_ended_by_a_bug__is_told(world: World) -> None:
+    config = load(world.config)
+    journal = Journal(open_engine(config.journal_file))
+    now = time.time()
+    journal.event(Event(now - 90_000, "effect.bug", JobId(6), level=40, text="long ago"))
+    text = "fetch-image ended by a bug: TypeError('x')"
+    journal.event(Event(now - 60, "effect.bug", JobId(7), level=40, text=text))
+    journal.close()
+    done = oyster_here("doctor", "--json", environ=_environ(world, OYSTER_IMAGES__GATEWAYS=NOBODY))
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    assert found["bugs"]["verdict"] == "warn"
+    assert found["bugs"]["found"] == f"1 jobs in a day, the last job 7: {text}"
 
 
 def test_doctor__wrong_configuration__lists_every_problem(tmp_path: Path) -> None:

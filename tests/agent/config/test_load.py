@@ -30,6 +30,8 @@ from faults import UsageFault
 pytestmark = pytest.mark.unit
 
 REGISTRY = "0x" + "ab" * 20
+CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+CID0 = "QmbWqxBEKC3P8tqsKc98xmWNzrzDtRLMiMPL8wBuTGsMnR"  # the same, as version 0
 BASE = f"""\
 state_dir = "state"
 [chain]
@@ -94,6 +96,17 @@ def test_parse__units__arrive_in_base_units() -> None:
         ('[enclave]\nports = ["22:22", "1300:1300"]', 14, "22 is the host's own"),
         ('[enclave]\nports = ["80:80"]', 13, "1300 is not in enclave.ports"),
         ('[keepalive]\nprobe = "1s"', 13, "is more than keepalive.probe"),
+        ('[images]\nkubo_api = "nonsense"', 14, "no address of a Kubo node's RPC"),
+        ('[images]\nkubo_api = "http://127.0.0.1:5001/x"', 14, "always /api/v0"),
+        ('[images]\ngateways = ["https://a.b?t=s3cret"]', 14, "a query or a fragment"),
+        ('[images]\ngateways = ["https://u:s3cret@a.b"]', 14, "no user info"),
+        ('[images]\ngateways = ["127.0.0.1:8080"]', 14, "write it like https://ipfs.io"),
+        ('[jobs]\ndeny_images = ["app.eif"]', 14, "neither a CID nor a SHA-256"),
+        (
+            f'[jobs]\nallow_images = ["{CID}"]\ndeny_images = ["ipfs://{CID0}"]',
+            15,
+            "allow_images too",
+        ),
         ("[chain]\nx = 1", None, "Cannot declare"),
     ],
 )
@@ -110,6 +123,7 @@ def test_parse__something_wrong__is_said_with_its_line(
     message = "; ".join(caught.value.problems)
     assert said in message
     assert line is None or f"c.toml:{line}: " in message
+    assert "s3cret" not in message
 
 
 def test_parse__several_findings__are_all_kept_and_counted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,51 @@ def test_every_setting__has_a_reason_and_a_default_within_its_bounds() -> None:
             if setting.bounds and not setting.required:
                 default: Any = field.default
                 assert setting.bounds[0] <= default <= setting.bounds[1], field.name
+
+
+EXAMPLES = re.compile(r"^\| `(\w+)` \|.* Example: `(.+)`\. \|$", re.MULTILINE)
+# What an example can't stand without.
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "keystore_file": {"password_file": "credential:p"},
+    "password_file": {"keystore_file": "credential:k"},
+    "kms_key_id": {},
+}
+
+
+def _examples() -> list[tuple[str, str, str]]:
+    """Section, key and example of each row of the page that shows one."""
+    parts = re.split(r"^## (?:\[+([a-z]+)\]+)?.*$", page(), flags=re.MULTILINE)[1:]
+    return [
+        (section or "", key, example)
+        for section, text in zip(parts[::2], parts[1::2], strict=True)
+        for key, example in EXAMPLES.findall(text)
+    ]
+
+
+@pytest.mark.parametrize(("section", "key", "example"), _examples())
+def test_reference_page__each_example__is_taken_as_it_stands(
+    section: str, key: str, example: str, tmp_path: Path
+) -> None:
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "rpc-urls").write_text("https://node.example\n")
+    (tmp_path / "credentials" / "rpc-urls").chmod(0o600)
+    answers = {name: dict(values) for name, values in ANSWERS.items()}
+    value = tomllib.loads(f"x = {example}")["x"]
+    offer = {"type": "us-east-1/c6a.xlarge", "price": "0.17/h"}
+    if key in COMPANIONS:
+        answers["wallet"] = {}
+    if section == "offers":
+        offer[key] = value
+    else:
+        answers.setdefault(section, {}).update({key: value, **COMPANIONS.get(key, {})})
+    config = parse(render(answers, [offer]), base=tmp_path)
+    read = getattr(config.offers[0] if section == "offers" else getattr(config, section), key)
+    assert read, f"{section}.{key}"
+
+
+def test_reference_page__examples__are_found_in_every_form() -> None:
+    found = {(section, key) for section, key, _ in _examples()}
+    assert {("images", "kubo_api"), ("offers", "price"), ("jobs", "allow_owners")} <= found
 
 
 def test_template__answered__is_a_valid_file_with_those_answers() -> None:

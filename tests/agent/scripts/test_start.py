@@ -11,6 +11,7 @@ from agent.market.model import Address, Price
 from devnet.simulation.cloud import Machine
 from devnet.simulation.market import USER
 from devnet.simulation.world import PRICES, Simulation, default_rules
+from enclave.web.image_list import ImageList
 from faults import Refused, RetryLater
 from tests.agent.scripts.play import BOUGHT, ONE, Deaf, assigned, at, clean
 
@@ -102,6 +103,30 @@ def test_job__matched_at_what_the_file_says_no_more__is_served_as_it_was_listed(
     done = simulation.run([assigned(1, ONE, **change)], 400)
     assert [text for _, text in done][-1] == "reportStarted job=1"
     assert "job.refused" not in simulation.events(1)
+
+
+CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+CID0 = "QmbWqxBEKC3P8tqsKc98xmWNzrzDtRLMiMPL8wBuTGsMnR"  # the same, as version 0
+
+
+@pytest.mark.parametrize(
+    ("lists", "word"),
+    [({"deny_images": [CID0]}, "deny list"), ({"allow_images": [CID]}, "not on the allow list")],
+)
+def test_job__its_image_is_not_wanted_however_written__buys_nothing(
+    lists: dict[str, list[str]], word: str
+) -> None:
+    """The URL names the image: nothing has to be bought or fetched to know it."""
+    rules = default_rules()
+    allow, deny = (ImageList.read(lists.get(name, [])) for name in ("allow_images", "deny_images"))
+    policy = PolicyRules(allow_images=allow, deny_images=deny)
+    rules.lifecycle = replace(rules.lifecycle, policy=policy)
+    simulation = Simulation(rules=rules)
+    other = "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn"
+    url = f"https://ipfs.io/ipfs/{CID.upper()}" if "deny_images" in lists else f"ipfs://{other}"
+    done = simulation.run([assigned(url=url)], 100)
+    assert not [text for _, text in done if text.startswith("launch")]
+    assert word in simulation.said(1, "job.refused")
 
 
 def test_job__of_a_denied_owner__is_left_alone_when_so_configured() -> None:

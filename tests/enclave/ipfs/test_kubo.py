@@ -74,6 +74,19 @@ def test_kubo__a_file__is_read_block_by_block() -> None:
     assert list(fetch.used) == [node.name]
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["http://127.0.0.1:5001", "http://127.0.0.1:5001/api/v0/", "127.0.0.1:5001",
+     "http://localhost:5001", "/ip4/127.0.0.1/tcp/5001/http", "/dns/localhost/tcp/5001"],
+)  # fmt: skip
+def test_kubo__its_rpc_as_it_is_written__is_asked(written: str) -> None:
+    """The first is the example of docs/configuration.md."""
+    cid = cid_of(b"block")
+    with kubo({str(cid): b"block"}) as node:
+        port = node.name.rpartition("/")[2]
+        assert ask(KuboNode(written.replace("5001", port)), cid) == b"block"
+
+
 def test_kubo__wrong_missing_or_huge__is_said_in_our_words() -> None:
     wrong, huge, missing = cid_of(b"right"), cid_of(b"huge"), cid_of(b"missing")
     answers = {str(wrong): b"wrong", str(huge): bytes(5 << 20)}

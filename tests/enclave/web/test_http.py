@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from enclave.web import http as net
 from enclave.web.guard import LEAST_BYTES_PER_SECOND, Cancelled, Guard, OutOfTime, Stalled
-from enclave.web.http import HttpSession, Unreachable, header, is_below, is_public, origin
-from enclave.web.urls import BadUrl
+from enclave.web.http import HttpSession, Unreachable, header, is_below, is_public
+from enclave.web.urls import BadUrl, origin
 
 pytestmark = pytest.mark.unit
 
