@@ -21,6 +21,7 @@ from commands.examples import add_examples
 from commands.init import init
 from commands.leave import leave
 from commands.look import capacity, status
+from commands.pause import pause, resume
 from commands.report import report
 from commands.run import run
 from commands.stake import register, stake, unstake
@@ -48,6 +49,8 @@ app.command()(init)
 app.command()(doctor)
 app.command()(run)
 app.command("exit")(leave)
+app.command()(pause)
+app.command()(resume)
 app.command()(status)
 app.command()(capacity)
 app.command()(report)

@@ -9,6 +9,8 @@ EXAMPLES = {
     "doctor": "doctor --json",
     "run": "run --config /etc/oyster-provider/config.toml",
     "exit": "exit 12 --dry-run",
+    "pause": "pause --dry-run",
+    "resume": "resume",
     "status": "status",
     "capacity": "capacity --json",
     "report": "report --since 2026-01-31 --csv",

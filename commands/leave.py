@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,31 +32,65 @@ def leave(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Take `--all` back; exits on the chain stay.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when the jobs are over and nothing runs.")
+    ] = False,
     config: ConfigOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Order the agent to leave: RequestToExitJob, serve the cool-down, settle, terminate."""
-    from agent.journal.orders import OrderKind
-    from commands.context import at_desk
-    from faults import UsageFault
+    """Order the agent to leave: RequestToExitJob, serve the cool-down, settle, terminate.
 
-    if (job is None) == (not everything and not cancel) or (everything and cancel):
-        raise UsageFault("name one job, or --all, or --cancel")
+    Exit 4 when no agent is there to carry it out: the order stands until one starts.
+    """
+    from commands.context import at_desk
+    from commands.ordering import agent_there
+
+    _require_one(job, everything=everything, cancel=cancel)
 
     async def work(desk: Desk) -> None:
-        if cancel:
-            plan: dict[str, Any] = {"order": OrderKind.CANCEL_EXIT_ALL, "job": None, "jobs": []}
-            lines = ["take back `exit --all`: offers are listed again"]
-        else:
-            plan, lines = await _plan(desk, job)
-        _carry_out(desk, plan, lines, yes=yes, dry_run=dry_run, as_json=as_json)
+        there = await agent_there(desk)
+        plan, lines = _cancelled(desk) if cancel else await _plan(desk, job, there=there)
+        how = _How(yes, dry_run, as_json, wait and not cancel)
+        await _carry_out(desk, plan, lines, how, there=there)
 
     at_desk(config, work)
 
 
-async def _plan(desk: Desk, job: int | None) -> tuple[dict[str, Any], list[str]]:
+def _require_one(job: int | None, *, everything: bool, cancel: bool) -> None:
+    """Raises UsageFault: what is wrong with these words together."""
+    from faults import UsageFault
+
+    if cancel and (job or everything):
+        raise UsageFault("--cancel takes `exit --all` back; give it alone")
+    if job and everything:
+        raise UsageFault(f"job {job} and --all: name one job, or --all")
+    if not (job or everything or cancel):
+        raise UsageFault("leave what? name one job, or --all, or --cancel")
+
+
+def _cancelled(desk: Desk) -> tuple[dict[str, Any], list[str]]:
+    """Raises Refused: nothing was ordered that could be taken back."""
+    from agent.journal.orders import OrderKind
+    from commands.ordering import standing
+    from faults import Refused
+
+    if not standing(desk, OrderKind.CANCEL_EXIT_ALL):
+        raise Refused("no `exit --all` is in force; nothing is taken back")
+    plan: dict[str, Any] = {"order": OrderKind.CANCEL_EXIT_ALL, "job": None, "jobs": []}
+    return plan, ["take back `exit --all`: offers are listed again; exits on the chain stay"]
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    yes: bool
+    dry_run: bool
+    as_json: bool
+    wait: bool
+
+
+async def _plan(desk: Desk, job: int | None, *, there: bool) -> tuple[dict[str, Any], list[str]]:
     """What is ordered, and what it means in words. Raises Refused: not a running job of ours."""
     from agent.journal.orders import OrderKind
     from agent.market.model import JobId
@@ -72,17 +107,18 @@ async def _plan(desk: Desk, job: int | None) -> tuple[dict[str, Any], list[str]]
         listed = ", ".join(offer.type for offer in desk.config.offers) or "none"
         lines.append(f"take every offer off the market ({listed})")
     lines += [_line(each, terms) for each in jobs]
+    over = f"over about {show_time(end)} UTC" if there else "no agent answers that would ask now"
     lines.append(
-        f"serve, earn and stay liable for {show_span(cool_down)} after each request; "
-        f"over about {show_time(end)} UTC, and the stake of each job is free then"
+        f"serve, earn and stay liable for {show_span(cool_down)} after each request; {over}; "
+        "the stake of each job is free at its end"
     )
     offers = len(desk.config.offers) if job is None else 0
     fee = await _gas(desk, [each for each in jobs if not each.is_exiting], offers)
     lines.append(f"the agent's transactions for it take about {show_coin(fee)} of gas now")
     kind = OrderKind.EXIT if job else OrderKind.EXIT_ALL
     plan = {
-        "order": kind, "job": job, "jobs": [each.id for each in jobs], "overAt": end,
-        "feeWei": fee,
+        "order": kind, "job": job, "jobs": [each.id for each in jobs],
+        "over_at": end if there else None, "fee_wei": fee,
     }  # fmt: skip
     return plan, lines
 
@@ -95,20 +131,27 @@ async def _gas(desk: Desk, jobs: Sequence[Job], offers: int) -> int:
     return (2 * len(jobs) + offers) * USUAL_GAS * fees.max_fee
 
 
-def _carry_out(
-    desk: Desk, plan: dict[str, Any], lines: list[str], *, yes: bool, dry_run: bool, as_json: bool
+async def _carry_out(
+    desk: Desk, plan: dict[str, Any], lines: list[str], how: _How, *, there: bool
 ) -> None:
     from commands.journal import order
+    from commands.ordering import left, not_taken_up
 
-    if not as_json:
+    if not how.as_json:
         typer.echo("\n".join(lines))
-    if not dry_run:
-        agree("Leave?" if plan["jobs"] else "Go on?", yes=yes, as_json=as_json)
+    if not how.dry_run:
+        agree("Leave?" if plan["jobs"] else "Go on?", yes=how.yes, as_json=how.as_json)
         order(desk.config, desk.clock.now(), plan["order"], plan["job"])
-    if as_json:
-        print_json({**plan, "dryRun": dry_run})
-    elif not dry_run:
-        typer.echo("ordered; the agent takes it up within a second, or when it starts")
+    if how.as_json:
+        print_json({**plan, "dry_run": how.dry_run, "taken_up": there and not how.dry_run})
+    if how.dry_run:
+        return
+    if not there:
+        raise not_taken_up(desk)
+    if not how.as_json:
+        typer.echo("ordered; the agent takes it up within a second")
+    if how.wait:
+        await left(desk, plan["jobs"], quiet=how.as_json)
 
 
 async def _found(desk: Desk, ids: Any, terms: Terms) -> list[tuple[int, Job | None]]:

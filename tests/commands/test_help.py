@@ -18,7 +18,17 @@ NO_JSON = {
     "cloud policy": "its output is a JSON document already",
 }
 # Commands that send a transaction, or order the agent to: they show it first.
-SENDS = {"exit", "stake", "unstake", "register", "offers set", "offers remove", "contracts deploy"}
+SENDS = {
+    "pause",
+    "resume",
+    "exit",
+    "stake",
+    "unstake",
+    "register",
+    "offers set",
+    "offers remove",
+    "contracts deploy",
+}
 CHANGES_AWS = {"cloud setup", "cloud teardown", "cloud bake"}
 CHANGES_HOST = {"init", "service install", "service uninstall"}
 

@@ -72,10 +72,12 @@ def test_jobs_show__no_such_job__is_refused(world: World) -> None:
 def test_exit__one_job__leaves_an_order_for_the_agent(offered: World) -> None:
     job = offered.request()
     dry = offered.ask("exit", str(job), "--dry-run")
-    assert (dry["order"], dry["jobs"], dry["dryRun"]) == (OrderKind.EXIT, [job], True)
+    assert (dry["order"], dry["jobs"], dry["dry_run"]) == (OrderKind.EXIT, [job], True)
     assert _orders(offered) == []
     done = offered.run("exit", str(job), "--yes")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 4, "ordered, and nobody is there to do it"
+    assert "nothing is done yet: no agent answers" in done.stderr
+    assert " UTC" not in done.stdout, "no time that nobody can know"
     assert "serve, earn and stay liable for 2 min 0 s" in done.stdout
     assert _orders(offered) == [(OrderKind.EXIT, job)]
     assert offered.read("job", job)[7] == 1, "the command itself sends nothing"
@@ -83,22 +85,40 @@ def test_exit__one_job__leaves_an_order_for_the_agent(offered: World) -> None:
 
 def test_exit__all_and_back__are_orders_too(offered: World) -> None:
     offered.request()
-    assert offered.run("exit", "--all", "--yes").returncode == 0
-    assert offered.run("exit", "--cancel", "--yes").returncode == 0
+    assert offered.run("exit", "--all", "--yes").returncode == 4
+    assert offered.run("exit", "--cancel", "--yes").returncode == 4
+    again = offered.run("exit", "--cancel", "--yes")
+    assert (again.returncode, "no `exit --all` is in force" in again.stderr) == (3, True)
     assert offered.run("jobs", "confirm-terminations", "--yes").returncode == 0
     assert [kind for kind, _ in _orders(offered)] == [
         OrderKind.EXIT_ALL, OrderKind.CANCEL_EXIT_ALL, OrderKind.CONFIRM_TERMINATIONS,
     ]  # fmt: skip
 
 
+def test_pause_and_resume__without_an_agent__stand_until_one_starts(offered: World) -> None:
+    nothing = offered.run("resume", "--yes")
+    assert (nothing.returncode, "nothing is paused" in nothing.stderr) == (3, True)
+    assert offered.ask("pause", "--dry-run") == {"order": "pause", "dry_run": True}
+    for word in ("pause", "resume"):
+        done = offered.run(word, "--yes")
+        assert done.returncode == 4
+        assert "carried out when one starts" in done.stderr
+    assert _orders(offered) == [(OrderKind.PAUSE, None), (OrderKind.RESUME, None)]
+
+
 @pytest.mark.parametrize(
-    ("words", "code"),
-    [(("exit",), 2), (("exit", "1", "--all"), 2), (("exit", "--all", "--cancel"), 2),
-     (("exit", "77", "--yes"), 3), (("exit", "0"), 2), (("exit", "--all"), 2)],
+    ("words", "code", "said"),
+    [(("exit",), 2, "leave what?"), (("exit", "1", "--all"), 2, "job 1 and --all"),
+     (("exit", "--all", "--cancel"), 2, "give it alone"), (("exit", "1", "--cancel"), 2, "alone"),
+     (("exit", "77", "--yes"), 3, "not assigned"), (("exit", "0"), 2, ""),
+     (("exit", "--all"), 2, "add --yes"), (("exit", "--cancel", "--yes"), 3, "in force")],
 )  # fmt: skip
-def test_exit__bad_input__orders_nothing(world: World, words: tuple[str, ...], code: int) -> None:
+def test_exit__bad_input__orders_nothing(
+    world: World, words: tuple[str, ...], code: int, said: str
+) -> None:
     done = world.run(*words)
     assert done.returncode == code, done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert _orders(world) == []
 

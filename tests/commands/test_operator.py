@@ -148,6 +148,12 @@ def test_offers__beside_a_running_agent__agent_file_and_chain_agree_when_it_retu
         assert ready.run("offers", "set", cheap, "0.17/h", "--yes").returncode == 0
         rows = {row["instance_type"]: row for row in ready.ask("status")["types"]}
         assert dear not in rows
+        assert ready.run("pause", "--yes").returncode == 0
+        view = ready.ask("status")
+        assert (view["closed"], [row["listed"] for row in view["types"]]) == ("paused", [False])
+        assert ready.run("resume", "--yes").returncode == 0
+        assert ready.run("exit", "--all", "--wait", "--yes").returncode == 0, "no job is left"
+        assert ready.run("exit", "--cancel", "--yes").returncode == 0
     assert [offer.type for offer in load(ready.config, ready.environ).offers] == [cheap]
 
 
