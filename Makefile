@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 
-.PHONY: help demo test unit check format contracts bench guard storm clean
+.PHONY: help demo test unit check format contracts bench guard storm dist deb man release clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -46,6 +46,20 @@ guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was ac
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC
 	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire)
+
+dist: $(STAMP)   ## wheel, sdist and SBOM in dist/, each built twice and compared
+	rm -rf dist
+	$(BIN)/python -m release dist
+
+deb: $(STAMP)    ## a package for Debian 12 and 13 in dist/, built twice and compared
+	rm -f dist/*.deb
+	$(BIN)/python -m release deb
+
+man: $(STAMP)    ## the man page, made from the commands, to standard output
+	@$(BIN)/python -m release man
+
+release: check test dist deb ## all of it, then the checklist: what a release still needs
+	$(BIN)/python -m release check
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

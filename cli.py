@@ -85,7 +85,7 @@ def _root(
 def main() -> None:
     """Run the CLI; exit codes: 0 fine, 1 bug, 2 usage, 3 refused, 4 unavailable."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="oyster-provider")
     except Fault as fault:
         _fail(str(fault), fault.exit_code)
     except TyperException as wrong:

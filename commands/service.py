@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from commands.terminal import DryRunOption, JsonOption, YesOption, agree, print_json
-from faults import RetryLater, UsageFault
+from faults import Refused, RetryLater, UsageFault
 
 app = typer.Typer(no_args_is_help=True, help="Run as a systemd service.")
 
@@ -23,6 +23,7 @@ _PLACES = {
     "sysusers.conf": Path("etc/sysusers.d/oyster-provider.conf"),
     "tmpfiles.conf": Path("etc/tmpfiles.d/oyster-provider.conf"),
 }
+_PACKAGED = Path("usr/lib/systemd/system") / UNIT
 _DEFAULT_PROGRAM = "/usr/local/bin/oyster-provider"
 # The unit's ProtectHome= and PrivateTmp= hide these from the service.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 # names, not files
@@ -45,6 +46,11 @@ def install(
 ) -> None:
     """Place the unit, its account and its folders; start nothing."""
     _check_root(root)
+    if packaged(root):
+        raise Refused(
+            f"the package placed the unit ({root / _PACKAGED}); there is nothing to install: "
+            f"systemctl enable --now {UNIT}"
+        )
     chosen = _program(program, root)
     files = {_PLACES[name]: text for name, text in _texts(chosen).items()}
     commands = _after_install() if _is_live(root) else []
@@ -87,6 +93,12 @@ def uninstall(
         _show(root, files, commands, "remove", as_json=True)
     else:
         typer.echo("removed; /etc/oyster-provider and /var/lib/oyster-provider are still there")
+
+
+def packaged(root: Path) -> bool:
+    """Whether a Debian package brought unit, account and folders: one in /etc would hide its own,
+    and stay as it is when the package is upgraded."""
+    return (root / _PACKAGED).is_file()
 
 
 def _check_root(root: Path) -> None:

@@ -44,7 +44,7 @@ def test_log__words_of_a_stranger__stay_on_one_line_and_move_no_cursor(field: st
 def test_fault__words_of_a_stranger__reach_the_terminal_without_their_escapes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*, standalone_mode: bool) -> None:
+    def fail(*, standalone_mode: bool, **_: str) -> None:
         assert not standalone_mode
         raise Refused(f"the node says {HOSTILE}")
 

@@ -72,6 +72,16 @@ def test_install__twice__changes_nothing(installed: Path) -> None:
     assert len(before) == 3
 
 
+def test_install__a_package_brought_the_unit__is_refused_and_hides_nothing(tmp_path: Path) -> None:
+    unit = tmp_path / "usr/lib/systemd/system/oyster-provider.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Unit]\n")
+    done = oyster_here("service", "install", "--root", tmp_path, "--program", PROGRAM, "--yes")
+    assert done.returncode == 3
+    assert "systemctl enable --now" in done.stderr
+    assert set(_files(tmp_path)) == {unit}
+
+
 def test_uninstall__what_was_placed__is_gone_and_nothing_else(installed: Path) -> None:
     config = installed / "etc/oyster-provider/config.toml"
     config.parent.mkdir(parents=True)

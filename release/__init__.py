@@ -1,0 +1,1 @@
+"""What makes something to install of the tree: man page, packages, sums. Not installed itself."""
