@@ -39,7 +39,8 @@ from agent.chain.transactions import Call
 from agent.clock import SystemClock
 from agent.market.model import Address, JobId, Price, Wei
 from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import Market, changed_jobs, job_topics, token_abi
+from agent.markets.registry.reads import Market, changed_jobs, job_topics
+from agent.markets.token import token_abi
 from bench.figure import NotRun
 from contracts.deploy import Params, deploy
 from devnet.chain.node import ChainServer

@@ -10,7 +10,8 @@ from typing import Any
 from eth_abi.abi import encode
 
 from agent.chain.abi import Function
-from agent.markets.registry.reads import registry_abi, token_abi
+from agent.markets.registry.reads import registry_abi
+from agent.markets.token import token_abi
 from bench.crowd import CHAIN_ID, EC2_TYPE, Crowd, ScaledClock
 
 BLOCK_SECONDS = 2

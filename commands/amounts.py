@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from agent.config.units import show_wei
 from agent.market.model import Price, Wei
-from agent.markets.registry.reads import Token
+from agent.markets.token import Token
 from faults import UsageFault
 
 _AMOUNT = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?\Z")

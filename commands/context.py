@@ -18,8 +18,9 @@ from agent.clock import SystemClock
 from agent.config import Config, load
 from agent.market.model import Address, BlockRef
 from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import Market, Stake, Token
+from agent.markets.registry.reads import Market, Stake
 from agent.markets.registry.terms import RegistryTerms
+from agent.markets.token import Token
 from agent.wiring.adapters import (
     cloud_settings,
     fees_of,

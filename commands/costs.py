@@ -17,7 +17,7 @@ from commands.context import Desk
 from faults import Fault
 
 if TYPE_CHECKING:
-    from agent.markets.registry.reads import Token
+    from agent.markets.token import Token
     from cloud.aws import Aws
 
 CONFIGURED = "configuration"

@@ -267,7 +267,7 @@ def _show_job(actions: Actions, job_id: int, as_json: bool) -> None:
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
     """The contract's numbers as people say them: prices, dollars, times, states."""
     from agent.market.model import ZERO_ADDRESS, JobStatus, Price, StopReason
-    from agent.markets.registry.reads import Token
+    from agent.markets.token import Token
     from commands.amounts import show_amount, show_price, show_time
 
     dollars = Token(ZERO_ADDRESS, "tUSD", 6)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from agent.market.model import InstanceType, Price
-from agent.markets.registry.reads import Token
+from agent.markets.token import Token
 from cloud.model import Headroom, Region
 from commands.amounts import show_price
 from commands.context import Desk, Terms

@@ -20,7 +20,7 @@ from commands.terminal import (
 
 if TYPE_CHECKING:
     from agent.market.model import Price
-    from agent.markets.registry.reads import Token
+    from agent.markets.token import Token
     from commands.context import Desk, Terms
     from commands.costs import Cost
     from commands.offering import Wish

@@ -6,6 +6,7 @@ raw transactions. What goes wrong leaves as a fault; an RPC URL never stands in 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import contracts
 from faults import Refused, RetryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from eth_account.signers.local import LocalAccount
     from eth_typing import ChecksumAddress
@@ -81,18 +82,51 @@ def deploy(
     """
     check_auditors(auditors)
     sender = _Sender(w3, account, timeout_seconds)
-    try:
+    with _as_faults(sender):
         pond = pond or sender.create(contracts.TEST_TOKEN, *POND)[0]
         payment_token = payment_token or sender.create(contracts.TEST_TOKEN, *PAYMENT_TOKEN)[0]
         terms = (pond, payment_token, astuple(params), list(auditors))
         registry, block = sender.create(contracts.REGISTRY, *terms)
         return Deployment(w3.eth.chain_id, registry, pond, payment_token, block)
+
+
+@dataclass(frozen=True)
+class MarketV1Deployment:
+    """Where a MarketV1 is; `block` is its first one."""
+
+    chain_id: int
+    market: ChecksumAddress
+    payment_token: ChecksumAddress
+    block: int
+
+
+def deploy_marketv1(
+    w3: Web3,
+    account: LocalAccount,
+    *,
+    rate_lock_seconds: int = 300,
+    payment_token: ChecksumAddress | None = None,
+    timeout_seconds: float = 120,
+) -> MarketV1Deployment:
+    """The other market, and a mintable test token where none is named. Raises as `deploy`."""
+    sender = _Sender(w3, account, timeout_seconds)
+    with _as_faults(sender):
+        payment_token = payment_token or sender.create(contracts.TEST_TOKEN, *PAYMENT_TOKEN)[0]
+        market, block = sender.create(contracts.MARKETV1, payment_token, rate_lock_seconds)
+        return MarketV1Deployment(w3.eth.chain_id, market, payment_token, block)
+
+
+@contextmanager
+def _as_faults(sender: _Sender) -> Iterator[None]:
+    """What a chain says to a deployment, by what to do about it."""
+    try:
+        yield
     except ContractLogicError as error:
-        raise Refused(f"the registry can't be deployed so: {_reason(error)}") from error
+        raise Refused(f"the contract can't be deployed so: {_reason(error)}") from error
     except TimeExhausted as error:
         raise RetryLater(
-            f"a deployment was in no block after {timeout_seconds:.0f} s; see what became of the "
-            f"transactions of {account.address} before you deploy again"
+            f"a deployment was in no block after {sender.timeout_seconds:.0f} s; see what became "
+            f"of the transactions of {sender.account.address} before you deploy again"
         ) from error
     except Web3Exception as error:
         raise Refused(f"the node refused: {error}") from error

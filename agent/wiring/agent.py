@@ -38,8 +38,9 @@ from agent.loop.service import Agent
 from agent.loop.state import LoopState
 from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import Market, Token, job_topics
+from agent.markets.registry.reads import Market, job_topics
 from agent.markets.second_endpoint import SecondEndpoint
+from agent.markets.token import Token
 from agent.markets.transactor import MarketTransactor
 from agent.markets.wakes import ChainWakes
 from agent.ports import Account, Clock

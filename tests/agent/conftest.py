@@ -107,7 +107,7 @@ def deployed() -> Iterator[Stage]:
 
 
 def _fund(stage: Stage) -> None:
-    from agent.markets.registry.reads import token_abi
+    from agent.markets.token import token_abi
 
     for who in (0, 1, 2):
         for token in (stage.pond, stage.payment):

@@ -15,7 +15,8 @@ from web3 import HTTPProvider, Web3
 from agent.chain.transactions import Call
 from agent.market.model import Address, JobId, Price, Wei
 from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import registry_abi, token_abi
+from agent.markets.registry.reads import registry_abi
+from agent.markets.token import token_abi
 from contracts.deploy import Params, deploy
 from devnet.chain.node import ChainServer
 from tests.onchain import send

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.market.model import Address, Price
-from agent.markets.registry.reads import Token
+from agent.markets.token import Token
 from commands.costs import CONFIGURED, Cost
 from commands.offer_preview import Preview
 

@@ -10,8 +10,9 @@ import pytest
 
 from agent.config import Config
 from agent.market.model import Address, BlockNumber, BlockRef, Wei
-from agent.markets.registry.reads import Stake, Token
+from agent.markets.registry.reads import Stake
 from agent.markets.registry.terms import RegistryTerms
+from agent.markets.token import Token
 from commands.checkup.patient import Finding, Patient
 from commands.checkup.refusals import refusals
 from commands.context import Terms

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from agent import ports
 from agent.chain.transactions import Call
 from agent.market.model import Address, JobId, Price, Wei
-from agent.markets.registry.reads import registry_abi, token_abi
+from agent.markets.registry.reads import registry_abi
+from agent.markets.token import token_abi
 from faults import UsageFault
 
 

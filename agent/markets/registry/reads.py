@@ -33,6 +33,7 @@ from agent.market.model import (
     Wei,
 )
 from agent.markets.registry.terms import RegistryTerms
+from agent.markets.token import Token, read_token, token_abi
 from faults import UsageFault
 
 PAGE = 50  # the contract's own most
@@ -53,11 +54,6 @@ def registry_abi() -> Abi:
     return Abi(contracts.abi(contracts.REGISTRY))
 
 
-@lru_cache(maxsize=1)
-def token_abi() -> Abi:
-    return Abi(contracts.abi(contracts.TEST_TOKEN))
-
-
 @dataclass(frozen=True, slots=True)
 class Stake:
     """POND of a provider, in base units."""
@@ -68,15 +64,6 @@ class Stake:
     @property
     def unlocked(self) -> Wei:
         return Wei(self.total - self.locked)
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """An ERC-20 of the market; amounts are in base units, 10^decimals of them a whole one."""
-
-    address: Address
-    symbol: str
-    decimals: int
 
 
 def job_topics() -> list[str]:
@@ -195,14 +182,10 @@ class Market:
     async def tokens(self, at: BlockRef) -> tuple[Token, Token]:
         """POND and the payment token."""
         addresses = await self._many([("pond", ()), ("paymentToken", ())], at)
-        pond, payment = [await self._token(_checksummed(each), at) for each in addresses]
+        pond, payment = [
+            await read_token(self._reader, _checksummed(each), at) for each in addresses
+        ]
         return pond, payment
-
-    async def _token(self, token: Address, at: BlockRef) -> Token:
-        requests = [_call(token, token_abi().encode(name), at) for name in ("symbol", "decimals")]
-        symbol, decimals = await self._reader.batch(requests)
-        abi = token_abi()
-        return Token(token, abi.decode("symbol", symbol), abi.decode("decimals", decimals))
 
     async def balance(self, token: Address, holder: Address, at: BlockRef) -> Wei:
         return await self._of_token(token, "balanceOf", holder, at=at)

@@ -29,7 +29,8 @@ from agent.chain.wallet import LocalSigner
 from agent.clock import SystemClock
 from agent.market.model import Address, JobId, JobStatus, Price, Wei
 from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import Market, changed_jobs, job_topics, token_abi
+from agent.markets.registry.reads import Market, changed_jobs, job_topics
+from agent.markets.token import token_abi
 from contracts.deploy import Params, deploy
 from tests.agent.chain.memory_log import MemoryLog
 

@@ -1,0 +1,50 @@
+"""One provider's view of MarketV1, as the agent's core asks for it (`agent.ports`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agent import ports
+from agent.chain.head import HeadTracker
+from agent.market.model import Address, BlockRef, Job, JobId, Price
+from agent.market.terms import Abilities
+from agent.markets.marketv1.reads import Market
+from agent.markets.marketv1.terms import MarketV1Terms
+from agent.markets.retry import later
+
+
+class ProviderMarketV1:
+    """`ports.Market`. Faults that another endpoint might not have leave as RetryLater."""
+
+    def __init__(self, market: Market, tracker: HeadTracker, provider: Address) -> None:
+        self._market = market
+        self._tracker = tracker
+        self._provider = provider
+
+    @property
+    def abilities(self) -> Abilities:
+        return MarketV1Terms.abilities
+
+    async def blocks(self) -> ports.Blocks:
+        with later():
+            head = await self._tracker.poll()
+        return ports.Blocks(head.block, head.finalized)
+
+    async def terms(self, at: BlockRef) -> MarketV1Terms:
+        return self._market.own_terms
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
+        with later():
+            return await self._market.jobs(ids, at)
+
+    async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
+        """Those that are still paid for."""
+        with later():
+            return await self._market.served_jobs(self._provider, at)
+
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        """Nothing stands on this chain of what is offered: rate cards are asked for by HTTP."""
+        return None
+
+    async def openings(self, at: BlockRef) -> None:
+        """Jobs lock no stake."""

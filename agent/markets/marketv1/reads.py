@@ -1,0 +1,360 @@
+"""MarketV1 on the chain: reads at one block, batched, and what its events speak of.
+
+The contract has no list of a provider's jobs: ids are a counter, and what stands under each is
+read once. A job of somebody else's never becomes ours, and a closed id never comes back, so that
+later looks read our own and the newest ids alone (`Seen`). A job is `jobs` and `locks`, and
+`jobIndex` tells a closed one from one that was never opened: three reads of one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+import contracts
+from agent.chain.abi import Abi
+from agent.chain.events import Log
+from agent.chain.rpc import Json, NodeRefused, Reader, Request
+from agent.market.model import (
+    ZERO_ADDRESS,
+    Address,
+    BlockRef,
+    Job,
+    JobId,
+    JobStatus,
+    Notice,
+    Price,
+    StopReason,
+    Wei,
+)
+from agent.markets.marketv1.metadata import Metadata, read
+from agent.markets.marketv1.terms import MarketV1Terms
+from agent.markets.token import Token, read_token
+from faults import MustStop, Refused
+
+EXTRA_DECIMALS = 12
+RATE_LOCK = keccak(text="RATE_LOCK")
+# Where a proxy keeps the address of its code (EIP-1967).
+IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
+MOST_SECONDS = 1 << 40  # a time beyond this never comes
+MOST_JOBS = 1 << 40  # ids are kept as 64-bit numbers; the live contract counts from 0
+SCAN = 1_000  # ids that are read in one batch of exchanges
+# Ids that were opened within so many blocks are looked at again: a fork may have given them away.
+RESCAN_BLOCKS = 1_000
+
+_JOB_EVENTS = (
+    "JobOpened", "JobSettled", "JobClosed", "JobDeposited", "JobWithdrew",
+    "JobReviseRateInitiated", "JobReviseRateCancelled", "JobReviseRateFinalized",
+    "JobMetadataUpdated",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def market_abi() -> Abi:
+    return Abi(contracts.abi(contracts.MARKETV1))
+
+
+def job_topics() -> list[str]:
+    """The events that speak of a job, for the log filter; all but JobOpened name the job alone."""
+    return [market_abi().topics[name] for name in _JOB_EVENTS]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is remembered of ids, by everybody who reads for one provider.
+
+    `scanned`: for each reader, the blocks at which it counted ids and how many it had read;
+    `ours` are the ids that any reader said are ours, `last` our jobs as they were last seen open.
+    """
+
+    ours: set[JobId] = field(default_factory=set)
+    last: dict[JobId, Job] = field(default_factory=dict)
+    scanned: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def first_unread(self, reader: str, at: BlockRef) -> int:
+        """From which id on this reader has to be asked again."""
+        marks = self.scanned.get(reader, [])
+        settled = [count for block, count in marks if block <= at.number - RESCAN_BLOCKS]
+        return max(settled, default=0)
+
+    def read_up_to(self, reader: str, at: BlockRef, count: int) -> None:
+        """Keeps the newest mark that no fork reaches, and what came after it."""
+        marks = [mark for mark in self.scanned.get(reader, []) if mark[0] < at.number]
+        old = [mark for mark in marks if mark[0] <= at.number - RESCAN_BLOCKS]
+        new = [mark for mark in marks if mark[0] > at.number - RESCAN_BLOCKS]
+        # A look a minute leaves a mark each; those between are not needed to know where to begin.
+        self.scanned[reader] = [*old[-1:], *new[:1], (at.number, count)]
+
+
+def jobs_in(logs: Sequence[Mapping[str, Any]], provider: Address, ours: set[JobId]) -> set[JobId]:
+    """The jobs of `provider` that these logs speak of: those that it is opened with, which become
+    `ours`, and those that are. Logs that are no such events are passed over."""
+    found = set[JobId]()
+    for each in logs:
+        job, opened_with = _named(each.get("topics"))
+        if job is not None and opened_with == int(provider, 16):
+            ours.add(job)
+        if job in ours:
+            found.add(job)
+    return found
+
+
+def _named(topics: Json) -> tuple[JobId | None, int | None]:
+    """The job that a log speaks of; and of JobOpened the provider, its third indexed value."""
+    try:
+        topic = topics[0].lower()
+        if topic not in _job_topics():
+            return None, None
+        opened = topic == market_abi().topics["JobOpened"]
+        return JobId(int(topics[1], 16)), int(topics[3], 16) if opened else None
+    except (TypeError, ValueError, IndexError, AttributeError):
+        return None, None
+
+
+@lru_cache(maxsize=1)
+def _job_topics() -> frozenset[str]:
+    return frozenset(job_topics())
+
+
+class Market:
+    """Reads of one contract through one reader: all endpoints, or a single one."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        contract: Address,
+        terms: MarketV1Terms,
+        seen: Seen | None = None,
+        name: str = "",
+    ) -> None:
+        self.contract = contract
+        self.own_terms = terms
+        self.seen = seen if seen is not None else Seen()
+        self._reader = reader
+        self._name = name
+
+    def through(self, reader: Reader) -> Market:
+        """The same market as another reader sees it; what is remembered is shared."""
+        name = str(getattr(reader, "url", ""))
+        return Market(reader, self.contract, self.own_terms, self.seen, name)
+
+    async def terms(self, at: BlockRef) -> MarketV1Terms:
+        """They are this provider's own: the contract has no parameters that matter to a job."""
+        return self.own_terms
+
+    async def check(self, at: BlockRef) -> None:
+        """Raises MustStop: what stands there is no MarketV1 of the form that is known here."""
+        calls = [("EXTRA_DECIMALS", ()), ("lockWaitTime", (RATE_LOCK,)), ("locks", (bytes(32),))]
+        try:
+            extra, _wait, _lock = await self._many(calls, at)
+        except (NodeRefused, Refused) as other:
+            text = f"{self.contract} is no MarketV1 that this agent knows: {other}"
+            raise MustStop(text) from None
+        if extra != EXTRA_DECIMALS:
+            text = f"{self.contract} counts rates in 10^-{extra} units, not in 10^-{EXTRA_DECIMALS}"
+            raise MustStop(f"{text}: it is another version of the market than this agent knows")
+
+    async def payment_token(self, at: BlockRef) -> Token:
+        """What jobs are paid in."""
+        address = await self._one("token", at=at)
+        return await read_token(self._reader, _checksummed(address), at)
+
+    async def job_count(self, at: BlockRef) -> int:
+        """How many jobs were ever opened. Raises NodeRefused: more than can be counted."""
+        count = int(await self._one("jobIndex", at=at))
+        if count > MOST_JOBS:
+            raise NodeRefused(f"a node tells of {count} jobs")
+        return count
+
+    async def provider_url(self, provider: Address, at: BlockRef) -> str:
+        """Where a provider says what it offers; empty: it is not registered."""
+        return str(await self._one("providers", provider, at=at))
+
+    async def implementation(self, at: BlockRef) -> Address:
+        """The code behind the proxy; the zero address where there is no proxy."""
+        where = {"blockHash": at.hash, "requireCanonical": True}
+        request = Request("eth_getStorageAt", (self.contract, IMPLEMENTATION_SLOT, where))
+        (answer,) = await self._reader.batch([request])
+        try:
+            return _checksummed(f"0x{int(str(answer), 16) % (1 << 160):040x}")
+        except ValueError:
+            raise NodeRefused("a node answers a storage slot with something else") from None
+
+    async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> dict[JobId, Job]:
+        """The jobs by id; ids that were not opened by that block are left out."""
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        requests = [self._call("jobIndex", at=at)]
+        for number in wanted:
+            requests += [self._call("jobs", _key(number), at=at), self._lock_call(number, at)]
+        count, *answers = await self._reader.batch(requests)
+        opened = int(market_abi().decode("jobIndex", count))
+        pairs = zip(wanted, answers[0::2], answers[1::2], strict=True)
+        return {
+            number: self._job(number, job, lock) for number, job, lock in pairs if number < opened
+        }
+
+    def _lock_call(self, number: JobId, at: BlockRef) -> Request:
+        return self._call("locks", keccak(RATE_LOCK + _key(number)), at=at)
+
+    def _job(self, number: JobId, answer: Json, lock: Json) -> Job:
+        unlock, rate = market_abi().decode("locks", lock)
+        fields = _fields(number, answer)
+        if fields.owner == ZERO_ADDRESS:
+            return self._closed(number)
+        notice = Notice(Price(rate), unlock) if unlock else None
+        job = _open_job(number, fields, notice)
+        if number in self.seen.ours:
+            known = self.seen.last.get(number)
+            if known is not None and known.user == job.user:
+                job = replace(job, assigned_at=min(known.assigned_at, job.assigned_at))
+            self.seen.last[number] = job
+        return job
+
+    def _closed(self, number: JobId) -> Job:
+        """A closed id holds nothing any more; whose it was is remembered where it was ours."""
+        known = self.seen.last.get(number) or _NOBODYS
+        return replace(
+            known, id=number, status=JobStatus.STOPPED, stop_reason=StopReason.USER_REQUEST,
+            stopped_at=known.settled_until, escrow=Wei(0), notice=None,
+        )  # fmt: skip
+
+    async def open_jobs(self, provider: Address, at: BlockRef) -> dict[JobId, Job]:
+        """Every open job of the provider, paid or dry: the ids not read yet are read, once."""
+        count = await self.job_count(at)
+        first = min(self.seen.first_unread(self._name, at), count)
+        for start in range(first, count, SCAN):
+            await self._scan(provider, range(start, min(start + SCAN, count)), at)
+        self.seen.read_up_to(self._name, at, count)
+        known = sorted(job for job in self.seen.ours if job < count)
+        jobs = await self.jobs(known, at)
+        ours = {n: job for n, job in jobs.items() if job.provider == provider}
+        return {number: job for number, job in ours.items() if not job.is_stopped}
+
+    async def _scan(self, provider: Address, ids: range, at: BlockRef) -> None:
+        calls = [self._call("jobs", _key(JobId(number)), at=at) for number in ids]
+        for number, answer in zip(ids, await self._reader.batch(calls), strict=True):
+            if _provider_of(answer) == provider:
+                self.seen.ours.add(JobId(number))
+
+    async def listing(self, provider: Address, at: BlockRef) -> tuple[list[JobId], None]:
+        """The provider's jobs that are worth serving; no stake is locked for any."""
+        return await self.served_jobs(provider, at), None
+
+    async def served_jobs(self, provider: Address, at: BlockRef) -> list[JobId]:
+        """Open jobs of the provider that are still paid for: the others stay open for ever, and
+        an event tells when one is paid for again."""
+        jobs, over = await self.open_jobs(provider, at), self.own_terms.is_over
+        return [number for number, job in jobs.items() if not over(job, at.timestamp)]
+
+    async def job_logs(self, first: int, at: BlockRef) -> list[Log]:
+        """The events that speak of jobs, from block `first` up to `at`. Raises NodeRefused."""
+        query = {
+            "address": self.contract, "topics": [job_topics()],
+            "fromBlock": hex(first), "toBlock": hex(at.number),
+        }  # fmt: skip
+        logs = (await self._reader.batch([Request("eth_getLogs", (query,))]))[0]
+        if not isinstance(logs, list):
+            raise NodeRefused("a node answers no list of logs")
+        return logs
+
+    # How
+
+    async def _one(self, name: str, *args: object, at: BlockRef) -> Any:
+        return (await self._many([(name, args)], at))[0]
+
+    async def _many(
+        self, calls: Sequence[tuple[str, tuple[object, ...]]], at: BlockRef
+    ) -> list[Any]:
+        requests = [self._call(name, *args, at=at) for name, args in calls]
+        answers = await self._reader.batch(requests)
+        abi = market_abi()
+        return [abi.decode(name, answer) for (name, _), answer in zip(calls, answers, strict=True)]
+
+    def _call(self, name: str, *args: object, at: BlockRef) -> Request:
+        data = "0x" + market_abi().encode(name, *args).hex()
+        where = {"blockHash": at.hash, "requireCanonical": True}
+        return Request("eth_call", ({"to": self.contract, "data": data}, where))
+
+
+def _key(number: JobId) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """What `jobs` answers; the metadata as bytes, since no text is promised."""
+
+    metadata: bytes
+    owner: Address
+    provider: Address
+    rate: int
+    balance: int
+    last_settled: int
+
+
+_SHAPE = ("bytes", "address", "address", "uint256", "uint256", "uint256")
+
+
+def _fields(number: JobId, answer: Json) -> _Fields:
+    try:
+        raw = bytes.fromhex(str(answer).removeprefix("0x"))
+        metadata, owner, provider, rate, balance, settled = decode(_SHAPE, raw)
+    except (ValueError, DecodingError, OverflowError):
+        raise NodeRefused("a node answers jobs with something else") from None
+    if settled >= MOST_SECONDS:
+        raise NodeRefused(f"a node tells a time of job {number} that never comes")
+    return _Fields(metadata, _checksummed(owner), _checksummed(provider), rate, balance, settled)
+
+
+def _provider_of(answer: Json) -> Address | None:
+    """The third word: all that a scan needs of thousands of answers. Raises NodeRefused."""
+    text = str(answer).removeprefix("0x")
+    try:
+        return _checksummed(f"0x{int(text[128:192], 16) % (1 << 160):040x}")
+    except ValueError:
+        raise NodeRefused("a node answers jobs with something else") from None
+
+
+@lru_cache(maxsize=4096)
+def _checksummed(raw: str) -> Address:
+    return Address(to_checksum_address(raw))
+
+
+@lru_cache(maxsize=16_384)
+def _read(metadata: bytes) -> Metadata | str:
+    """Parsed once: a running job is read every few minutes."""
+    found = read(metadata)
+    return found if isinstance(found, Metadata) else found.text
+
+
+def _open_job(number: JobId, fields: _Fields, notice: Notice | None) -> Job:
+    said = _read(fields.metadata)
+    metadata = said if isinstance(said, Metadata) else None
+    return Job(
+        id=number, user=fields.owner, provider=fields.provider,
+        instance_type=str(metadata.instance_type) if metadata else "",
+        max_price=Price(fields.rate), price=Price(fields.rate),
+        enclave_url=metadata.workload.url if metadata else "",
+        generation=1, status=JobStatus.RUNNING, stop_reason=StopReason.NONE,
+        assigned_at=fields.last_settled, started_at=fields.last_settled, exit_requested_at=0,
+        stopped_at=0, escrow=Wei(fields.balance), settled_until=fields.last_settled, endpoint="",
+        notice=notice, workload=metadata.workload if metadata else None,
+        unreadable=said if isinstance(said, str) else "",
+    )  # fmt: skip
+
+
+_NOBODYS = Job(
+    id=JobId(0), user=ZERO_ADDRESS, provider=ZERO_ADDRESS, instance_type="", max_price=Price(0),
+    price=Price(0), enclave_url="", generation=1, status=JobStatus.STOPPED,
+    stop_reason=StopReason.USER_REQUEST, assigned_at=0, started_at=0, exit_requested_at=0,
+    stopped_at=0, escrow=Wei(0), settled_until=0, endpoint="",
+)  # fmt: skip
