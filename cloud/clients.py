@@ -28,7 +28,7 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from cloud import lean
-from cloud.errors import translated
+from cloud.errors import readable, translated
 from cloud.kinds import Throttled
 from cloud.model import Region
 from cloud.request_budget import WHENEVER, Budget, Clock, Urgency
@@ -96,7 +96,7 @@ class Clients:
         """`call()` on a thread; what botocore raises leaves as a fault that begins with `doing`."""
 
         def work() -> T:
-            with translated(doing):
+            with translated(doing), readable(doing):
                 return call()
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -26,6 +26,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnknownRegionError,
 )
+from botocore.parsers import ResponseParserError
 
 from cloud.codes import CODES, Row
 from cloud.kinds import (
@@ -128,6 +129,16 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError) as error:
         raise fault_of(error, doing) from error
+
+
+@contextmanager
+def readable(doing: str) -> Iterator[None]:
+    """Raise OutcomeUnknown where an answer is of no form that botocore or its reader here knows:
+    what a foreign answer can trigger is a fault, never a bug."""
+    try:
+        yield
+    except (ResponseParserError, ValueError, KeyError, IndexError) as error:
+        raise OutcomeUnknown(f"{doing}: AWS's answer can't be read: {error!r:.300}") from error
 
 
 def would_work(call: Callable[[], object]) -> None:

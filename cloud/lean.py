@@ -3,8 +3,9 @@
 botocore's XML parser makes nested dictionaries of everything AWS says: half a millisecond an
 instance, every time. Here three answers are cut into their items as they arrive (botocore's own
 `before-parse` event), and an item is read only when its bytes are not those of the last listing.
-Requests, paging, errors and retries stay botocore's; an answer that does not look as expected is
-left to it altogether.
+Requests, paging, errors and retries stay botocore's; an answer that is not in each byte of the
+plain form that is known here (an empty set, attributes, comments, members in another order, bytes
+behind the last tag) is left to it altogether.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
@@ -22,17 +24,28 @@ from xml.sax.saxutils import unescape
 from botocore.utils import parse_timestamp
 
 T = TypeVar("T")
+_Members = Mapping[str, tuple[str, Callable[[ET.Element], Any]]]
 
 _NOTHING = b"<Answer/>"
-_TOKEN = re.compile(rb"<nextToken>([^<]*)</nextToken>")
-_RESERVATION = re.compile(rb"<item>\s*<reservationId>")
-_CHECK = re.compile(rb"<item>\s*<instanceId>")
-# Text is escaped in XML: within it there is no tag, and nothing of these can be in a key.
-_LIST = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<ListBucketResult[\s>]")
-_CONTENTS = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
-_OBJECT = re.compile(r"<(Key|ETag|LastModified|Size)>([^<]*)<")
-_TOP = re.compile(r"<(IsTruncated|NextContinuationToken|EncodingType)>([^<]*)<")
+_VERIFIED_LIMIT = 1 << 16  # items known to be plain; more are read once again
+# The plain forms, of which each byte is accounted for. Text is escaped in XML: within it is no tag.
+_PROLOGUE = rb"""(?:<\?xml version=["']1\.0["'](?: encoding=["'](?:UTF|utf)-8["'])?\s*\?>\s*)?"""
+_BESIDE = rb"(?:(?:<requestId>[^<]*</requestId>|<nextToken>[^<]*</nextToken>|<nextToken/>)\s*)*"
+_TOKEN = re.compile(rb"<nextToken(?:/>|>([^<]*)<)")
+_ENTITY = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)")
+_LIST = re.compile(
+    _PROLOGUE.decode() + r'<ListBucketResult(?: xmlns="[^"<>&]*")?>\s*(?P<rest>.*)', re.DOTALL
+)
+_LIST_ENDS = re.compile(r"</ListBucketResult>\s*")
+_MEMBER = re.compile(r"<(\w+)>([^<]*)</\1>\s*")
+_CONTENTS = re.compile(r"<Contents>\s*((?:<(\w+)>[^<]*</\2>\s*)+)</Contents>\s*")
+_TOP = ("NextContinuationToken", "EncodingType")
+_TRUTH = {"true": True, "false": False}
 _QUOTES = {"&quot;": '"', "&apos;": "'"}
+
+
+class _NotPlain(Exception):
+    """The answer is not of the form that is read here: botocore reads it."""
 
 
 @lru_cache(maxsize=1 << 15)
@@ -59,15 +72,18 @@ def install(client: Any, service: str) -> None:
 
 
 class Parts(list[Mapping[str, Any]]):
-    """A listing's items, each as the bytes of its XML; whoever takes one has it read as botocore
-    would show it, with the fields that are used here alone.
+    """A listing's items, each as the bytes of its XML and their digest; whoever takes one has it
+    read as botocore would show it, with the fields that are used here alone.
 
     A list, because botocore's waiters look into nothing else; its own slots stay empty.
     """
 
-    def __init__(self, items: list[bytes], read: Callable[[ET.Element], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, items: Sequence[bytes], read: Callable[[ET.Element], Mapping[str, Any]]
+    ) -> None:
         super().__init__(repeat({}, len(items)))
         self.items = items
+        self.digests = [_digest(text) for text in items]
         self._read = read
 
     def __getitem__(self, place: Any) -> Any:
@@ -77,6 +93,10 @@ class Parts(list[Mapping[str, Any]]):
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         return map(self.__getitem__, range(len(self)))
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 class Memo(Generic[T]):
@@ -97,8 +117,7 @@ class Memo(Generic[T]):
             if not isinstance(page, Parts):
                 made += map(self._read, page)
                 continue
-            for place, text in enumerate(page.items):
-                key = hashlib.blake2b(text, digest_size=16).digest()
+            for place, key in enumerate(page.digests):
                 found = self._kept[key] if key in self._kept else self._read(page[place])
                 kept[key] = found
                 made.append(found)
@@ -106,39 +125,87 @@ class Memo(Generic[T]):
         return made
 
 
-def _instances(response_dict: dict[str, Any], customized_response_dict: Any, **_: Any) -> None:
-    _cut(response_dict, customized_response_dict, "Reservations", _RESERVATION, _reservation)
+@dataclass(frozen=True)
+class _Form:
+    """One of EC2's listings: its member's name, where an item begins, how one is read."""
+
+    name: str
+    body: re.Pattern[bytes]
+    begins: re.Pattern[bytes]
+    read: Callable[[ET.Element], Mapping[str, Any]]
+    verified: dict[bytes, None] = field(default_factory=dict)
+
+    def cut(self, response_dict: dict[str, Any], customized_response_dict: Any, **_: Any) -> None:
+        """Take a plain listing over from botocore, whole or not at all."""
+        try:
+            found = self._parts(response_dict)
+        except (_NotPlain, ET.ParseError, ValueError):
+            return
+        customized_response_dict.update(found)
+        response_dict["body"] = _NOTHING
+
+    def _parts(self, response: Mapping[str, Any]) -> Mapping[str, Any]:
+        body: bytes = response["body"]
+        if response["status_code"] != 200 or b"<!" in body or body.count(b"<?") > 1:
+            raise _NotPlain
+        whole = self.body.fullmatch(body)
+        if whole is None:
+            raise _NotPlain
+        parts = Parts(self._items(body, *whole.span("items")), self.read)
+        for text, digest in zip(parts.items, parts.digests, strict=True):
+            self._verify(text, digest)
+        return {self.name: parts, **_token(whole["before"] + whole["after"])}
+
+    def _items(self, body: bytes, first: int, last: int) -> list[bytes]:
+        """The set's bytes, cut where items begin; none of them is left over."""
+        starts = [found.start() for found in self.begins.finditer(body, first, last)]
+        if not starts or body[first : starts[0]].strip():
+            raise _NotPlain
+        return [body[a:b].rstrip() for a, b in zip(starts, [*starts[1:], last], strict=True)]
+
+    def _verify(self, text: bytes, digest: bytes) -> None:
+        """Each piece is one whole item and reads well; what was seen before is not read again."""
+        if digest in self.verified:
+            return
+        item = ET.fromstring(text)  # noqa: S314 - AWS's, as in botocore
+        if not _plain_tree(item):
+            raise _NotPlain
+        self.read(item)
+        if len(self.verified) >= _VERIFIED_LIMIT:
+            self.verified.clear()
+        self.verified[digest] = None
 
 
-def _checks(response_dict: dict[str, Any], customized_response_dict: Any, **_: Any) -> None:
-    _cut(response_dict, customized_response_dict, "InstanceStatuses", _CHECK, _check)
+def _plain_tree(item: ET.Element) -> bool:
+    """No attributes, no text beside elements, no member twice but in lists."""
+    if item.attrib:
+        return False
+    if not len(item):
+        return True
+    tags = [child.tag for child in item]
+    beside = "".join([item.text or "", *(child.tail or "" for child in item)])
+    alike = set(tags) == {"item"} or len(set(tags)) == len(tags)
+    return alike and not beside.strip() and all(map(_plain_tree, item))
 
 
-_SETS = {"Reservations": b"reservationSet", "InstanceStatuses": b"instanceStatusSet"}
+def _token(beside: bytes) -> dict[str, str]:
+    """The mark of the next page, if there is one."""
+    said = _TOKEN.findall(beside)
+    if len(said) > 1 or _ENTITY.search(beside):
+        raise _NotPlain
+    return {"NextToken": unescape(said[0].decode(), _QUOTES)} if said else {}
 
 
-def _cut(
-    response: dict[str, Any],
-    customized: dict[str, Any],
-    name: str,
-    begins: re.Pattern[bytes],
-    read: Callable[[ET.Element], Mapping[str, Any]],
-) -> None:
-    """Cut EC2's set into items. Text is escaped in XML, so a tag found is a tag."""
-    body: bytes = response["body"]
-    first, last = body.find(b"<%s>" % _SETS[name]), body.rfind(b"</%s>" % _SETS[name])
-    if response["status_code"] != 200 or first < 0 or last < 0 or b"<![CDATA[" in body:
-        return
-    starts = [found.start() for found in begins.finditer(body, first, last)]
-    if not starts and body[first:last].count(b"<item>"):
-        return
-    ends = [*starts[1:], last]
-    items = [body[a:b].rstrip() for a, b in zip(starts, ends, strict=True)]
-    customized[name] = Parts(items, read)
-    token = _TOKEN.search(body, last) or _TOKEN.search(body, 0, first)
-    if token and token[1]:
-        customized["NextToken"] = unescape(token[1].decode())
-    response["body"] = _NOTHING
+def _form(
+    name: str, answer: bytes, items: bytes, first: bytes, read: Callable[[ET.Element], Any]
+) -> _Form:
+    body = re.compile(
+        _PROLOGUE + rb'<%s(?: xmlns="[^"<>&]*")?>\s*(?P<before>%s)' % (answer, _BESIDE)
+        + rb"<%s>(?P<items>.*)</%s>\s*(?P<after>%s)" % (items, items, _BESIDE)
+        + rb"</%s>\s*" % answer,
+        re.DOTALL,
+    )  # fmt: skip
+    return _Form(name, body, re.compile(rb"<item>\s*<(?:%s)>" % first), read)
 
 
 def _reservation(item: ET.Element) -> Mapping[str, Any]:
@@ -147,10 +214,14 @@ def _reservation(item: ET.Element) -> Mapping[str, Any]:
 
 def _instance(item: ET.Element) -> dict[str, Any]:
     """The members that `cloud` reads (EC2 API reference, Instance); absent ones stay absent."""
+    return _read_members(item, _MEMBERS)
+
+
+def _read_members(item: ET.Element, members: _Members) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for child in item:
-        member = _MEMBERS.get(child.tag)
-        if member is not None and (len(child) or child.text):
+        member = members.get(child.tag)
+        if member is not None:
             found[member[0]] = member[1](child)
     return found
 
@@ -159,19 +230,17 @@ def _text(item: ET.Element) -> str:
     return item.text or ""
 
 
-def _under(path: str, name: str) -> Callable[[ET.Element], dict[str, str]]:
-    def read(item: ET.Element) -> dict[str, str]:
-        text = item.findtext(path)
-        return {name: text} if text is not None else {}
-
-    return read
+def _only(**names: str) -> Callable[[ET.Element], dict[str, Any]]:
+    """Reads a structure of texts: XML's names, and botocore's."""
+    members: _Members = {xml: (name, _text) for xml, name in names.items()}
+    return lambda item: _read_members(item, members)
 
 
-def _tags(item: ET.Element) -> list[dict[str, str]]:
-    return [
-        {"Key": one.findtext("key", ""), "Value": one.findtext("value", "")}
-        for one in item.iterfind("item")
-    ]
+_tag = _only(key="Key", value="Value")
+
+
+def _tags(item: ET.Element) -> list[dict[str, Any]]:
+    return [_tag(one) for one in item.iterfind("item")]
 
 
 def _cpus(item: ET.Element) -> dict[str, int]:
@@ -179,14 +248,18 @@ def _cpus(item: ET.Element) -> dict[str, int]:
     return {names[one.tag]: int(_text(one)) for one in item if one.tag in names}
 
 
-_MEMBERS: Mapping[str, tuple[str, Callable[[ET.Element], Any]]] = {
+def _time(item: ET.Element) -> datetime:
+    return timestamp(_text(item))
+
+
+_MEMBERS: _Members = {
     "instanceId": ("InstanceId", _text),
     "imageId": ("ImageId", _text),
     "instanceType": ("InstanceType", _text),
-    "instanceState": ("State", _under("name", "Name")),
-    "stateReason": ("StateReason", _under("message", "Message")),
-    "placement": ("Placement", _under("availabilityZone", "AvailabilityZone")),
-    "launchTime": ("LaunchTime", lambda item: timestamp(_text(item))),
+    "instanceState": ("State", _only(name="Name")),
+    "stateReason": ("StateReason", _only(code="Code", message="Message")),
+    "placement": ("Placement", _only(availabilityZone="AvailabilityZone")),
+    "launchTime": ("LaunchTime", _time),
     "ipAddress": ("PublicIpAddress", _text),
     "privateIpAddress": ("PrivateIpAddress", _text),
     "instanceLifecycle": ("InstanceLifecycle", _text),
@@ -195,38 +268,82 @@ _MEMBERS: Mapping[str, tuple[str, Callable[[ET.Element], Any]]] = {
 }
 
 
+_event = {
+    "instanceEventId": ("InstanceEventId", _text),
+    "code": ("Code", _text),
+    "description": ("Description", _text),
+    "notBefore": ("NotBefore", _time),
+    "notAfter": ("NotAfter", _time),
+}
+_CHECK: _Members = {
+    "instanceId": ("InstanceId", _text),
+    "systemStatus": ("SystemStatus", _only(status="Status")),
+    "instanceStatus": ("InstanceStatus", _only(status="Status")),
+    "eventsSet": ("Events", lambda item: [_read_members(one, _event) for one in item]),
+}
+
+
 def _check(item: ET.Element) -> Mapping[str, Any]:
-    return {
-        "InstanceId": item.findtext("instanceId", ""),
-        "SystemStatus": {"Status": item.findtext("systemStatus/status", "")},
-        "InstanceStatus": {"Status": item.findtext("instanceStatus/status", "")},
-    }
+    return _read_members(item, _CHECK)
 
 
 def _objects(response_dict: dict[str, Any], customized_response_dict: Any, **_: Any) -> None:
     """S3's list. Keys may be URL-encoded; botocore decodes them afterwards, as always."""
-    body: bytes = response_dict["body"]
-    whole = _LIST.match(body) and body.rstrip().endswith(b"</ListBucketResult>")
-    if response_dict["status_code"] != 200 or not whole or b"<!" in body or b"&#" in body:
+    try:
+        found = _listed(response_dict)
+    except (_NotPlain, ValueError):
         return
-    text = body.decode(errors="replace")
-    top = dict(_TOP.findall(text))
-    customized_response_dict.update(
-        {name: _plain(said) for name, said in top.items() if name != "IsTruncated"},
-        Contents=[_object(found[1]) for found in _CONTENTS.finditer(text)],
-        IsTruncated=top.get("IsTruncated") == "true",
-    )
+    customized_response_dict.update(found)
     response_dict["body"] = _NOTHING
+
+
+def _listed(response: Mapping[str, Any]) -> dict[str, Any]:
+    body: bytes = response["body"]
+    if response["status_code"] != 200 or b"<!" in body or _ENTITY.search(body):
+        raise _NotPlain
+    text = body.decode()
+    start = _LIST.match(text)
+    if start is None:
+        raise _NotPlain
+    place, top, contents = start.start("rest"), list[tuple[str, str]](), list[dict[str, Any]]()
+    while not _LIST_ENDS.fullmatch(text, place):
+        member = _CONTENTS.match(text, place) or _MEMBER.match(text, place)
+        if member is None:
+            raise _NotPlain
+        if member.re is _CONTENTS:
+            contents.append(_object(member[1]))
+        else:
+            top.append((member[1], member[2]))
+        place = member.end()
+    said = _once(top)
+    found = {name: _plain(said[name]) for name in _TOP if name in said}
+    return {**found, "Contents": contents, "IsTruncated": _truth(said)}
+
+
+def _truth(said: Mapping[str, str]) -> bool:
+    truth = _TRUTH.get(said.get("IsTruncated", ""))
+    if truth is None:
+        raise _NotPlain
+    return truth
+
+
+def _once(members: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise _NotPlain
+    return found
 
 
 def _object(item: str) -> dict[str, Any]:
     """The members that are used; an element tree of them takes three times the memory and CPU."""
-    found = dict(_OBJECT.findall(item))
+    found = _once(_MEMBER.findall(item))
+    if not {"Key", "ETag", "LastModified", "Size"} <= found.keys():
+        raise _NotPlain
     return {
-        "Key": _plain(found.get("Key", "")),
-        "ETag": _plain(found.get("ETag", "")),
-        "LastModified": timestamp(found.get("LastModified")),
-        "Size": int(found.get("Size") or 0),
+        "Key": _plain(found["Key"]),
+        "ETag": _plain(found["ETag"]),
+        "LastModified": timestamp(found["LastModified"]),
+        "Size": int(found["Size"]),
     }
 
 
@@ -240,7 +357,18 @@ def every(pages: Iterable[Any], name: str) -> Iterator[Sequence[Any]]:
         yield page.get(name, [])
 
 
+_RESERVATIONS = (
+    "Reservations", b"DescribeInstancesResponse", b"reservationSet", b"reservationId", _reservation,
+)  # fmt: skip
+_STATUSES = (
+    "InstanceStatuses", b"DescribeInstanceStatusResponse", b"instanceStatusSet",
+    b"instanceId|availabilityZone",
+    _check,
+)  # fmt: skip
 _HANDLERS: Mapping[str, Mapping[str, Callable[..., None]]] = {
-    "ec2": {"DescribeInstances": _instances, "DescribeInstanceStatus": _checks},
+    "ec2": {
+        "DescribeInstances": _form(*_RESERVATIONS).cut,
+        "DescribeInstanceStatus": _form(*_STATUSES).cut,
+    },
     "s3": {"ListObjectsV2": _objects},
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -98,37 +97,6 @@ def test_objects__over_pages__are_what_botocore_reads() -> None:
     assert empty.get("Contents", []) == []
 
 
-def _handed(body: bytes, status: int = 200) -> tuple[dict[str, Any], dict[str, Any]]:
-    response, customized = {"status_code": status, "body": body}, dict[str, Any]()
-    lean._instances(response, customized)
-    return response, customized
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b"<Response><Errors/></Response>", 503),
-        (b"<R><reservationSet/></R>", 200),
-        (b"<R><reservationSet><item><ownerId>1</ownerId></item></reservationSet></R>", 200),
-        (b"<R><reservationSet><item><![CDATA[<x>]]></item></reservationSet></R>", 200),
-        (b"not XML", 200),
-    ],
-)
-def test_cut__an_answer_of_another_form__is_left_to_botocore(body: bytes, status: int) -> None:
-    response, customized = _handed(body, status)
-    assert response["body"] == body
-    assert customized == {}
-
-
-def test_cut__a_page_of_several__tells_the_next_token() -> None:
-    item = b"<item> <reservationId>r</reservationId><instancesSet/></item>"
-    _, customized = _handed(
-        b"<R><reservationSet>" + item * 2 + b"</reservationSet><nextToken>a&amp;b</nextToken></R>"
-    )
-    assert customized["NextToken"] == "a&b"
-    assert len(customized["Reservations"]) == 2
-
-
 def test_memo__an_item_that_did_not_change__is_not_read_again() -> None:
     read: list[str] = []
 
@@ -146,44 +114,3 @@ def test_memo__an_item_that_did_not_change__is_not_read_again() -> None:
     assert memo.over([[{"text": "plain"}]]) == ["PLAIN"]
     assert memo.over([Parts([b"<a>y</a>"], text)]) == ["Y"]
     assert read[-1] == "y"  # what the last listing did not have is forgotten
-
-
-_LISTED = (
-    b'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3">'
-    b"<IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b</NextContinuationToken>"
-    b"<Contents><Key>x&lt;Key&gt;</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
-    b"<ETag>&quot;e&quot;</ETag><Size>7</Size></Contents></ListBucketResult>"
-)
-
-
-def _listed(body: bytes, status: int = 200) -> tuple[dict[str, Any], dict[str, Any]]:
-    response, customized = {"status_code": status, "body": body}, dict[str, Any]()
-    lean._objects(response, customized)
-    return response, customized
-
-
-def test_objects__escaped_text__is_read_and_makes_no_tags() -> None:
-    _, found = _listed(_LISTED)
-    written = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    one = {"Key": "x<Key>", "ETag": '"e"', "LastModified": written, "Size": 7}
-    assert found == {"IsTruncated": True, "NextContinuationToken": "a&b", "Contents": [one]}
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "status"),
-    [
-        (b"</ListBucketResult>", b"", 200),
-        (b"x&lt;", b"x&#13;", 200),
-        (b"<Size>", b"<!-- <Size>9</Size> --><Size>", 200),
-        (b"x&lt;Key&gt;", b"<![CDATA[<Key>]]>", 200),
-        (b"ListBucketResult", b"Error", 200),
-        (b"", b"", 500),
-    ],
-)
-def test_objects__not_as_expected__are_left_to_botocore(
-    old: bytes, new: bytes, status: int
-) -> None:
-    body = _LISTED.replace(old, new)
-    response, found = _listed(body, status)
-    assert found == {}
-    assert response["body"] == body
