@@ -1,4 +1,4 @@
-"""The wheels that a package carries: our dependencies at the tested versions, for several Pythons.
+"""The wheels that a package carries, by the digests of requirements.txt, for several Pythons.
 
 Downloaded once and kept in build/wheels under the digest of what decides them. A dependency that
 is published as source only has to be pure Python: it is built here once, for all.
@@ -12,15 +12,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import program
-from faults import RetryLater
+from packaging.utils import canonicalize_name
 
-CONSTRAINTS = program.HOME / "constraints.txt"
+import program
+from faults import Refused, RetryLater
+
+REQUIREMENTS = program.HOME / "requirements.txt"
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _KEPT = program.HOME / "build/wheels"
 # From manylinux1's glibc to Debian 12's (PEP 600).
@@ -29,7 +30,7 @@ _GLIBC = range(5, 37)
 
 def of_this_python() -> Path:
     """A folder with all that the program needs on the Python that runs this."""
-    return _once(THIS_PYTHON, lambda part: _pip("wheel", *_wanted(), "-w", str(part)))
+    return _once(THIS_PYTHON, _build)
 
 
 def of_python(version: str) -> Path:
@@ -68,18 +69,48 @@ def _beside(files: Iterable[Path]) -> Iterator[tuple[Sequence[str], str]]:
         yield names, folder
 
 
+def _build(part: Path) -> None:
+    _pip("wheel", "--require-hashes", "-r", str(REQUIREMENTS), "-w", str(part))
+
+
 def _download(version: str, built: Path, part: Path) -> None:
-    with tempfile.TemporaryDirectory() as pure:
-        for file in built.glob("*-none-any.whl"):
-            shutil.copy2(file, pure)
-        _pip("download", *_for(version), "--find-links", pure, "-d", str(part), *_wanted())
+    """What is published as wheels, by its digests; what had to be built here is pure and serves."""
+    pins = REQUIREMENTS.read_text(encoding="utf-8")
+    ours = [file for file in built.iterdir() if _digest(file) not in pins]
+    names = {canonicalize_name(file.name.split("-")[0]) for file in ours}
+    published = [entry for entry in entries(pins) if canonicalize_name(_name(entry)) not in names]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
+        wanted.write("".join(published))
+        wanted.flush()
+        words = ("--require-hashes", "--no-deps", "-r", wanted.name, "-d", str(part))
+        _pip("download", *_for(version), *words)
+    for file in ours:
+        if not file.name.endswith("-none-any.whl"):
+            raise Refused(f"{file.name} is published as source only and not pure: name a wheel")
+        shutil.copy2(file, part)
+
+
+def entries(requirements: str) -> list[str]:
+    """One text for each requirement, with the lines of its digests."""
+    kept = [line for line in requirements.splitlines(keepends=True) if line[0] not in "#\n"]
+    starts = [n for n, line in enumerate(kept) if not line[0].isspace()]
+    ends = [*starts[1:], len(kept)]
+    return ["".join(kept[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _name(entry: str) -> str:
+    return entry.partition("==")[0].partition("[")[0].strip()
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _once(version: str, make: Callable[[Path], None]) -> Path:
     """The kept folder, made when it is missing; a make that was broken off leaves none."""
-    digest = hashlib.sha256("\n".join([*_requirements(), CONSTRAINTS.read_text()]).encode())
+    digest = _digest(REQUIREMENTS)
     tag = f"cp{version.replace('.', '')}-{platform.machine()}"
-    kept = _KEPT / f"{digest.hexdigest()[:16]}-{tag}"
+    kept = _KEPT / f"{digest[:16]}-{tag}"
     if not kept.is_dir():
         part = kept.with_name(f"{kept.name}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -87,15 +118,6 @@ def _once(version: str, make: Callable[[Path], None]) -> Path:
         make(part)
         part.rename(kept)
     return kept
-
-
-def _requirements() -> list[str]:
-    project = tomllib.loads((program.HOME / "pyproject.toml").read_text(encoding="utf-8"))
-    return list(project["project"]["dependencies"])
-
-
-def _wanted() -> list[str]:
-    return ["-c", str(CONSTRAINTS), *_requirements()]
 
 
 def _for(version: str) -> list[str]:

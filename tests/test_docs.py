@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 PACKAGES = (
     *("agent", "bench", "cloud", "commands", "contracts", "devnet", "docs"),
-    *("enclave", "systemd", "tests"),
+    *("enclave", "oyster_provider", "release", "systemd", "tests"),
 )
 _ANY = "|".join(PACKAGES)
 # There only when something runs.
