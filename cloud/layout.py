@@ -1,6 +1,7 @@
 """Where things are in a region's bucket; the one place that spells a key.
 
     images/<sha256>                                 staged once per image
+    params/<sha256>                                 init params of a job
     programs/<sha256>.pyz                           the host program
     owners/<digest>                                 an agent that uses the bucket
     hosts/<role-id>:<instance-id>/desired.json      written by the agent alone
@@ -27,6 +28,7 @@ from collections.abc import Mapping
 from cloud.model import InstanceId
 
 IMAGES = "images/"
+PARAMS = "params/"
 PROGRAMS = "programs/"
 HOSTS = "hosts/"
 OWNERS = "owners/"
@@ -43,6 +45,11 @@ def image_key(sha256: str) -> str:
 def image_of(key: str) -> str:
     """The digest in the key of a staged image."""
     return key.removeprefix(IMAGES)
+
+
+def params_key(sha256: str) -> str:
+    """The init params with this digest (64 hex digits)."""
+    return f"{PARAMS}{sha256}"
 
 
 def program_key(sha256: str) -> str:

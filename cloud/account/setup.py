@@ -313,7 +313,7 @@ def lifecycle() -> list[dict[str, Any]]:
             "Status": "Enabled",
             "Expiration": {"Days": EXPIRE_DAYS},
         }
-        for prefix in (layout.HOSTS, layout.IMAGES, layout.OWNERS)
+        for prefix in (layout.HOSTS, layout.IMAGES, layout.OWNERS, layout.PARAMS)
     ]
     unfinished = {
         "ID": "abort-uploads",

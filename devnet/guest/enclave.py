@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from devnet.guest import place
+from devnet.guest import init_params, place
 from devnet.guest.nsm import Misbehaviour, Request, SimulatedEnclave, SimulatedNsm
 from enclave.eif.measure import Measured, inspect_file, measure_file
 from faults import Refused
@@ -34,14 +34,20 @@ class Enclave:
     def __init__(self, order: dict[str, Any], measured: Measured) -> None:
         machine = place.machine()
         self.order, self.measured = order, measured
+        self._init = init_params.asked(order) if order["cid"] == init_params.STANDARD_CID else None
         self.instance_id = str(machine["instance_id"])
         self._nsm = SimulatedNsm.open(Path(machine["nsm"]), region=machine["region"])
         self._seen = SimulatedEnclave(
             self.instance_id,
-            measured.pcrs,
+            {**measured.pcrs, **(self._init.registers if self._init else {})},
             enclave_number=int(order["id"].rpartition("enc")[2], 16),
             debug=bool(order["debug"]),
         )
+
+    @property
+    def init(self) -> dict[str, str] | None:
+        """What the host told it, for who looks."""
+        return self._init.told if self._init else None
 
     def attest(self, request: Request) -> bytes:
         """A document, honest unless the devnet's faults say otherwise."""
@@ -75,10 +81,10 @@ def main() -> None:
     try:
         measured = measure_file(Path(order["image"]))
         measured.require_signer_valid_at(time.time())
+        enclave = Enclave(order, measured)
     except (Refused, OSError) as error:
         _say({"error": f"Waiting on enclave to boot failed: {error}"})
         return
-    enclave = Enclave(order, measured)
     record = place.root() / f"run/nitro_enclaves/{order['id']}.json"
     place.write_whole(record, json.dumps(enclave.describe("EMPTY")))
     time.sleep(place.machine()["timings"]["enclave_boot"])
@@ -146,6 +152,7 @@ class _Echo(_Handler):
             "image_sha256": enclave.measured.sha256,
             "instance_id": enclave.instance_id,
             "path": self.path,
+            "init": enclave.init,
         }
         self._answer(json.dumps(said).encode(), "application/json")
 

@@ -24,6 +24,7 @@ _MIB = 1 << 20
 # run-enclave's own rule: memory at least four times the image.
 _MEMORY_FACTOR = 4
 _KILLED_SECONDS = 5.0
+_CID_ANY = 0xFFFFFFFF
 _HELP = "https://docs.aws.amazon.com/enclaves/latest/user/cli-errors.html"
 _UNSPECIFIED = (
     "Unspecified error. This is used as a catch-all error and should not be used in the code."
@@ -124,6 +125,7 @@ def _run(options: argparse.Namespace) -> None:
     code = _fault("run")
     if code:
         _fail(code, detail="Waiting on enclave to boot failed with error VsockTimeoutError")
+    _check_cid(options.enclave_cid)
     name = options.enclave_name or Path(options.eif_path).stem
     taken = {one["EnclaveName"] for one in enclaves()}
     order = {
@@ -189,6 +191,15 @@ def _check_resources(options: argparse.Namespace) -> list[int]:
     if options.memory > allocator.read_pages(root) - sum(one["MemoryMiB"] for one in running):
         _fail("E27", "memory", options.memory)
     return free[: options.cpu_count]
+
+
+def _check_cid(cid: int | None) -> None:
+    """The driver takes none that is reserved, too long or another enclave's (ne_misc_dev.c)."""
+    if cid is None:
+        return
+    taken = {one["EnclaveCID"] for one in enclaves()}
+    if not place.PARENT_CID < cid < _CID_ANY or cid in taken:
+        _fail("E29", detail=f"Start enclave ioctl failed: invalid CID {cid}")
 
 
 def _terminate(options: argparse.Namespace) -> None:

@@ -71,6 +71,11 @@ class Places:
         return self.state / "images"
 
     @property
+    def params(self) -> Path:
+        """Init params that enclaves are given, by digest."""
+        return self.state / "params"
+
+    @property
     def run(self) -> Path:
         """Gone after a reboot: what the network's process said last."""
         return self.root / "run/oyster-host"

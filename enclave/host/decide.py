@@ -29,6 +29,8 @@ class Observed:
     allocation: Allocation
     enclaves: tuple[Enclave, ...] | None
     lingering: Lingering = field(default_factory=Lingering)
+    serving: bool = True
+    """Whether the wanted enclave would find what it asks for at its start."""
 
     def named(self, name: str) -> Enclave | None:
         """The enclave of this name, if it is listed."""
@@ -71,8 +73,17 @@ class Plan:
 
 def enclave_name(desired: Desired) -> str:
     """The name under which this desired runs: another image, size or mode is another name."""
-    parts = (desired.run_id, desired.image_sha256, desired.cpu_count, desired.memory_mib)
-    text = json.dumps((*parts, desired.debug))
+    parts: tuple[object, ...] = (
+        desired.run_id,
+        desired.image_sha256,
+        desired.cpu_count,
+        desired.memory_mib,
+    )
+    parts = (*parts, desired.debug)
+    if desired.schema > 1:  # what it is given at its start
+        init = (desired.init.job, desired.init.sha256) if desired.init else ()
+        parts = (*parts, desired.network, desired.enclave_cid, *init)
+    text = json.dumps(parts)
     return "oyster-" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -108,7 +119,7 @@ def _towards(desired: Desired, seen: Observed, now: float) -> Plan:
     room = _room(desired, seen)
     if room is not None:
         return Plan("allocating", room)
-    return Plan("starting", Run(enclave_name(desired), desired))
+    return Plan("starting", Run(enclave_name(desired), desired) if seen.serving else None)
 
 
 def _room(desired: Desired, seen: Observed) -> Step | None:

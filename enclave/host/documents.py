@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# desired.json is written in the lowest of these that can say it, so that an older host program
+# understands whatever it can do; `Status.knows` is the highest that a host reads.
+SCHEMAS = (1, 2)
 SCHEMA = 1
 MAX_DOCUMENT_BYTES = 64 * 1024
+MAX_INIT_BYTES = 1 << 20
+
+FORWARDS, PACKETS = "forwards", "packets"
+# 0 is the hypervisor, 1 the loopback, 2 the host (vsock(7)), 3 the parent (Nitro Enclaves User
+# Guide).
+_HIGHEST_RESERVED_CID = 3
 
 PHASES = ("booted", "fetching", "allocating", "starting", "running", "stopped", "failed")
 
@@ -25,7 +34,9 @@ PHASES = ("booted", "fetching", "allocating", "starting", "running", "stopped", 
 COUNTS = ("accepted", "refused", "failed", "bytes_in", "bytes_out")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_JOB = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
 
 
@@ -51,8 +62,24 @@ class Egress:
 
 
 @dataclass(frozen=True)
+class Init:
+    """What an enclave asks its host for at its start: which job it is, and the init params, which
+    are `params/<sha256>` in the bucket (of no bytes: nowhere)."""
+
+    job: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Desired:
-    """What one host should run. `run_id` changes when the enclave must be started anew."""
+    """What one host should run. `run_id` changes when the enclave must be started anew.
+
+    Of schema 2, and left out where they say nothing: `network` "packets" gives the enclave raw
+    IPv4 packets over vsock instead of forwarded ports, at most `egress_kbit` a second outwards
+    (0: any), port 25 closed unless `mail`. `enclave_cid` 0 lets nitro-cli choose. `console` serves
+    a debug enclave's console on TCP 516.
+    """
 
     run_id: str
     image_sha256: str
@@ -62,16 +89,43 @@ class Desired:
     debug: bool = False
     ports: tuple[Port, ...] = ()
     egress: tuple[Egress, ...] = ()
-    schema: int = SCHEMA
+    network: str = FORWARDS
+    enclave_cid: int = 0
+    init: Init | None = None
+    console: bool = False
+    egress_kbit: int = 0
+    mail: bool = False
+
+    @property
+    def schema(self) -> int:
+        """The lowest that can say this."""
+        return 2 if any(getattr(self, name) != plain for name, plain in _OF_SCHEMA_2.items()) else 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` of them is equal to this."""
-        return asdict(self)
+        fields = {**asdict(self), "schema": self.schema}
+        return fields if self.schema > 1 else {k: fields[k] for k in fields.keys() - _OF_SCHEMA_2}
 
     @classmethod
     def from_json(cls, data: object) -> Desired:
         """Check every field; raises DocumentRefused."""
-        fields = _fields(data)
+        fields = _fields(data, SCHEMAS)
+        if fields["schema"] == 1:
+            return cls._of_schema_1(fields)
+        desired = replace(
+            cls._of_schema_1(fields),
+            network=_one_of(fields, "network", (FORWARDS, PACKETS)),
+            enclave_cid=_number(fields, "enclave_cid", 0, (1 << 32) - 2),
+            init=_init(fields.get("init")),
+            console=_flag(fields, "console"),
+            egress_kbit=_number(fields, "egress_kbit", 0, 1 << 40),
+            mail=_flag(fields, "mail"),
+        )
+        _check_together(desired)
+        return desired
+
+    @classmethod
+    def _of_schema_1(cls, fields: Mapping[str, Any]) -> Desired:
         return cls(
             run_id=_text(fields, "run_id", _RUN_ID),
             image_sha256=_text(fields, "image_sha256", _SHA256),
@@ -84,14 +138,24 @@ class Desired:
         )
 
 
+_OF_SCHEMA_2 = {
+    "network": FORWARDS,
+    "enclave_cid": 0,
+    "init": None,
+    "console": False,
+    "egress_kbit": 0,
+    "mail": False,
+}
+
+
 @dataclass(frozen=True)
 class Status:
     """What one host does. Times are unix seconds of the host's clock.
 
     `phases` maps each phase reached in this run to when it was reached. `pcrs` are as nitro-cli
     reports them ("PCR0": hex). `traffic` maps each forwarded port ("in-443", "out-9000") to its
-    COUNTS. `heartbeat` is when any of it last changed: the same document written again is the
-    sign of life.
+    COUNTS. `knows` is the highest schema of desired.json that the host reads. `heartbeat` is when
+    any of it last changed: the same document written again is the sign of life.
     """
 
     phase: str
@@ -108,6 +172,7 @@ class Status:
     last_error: str | None = None
     disk_free_bytes: int = 0
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    knows: int = SCHEMAS[-1]
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -117,7 +182,7 @@ class Status:
     @classmethod
     def from_json(cls, data: object) -> Status:
         """Check every field; raises DocumentRefused. The agent reads it as hostile input."""
-        fields = _fields(data)
+        fields = _fields(data, (SCHEMA,))
         phase = fields.get("phase")
         if phase not in PHASES:
             raise DocumentRefused("phase: not one of " + ", ".join(PHASES))
@@ -136,13 +201,15 @@ class Status:
             last_error=_optional_text(fields, "last_error", 4096),
             disk_free_bytes=_number(fields, "disk_free_bytes", 0, 1 << 60),
             traffic=_traffic(fields.get("traffic", {})),
+            knows=_number({"knows": 1, **fields}, "knows", 1, 1 << 16),
         )
 
 
-def _fields(data: object) -> Mapping[str, Any]:
+def _fields(data: object, schemas: tuple[int, ...]) -> Mapping[str, Any]:
     fields = _object(data)
-    if fields.get("schema") != SCHEMA:
-        raise DocumentRefused(f"schema: {fields.get('schema')!r:.40}, this program knows {SCHEMA}")
+    if fields.get("schema") not in schemas:
+        known = " and ".join(map(str, schemas))
+        raise DocumentRefused(f"schema: {fields.get('schema')!r:.40}, this program knows {known}")
     return fields
 
 
@@ -157,6 +224,39 @@ def _text(fields: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str
     if not isinstance(value, str) or not pattern.match(value):
         raise DocumentRefused(f"{name}: {value!r:.80} is not of the form {pattern.pattern}")
     return value
+
+
+def _one_of(fields: Mapping[str, Any], name: str, words: tuple[str, ...]) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or value not in words:
+        raise DocumentRefused(f"{name}: {value!r:.40} is none of {', '.join(words)}")
+    return value
+
+
+def _init(value: object) -> Init | None:
+    if value is None:
+        return None
+    fields = _object(value)
+    init = Init(
+        job=_text(fields, "job", _JOB),
+        sha256=_text(fields, "sha256", _SHA256),
+        size_bytes=_number(fields, "size_bytes", 0, MAX_INIT_BYTES),
+    )
+    if (init.size_bytes == 0) != (init.sha256 == _SHA256_OF_NOTHING):
+        raise DocumentRefused("init: no bytes and another digest, or the digest of no bytes")
+    return init
+
+
+def _check_together(desired: Desired) -> None:
+    """What an enclave may have over vsock is kept for it by its context id."""
+    if 0 < desired.enclave_cid <= _HIGHEST_RESERVED_CID:
+        raise DocumentRefused(f"enclave_cid: {desired.enclave_cid} is reserved")
+    if not desired.enclave_cid and (desired.init or desired.network == PACKETS):
+        raise DocumentRefused("enclave_cid: needed for init and for packets")
+    if desired.network == PACKETS and desired.ports:
+        raise DocumentRefused("ports: all are the enclave's where the network is packets")
+    if desired.console and not desired.debug:
+        raise DocumentRefused("console: only of an enclave in debug mode")
 
 
 def _optional_text(fields: Mapping[str, Any], name: str, longest: int) -> str | None:
@@ -266,7 +366,7 @@ def _traffic(value: object) -> dict[str, dict[str, int]]:
     if not isinstance(value, dict) or len(value) > 128:
         raise DocumentRefused("traffic: not a map of at most 128 ports")
     for name, counts in value.items():
-        if not re.match(r"(in|out)-[0-9]{1,10}\Z", str(name)):
+        if not re.match(r"((in|out)-[0-9]{1,10}|packets)\Z", str(name)):
             raise DocumentRefused(f"traffic: {name!r:.40} is no forwarded port")
         if not isinstance(counts, dict) or not set(COUNTS) <= set(counts):
             raise DocumentRefused(f"traffic: {name} does not have " + ", ".join(COUNTS))

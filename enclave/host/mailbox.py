@@ -74,16 +74,19 @@ class Mailbox:
         if answer.status != 200:
             raise Unreachable(f"status.json: HTTP {answer.status}")
 
-    def fetch_image(self, sha256: str, size: int, path: Path, wanted: Callable[[], bool]) -> None:
-        """Have the image at `path`: goes on where it was cut, there only once its digest is right.
+    def fetch(
+        self, folder: str, sha256: str, size: int, path: Path, wanted: Callable[[], bool]
+    ) -> None:
+        """Have `<folder>/<sha256>` at `path`: goes on where it was cut, there only once its digest
+        is right.
 
         Raises Unreachable, NotThere, WrongImage, Abandoned, OSError (disk).
         """
-        part = _part(path)
+        key, part = f"{folder}/{sha256}", _part(path)
         digest, have = _hashed(part, size)
         if have < size:
             with part.open("ab") as file:
-                for chunk in self._stream(f"images/{sha256}", have):
+                for chunk in self._stream(key, have):
                     have += len(chunk)
                     if not wanted():
                         raise Abandoned(sha256)
@@ -94,10 +97,10 @@ class Mailbox:
                 file.flush()
                 os.fsync(file.fileno())
         if have < size:
-            raise Unreachable(f"images/{sha256}: {have} of {size} bytes")
+            raise Unreachable(f"{key}: {have} of {size} bytes")
         if have != size or digest.hexdigest() != sha256:
             part.unlink()
-            raise WrongImage(f"images/{sha256}: the bucket's bytes have another digest or length")
+            raise WrongImage(f"{key}: the bucket's bytes have another digest or length")
         part.replace(path)
 
     def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> Answer:

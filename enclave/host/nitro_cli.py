@@ -64,6 +64,8 @@ def run_enclave(places: Places, order: Run, image: Path) -> Enclave | None:
     desired = order.desired
     arguments = ["run-enclave", "--eif-path", str(image), "--enclave-name", order.name]
     arguments += ["--cpu-count", str(desired.cpu_count), "--memory", str(desired.memory_mib)]
+    if desired.enclave_cid:
+        arguments += ["--enclave-cid", str(desired.enclave_cid)]
     said = _nitro(places, arguments + (["--debug-mode"] if desired.debug else []), RUN_SECONDS)
     try:
         return _enclave({**said, "State": RUNNING})

@@ -19,11 +19,12 @@ from enclave.host import decide as machine
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
 from enclave.host.documents import Desired, DocumentRefused, Status
-from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage, fetched
+from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage
 from enclave.host.model import Allocate
 from enclave.host.network.keeper import Keeper
-from enclave.host.network.orders import NOTHING, Orders, Report, orders_for
+from enclave.host.network.orders import NOTHING, Orders, Report, orders_ahead, orders_for
 from enclave.host.saved import Memory, Run
+from enclave.host.staged import Staged
 from enclave.host.watch import Watch
 from enclave.host.workers import Lane
 
@@ -61,10 +62,12 @@ class Host:
         self._mail: Lane[Mail] = Lane("mail", self._wake)
         self._image: Lane[None] = Lane("image", self._wake)
         self._machine = Watch(places, self._wake, clock)
-        self._box, self._images = Mailbox(config, instance_id), Mailbox(config, instance_id)
+        self._box = Mailbox(config, instance_id)
+        self._staged = Staged(places, Mailbox(config, instance_id))
         self._network: Lane[Report] = Lane("network", self._wake)
         self._keeper = Keeper(places)
         self._ordered: Orders | None = None  # what the network's process was told last
+        self._answered: Orders | None = None  # what its last report is about
         self._ordered_at = self._told_traffic_at = 0.0
         self._report = Report()
         self._memory = Memory(places)
@@ -99,12 +102,13 @@ class Host:
         self._take_image(now)
         self._take_machine(now)
         self._take_network()
-        seen = self._machine.seen(self._image_is_here())
+        seen = self._machine.seen(self._staged.here(self._desired))
         if seen is None:  # nothing is known, so nothing is said; desired can be read
             if self._machine.lane.idle:
                 self._machine.look(None, self._run.tries.name)
             self._exchange(None, now)
             return self._until_next(now)
+        seen = replace(seen, serving=self._is_served())
         plan = machine.decide(self._desired, seen, self._run.tries, now)
         self._do(plan, now)
         self._exchange(self._status(plan, now), now)
@@ -185,6 +189,7 @@ class Host:
             return
         try:
             self._report = done.result()
+            self._answered = self._ordered
             self._errors["network"] = self._report.words
         except OSError as error:  # no room for its log, no process to be had
             self._errors["network"] = f"the network's process: {error}"
@@ -202,7 +207,8 @@ class Host:
 
     def _do(self, plan: machine.Plan, now: float) -> None:
         if plan.fetch and self._desired and self._image.idle and now >= self._next_fetch:
-            self._fetch(self._desired)
+            desired = self._desired
+            self._image.start(lambda: self._staged.fetch(desired, lambda: self._wants(desired)))
         last = self._machine.last
         due = last is None or now - last.at >= self._config.cadence.watch
         if self._machine.lane.idle and (plan.step is not None or due):
@@ -213,44 +219,31 @@ class Host:
 
     def _order_network(self, plan: machine.Plan, now: float) -> None:
         """Tell the network's process what is wanted: what is new at once, the same on a cadence."""
-        orders = NOTHING
+        orders = self._ahead()
         if plan.enclave is not None and self._desired is not None:
-            orders = orders_for(self._desired, plan.enclave.cid)
+            orders = orders_for(self._desired, plan.enclave.cid, orders)
         due = now - self._ordered_at >= self._config.cadence.watch
         if self._network.idle and (due or orders != self._ordered):
             self._ordered, self._ordered_at = orders, now
             self._network.start(lambda: self._keeper.ensure(orders, now))
 
-    def _fetch(self, desired: Desired) -> None:
-        path = self._places.images / desired.image_sha256
-
-        def job() -> None:
-            self._drop_other_images(desired.image_sha256)
-            missing = desired.image_bytes - fetched(path)
-            free = shutil.disk_usage(self._places.images).free
-            if free < missing:
-                raise OSError(f"{missing} bytes of the image are missing, the disk has {free} free")
-            self._images.fetch_image(
-                desired.image_sha256, desired.image_bytes, path, lambda: self._wants(desired)
-            )
-
-        self._image.start(job)
-
-    def _image_is_here(self) -> bool:
-        """Only verified images have this name."""
+    def _ahead(self) -> Orders:
+        """What has to be served before the wanted enclave starts."""
         desired = self._desired
-        return desired is not None and (self._places.images / desired.image_sha256).exists()
+        if desired is None or not self._staged.here(desired):
+            return NOTHING
+        return orders_ahead(desired, self._staged.params(desired))
+
+    def _is_served(self) -> bool:
+        """Whether it is, by the word of the network's process about just these orders."""
+        ahead = self._ahead()
+        return ahead == NOTHING or (self._answered == ahead and self._report.ready)
 
     def _wants(self, desired: Desired) -> bool:
         now = self._desired
-        same = now is not None and now.image_sha256 == desired.image_sha256
+        files = (desired.image_sha256, desired.init)
+        same = now is not None and (now.image_sha256, now.init) == files
         return same and not self._stopping
-
-    def _drop_other_images(self, keep: str) -> None:
-        self._places.images.mkdir(parents=True, exist_ok=True)
-        for path in self._places.images.iterdir():
-            if path.stem != keep:
-                path.unlink()
 
     # What is said
 

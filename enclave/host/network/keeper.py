@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from enclave.host.config import Places
@@ -149,7 +150,7 @@ class Keeper:
 
 
 def _with_error(report: Report, text: str) -> Report:
-    return Report({**report.errors, "the network's process": text}, report.counts, report.open)
+    return replace(report, errors={**report.errors, "the network's process": text})
 
 
 def _home() -> str:

@@ -3,10 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
-from enclave.host.documents import Desired, Egress, Port, cid_of, egress_of, ports_of
+from enclave.host.documents import (
+    PACKETS,
+    Desired,
+    DocumentRefused,
+    Egress,
+    Port,
+    cid_of,
+    egress_of,
+    ports_of,
+)
+
+V = TypeVar("V")
+
+# The two ends of the link between the host and an enclave that has packets: addresses that exist
+# on one host only (RFC 7335), so they meet nothing that a VPC may use.
+HOST_ADDRESS, ENCLAVE_ADDRESS = "192.0.0.1", "192.0.0.2"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the init server tells the enclave: its address, its job, and its params, which are in
+    the file `params` ("": they have no bytes) and have this digest."""
+
+    address: str
+    job: str
+    params: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The enclave's raw packets: at most `kbit` a second outwards (0: any); `mail`: port 25 too."""
+
+    kbit: int = 0
+    mail: bool = False
 
 
 @dataclass(frozen=True)
@@ -16,6 +51,8 @@ class Orders:
     cid: int = 0
     ports: tuple[Port, ...] = ()
     egress: tuple[Egress, ...] = ()
+    serving: Serving | None = None
+    packets: Packets | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` of them is equal to this."""
@@ -24,25 +61,55 @@ class Orders:
     @classmethod
     def from_json(cls, data: Any) -> Orders:
         """Check every field; raises DocumentRefused, which is a ValueError."""
-        return cls(cid=cid_of(data), ports=ports_of(data), egress=egress_of(data))
+        return cls(
+            cid=cid_of(data),
+            ports=ports_of(data),
+            egress=egress_of(data),
+            serving=_built(Serving, data.get("serving"), str, str, str, str),
+            packets=_built(Packets, data.get("packets"), int, bool),
+        )
 
 
 NOTHING = Orders()
 
 
-def orders_for(desired: Desired, cid: int) -> Orders:
-    """What desired.json says about the network of the enclave that runs."""
-    return Orders(cid, desired.ports, desired.egress)
+def _built(kind: type[V], data: Any, *types: type) -> V | None:
+    if data is None:
+        return None
+    values = list(data.values()) if isinstance(data, dict) else []
+    if [type(value) for value in values] != list(types):
+        raise DocumentRefused(f"{kind.__name__}: not of {', '.join(one.__name__ for one in types)}")
+    try:
+        return kind(**data)
+    except TypeError as error:
+        raise DocumentRefused(f"{kind.__name__}: {error}") from error
+
+
+def orders_ahead(desired: Desired, params: Path | None) -> Orders:
+    """What has to be there before the enclave is started; `params` is where they are kept."""
+    init, serving = desired.init, None
+    if init is not None:
+        serving = Serving(ENCLAVE_ADDRESS, init.job, str(params or ""), init.sha256)
+    packets = Packets(desired.egress_kbit, desired.mail) if desired.network == PACKETS else None
+    cid = desired.enclave_cid if serving or packets else 0
+    return Orders(cid, serving=serving, packets=packets)
+
+
+def orders_for(desired: Desired, cid: int, ahead: Orders) -> Orders:
+    """All that desired.json says about the network of the enclave that runs with this cid."""
+    return replace(ahead, cid=cid, ports=desired.ports, egress=desired.egress)
 
 
 @dataclass(frozen=True)
 class Report:
     """`errors`: lane to what is wrong with it now. `counts`: lane to what was counted since the
-    process started; the names are those of `documents.COUNTS`."""
+    process started; the names are those of `documents.COUNTS`. `ready`: whether all is there that
+    an enclave needs at its start."""
 
     errors: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     open: int = 0
+    ready: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,7 +117,8 @@ class Report:
     @classmethod
     def from_json(cls, data: Any) -> Report:
         """Raises KeyError or TypeError when it is not what `to_json` gives."""
-        return cls(dict(data["errors"]), dict(data["counts"]), int(data["open"]))
+        ready = bool(data["ready"])
+        return cls(dict(data["errors"]), dict(data["counts"]), int(data["open"]), ready)
 
     @property
     def words(self) -> str | None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Union
 
 from enclave.host.documents import Egress, Port
+from enclave.host.network.init_server import InitServer
 from enclave.host.network.lane import Lane, World
 from enclave.host.network.loop import READ, Loop
 from enclave.host.network.names import Names
@@ -26,6 +27,7 @@ from enclave.host.network.ways import Inward, Outward
 from enclave.host.network.wires import Wires
 
 Spec = Union[Port, Egress]
+Specs = dict[str, tuple[int, Spec]]
 
 TICK_SECONDS = 0.5
 SWEEP_SECONDS = 5.0
@@ -45,6 +47,7 @@ class Network:
         self._world, self._control = world, control
         self._orders = NOTHING
         self._lanes: dict[str, Lane] = {}
+        self._init: InitServer | None = None
         self._tick_at = self._sweep_at = 0.0
         control.setblocking(False)
         self._listening = 0
@@ -67,22 +70,39 @@ class Network:
         """From the lanes that are to those that are ordered; one that stays is not touched."""
         if orders == self._orders:
             return
-        known, wanted = _specs(self._orders), _specs(orders)
+        before, self._orders = self._orders, orders
+        self._order_lanes(_specs(before), _specs(orders))
+        if (before.cid, before.serving) != (orders.cid, orders.serving):
+            self._order_init(orders)
+        self._tick(self._world.clock())
+
+    def _order_init(self, orders: Orders) -> None:
+        if self._init is not None:
+            self._init.close()
+            self._init = None
+        if orders.serving is not None:
+            world = self._world
+            self._init = InitServer(
+                world.loop, world.wires, world.clock, orders.cid, orders.serving
+            )
+
+    def _order_lanes(self, known: Specs, wanted: Specs) -> None:
         for name in [name for name in self._lanes if wanted.get(name) != known[name]]:
             self._lanes.pop(name).close()
-        self._orders = orders
         for name, (cid, spec) in wanted.items():
             if name not in self._lanes:
                 self._lanes[name] = _lane(self._world, name, cid, spec)
-        self._tick(self._world.clock())
 
     def report(self) -> Report:
         """How it goes."""
         errors = {name: "; ".join(lane.problems.values()) for name, lane in self._lanes.items()}
+        if self._init is not None:
+            errors["init"] = self._init.problem or ""
         return Report(
             errors={name: text for name, text in errors.items() if text},
             counts={name: lane.counts for name, lane in self._lanes.items()},
             open=self._world.shares.open,
+            ready=self._init is None or self._init.ready,
         )
 
     def _listen(self, events: int) -> None:
@@ -93,6 +113,8 @@ class Network:
         self._listen(READ)
         sweep = now >= self._sweep_at
         self._sweep_at = now + SWEEP_SECONDS if sweep else self._sweep_at
+        if self._init is not None:
+            self._init.tick(now)
         for lane in self._lanes.values():
             lane.tick(now)
             if sweep:
@@ -128,9 +150,9 @@ class Network:
             wire.send(json.dumps(report.to_json()).encode())
 
 
-def _specs(orders: Orders) -> dict[str, tuple[int, Spec]]:
+def _specs(orders: Orders) -> Specs:
     """By the lane's name: everything that makes it another lane when it changes."""
-    specs: dict[str, tuple[int, Spec]] = {}
+    specs: Specs = {}
     specs.update((f"in-{port.listen}", (orders.cid, port)) for port in orders.ports)
     specs.update((f"out-{way.enclave}", (orders.cid, way)) for way in orders.egress)
     return specs

@@ -73,6 +73,7 @@ def test_host_policy__own_folder__is_all_it_may_write() -> None:
     bucket = "arn:aws:s3:::oyster-123456789012-*"
     assert allowed == {
         ("s3:GetObject", f"{bucket}/images/*"),
+        ("s3:GetObject", f"{bucket}/params/*"),
         ("s3:GetObject", f"{bucket}/programs/*"),
         ("s3:GetObject", f"{bucket}/hosts/${{aws:userid}}/desired.json"),
         ("s3:PutObject", f"{bucket}/hosts/${{aws:userid}}/status.json"),

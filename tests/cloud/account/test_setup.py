@@ -55,7 +55,13 @@ def test_setup__empty_account__makes_everything_in_every_region(clients: Clients
     assert all(closed.values())
     assert len(closed) == 4
     rules = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
-    assert {rule["Filter"]["Prefix"] for rule in rules} == {"hosts/", "images/", "owners/", ""}
+    assert {rule["Filter"]["Prefix"] for rule in rules} == {
+        "",
+        "hosts/",
+        "images/",
+        "owners/",
+        "params/",
+    }
     policy = json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
     assert {statement["Effect"] for statement in policy["Statement"]} == {"Deny"}
     iam = boto3.client("iam", region_name=REGION)

@@ -14,7 +14,7 @@ from enclave.host.documents import Egress, Port
 from enclave.host.network.lane import World
 from enclave.host.network.loop import Loop
 from enclave.host.network.names import Names, Resolve, WhyNot, resolve
-from enclave.host.network.orders import Orders, Report
+from enclave.host.network.orders import NOTHING, Orders, Report
 from enclave.host.network.process import Network, control_socket
 from enclave.host.network.reach import why_not
 from enclave.host.network.shares import Shares
@@ -115,11 +115,11 @@ class Carrier:
         return listener
 
     def close(self) -> None:
+        if self._thread.is_alive():
+            self.call(lambda: self._network.order(NOTHING))
         self._ends = True
         self._loop.soon(lambda: None)
         self._thread.join()
-        for lane in self._network._lanes.values():
-            lane.close()
         self._control.close()
         self._loop.close()
 
