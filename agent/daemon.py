@@ -121,15 +121,15 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
         world.state.world.journal.told = tally.event
         world.state.world.learner.told = metrics.stage
         async with StatusServer(config.status, view, metrics, clock) as server:
-            log.info(
-                "service.started", provider=str(world.chain.signer.address), **server.addresses
-            )
+            provider = str(world.state.sources.account.provider)
+            log.info("service.started", provider=provider, **server.addresses)
             _on_signals(world, path, notifier)
             world.agent.on_turn = _turns(notifier, metrics, world.state)
             asides = [
                 asyncio.create_task(_keep_figures(world, money, clock), name="money"),
-                asyncio.create_task(world.slashes.follow(), name="slashes"),
             ]
+            if world.slashes is not None:
+                asides.append(asyncio.create_task(world.slashes.follow(), name="slashes"))
             notifier.ready("started")
             try:
                 await _until_stopped(world.agent)

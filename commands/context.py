@@ -23,20 +23,25 @@ from agent.markets.registry.terms import RegistryTerms
 from agent.markets.token import Token
 from agent.wiring.adapters import (
     cloud_settings,
+    contract_of,
     fees_of,
     finality_of,
     open_endpoints,
     open_signer,
     patience_of,
     provider_address,
-    registry_of,
 )
-from faults import RetryLater, TryElsewhere
+from faults import RetryLater, TryElsewhere, UsageFault
 
 if TYPE_CHECKING:
     from cloud.aws import Aws
 
 T = TypeVar("T")
+
+OF_THE_REGISTRY = (
+    "this command speaks with the registry: chain.market is marketv1, which has no stake, no "
+    "offers on the chain and no exits"
+)
 
 
 @dataclass
@@ -50,7 +55,7 @@ class Desk:
 
     @cached_property
     def registry(self) -> Address:
-        return registry_of(self.config)
+        return contract_of(self.config)
 
     @cached_property
     def market(self) -> Market:
@@ -104,6 +109,8 @@ async def terms_of(desk: Desk) -> Terms:
 async def open_desk(config: Path | Config | None) -> AsyncIterator[Desk]:
     """The configured market. Raises what opening it raises, each with what to do."""
     loaded = config if isinstance(config, Config) else load(config)
+    if loaded.chain.market != "registry":
+        raise UsageFault(OF_THE_REGISTRY)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         provider = await provider_address(loaded)

@@ -21,7 +21,20 @@ class Chain:
     chain_id: int = f.integer(
         0, 1, 2**53, "Every node must report it, or the agent does not start.", required=True
     )
-    registry: str = f.address("The market's contract.", required=True)
+    market: str = f.text(
+        "registry",
+        "registry: isolated instances with stake and slashing. marketv1: Marlin's live market, "
+        "where users open jobs at a provider that they name.",
+        choices=("registry", "marketv1"),
+    )
+    registry: str = f.address(
+        "The market's contract. Marlin's own deployments of marketv1 on Arbitrum One and BNB Chain "
+        "are known and need not be named."
+    )
+    provider: str = f.address(
+        "Whose jobs are served, where that is not the wallet's own account; for marketv1, where "
+        "anybody may settle and the provider's key is needed to register alone."
+    )
     rpc_urls: tuple[SecretUrl, ...] = f.urls(
         "JSON-RPC nodes, best first. Two of different operators: the second confirms what cannot "
         "be undone. Put URLs that hold a key in rpc_urls_file.",
@@ -213,6 +226,13 @@ class Jobs:
     )
     dry_grace_seconds: float = f.duration(
         "1m", "0s", "1h", "How long a job is served past its dry second, waiting for funds."
+    )
+    stop_before_dry_seconds: float = f.duration(
+        "0s",
+        "0s",
+        "1h",
+        "On marketv1: a job is taken down so long before its balance runs dry; later deposits "
+        "revive it.",
     )
     settle_every_seconds: float = f.duration(
         "1d",

@@ -113,11 +113,18 @@ def _serve(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRu
 
 def _over(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRules) -> None:
     end = view.terms.ending(job)
-    if end is None or not view.terms.unrecorded(job, int(now)):
+    if end is None or not _to_record(view, job, now):
         _gone(view, now, draft, rules)
         return
     record_end(view, end, now, draft, rules.ending)
     _take_all_down(view, now, draft, rules)
+
+
+def _to_record(view: JobView, job: Job, now: float) -> bool:
+    """Whether its end is for us to settle. Where nothing is lost by leaving that, a job that never
+    came up here is not: its user would pay for nothing, and we the gas."""
+    served = view.terms.abilities.reports_start or view.up or bool(view.hosts)
+    return served and view.terms.unrecorded(job, int(now))
 
 
 def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> None:

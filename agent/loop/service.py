@@ -272,7 +272,7 @@ class Agent:
         known = self._world.memory.job(view.id)
         known.view, known.stage, known.deadline = view, decision.stage, decision.deadline
         known.read_at = self._state.now()
-        known.served |= view.ours or bool(view.hosts)
+        known.served |= (view.ours and not self._passed_by(view)) or bool(view.hosts)
         self._tell_assignment(known, view)
         self._note_end(known, view, decision)
         known.buying = decision.buys
@@ -295,9 +295,10 @@ class Agent:
 
     def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
         job = view.head
-        if job is None or not view.ours:
+        if job is None or not view.ours or self._passed_by(view):
             return
-        self._state.offering.seen.add(job.instance_type)
+        if view.instance_type is not None:
+            self._state.offering.seen.add(job.instance_type)
         if known.told >= job.generation:
             return
         known.told = job.generation
@@ -309,6 +310,14 @@ class Agent:
             assigned_at=job.assigned_at,
             deadline=view.deadline,
         )
+
+    def _passed_by(self, view: JobView) -> bool:
+        """Whether a job stays on the chain though it is over, settled, and nothing here is of it:
+        events speak of such a job now and then, and there is nothing to tell."""
+        job, now = view.head, int(self._state.now())
+        if job is None or view.hosts or not view.terms.is_over(job, now):
+            return False
+        return not view.terms.unrecorded(job, now)
 
     def _note_end(self, known: JobMemory, view: JobView, decision: Plan) -> None:
         """Since when the chain asks for the end: a confirmation counts only from then on.

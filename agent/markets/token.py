@@ -25,6 +25,16 @@ class Token:
     decimals: int
 
 
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a provider has in a market, in base units; no `pond`: nothing is staked on it."""
+
+    payment: Token
+    pond: Token | None = None
+    stake_total: int = 0
+    stake_locked: int = 0
+
+
 async def read_token(reader: Reader, token: Address, at: BlockRef) -> Token:
     """Its symbol and decimals at a block. Raises NodeRefused, CallReverted: it is no token."""
     where = {"blockHash": at.hash, "requireCanonical": True}

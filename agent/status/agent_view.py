@@ -83,8 +83,8 @@ class AgentView:
     def view(self) -> View:
         state, chain = self._world.state, self._world.chain
         return View(
-            provider=str(chain.signer.address),
-            registry=str(chain.market.registry),
+            provider=str(self._world.state.sources.account.provider),
+            registry=str(chain.market.contract),
             chain_id=chain.endpoints.chain_id,
             version=program.version(),
             started_at=self._started_at,
@@ -165,10 +165,13 @@ class AgentView:
             price = listing or wanted
             room = offering.desk.rooms.get(name)
             enclave = self._world.state.loader.room_of(name)
+            on_chain = self._world.state.sources.market.abilities.lists_on_chain
+            full = self._world.state.drain.ordered or (room is not None and room.more <= 0)
             yield TypeRow(
                 instance_type=name,
                 price=price.raw if price else 0,
-                listed=name in offering.desk.listed,
+                listed=name in offering.desk.listed if on_chain else not full,
+                hidden=not on_chain and full,
                 more=room.more if room else 0,
                 limited_by=room.limited_by if room else "",
                 vcpus=enclave.cpu_count if enclave else 0,

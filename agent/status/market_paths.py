@@ -60,7 +60,8 @@ def bandwidth(view: View) -> dict[str, Any]:
 
 
 def _cards(view: View) -> list[RateCard]:
-    read = ((row, parse_instance_type(row.instance_type)) for row in view.types)
+    shown = (row for row in view.types if not row.hidden)
+    read = ((row, parse_instance_type(row.instance_type)) for row in shown)
     return [_card(row, kind) for row, kind in read if kind is not None]
 
 

@@ -34,7 +34,8 @@ class Money:
         self._endpoints = world.chain.endpoints
         self._reader = world.state.reader
         self._record = TxJournal(world.state.reader.engine)
-        self._provider = world.chain.signer.address
+        self._provider = world.state.sources.account.provider
+        self._payer = world.chain.signer.address
         self._clock = clock
         self._memory = world.state.world.memory
         self._stopped: dict[JobId, Job] = {}  # these never change any more
@@ -52,21 +53,22 @@ class Money:
         """Read everything at one block. Raises RetryLater, TryElsewhere."""
         blocks = await self._head.blocks()
         at, provider = blocks.head, self._provider
-        stake = await self._market.stake_of(provider, at)
-        pond, money = await self._market.tokens(at)
-        balance = int(await self._endpoints.call("eth_getBalance", provider, "latest"), 16)
+        held = await self._market.holdings(provider, at)
+        balance = int(await self._endpoints.call("eth_getBalance", self._payer, "latest"), 16)
         total, today = await self._earned(blocks)
         self.row = replace(
             self.row,
-            symbol=money.symbol, decimals=money.decimals, earned_total=total, earned_today=today,
-            stake_total=stake.total, stake_locked=stake.locked, stake_symbol=pond.symbol,
-            stake_decimals=pond.decimals, coin_balance=balance,
+            symbol=held.payment.symbol, decimals=held.payment.decimals,
+            earned_total=total, earned_today=today,
+            stake_total=held.stake_total, stake_locked=held.stake_locked,
+            stake_symbol=held.pond.symbol if held.pond else "",
+            stake_decimals=held.pond.decimals if held.pond else 0, coin_balance=balance,
             gas_day=self._record.worst_fees(since=self._clock.now() - _DAY),
         )  # fmt: skip
 
     async def _earned(self, blocks: Blocks) -> tuple[int, int]:
         """All that jobs of the journal came to, and the part of it since midnight (UTC)."""
-        terms = await self._market.params(blocks.head)
+        terms = await self._market.terms(blocks.head)
         known = set(self._reader.jobs(_MOST_JOBS))
         jobs = [job for job in (await self._jobs(known, blocks)).values() if job.id in known]
         now = blocks.head.timestamp

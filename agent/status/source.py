@@ -82,6 +82,7 @@ class TypeRow:
     memory_mib: int = 0
     architecture: str = ""
     network_mbps: int = 0  # the instance's baseline; 0: not known
+    hidden: bool = False  # its rate card is not shown: nothing more fits, or nothing new is taken
     wanted: int | None = None
     listing: int | None = None
     ordered: bool = False

@@ -14,6 +14,7 @@ from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality
 from agent.chain.transactions import Patience
 from agent.chain.wallet import Signer, keystore_address, open_keystore, open_raw
+from agent.config.checks import MARKETV1_CONTRACTS
 from agent.config.model import Config
 from agent.config.secrets import locate
 from agent.config.units import Rate
@@ -43,9 +44,15 @@ async def open_endpoints(config: Config, clock: Clock) -> Endpoints:
     )
 
 
-def registry_of(config: Config) -> Address:
+def contract_of(config: Config) -> Address:
     """The market's contract. Raises UsageFault: mistyped (its checksum does not fit)."""
-    return address(config.chain.registry)
+    chain = config.chain
+    return address(chain.registry or MARKETV1_CONTRACTS.get(chain.chain_id, ""))
+
+
+def provider_of(config: Config, wallet: Address) -> Address:
+    """Whose jobs are served: the account that is named, else the wallet's."""
+    return address(config.chain.provider) if config.chain.provider else wallet
 
 
 def finality_of(config: Config) -> Finality:
@@ -82,6 +89,8 @@ async def open_signer(config: Config) -> Signer:
 
 async def provider_address(config: Config) -> Address:
     """Whose agent this is, without a keystore's password."""
+    if config.chain.provider:
+        return address(config.chain.provider)
     if config.wallet.keystore_file:
         return keystore_address(locate(config.wallet.keystore_file, config.base))
     return (await open_signer(config)).address
@@ -90,7 +99,7 @@ async def provider_address(config: Config) -> Address:
 def cloud_settings(config: Config, provider: str) -> Settings:
     """What the configuration says about AWS, in the cloud's own words."""
     return Settings(
-        owner=Owner(config.chain.chain_id, config.chain.registry, provider),
+        owner=Owner(config.chain.chain_id, contract_of(config), provider),
         regions=tuple(Region(region) for region in config.aws.regions),
         state_dir=config.state / "cloud",
         prefix=config.aws.bucket_prefix,

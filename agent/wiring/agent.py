@@ -36,9 +36,6 @@ from agent.load.remembered import Memory
 from agent.load.slashes import Slashes, SlashHistory, slash_topic
 from agent.loop.service import Agent
 from agent.loop.state import LoopState
-from agent.markets.registry.adapter import ProviderMarket
-from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import Market, job_topics
 from agent.markets.second_endpoint import SecondEndpoint
 from agent.markets.token import Token
 from agent.markets.transactor import MarketTransactor
@@ -53,7 +50,16 @@ from agent.wiring.adapters import (
     open_endpoints,
     open_signer,
     patience_of,
-    registry_of,
+    provider_of,
+)
+from agent.wiring.markets import (
+    AnyMarket,
+    ask_for,
+    calls_of,
+    events_of,
+    market_of,
+    payment_of,
+    provider_view,
 )
 from agent.wiring.rules import attestation_rules_of, offer_rules_of, rules_of
 from cloud import layout
@@ -64,7 +70,7 @@ from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach
 from enclave.fetch.store import ImageStore
 from enclave.host import bundle, userdata
 from enclave.host.config import Config as HostConfig
-from faults import RetryLater, TryElsewhere
+from faults import RetryLater, TryElsewhere, UsageFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Chain:
     endpoints: Endpoints
     tracker: HeadTracker
     followed: HeadTracker  # polled all the time, jobs or not
-    market: Market
+    market: AnyMarket
     signer: Signer
     transactions: Transactions
     payment: Token
@@ -90,12 +96,13 @@ class Wired:
     config: Config
     regions: tuple[Region, ...]
     aws: Aws
-    slashes: SlashHistory
+    slashes: SlashHistory | None  # of a market that slashes
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
         decimals = self.chain.payment.decimals
         self.state.offering.prices = offered_prices(config, decimals)
+        ask_for(self.chain.market, self.state.offering.prices, config)
         self.state.offering.rules = offer_rules_of(config)
         rules = rules_of(config, decimals)
         policy = replace(rules.lifecycle.policy, regions=frozenset(self.regions))
@@ -123,10 +130,10 @@ async def _open_chain(
     stack.push_async_callback(endpoints.close)
     finality = finality_of(config)
     tracker = HeadTracker(endpoints, finality)
-    market = Market(endpoints, registry_of(config))
+    market = market_of(config, endpoints)
     try:
         head = await tracker.poll()
-        _pond, payment = await market.tokens(head.block)
+        payment = await payment_of(market, head.block)
     except TryElsewhere as fault:
         raise RetryLater(f"the market can't be read: {fault}") from fault
     transactions = Transactions(
@@ -150,16 +157,22 @@ async def _wire(
     clock: Clock,
     stack: AsyncExitStack,
 ) -> Wired:
-    account = Account(chain.endpoints.chain_id, chain.market.registry, chain.signer.address)
+    account = Account(
+        chain.endpoints.chain_id, chain.market.contract, provider_of(config, chain.signer.address)
+    )
     regions = tuple(Region(name) for name in config.aws.regions)
     aws = await _open_cloud(config, account, reader, regions, clock, stack)
-    market = ProviderMarket(chain.market, chain.tracker, account.provider)
+    market = provider_view(chain.market, chain.tracker, account.provider)
+    if market.abilities.reports_start and account.provider != chain.signer.address:
+        text = f"chain.provider is {account.provider}, the wallet's account {chain.signer.address}"
+        raise UsageFault(f"{text}: on this market the provider itself has to sign; leave it out")
     slashes = Slashes(account.provider, clock, journal.event)
     slashes.restore(reader)
+    topics, jobs_in = events_of(chain.market, account.provider, slashes)
     witness = SecondEndpoint(
-        chain.market, chain.endpoints, account.provider, finality_of(config), slashes.jobs_in
+        chain.market, chain.endpoints, account.provider, finality_of(config), jobs_in
     )
-    transactor = MarketTransactor(chain.transactions, Calls(chain.market.registry), clock)
+    transactor = MarketTransactor(chain.transactions, calls_of(chain.market), clock)
     world = World(
         cloud=aws,
         mailbox=aws.mailbox,
@@ -172,10 +185,14 @@ async def _wire(
         fleet=Fleet(aws, aws.mailbox, clock, account),
         learner=Learner(),
     )
-    wakes = _wakes(config, chain, clock, slashes)
+    events = EventReader(
+        chain.endpoints, chain.market.contract, topics, jobs_in, config.chain.log_range_blocks
+    )
+    wakes = _wakes(config, chain, clock, events)
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     prices = offered_prices(config, decimals)
+    ask_for(chain.market, prices, config)
     heard = witness if chain.endpoints.count > 1 else None
     state = LoopState(
         Sources(account, market, heard, aws, world.fleet, world.memory, clock, regions),
@@ -184,7 +201,9 @@ async def _wire(
         Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
         rules_of(config, decimals),
     )
-    history = _slash_history(config, chain, slashes, journal, clock)
+    history = None
+    if market.abilities.slashes:
+        history = _slash_history(config, chain, slashes, journal, clock)
     return Wired(Agent(state, wakes), state, chain, config, regions, aws, history)
 
 
@@ -193,7 +212,7 @@ def _slash_history(
 ) -> SlashHistory:
     events = EventReader(
         chain.endpoints,
-        chain.market.registry,
+        chain.market.contract,
         [slash_topic()],
         slashes.jobs_in,
         config.chain.log_range_blocks,
@@ -202,17 +221,10 @@ def _slash_history(
     return SlashHistory(events, tracker, journal, clock)
 
 
-def _wakes(config: Config, chain: Chain, clock: Clock, slashes: Slashes) -> ChainWakes:
+def _wakes(config: Config, chain: Chain, clock: Clock, events: EventReader) -> ChainWakes:
     settings = config.chain
     sockets = [settings.ws_url.reveal()] if settings.ws_url else []
     follower = HeadFollower(chain.followed, clock, Pace(poll=settings.poll_seconds), sockets)
-    events = EventReader(
-        chain.endpoints,
-        chain.market.registry,
-        job_topics(),
-        slashes.jobs_in,
-        settings.log_range_blocks,
-    )
     return ChainWakes(follower, events)
 
 

@@ -36,7 +36,7 @@ from agent.market.model import (
 )
 from agent.markets.marketv1.metadata import Metadata, read
 from agent.markets.marketv1.terms import MarketV1Terms
-from agent.markets.token import Token, read_token
+from agent.markets.token import Holdings, Token, read_token
 from faults import MustStop, Refused
 
 EXTRA_DECIMALS = 12
@@ -165,6 +165,10 @@ class Market:
         """What jobs are paid in."""
         address = await self._one("token", at=at)
         return await read_token(self._reader, _checksummed(address), at)
+
+    async def holdings(self, provider: Address, at: BlockRef) -> Holdings:
+        """No stake is locked on this market."""
+        return Holdings(await self.payment_token(at))
 
     async def job_count(self, at: BlockRef) -> int:
         """How many jobs were ever opened. Raises NodeRefused: more than can be counted."""

@@ -33,7 +33,7 @@ from agent.market.model import (
     Wei,
 )
 from agent.markets.registry.terms import RegistryTerms
-from agent.markets.token import Token, read_token, token_abi
+from agent.markets.token import Holdings, Token, read_token, token_abi
 from faults import UsageFault
 
 PAGE = 50  # the contract's own most
@@ -103,6 +103,10 @@ class Market:
         self.registry = registry
         self._reader = reader
 
+    @property
+    def contract(self) -> Address:
+        return self.registry
+
     def through(self, reader: Reader) -> Market:
         """The same market as another reader sees it."""
         return Market(reader, self.registry)
@@ -124,6 +128,12 @@ class Market:
         active = await self.jobs_of(provider, at)
         stake, terms = await self.stake_of(provider, at), await self.params(at)
         return active, stake.total // terms.stake_per_job
+
+    async def holdings(self, provider: Address, at: BlockRef) -> Holdings:
+        """The provider's stake, and the tokens."""
+        stake = await self.stake_of(provider, at)
+        pond, payment = await self.tokens(at)
+        return Holdings(payment, pond, stake.total, stake.locked)
 
     async def job_count(self, at: BlockRef) -> int:
         return int(await self._one("jobCount", at=at))
