@@ -18,8 +18,8 @@ from pathlib import Path
 
 from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Observed, Probe
 from agent.decide.lifecycle import plan
+from agent.journal.engines import open_file
 from agent.journal.lines import Event
-from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.market.model import JobId, JobStatus
 from bench.figure import Figure
@@ -74,7 +74,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _ours(path: Path) -> float:
-    engine = open_engine(path)
+    engine = open_file(path)
     journal = Journal(engine)
 
     def write() -> None:

@@ -30,8 +30,8 @@ from eth_account import Account
 import program
 from agent.config.template import render, write
 from agent.decide.job_view import LaunchPhase
+from agent.journal.engines import open_file
 from agent.journal.lines import ASSIGNED, Event, LaunchRecord
-from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.market.model import JobId
 from bench.crowd import (
@@ -334,7 +334,7 @@ def _command(config: Path, *words: str) -> None:
 def _write_journal(directory: Path, crowd: Crowd) -> None:
     """What the agent noted of each job when it brought it up."""
     (directory / "state").mkdir(mode=0o700, exist_ok=True)
-    engine = open_engine(directory / "state" / "journal.sqlite")
+    engine = open_file(directory / "state" / "journal.sqlite")
     journal = Journal(engine)
     for number in crowd.jobs:
         if crowd.special(number) != "assigned":

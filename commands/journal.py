@@ -12,10 +12,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from agent.config import Config
+from agent.journal.engines import open_file
 from agent.journal.lines import Event
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
-from agent.journal.schema import migrate, open_engine
+from agent.journal.schema import migrate
 from agent.market.model import JobId
 from commands.amounts import show_coin
 from faults import UsageFault
@@ -42,12 +43,12 @@ def open_reader(config: Config, *, make: bool = False) -> Iterator[Reader]:
 
 def _opened(file: Path, make: bool) -> sa.Engine:
     if file.exists():
-        return open_engine(file)
+        return open_file(file)
     if not make:
         empty = sa.create_engine("sqlite://")
         migrate(empty)
         return empty
-    engine, owner = open_engine(file), file.parent.stat()
+    engine, owner = open_file(file), file.parent.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:  # root made it for the agent's own account
         for each in file.parent.glob(f"{file.name}*"):
             os.chown(each, owner.st_uid, owner.st_gid)

@@ -1,4 +1,4 @@
-"""Rows into the journal's file, in one transaction, from whatever thread.
+"""Rows into the journal, in one transaction, from whatever thread.
 
 A disk that refuses is said with what it says; a row that can't be stored is dropped alone.
 """
@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
 
+from agent.journal.engines import OF_THE_DISK, alone
 from agent.journal.schema import launches, timeline
 
 log = structlog.get_logger()
@@ -19,10 +19,6 @@ log = structlog.get_logger()
 Row: TypeAlias = tuple[sa.Table, dict[str, Any]]
 
 _INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
-
-# What sqlite3 raises of the disk or the file (a damaged one: DatabaseError itself); the classes
-# beside these (DataError, ProgrammingError, …), and all that is not sqlite3's, are of the row.
-OF_THE_DISK = (OperationalError, InternalError, DatabaseError)
 
 
 def commit(engine: sa.Engine, rows: Sequence[Row]) -> int:
@@ -47,7 +43,8 @@ def _commit_singly(engine: sa.Engine, rows: Sequence[Row]) -> int:
     with engine.begin() as connection:
         for table, row in rows:
             try:
-                connection.execute(_INSERTS[table], [row])
+                with alone(connection):
+                    connection.execute(_INSERTS[table], [row])
             except Exception as broken:
                 if type(broken) in OF_THE_DISK:
                     raise

@@ -6,21 +6,18 @@ command says that they are.
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
-from agent.journal.schema import orders, synced
+from agent.journal.engines import asking, synced
+from agent.journal.schema import orders
 from agent.market.model import JobId
-from faults import RetryLater
 
 _NONE: Mapping[str, Any] = {}
+WAITED_SECONDS = 60.0  # far longer than any transaction that places an order
 
 
 class OrderKind:
@@ -48,21 +45,44 @@ class OrderRecord:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Taken:
+    """Which orders were taken up: all up to `last`, but for those that were `missing` then.
+
+    On a server an order may become visible after one with a higher number: two commands at once.
+    A number is waited for as long as a transaction can last, and then was given to nobody.
+    """
+
+    last: int = 0
+    missing: dict[int, float] = field(default_factory=dict)  # since when, unix seconds
+
+    def take(self, found: Sequence[OrderRecord], now: float) -> list[OrderRecord]:
+        """Those of `found` that are new, oldest first."""
+        fresh = [one for one in found if one.id > self.last or one.id in self.missing]
+        for one in fresh:
+            self.missing.pop(one.id, None)
+            if self.last:
+                self.missing |= dict.fromkeys(range(self.last + 1, one.id), now)
+            self.last = max(self.last, one.id)
+        self.missing = {n: at for n, at in self.missing.items() if now - at < WAITED_SECONDS}
+        return fresh
+
+
 class Orders:
     """The operator's orders, from any process."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def after(self, last: int = 0) -> list[OrderRecord]:
-        """Orders with an id above `last`, oldest first. Raises RetryLater: the file is held."""
-        try:
-            with closing(self._engine.raw_connection()) as connection:
-                cursor = connection.cursor()
-                cursor.execute(_ORDERS_AFTER, (last,))
-                return [_record(*row) for row in cursor.fetchall()]
-        except sqlite3.OperationalError as now:
-            raise RetryLater(f"orders can't be read just now: {now}") from None
+    def after(self, last: int = 0, also: Collection[int] = ()) -> list[OrderRecord]:
+        """Orders with a number above `last`, and those of `also`, oldest first. Raises RetryLater
+        while the journal can't be read."""
+        wanted = sa.or_(orders.c.id > last, orders.c.id.in_(also)) if also else orders.c.id > last
+        with asking(self._engine) as connection:
+            rows = connection.execute(sa.select(orders).where(wanted).order_by(orders.c.id))
+            return [
+                OrderRecord(**{**row, "fields": row["fields"] or {}}) for row in rows.mappings()
+            ]
 
     def place(
         self, at: float, kind: str, job: JobId | None, by: str, fields: Mapping[str, Any] = _NONE
@@ -74,17 +94,6 @@ class Orders:
             return int(connection.scalar(sa.insert(orders).values(row).returning(orders.c.id)) or 0)
 
 
-def _record(
-    number: int, at: float, kind: str, job: JobId | None, by: str, fields: str | None
-) -> OrderRecord:
+def _record(row: dict[str, Any]) -> OrderRecord:
     """Orders of versions before had no fields."""
-    return OrderRecord(number, at, kind, job, by, json.loads(fields) if fields else {})
-
-
-# Compiled once, and asked of the driver itself: it is asked every second.
-_ORDERS_AFTER = str(
-    sa.select(orders)
-    .where(orders.c.id > sa.bindparam("after"))
-    .order_by(orders.c.id)
-    .compile(dialect=sqlite.dialect())
-)
+    return OrderRecord(**{**row, "fields": row["fields"] or {}})

@@ -9,8 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from agent.decide.job_view import LaunchPhase
+from agent.journal.engines import asking
 from agent.journal.lines import ENDED, Event, LaunchRecord
-from agent.journal.schema import asking, launches, timeline
+from agent.journal.schema import launches, timeline
 from agent.market.model import JobId
 
 _CHUNK = 500  # ids in one query: below SQLite's limit of variables

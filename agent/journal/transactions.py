@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
-from agent.journal.schema import asking, metadata, storable, synced
+from agent.journal.engines import asking, replacing, storable, synced
+from agent.journal.schema import Big, metadata
 from agent.market.model import Address, JobId, Wei
 from faults import MustStop, RetryLater
 
@@ -24,18 +24,18 @@ transactions = sa.Table(
     metadata,
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("send", sa.Integer, primary_key=True),
-    sa.Column("job", sa.Integer),
+    sa.Column("job", Big),
     sa.Column("label", sa.Text),
     sa.Column("target", sa.Text),
     sa.Column("data", sa.LargeBinary),
-    sa.Column("nonce", sa.Integer),
-    sa.Column("gas", sa.Integer),
+    sa.Column("nonce", Big),
+    sa.Column("gas", Big),
     sa.Column("created_at", sa.Float),
     sa.Column("attempts", sa.JSON),
     sa.Column("status", sa.Text),
     sa.Column("final", sa.Boolean),
     sa.Column("tx_hash", sa.Text),
-    sa.Column("block", sa.Integer),
+    sa.Column("block", Big),
     sa.Column("fee", sa.Text),
     sa.Column("worst_fee", sa.Text),
     sa.Column("reason", sa.Text),
@@ -52,11 +52,9 @@ class TxJournal:
         """Insert, or replace what has this key and send. Raises RetryLater while the disk is full
         or somebody else writes, MustStop when the file is broken."""
         row = _row(record)
-        write = insert(transactions).values(row)
-        write = write.on_conflict_do_update(index_elements=["key", "send"], set_=row)
         try:
             with synced(self._engine) as connection:
-                connection.execute(write)
+                connection.execute(replacing(connection, transactions, row, ("key", "send")))
         except OperationalError as now:
             raise RetryLater(f"transaction {record.label} waits: journal: {now.orig}") from None
         except DatabaseError as broken:

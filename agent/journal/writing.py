@@ -24,8 +24,9 @@ import structlog
 from sqlalchemy.exc import DatabaseError
 
 from agent.journal.committing import Row, commit
+from agent.journal.engines import storable
 from agent.journal.lines import Event, LaunchRecord
-from agent.journal.schema import launches, storable, timeline
+from agent.journal.schema import launches, timeline
 
 log = structlog.get_logger()
 
@@ -67,7 +68,7 @@ class Journal:
     def _add(self, table: sa.Table, row: dict[str, Any]) -> None:
         _make_storable(row)
         if "fields" in row:
-            _make_storable(row["fields"])
+            row["fields"] = _storable_json(row["fields"])
         self._waiting.append((table, row))
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[: MAX_WAITING // 10]
@@ -208,8 +209,18 @@ def _seen(turn: asyncio.Future[None]) -> None:
 
 def _make_storable(row: dict[str, Any]) -> None:
     for name, value in row.items():
-        if isinstance(value, str) and not value.isascii():
+        if isinstance(value, str):
             row[name] = storable(value)
+
+
+def _storable_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {_storable_json(key): _storable_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable_json(one) for one in value]
+    return value
 
 
 def _plain(record: Event | LaunchRecord) -> dict[str, Any]:

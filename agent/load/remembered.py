@@ -19,6 +19,7 @@ from agent.decide.job_view import (
     TxView,
 )
 from agent.decide.plan import Note
+from agent.journal.orders import Taken
 from agent.load.owners import Owners
 from agent.market.model import Job, JobId
 from agent.market.terms import Terms
@@ -79,7 +80,7 @@ class JobMemory:
 class Orders:
     """What the operator ordered, as far as it was read."""
 
-    last_id: int = 0
+    taken: Taken = field(default_factory=Taken)
     exits: set[JobId] = field(default_factory=set)
     exit_all_at: float | None = None
     paused: bool = False  # nothing is listed, every job stays

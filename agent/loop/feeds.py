@@ -72,17 +72,17 @@ class Feeds:
 
     def _take_orders(self) -> None:
         """What was ordered since; asked again in a second where the file is held just now."""
+        taken = self._state.world.memory.orders.taken
         try:
-            fresh = self._state.orders.after(self._state.world.memory.orders.last_id)
+            found = self._state.orders.after(taken.last, taken.missing)
         except RetryLater as later:
             log.info("orders.later", error=str(later))
             return
-        for order in fresh:
+        for order in taken.take(found, self._state.now()):
             self._take_order(order)
 
     def _take_order(self, order: OrderRecord) -> None:
         orders = self._state.world.memory.orders
-        orders.last_id = order.id
         if order.kind == OrderKind.EXIT and order.job is not None:
             orders.exits.add(order.job)
         elif order.kind == OrderKind.EXIT_ALL:

@@ -25,8 +25,8 @@ from agent.chain.wallet import Signer
 from agent.clock import SystemClock
 from agent.config import Config
 from agent.decide.deadline import Learner
+from agent.journal.engines import LOOP_MILLISECONDS, open_file
 from agent.journal.reading import Reader
-from agent.journal.schema import LOOP_MILLISECONDS, open_engine
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
@@ -114,9 +114,9 @@ async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wir
     """An agent over the real world, closed at the end. Raises what `faults` names."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        journal = Journal(open_engine(config.journal_file))
+        journal = Journal(open_file(config.journal_file))
         stack.callback(journal.close)
-        engine = open_engine(config.journal_file, LOOP_MILLISECONDS)
+        engine = open_file(config.journal_file, LOOP_MILLISECONDS)
         stack.callback(engine.dispose)
         signer = await open_signer(config)
         chain = await _open_chain(config, signer, TxJournal(engine), clock, stack)

@@ -14,8 +14,8 @@ import pytest
 
 from agent.config import load
 from agent.decide.job_view import LaunchPhase
+from agent.journal.engines import open_file
 from agent.journal.lines import Event, LaunchRecord
-from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
 from devnet.ipfs.blocks import RAW_TYPE, Blocks, Gateway, Refusal
@@ -173,7 +173,7 @@ def test_report__no_cost_and_aws_does_not_answer__says_so_and_counts_the_rest(wo
 def test_report__a_slashed_job__shows_what_it_had_paid_and_what_was_lost(world: World) -> None:
     job = _served(world, deposit=10**6, seconds=3600, stop=False)
     world.send(2, world.calls.report_fault(job, 1))
-    journal = Journal(open_engine(load(world.config, {}).journal_file))
+    journal = Journal(open_file(load(world.config, {}).journal_file))
     fields = {"amount": str(100 * POND)}
     journal.event(Event(time.time() + 3600, "job.slashed", job, None, fields=fields))
     journal.close()
@@ -202,7 +202,7 @@ def _served(world: World, *, deposit: int, seconds: int, stop: bool = True) -> J
     world.node.call("evm_increaseTime", seconds)
     if stop:
         world.send(1, world.calls.request_stop(job))
-    journal = Journal(open_engine(load(world.config, {}).journal_file))
+    journal = Journal(open_file(load(world.config, {}).journal_file))
     journal.event(Event(time.time(), "job.assigned", job, 1))
     record = LaunchRecord(
         started - 60, job, 1, 1, "us-east-1", "c6a.xlarge", LaunchPhase.LAUNCHED, "i-1"

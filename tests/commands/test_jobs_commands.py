@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from agent.config import load
+from agent.journal.engines import open_file
 from agent.journal.lines import Event
 from agent.journal.orders import OrderKind, Orders
-from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
 
@@ -192,13 +192,13 @@ def _answering(body: bytes) -> Iterator[str]:
 
 
 def _write(world: World, event: Event) -> None:
-    journal = Journal(open_engine(load(world.config, {}).journal_file))
+    journal = Journal(open_file(load(world.config, {}).journal_file))
     journal.event(event)
     journal.close()
 
 
 def _orders(world: World) -> list[tuple[str, JobId | None]]:
-    engine = open_engine(load(world.config, {}).journal_file)
+    engine = open_file(load(world.config, {}).journal_file)
     try:
         return [(each.kind, each.job) for each in Orders(engine).after()]
     finally:

@@ -26,8 +26,8 @@ import pytest
 import program
 from agent.config import load
 from agent.decide.job_view import LaunchPhase
+from agent.journal.engines import open_file
 from agent.journal.lines import LaunchRecord
-from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.market.model import JobId
 from agent.wiring.adapters import cloud_settings, provider_address
@@ -210,7 +210,7 @@ def _forgotten(ready: Operator, region: str) -> str:
             TagSpecifications=tag_specifications(identity),
         )  # fmt: skip
     instance = str(made["Instances"][0]["InstanceId"])
-    journal = Journal(open_engine(config.journal_file))
+    journal = Journal(open_file(config.journal_file))
     at = time.time() - 3600
     launched = LaunchPhase.LAUNCHED
     journal.launch(LaunchRecord(at, job, 1, 1, region, "c6a.xlarge", launched, instance))

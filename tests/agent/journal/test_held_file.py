@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from agent.journal import writing
+from agent.journal.engines import open_file
 from agent.journal.lines import Event
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
-from agent.journal.schema import open_engine
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.market.model import JobId
@@ -41,7 +41,7 @@ def held(file: Path, *, from_readers: bool = False) -> Iterator[None]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    open_engine(tmp_path / "journal.sqlite").dispose()
+    open_file(tmp_path / "journal.sqlite").dispose()
     return tmp_path / "journal.sqlite"
 
 
@@ -49,7 +49,7 @@ def test_durable__the_file_is_held__the_loop_turns_on_and_the_rows_are_kept(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "PATIENCE_SECONDS", 0.2)
-    journal, turns = Journal(open_engine(file, busy_milliseconds=400)), 0
+    journal, turns = Journal(open_file(file, busy_milliseconds=400)), 0
 
     async def turn_for_ever() -> None:
         nonlocal turns
@@ -75,7 +75,7 @@ def test_durable__the_file_is_held__the_loop_turns_on_and_the_rows_are_kept(
 
 
 def test_durable__while_degraded__waits_no_more_until_the_file_is_free(file: Path) -> None:
-    journal = Journal(open_engine(file, busy_milliseconds=50))
+    journal = Journal(open_file(file, busy_milliseconds=50))
 
     async def several() -> None:
         with held(file):
@@ -94,7 +94,7 @@ def test_durable__while_degraded__waits_no_more_until_the_file_is_free(file: Pat
 
 
 def test_transaction__the_file_is_held__is_to_be_sent_later(file: Path) -> None:
-    engine = open_engine(file, busy_milliseconds=20)
+    engine = open_file(file, busy_milliseconds=20)
     with held(file), pytest.raises(RetryLater, match="waits"):
         TxJournal(engine).put(record("a"))
     TxJournal(engine).put(record("a"))
@@ -125,4 +125,4 @@ def test_read__the_file_is_held_from_readers_too__is_to_be_asked_later(
 
 def test_open__the_file_is_held__is_to_be_tried_later_and_not_moved_away(file: Path) -> None:
     with held(file, from_readers=True), pytest.raises(RetryLater, match="another process holds"):
-        open_engine(file, busy_milliseconds=20)
+        open_file(file, busy_milliseconds=20)

@@ -18,10 +18,11 @@ from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
 from agent.decide.job_view import LaunchPhase
 from agent.journal import schema
+from agent.journal.engines import open_file
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.orders import OrderKind, Orders
 from agent.journal.reading import Reader
-from agent.journal.schema import metadata, open_engine
+from agent.journal.schema import metadata
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal, Unstorable
 from agent.market.model import Address, JobId, Wei
@@ -36,7 +37,7 @@ ONE = JobId(1)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> sa.Engine:
-    return open_engine(tmp_path / "journal.sqlite")
+    return open_file(tmp_path / "journal.sqlite")
 
 
 def test_migrations__from_nothing__give_the_tables_the_code_knows(engine: sa.Engine) -> None:
@@ -55,22 +56,22 @@ def test_schema__newest_migration__is_the_one_the_code_names() -> None:
 
 def test_journal__schema_is_current__is_opened_without_alembic(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    open_engine(path).dispose()
+    open_file(path).dispose()
     script = (
-        "import sys; from pathlib import Path; from agent.journal.schema import open_engine;"
-        f"open_engine(Path({str(path)!r})); sys.exit('alembic' in sys.modules)"
+        "import sys; from pathlib import Path; from agent.journal.engines import open_file;"
+        f"open_file(Path({str(path)!r})); sys.exit('alembic' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)  # our words
 
 
 def test_journal__of_an_older_schema__is_brought_up(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    engine = open_engine(path)
+    engine = open_file(path)
     with engine.begin() as connection:
         for table in (*metadata.sorted_tables, "alembic_version"):
             connection.execute(sa.text(f"DROP TABLE {table}"))
     engine.dispose()
-    engine = open_engine(path)
+    engine = open_file(path)
     assert set(metadata.tables) <= set(sa.inspect(engine).get_table_names())
     engine.dispose()
 
@@ -78,13 +79,13 @@ def test_journal__of_an_older_schema__is_brought_up(tmp_path: Path) -> None:
 def test_journal__of_the_first_version__keeps_its_orders(tmp_path: Path) -> None:
     """Orders had no fields then."""
     path = tmp_path / "journal.sqlite"
-    engine = open_engine(path)
+    engine = open_file(path)
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders DROP COLUMN fields"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
         connection.execute(sa.text("INSERT INTO orders VALUES (1, 2.0, 'exit', 7, 'root')"))
     engine.dispose()
-    again = open_engine(path)
+    again = open_file(path)
     (order,) = Orders(again).after()
     assert (order.kind, order.job, order.fields) == ("exit", 7, {})
     assert Orders(again).place(3.0, OrderKind.PAUSE, None, "root") == 2
@@ -93,11 +94,11 @@ def test_journal__of_the_first_version__keeps_its_orders(tmp_path: Path) -> None
 
 def test_journal__opened_again__keeps_what_was_written(tmp_path: Path) -> None:
     for number in range(3):
-        engine = open_engine(tmp_path / "journal.sqlite")
+        engine = open_file(tmp_path / "journal.sqlite")
         journal = Journal(engine)
         journal.event(Event(float(number), "job.assigned", ONE, 1, fields={"n": number}))
         journal.close()
-    reader = Reader(open_engine(tmp_path / "journal.sqlite"))
+    reader = Reader(open_file(tmp_path / "journal.sqlite"))
     assert [event.fields["n"] for event in reader.timeline(ONE)] == [0, 1, 2]
     reader.engine.dispose()
 
@@ -130,7 +131,7 @@ def test_journal__many_wait_in_one_turn__share_one_commit(engine: sa.Engine) -> 
 def test_journal__read_and_ordered_by_another_process__while_the_agent_writes(
     tmp_path: Path,
 ) -> None:
-    ours, theirs = (open_engine(tmp_path / "journal.sqlite") for _ in range(2))
+    ours, theirs = (open_file(tmp_path / "journal.sqlite") for _ in range(2))
     journal, cli = Journal(ours), Reader(theirs)
     journal.event(Event(1.0, "job.assigned", ONE))
     journal.flush()
@@ -273,7 +274,7 @@ def test_durable__the_flush_breaks__is_raised_and_the_rows_wait(
 
 def test_flush__the_file_is_damaged__is_degraded_and_drops_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    journal = Journal(open_engine(path))
+    journal = Journal(open_file(path))
     journal.engine.dispose()
     whole = path.read_bytes()
     path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
@@ -291,7 +292,7 @@ def test_journal__not_a_database__stops_with_a_word(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     file.write_bytes(b"not a database" * 100)
     with pytest.raises(MustStop, match="journal"):
-        open_engine(file)
+        open_file(file)
 
 
 def record(key: str, send: int = 1, **changes: object) -> TxRecord:
@@ -386,7 +387,7 @@ def test_transactions__the_file_is_damaged__stop_the_agent(engine: sa.Engine) ->
 def test_open__whoever_makes_the_file__it_is_its_owner_s_alone(tmp_path: Path) -> None:
     before = os.umask(0o000)
     try:
-        engine = open_engine(tmp_path / "new" / "journal.sqlite")
+        engine = open_file(tmp_path / "new" / "journal.sqlite")
         Journal(engine).event(Event(1.0, "job.assigned", ONE))
         with engine.begin() as connection:
             connection.execute(sa.text("DELETE FROM orders"))

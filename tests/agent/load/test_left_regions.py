@@ -12,9 +12,9 @@ import pytest
 from agent.decide.job_view import JobView, LaunchPhase, Observed
 from agent.decide.lifecycle import plan
 from agent.decide.plan import Launch
+from agent.journal.engines import open_file
 from agent.journal.lines import ENDED, Event, LaunchRecord
 from agent.journal.reading import Reader
-from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.load.left_regions import left_behind
 from agent.market.model import JobId, JobStatus
@@ -60,7 +60,7 @@ class _Cloud:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(open_engine(tmp_path / "journal.sqlite"))
+    opened = Journal(open_file(tmp_path / "journal.sqlite"))
     yield opened
     opened.close()
 

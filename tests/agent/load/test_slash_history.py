@@ -11,9 +11,9 @@ import pytest
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import EventReader
 from agent.chain.head import HeadTracker
+from agent.journal.engines import open_file
 from agent.journal.lines import SLASHED
 from agent.journal.reading import Reader
-from agent.journal.schema import open_engine
 from agent.journal.writing import Journal
 from agent.load.slashes import Slashes, SlashHistory, slash_topic
 from agent.market.model import JobId
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    kept = Journal(open_engine(tmp_path / "journal.db"))
+    kept = Journal(open_file(tmp_path / "journal.db"))
     yield kept
     kept.close()
 

@@ -1,0 +1,181 @@
+"""The journal's database: a file of SQLite's, or a server with PostgreSQL for several hosts.
+
+All that the two do differently is here; tables, reads and writes are the same statements. psycopg
+is imported by SQLAlchemy when a server is named, and never otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
+
+from agent.journal.schema import migrate
+from agent.secret import SecretUrl
+from faults import MustStop, RetryLater
+
+BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
+LOOP_MILLISECONDS = 100  # the same for who sits on the agent's loop: then it is asked again later
+CONNECT_SECONDS = 2  # a server that takes no connection in this time is away
+SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledged for so long
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+# What a driver raises of the disk, the file (a damaged one: DatabaseError itself) or the way to the
+# server; the classes beside these (DataError, ProgrammingError, …), and all that is not the
+# driver's, are of the row.
+OF_THE_DISK = (OperationalError, InternalError, DatabaseError)
+
+
+def open_file(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:
+    """An engine on the journal's file, its schema current.
+
+    Raises RetryLater while another process holds the file, MustStop when it can't be opened.
+    """
+    _own(path)
+    engine = sa.create_engine(f"sqlite:///{path}")
+    sa.event.listen(engine, "connect", partial(_prepare_file, busy_milliseconds))
+    try:
+        migrate(engine)
+    except DatabaseError as broken:
+        engine.dispose()
+        if getattr(broken.orig, "sqlite_errorcode", None) in _BUSY:
+            raise RetryLater(f"another process holds the journal {path}: {broken.orig}") from None
+        raise MustStop(f"the journal {path} can't be opened: {broken.orig}; move it away") from None
+    return engine
+
+
+def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:
+    """An engine on the journal's PostgreSQL, its schema current.
+
+    `patience_milliseconds` bounds each statement. Raises RetryLater while the server does not
+    answer, MustStop when it refuses this user or the URL is none.
+    """
+    engine = _server(url, patience_milliseconds)
+    try:
+        migrate(engine)
+    except OperationalError as away:
+        engine.dispose()
+        raise RetryLater(f"the journal's server {url} does not answer: {_first(away)}") from None
+    except DatabaseError as broken:
+        engine.dispose()
+        raise MustStop(f"the journal on {url} can't be opened: {_first(broken)}") from None
+    return engine
+
+
+def _server(url: SecretUrl, patience_milliseconds: int) -> sa.Engine:
+    try:
+        engine = sa.create_engine(
+            url.reveal(),
+            pool_pre_ping=True,
+            pool_size=4,
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "tcp_user_timeout": SILENT_MILLISECONDS,
+                "client_encoding": "utf8",  # also of a database that was made without one
+                "prepare_threshold": None,  # a pooler may give each transaction another backend
+            },
+        )
+    except (sa.exc.ArgumentError, ImportError) as wrong:
+        said = "psycopg is not installed: pip install 'oyster-provider[several]'"
+        text = (
+            said if isinstance(wrong, ImportError) else "write postgresql+psycopg://HOST/DATABASE"
+        )
+        raise MustStop(f"the journal's URL can't be used: {text}") from None
+    sa.event.listen(engine, "connect", partial(_prepare_server, patience_milliseconds))
+    return engine
+
+
+def _first(broken: DatabaseError) -> str:
+    """The driver's first line: it may name host and user, never a password."""
+    return str(broken.orig).strip().partition("\n")[0]
+
+
+def _own(path: Path) -> None:
+    """The file is its owner's alone, whoever makes it first and whatever umask that one has; what
+    SQLite puts beside it gets the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _prepare_file(busy_milliseconds: int, connection: Any, _record: object) -> None:
+    """WAL, so that readers and the agent do not wait for each other. NORMAL syncs at checkpoints:
+    what a power cut takes back, chain and tags still know. What they don't know is `synced`."""
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={busy_milliseconds}",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_server(patience_milliseconds: int, connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET statement_timeout = {patience_milliseconds:d}")
+        cursor.execute(f"SET lock_timeout = {patience_milliseconds:d}")
+    connection.commit()
+
+
+@contextmanager
+def asking(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection for reads. Raises RetryLater while the journal can't be read."""
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except OperationalError as now:
+        raise RetryLater(f"the journal can't be read just now: {_first(now)}") from None
+
+
+@contextmanager
+def synced(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that is on the disk at its end, whatever happens to the machine then."""
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as connection:  # PostgreSQL's commit waits for its log by itself
+            yield connection
+        return
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA synchronous=FULL")
+        try:
+            yield connection
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+
+
+@contextmanager
+def alone(connection: sa.Connection) -> Iterator[None]:
+    """A statement that may fail without taking others of its transaction with it. SQLite takes a
+    failed statement back by itself; PostgreSQL needs a savepoint."""
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    with connection.begin_nested():
+        yield
+
+
+def replacing(
+    connection: sa.Connection, table: sa.Table, row: Mapping[str, Any], keys: Sequence[str]
+) -> sa.Executable:
+    """Insert `row`, or replace what has its `keys`."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    write: Any = insert(table).values(row)
+    done: sa.Executable = write.on_conflict_do_update(index_elements=list(keys), set_=row)
+    return done
+
+
+def storable(text: str) -> str:
+    """`text` with what a database's text can't hold spelt out: half surrogates, which are no UTF-8,
+    and NUL, which PostgreSQL refuses."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
