@@ -55,6 +55,7 @@ TOOLS = {
     "pytest-socket": "pyproject's addopts",
     "pytest-timeout": "pyproject's timeout",
     "pytest-xdist": "make test",
+    "psycopg": "SQLAlchemy, for the journal on a server",
     "types-boto3": "mypy",
     "types-pyyaml": "mypy",
 }

@@ -93,7 +93,7 @@ def test_doctor__sources_of_images__each_is_asked_as_a_fetch_asks_it(world: Worl
 
 def test_doctor__an_effect_that_ended_by_a_bug__is_told(world: World) -> None:
     config = load(world.config)
-    journal = Journal(open_engine(config.journal_file))
+    journal = Journal(open_file(config.journal_file))
     now = time.time()
     journal.event(Event(now - 90_000, "effect.bug", JobId(6), level=40, text="long ago"))
     text = "fetch-image ended by a bug: TypeError('x')"
