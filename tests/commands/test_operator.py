@@ -87,6 +87,7 @@ def test_doctor__everything_is_set_up__finds_nothing_that_fails(ready: Operator)
     assert found["us-east-1"]["verdict"] == "ok"
     assert found[TYPE]["verdict"] in ("ok", "warn")
     assert found[TYPE]["found"].startswith("may launch")
+    assert found["clock by AWS"]["verdict"] == found["bugs"]["verdict"] == "ok"
     assert found["images"]["verdict"] == "ok", "the devnet's gateway serves the known block"
     assert found[f"quotas {TYPE}"]["found"] == (
         "L-1216C47A: 0 of 1920 vCPUs in use, one more job takes 4"

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import itertools
 import resource
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -428,3 +430,19 @@ async def test_fetcher__one_trickles_and_holds_every_slot__another_does_not_wait
     await fetcher.close()
     starts = [start for kind, start in gateway.asked if kind == "car" and isinstance(start, int)]
     assert max(starts) > 0, "it went on from what it had"
+
+
+def test_kubo_client__no_node_is_configured__is_not_imported() -> None:
+    """It is unmaintained and pulls much: who has no Kubo node runs none of it."""
+    script = (
+        "import sys; from enclave.fetch.fetcher import Reach;"
+        "from enclave.ipfs.kubo import KuboNode; import agent.wiring.agent;"
+        "from enclave.ipfs.gateway import Gateway;"
+        "Reach([Gateway('https://ipfs.io'), KuboNode('http://127.0.0.1:5001')]);"
+        "found = {name.partition('.')[0] for name in sys.modules};"
+        "print(sorted(found & {'ipfshttpclient', 'multiaddr', 'netaddr', 'base58'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
