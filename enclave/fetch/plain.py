@@ -16,7 +16,7 @@ import httpcore
 
 from enclave.cid import SHA2_384
 from enclave.web.guard import Guard
-from enclave.web.http import HttpSession, Unreachable, header
+from enclave.web.http import HttpSession, Unreachable, body, header
 from enclave.web.retry import rounds_of
 from enclave.web.urls import HttpsUrl, told
 from faults import Refused, TryElsewhere
@@ -79,7 +79,7 @@ class PlainFetch:
                 self._size, self._emit = size, begin(size)
             if size != self._size:
                 raise WrongDigest(f"{told(self._url.url)} changed its size while it was fetched")
-            for data in _after(response.iter_stream(), self._position - start):
+            for data in _after(body(response), self._position - start):
                 session.guard.progress(len(data))
                 self._take(data, self._emit)
         if self._position != self._size:

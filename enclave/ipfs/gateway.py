@@ -20,7 +20,7 @@ from enclave.ipfs.dagpb import BadDag
 from enclave.ipfs.places import gateway_url
 from enclave.shown import shown
 from enclave.web.guard import Guard
-from enclave.web.http import HttpSession, Resolve, header
+from enclave.web.http import HttpSession, Resolve, body, header
 from faults import Refused, RetryLater, TryElsewhere
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
@@ -109,7 +109,7 @@ class _GatewaySession:
         url, reader = f"{self._base}/ipfs/{root}?format=car&{scope}", CarReader()
         with self._http.get(url, {"Accept": _ACCEPT_CAR}) as response:
             _check_answer(response, CAR_TYPE)
-            for data in response.iter_stream():
+            for data in body(response):
                 yield from reader.feed(data)
                 if reader.just_begun:
                     self.guard.expect()
@@ -119,7 +119,7 @@ class _GatewaySession:
         url = f"{self._base}/ipfs/{cid}?format=raw"
         with self._http.get(url, {"Accept": RAW_TYPE}) as response:
             _check_answer(response, RAW_TYPE)
-            block = read_bounded(response.iter_stream())
+            block = read_bounded(body(response))
         return verified(cid, block)
 
     def _block_of_car(self, cid: Cid, fault: BadAnswer) -> bytes:
@@ -154,12 +154,12 @@ def gateway_for(host: str, resolve: Resolve | None = None) -> Gateway:
 
 def read_bounded(pieces: Iterator[bytes], limit: int = PROOF_BYTES) -> bytes:
     """All of a body, unless it is longer than a block may be. Raises BadCar."""
-    body = bytearray()
+    block = bytearray()
     for piece in pieces:
-        body += piece
-        if len(body) > limit:
+        block += piece
+        if len(block) > limit:
             raise BadCar(f"a block longer than {limit} bytes")
-    return bytes(body)
+    return bytes(block)
 
 
 def verified(cid: Cid, block: bytes) -> bytes:

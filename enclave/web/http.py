@@ -27,6 +27,11 @@ RESOLVE_SECONDS: Final = 10.0
 READ_BYTES: Final = 256 << 10  # h11 asks for 64 KiB; larger reads cost less a byte
 # A peer that vanished is noticed though nothing is waited for but its first byte.
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+MAX_HEAD_BYTES: Final = 256 << 10  # of one answer with all its 1xx; h11 bounds each head alone
+# A piece costs 20 microseconds of the interpreter however small: a body in crumbs of a byte would
+# cost minutes. What servers flush for small blocks is well above this, on the average.
+FREE_PIECES: Final = 2048
+LEAST_PIECE_BYTES: Final = 64
 _MAX_REDIRECTS: Final = 5
 _MAX_CONNECTIONS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -84,6 +89,9 @@ class HttpSession:
             target = self._checked(url)
             self.guard.expect()
             with self._pool.stream("GET", target, headers=list(headers.items())) as response:
+                stream = response.extensions["network_stream"]
+                if isinstance(stream, _Stream):
+                    stream.head_is_read()
                 if response.status not in _REDIRECTS:
                     if response.status < 300:
                         self.guard.expect()  # its head may be there long before its body
@@ -109,6 +117,16 @@ class HttpSession:
 
     def close(self) -> None:
         self._pool.close()
+
+
+def body(response: httpcore.Response) -> Iterator[bytes]:
+    """The body as it comes. Raises Unreachable when that is in crumbs, and as `get` does."""
+    pieces = size = 0
+    for data in response.iter_stream():
+        pieces, size = pieces + 1, size + len(data)
+        if pieces > FREE_PIECES and size < pieces * LEAST_PIECE_BYTES:
+            raise Unreachable(f"the body comes in crumbs: {size} bytes in {pieces} pieces")
+        yield data
 
 
 def header(response: httpcore.Response, name: str) -> str:
@@ -223,9 +241,16 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, made: socket.socket, guard: Guard) -> None:
         self._socket = made
         self._guard = guard
+        self._head_bytes: int | None = 0  # of the present answer, while its head is read
+
+    def head_is_read(self) -> None:
+        """What comes from here on is a body, which is bounded by who reads it."""
+        self._head_bytes = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         size = max(max_bytes, READ_BYTES)
+        if self._head_bytes is not None and self._head_bytes >= MAX_HEAD_BYTES:
+            raise Unreachable(f"no answer within {self._head_bytes} bytes of heads")
         while True:
             self._arm()
             try:
@@ -235,9 +260,12 @@ class _Stream(httpcore.NetworkStream):
             except OSError as fault:
                 raise Unreachable(f"the connection broke: {fault}") from None
             self._guard.heard()
+            if self._head_bytes is not None:
+                self._head_bytes += len(data)
             return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._head_bytes = 0
         while buffer:
             self._arm()
             try:

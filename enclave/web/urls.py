@@ -95,7 +95,7 @@ def parse_image_url(text: str, *, allowed_hosts: Collection[str] = ()) -> IpfsUr
     if _NAMES_A_NAME.match(text):
         only = "only ipfs:// and https:// are fetched: " if separator else ""
         raise BadUrl(f"{told(text)!r}: {only}it {_IPNS_WORDS}")
-    if not separator and "." not in text.partition("/")[0]:
+    if not separator and "." not in re.split("[/?#]", text, maxsplit=1)[0]:  # no host, no dot
         return _from_names(_names(text, text))
     if not separator:
         return _parse_https(f"https://{text}", allowed_hosts)

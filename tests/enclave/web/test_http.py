@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import socket
 import threading
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 
 from enclave.web import http as net
 from enclave.web.guard import LEAST_BYTES_PER_SECOND, Cancelled, Guard, OutOfTime, Stalled
-from enclave.web.http import HttpSession, Unreachable, header, is_below, is_public
+from enclave.web.http import (
+    FREE_PIECES,
+    MAX_HEAD_BYTES,
+    HttpSession,
+    Unreachable,
+    body,
+    header,
+    is_below,
+    is_public,
+)
 from enclave.web.urls import BadUrl, origin
 
 pytestmark = pytest.mark.unit
@@ -206,7 +216,7 @@ def test_get__a_flood_or_a_trickle_before_the_answer__stalls(answer: bytes) -> N
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         limit = Guard(time.monotonic, time.monotonic() + 10, 0.2)
-        with pytest.raises(Stalled):
+        with pytest.raises((Stalled, Unreachable), match=r"no verified bytes|bytes of heads"):
             get(HttpSession(limit, trusted=url), f"{url}/x")
         over.set()
         thread.join()
@@ -364,6 +374,38 @@ def test_get__a_resolver_that_never_answers__is_unreachable(
 def test_get__a_label_too_long_for_dns__is_unreachable() -> None:
     with pytest.raises(Unreachable):
         get(HttpSession(guard()), f"https://{'a' * 64}.example/ipfs/x")
+
+
+def test_body__in_crumbs__is_left_after_a_bounded_number_of_pieces() -> None:
+    """A byte a chunk costs a thousand times its bytes: a user may name the host that does it."""
+    crumbs = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 9000
+    with server(crumbs + b"0\r\n\r\n") as (url, _):
+        session = HttpSession(guard(), trusted=url)
+        with closing(session), session.get(f"{url}/x", {}) as response:
+            pieces = body(response)
+            assert sum(map(len, itertools.islice(pieces, FREE_PIECES))) == FREE_PIECES
+            with pytest.raises(Unreachable, match="in crumbs"):
+                next(pieces)
+
+
+def test_body__many_small_pieces_among_large_ones__is_read() -> None:
+    chunks = [b"x" * size for size in [1, 1, 300] * 1000]
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in chunks)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with server(head + framed + b"0\r\n\r\n") as (url, _):
+        session = HttpSession(guard(), trusted=url)
+        with closing(session), session.get(f"{url}/x", {}) as response:
+            assert b"".join(body(response)) == b"".join(chunks)
+
+
+def test_get__heads_without_end__are_bounded_in_bytes_for_each_answer() -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nX: " + b"a" * 4000 + b"\r\n\r\n"
+    many = interim * (2 * MAX_HEAD_BYTES // len(interim))
+    with server(many + answer("200 OK")) as (url, _), pytest.raises(Unreachable, match="of heads"):
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+    large = answer("200 OK", body=bytes(3 * MAX_HEAD_BYTES))
+    with server(large) as (url, _):
+        assert len(get(HttpSession(guard(), trusted=url), f"{url}/x")) == 3 * MAX_HEAD_BYTES
 
 
 def test_guard__patient__waits_for_the_first_byte_and_no_longer_for_the_next() -> None:

@@ -55,6 +55,7 @@ V0 = Cid(0x70, SHA2_256, CID.digest, version=0)
         (f"https://ipfs.io/ipfs/{CID}?download=true&filename=a", IpfsUrl(CID, (), "ipfs.io")),
         (f"https://{CID}.ipfs.dweb.link/a?filename=b%20c", IpfsUrl(CID, ("a",), "dweb.link")),
         (f"ipfs://{CID}?filename=app.eif", IpfsUrl(CID)),
+        (f"{CID}?filename=app.eif", IpfsUrl(CID)),
         (f"https://ipfs.io/ipfs/{CID}#x-ipfs-companion-no-redirect", IpfsUrl(CID, (), "ipfs.io")),
     ],
 )
