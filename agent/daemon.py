@@ -29,6 +29,7 @@ from agent.status import Metrics, StatusServer
 from agent.status.agent_view import AgentView
 from agent.status.money import Money
 from agent.status.tally import Tally
+from agent.status.upkeep import Upkeep
 from agent.wiring.agent import Wired, wired
 from faults import Fault, MustStop, printable
 
@@ -114,10 +115,11 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
     async with wired(config, clock) as world:
         metrics = Metrics()
         money = Money(world, clock)
-        view = AgentView(world, money, clock)
-        metrics.watch(view, clock)
-        tally = Tally(metrics)
+        tally = Tally(metrics, clock)
         tally.restore(world.state.reader)
+        upkeep = Upkeep(world, path, clock)
+        view = AgentView(world, money, tally, upkeep, clock)
+        metrics.watch(view, clock)
         world.state.world.journal.told = tally.event
         world.state.world.learner.told = metrics.stage
         async with StatusServer(config.status, view, metrics, clock) as server:
@@ -127,6 +129,7 @@ async def serve(config: Config, path: Path | None, clock: Clock | None = None) -
             world.agent.on_turn = _turns(notifier, metrics, world.state)
             asides = [
                 asyncio.create_task(_keep_figures(world, money, clock), name="money"),
+                asyncio.create_task(upkeep.follow(), name="upkeep"),
             ]
             if world.slashes is not None:
                 asides.append(asyncio.create_task(world.slashes.follow(), name="slashes"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from commands.terminal import ConfigOption, JsonOption, print_facts, print_json, print_table
+from faults import printable
 
 if TYPE_CHECKING:
     from commands.context import Desk
@@ -16,7 +17,7 @@ _ANSWER_SECONDS = 3.0
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """What the running agent says of itself; exit 4 when it does not answer or stands still."""
+    """What the running agent says of itself; exit 4 when it does not answer, or is not ready."""
     from agent.config import load
     from faults import RetryLater
 
@@ -29,6 +30,9 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         raise RetryLater(
             "the agent's loop stands still; look at its log (journalctl -u oyster-provider)"
         )
+    fails = [part["line"] for part in view["health"]["parts"] if part["grade"] == "fail"]
+    if fails:
+        raise RetryLater(f"the agent is not ready: {fails[0]}")
 
 
 def ask_agent(listen: str) -> dict[str, Any]:
@@ -58,7 +62,8 @@ def _print_status(view: dict[str, Any]) -> None:
 
     money = view["money"]
     rate = int(money["rate"]) * 3600 / 10 ** (12 + money["decimals"])
-    state = "not ready" if view["problems"] else "serving"
+    word = view["health"]["word"]
+    state = "serving; see below" if word == "look" else word
     facts = [
         ("state", "stalled" if view["stalled"] else state),
         ("provider", f"{view['provider']} on chain {view['chain_id']}"),
@@ -69,8 +74,12 @@ def _print_status(view: dict[str, Any]) -> None:
         ("nodes", _nodes(view["chain"]["endpoints"])),
     ]
     print_facts(facts)
-    for problem in (*view["problems"], *view["notices"]):
-        typer.echo(f"! {problem}")
+    for part in view["health"]["parts"]:
+        if part["grade"] != "ok":
+            mark = "!!" if part["grade"] == "fail" else "! "
+            typer.echo(printable(f"{mark} {part['line']}"))
+    for notice in view["notices"]:
+        typer.echo(f"!  {notice}")
 
 
 def _counted(jobs: list[dict[str, Any]]) -> str:

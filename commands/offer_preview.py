@@ -14,7 +14,7 @@ from agent.markets.token import Token
 from cloud.model import Headroom, Region
 from commands.amounts import show_price
 from commands.context import Desk, Terms
-from commands.costs import Cost, costs_of
+from commands.costs import Cost, cost_text, costs_of
 from faults import Fault, Refused, UsageFault
 
 FAR = 3  # times off what is known: more likely a slip of the pen than a price
@@ -51,7 +51,7 @@ class Preview:
         before = f"{self.rank} of {count + 1}" if self.rank else "none"
         best = show_price(self.others[0], self.money) if self.others else "nobody else"
         yield f"  rank   {before} -> {self.new_rank} of {count + 1}; cheapest other: {best}"
-        yield f"  cost   {self.cost.text(self.money)}{self._leaves()}"
+        yield f"  cost   {cost_text(self.cost, self.money)}{self._leaves()}"
         room = "not known" if self.more is None else f"{self.more} more jobs"
         yield f"  room   {room} ({self.limited_by})"
 

@@ -96,6 +96,7 @@ def list_(
     The cost is the configuration's, else AWS's list price with a public address.
     """
     from commands.context import at_desk
+    from commands.costs import cost_text
 
     rows = at_desk(config, lambda desk: _compare(desk, instance_type or []))
     if as_json:
@@ -107,7 +108,7 @@ def list_(
         empty="nothing is on offer; `oyster-provider offers set TYPE PRICE` lists a type",
     )
     for row in rows:
-        typer.echo(f"cost of {row.type}: {row.cost.text(row.money)}")
+        typer.echo(f"cost of {row.type}: {cost_text(row.cost, row.money)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,8 @@ def _day_row(day: Day) -> dict[str, Any]:
 
 
 def _print(ledger: Ledger, *, by_day: bool) -> None:
+    from commands.costs import cost_text
+
     if not by_day:
         _print_jobs(ledger)
     _print_days(ledger)
@@ -106,7 +108,7 @@ def _print(ledger: Ledger, *, by_day: bool) -> None:
     typer.echo("margin is earned less cost, before gas and slashes")
     rates = {line.instance_type: line.cost_rate for line in ledger.lines}
     for kind in sorted(rates):
-        typer.echo(f"cost of {kind}: {rates[kind].text(money)}")
+        typer.echo(f"cost of {kind}: {cost_text(rates[kind], money)}")
 
 
 def _print_jobs(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -34,6 +34,7 @@ class Room:
     limited_by: str
     full_since: float | None
     open_since: float | None
+    never: bool = False  # EC2 does not know the type, or it holds no enclave
 
 
 @dataclass(slots=True)
@@ -191,14 +192,17 @@ class Offering:
         kind = parse_instance_type(instance_type)
         if kind is None:
             return None
+        never = False
         try:
             more, limit = await self._more(kind)
+        except Refused as refused:
+            more, limit, never = 0, str(refused), True
         except (RetryLater, TryElsewhere) as later:
             more, limit = 0, f"AWS does not answer: {later}"  # nothing could be launched there
             log.warning("offers.room_unknown", type=instance_type, error=str(later))
         if stake_left is not None and stake_left < more:
             more, limit = stake_left, "stake"
-        room = self._since(self.desk.rooms.get(instance_type), more, limit)
+        room = replace(self._since(self.desk.rooms.get(instance_type), more, limit), never=never)
         self.desk.rooms[instance_type] = room
         return room
 
@@ -206,8 +210,6 @@ class Offering:
         try:
             asked = self._cloud.headroom(Region(kind.region), kind.ec2_type)
             found = await asyncio.wait_for(asked, ANSWER_SECONDS)
-        except Refused as refused:
-            return 0, str(refused)
         except TimeoutError:
             raise RetryLater(f"nothing from {kind.region} in {ANSWER_SECONDS:.0f} s") from None
         return found.more, found.limited_by

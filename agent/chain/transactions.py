@@ -131,6 +131,7 @@ class Transactions:
         self._starting: set[str] = set()
         self._held: dict[str, tuple[float, TxState]] = {}
         self._sent_at: dict[str, float] = {}
+        self.nonce_taken_at: float | None = None  # when another program last used a nonce of ours
         self._lost_since: dict[tuple[str, int], int] = {}
         self._fees: tuple[float, Fees | None] | None = None
 
@@ -361,6 +362,7 @@ class Transactions:
             self._lost_since.pop((record.key, record.send))  # and three blocks later once more
             return
         log.error("tx.nonce_taken_by_another", key=record.key, nonce=record.nonce)
+        self.nonce_taken_at = self._clock.now()
         self._log.put(replace(record, status=TxStatus.LOST, final=True))
 
     async def _nudge(self, record: TxRecord) -> None:

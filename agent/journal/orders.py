@@ -92,8 +92,3 @@ class Orders:
         row = {"at": at, "kind": kind, "job": job, "by": by, "fields": dict(fields)}
         with synced(self._engine) as connection:
             return int(connection.scalar(sa.insert(orders).values(row).returning(orders.c.id)) or 0)
-
-
-def _record(row: dict[str, Any]) -> OrderRecord:
-    """Orders of versions before had no fields."""
-    return OrderRecord(**{**row, "fields": row["fields"] or {}})

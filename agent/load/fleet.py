@@ -79,6 +79,7 @@ class Fleet:
         self._live: dict[JobId, set[InstanceId]] = {}
         self.evidence = Evidence()
         self._observed: dict[Region, Observed] = {}
+        self.faults: dict[Region, RetryLater] = {}  # why a region could not be seen the last time
         self._strangers: dict[InstanceId, tuple[Region, float]] = {}
         self.ended_jobs: set[JobId] = set()  # told as ended: their gone instances are no news
         self._done: set[InstanceId] = set()  # ended and forgotten; EC2 lists them for an hour
@@ -271,11 +272,17 @@ class Fleet:
     async def look(self, region: Region) -> set[JobId]:
         """Both looks; what one can't see now is seen the next time."""
         changed: set[JobId] = set()
+        faults: list[RetryLater] = []
         for look in (self.list_region, self.read_reports):
             try:
                 changed |= await look(region)
             except RetryLater as later:
                 log.warning("fleet.unseen", region=region, error=str(later))
+                faults.append(later)
+        if faults:
+            self.faults[region] = faults[0]
+        else:
+            self.faults.pop(region, None)
         return changed
 
 

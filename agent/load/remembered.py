@@ -45,6 +45,7 @@ class JobMemory:
     view: JobView | None = None
     read_at: float = 0.0  # when the view was read from the chain
     stage: str = "new"
+    stage_since: float = 0.0  # as far as this process saw
     deadline: float | None = None
     believed: Job | None = None  # what was last decided by
     differs_since: float | None = None  # since when the head's claim is another one

@@ -270,6 +270,8 @@ class Agent:
 
     def _remember(self, view: JobView, decision: Plan) -> None:
         known = self._world.memory.job(view.id)
+        if known.stage != decision.stage:
+            known.stage_since = self._state.now()
         known.view, known.stage, known.deadline = view, decision.stage, decision.deadline
         known.read_at = self._state.now()
         known.served |= (view.ours and not self._passed_by(view)) or bool(view.hosts)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import program
+from agent.apply.bugs import Bug
 from agent.decide.job_view import Host, JobView
 from agent.load.remembered import JobMemory
-from agent.market.model import Ending, Job, StopReason
+from agent.market.model import Ending, Job, Price, StopReason
 from agent.market.terms import Terms
 from agent.ports import Clock
+from agent.status.health import RECENT_SECONDS, NodeSeen, OfferSeen, RegionSeen, Seen, judge
 from agent.status.money import Money
 from agent.status.source import (
     CallRow,
@@ -23,7 +25,11 @@ from agent.status.source import (
     View,
 )
 from agent.status.start_stages import current, stages_of, usual_seconds
+from agent.status.tally import Tally
+from agent.status.upkeep import Upkeep
 from agent.wiring.agent import Wired
+from cloud.kinds import NotAllowed
+from cloud.model import Region
 
 _STATES = {
     "bootstrapping": JobState.BOOTSTRAPPING,
@@ -39,10 +45,6 @@ _ENDS = {
     StopReason.ESCROW_EXHAUSTED: "the escrow is empty",
     StopReason.PROVIDER_EXIT: "the cool-down is over",
 }
-_HELD = (
-    "terminations are held: see whether those jobs are over, then "
-    "`oyster-provider jobs confirm-terminations`"
-)
 _LEAVING = (
     "leaving the market: nothing is offered, every job is left; "
     "`oyster-provider exit --cancel` takes new jobs again"
@@ -62,6 +64,20 @@ def waits_for(end: Ending | None) -> str:
     return _ENDS.get(end.reason, "its end") if end else ""
 
 
+def since_of(job: JobMemory, view: JobView) -> float:
+    """When the stage that is shown began: by the chain where it says so, else as it was seen."""
+    head = view.head
+    if head is None:
+        return job.stage_since
+    state = _STATES.get(job.stage, JobState.ENDING)
+    if state is JobState.EXITING and head.exit_requested_at:
+        return float(head.exit_requested_at)
+    if state is JobState.ENDING:
+        end = view.terms.ending(head)
+        return float(end.at) if end and end.at <= job.stage_since else job.stage_since
+    return float(head.started_at or head.assigned_at)
+
+
 def deadline_is(view: JobView) -> str:
     """What comes at the time by which a job is to be up."""
     return "slash point" if view.slash_point else "goal"
@@ -70,8 +86,12 @@ def deadline_is(view: JobView) -> str:
 class AgentView:
     """`StatusSource` over a running agent."""
 
-    def __init__(self, world: Wired, money: Money, clock: Clock) -> None:
+    def __init__(
+        self, world: Wired, money: Money, tally: Tally, upkeep: Upkeep, clock: Clock
+    ) -> None:
         self._world = world
+        self._tally = tally
+        self._upkeep = upkeep
         self._figures = money
         self._clock = clock
         self._started_at = clock.now()
@@ -89,8 +109,8 @@ class AgentView:
             version=program.version(),
             started_at=self._started_at,
             progress_at=self.progress_at(),
-            problems=tuple(self._problems()),
-            notices=tuple(self._notices()),
+            health=judge(self._seen()),
+            notices=_NOTICES[state.closed],
             jobs=tuple(self._rows()),
             types=tuple(self._types()),
             chain=self._chain(),
@@ -101,23 +121,59 @@ class AgentView:
             aws_calls=tuple(self._calls()),
         )
 
-    def _problems(self) -> Iterator[str]:
-        state = self._world.state
-        if state.progress.chain_error:
-            yield f"the chain can't be read: {state.progress.chain_error}"
-        if state.world.journal.degraded:
-            yield f"the journal can't be written: {state.world.journal.degraded}"
-        if state.progress.resynced_at is None:
-            yield "the first resync is not done"
-        if state.held_jobs:
-            yield f"{len(state.held_jobs)} {_HELD}"
+    def _seen(self) -> Seen:
+        """What health is judged by, from memory."""
+        state, row, upkeep = self._world.state, self._figures.row, self._upkeep
+        newest = self._world.chain.followed.last
+        return Seen(
+            now=self._clock.now(),
+            progress_at=self.progress_at(),
+            stall_seconds=self._world.config.status.stall_seconds,
+            started_at=self._started_at,
+            resynced=state.progress.resynced_at is not None,
+            chain_error=state.progress.chain_error,
+            head_at=float(newest.block.timestamp) if newest else 0.0,
+            window_seconds=row.window_seconds,
+            nodes=[
+                NodeSeen(one.name, one.usable, one.error)
+                for one in self._world.chain.endpoints.health()
+            ],
+            regions=[self._region(region) for region in self._world.regions],
+            offers=[self._offer(each) for each in self._types()],
+            closed=state.closed,
+            journal=state.world.journal.degraded,
+            held=len(state.held_jobs),
+            recent=self._tally.recent(RECENT_SECONDS),
+            file=upkeep.lines(),
+            disk=upkeep.disk,
+            other_agent_at=self._world.chain.transactions.nonce_taken_at,
+            gas_jobs=row.gas_jobs,
+            stake_jobs=row.stake_jobs,
+            bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],
+        )
 
-    def _notices(self) -> Iterator[str]:
-        state, now = self._world.state, self._clock.now()
-        yield from _NOTICES[state.closed]
-        for bug in state.world.bugs.lately(now):
-            wait = max(0.0, bug.retry_at - now)
-            yield f"job {bug.job}: {bug}; tried again in {wait:.0f} s (please report it)"
+    def _bug(self, bug: Bug) -> str:
+        wait = max(0.0, bug.retry_at - self._clock.now())
+        return f"job {bug.job}: {bug}; tried again in {wait:.0f} s"
+
+    def _region(self, region: Region) -> RegionSeen:
+        fleet = self._world.state.world.fleet
+        fault = fleet.faults.get(region)
+        denied, said = isinstance(fault, NotAllowed), str(fault) if fault else ""
+        look = fleet.observed([region])
+        both = [at for at in (look.listed_at, look.reports_at) if at is not None]
+        return RegionSeen(region, min(both) if len(both) == 2 else None, said, denied)
+
+    def _offer(self, row: TypeRow) -> OfferSeen:
+        token, room = self._world.chain.payment, self._world.state.offering.desk.rooms
+        known = room.get(row.instance_type)
+        wanted, listing = (
+            "" if raw is None else Price(raw).text(token.decimals)
+            for raw in (row.wanted, row.listing)
+        )
+        never = row.limited_by if known and known.never else ""
+        full = row.limited_by if known and not known.more else ""
+        return OfferSeen(row.instance_type, wanted, listing, row.trouble, never, full, row.margin)
 
     def _rows(self) -> Iterator[JobRow]:
         for job in self._world.state.world.memory.jobs.values():
@@ -141,7 +197,7 @@ class AgentView:
             instance_type=head.instance_type,
             state=_STATES.get(job.stage, JobState.ENDING),
             stage=job.stage,
-            since=float(head.started_at or head.assigned_at),
+            since=since_of(job, view),
             price=head.price.raw,
             earned=made,
             escrow=left,
@@ -167,6 +223,7 @@ class AgentView:
             enclave = self._world.state.loader.room_of(name)
             on_chain = self._world.state.sources.market.abilities.lists_on_chain
             full = self._world.state.drain.ordered or (room is not None and room.more <= 0)
+            cost = self._upkeep.costs.get(name)
             yield TypeRow(
                 instance_type=name,
                 price=price.raw if price else 0,
@@ -182,11 +239,13 @@ class AgentView:
                 listing=listing.raw if listing else None,
                 ordered=name in desk.asked,
                 trouble=desk.troubles.get(name, ""),
+                cost=cost.price.raw if cost and cost.price else None,
+                margin=self._upkeep.margin(name, price) if price else None,
             )
 
     def _chain(self) -> ChainRow:
         rows = tuple(
-            EndpointRow(name=one.name, healthy=one.usable, lag_blocks=one.lag_blocks or 0)
+            EndpointRow(one.name, one.usable, one.lag_blocks or 0, one.error)
             for one in self._world.chain.endpoints.health()
         )
         newest = self._world.chain.followed.last

@@ -27,6 +27,7 @@ from agent.status.source import JobRow, StatusSource, TypeRow, View
 
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+_COUNTS = ("decimals", "stake_decimals", "window_seconds", "stake_jobs")  # of money: no amounts
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
@@ -78,8 +79,11 @@ class Status:
         return PlainTextResponse("ok\n")
 
     async def _ready(self, request: Request) -> Response:
-        problems = self._source.view().problems
-        return PlainTextResponse("\n".join(problems or ("ok",)) + "\n", 503 if problems else 200)
+        """503 with what keeps it from serving; else ok, and what to look at below it."""
+        health = self._source.view().health
+        fails = [part.line for part in health.fails]
+        lines = fails or ["ok", *(f"look: {part.line}" for part in health.warns)]
+        return PlainTextResponse("\n".join(lines) + "\n", 503 if fails else 200)
 
     async def _scrape(self, request: Request) -> Response:
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -108,15 +112,19 @@ def as_json(view: View, now: float, stall_seconds: float) -> dict[str, Any]:
     data["jobs"] = [_job_json(job) for job in view.jobs]
     data["types"] = [_type_json(row) for row in view.types]
     data["money"] = {
-        key: str(value) if isinstance(value, int) and "decimals" not in key else value
+        key: str(value) if isinstance(value, int) and key not in _COUNTS else value
         for key, value in dataclasses.asdict(view.money).items()
+    }
+    data["health"] = {
+        "word": view.health.word,
+        "parts": [{**dataclasses.asdict(part), "line": part.line} for part in view.health.parts],
     }
     return {"now": now, "stalled": now - view.progress_at > stall_seconds, **data}
 
 
 def _type_json(row: TypeRow) -> dict[str, Any]:
     data = dataclasses.asdict(row)
-    amounts = {key: data[key] for key in ("price", "wanted", "listing")}
+    amounts = {key: data[key] for key in ("price", "wanted", "listing", "cost")}
     return {**data, **{key: None if raw is None else str(raw) for key, raw in amounts.items()}}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -18,6 +18,7 @@ from agent.decide.deadline import Stage
 from agent.decide.lifecycle import OUTCOMES
 from agent.decide.refusal import WEIGHTS
 from agent.ports import Clock
+from agent.status.health import KINDS, Grade, Health, behind_seconds
 from agent.status.source import JobState, StatusSource, View
 
 STAGES = tuple(stage.value for stage in Stage)
@@ -28,6 +29,7 @@ LAUNCHES = ("asked", "launched", "nowhere", "later", "spent", "refused", "other"
 IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "not_released", "other")
 REFUSALS = (*WEIGHTS, "other")
 EFFECTS = (*(entry.name for entry in effects.EFFECTS.values()), "other")
+HARMS = ("missed", "refused", "slashed")
 REPAIRS = ("enclave_restart", "host_replace", "race")
 
 # From a stage that is done at once to the 180 s nitro-cli waits, and the slow image beyond.
@@ -43,6 +45,13 @@ class Metrics:
         self._ends = self._counter("jobs_ended", "Jobs whose last trace is gone", outcome=ENDS)
         self._missed = self._counter("jobs_missed", "Jobs that were not reported started in time")
         self._slashed = self._counter("jobs_slashed", "Jobs for which stake of ours was slashed")
+        self._harms = Gauge(
+            "oyster_last_harm_seconds",
+            "When a job was last missed, refused or slashed (noticed, unix seconds); 0: never",
+            ("what",), registry=self.registry,
+        )  # fmt: skip
+        for what in HARMS:
+            self._harms.labels(what)
         self._refused = self._counter("jobs_refused", "Jobs not served, by rule", rule=REFUSALS)
         self._repairs = self._counter("repairs", "Enclaves and hosts set right", kind=REPAIRS)
         self._launches = self._counter("launches", "Launches, by what came of them", phase=LAUNCHES)
@@ -73,6 +82,10 @@ class Metrics:
     def job_slashed(self) -> None:
         """The contract took StakePerJob for a job of ours."""
         self._slashed.inc()
+
+    def harmed(self, what: str, at: float) -> None:
+        """One of HARMS happened, noticed at `at`."""
+        self._harms.labels(what).set(at)
 
     def job_refused(self, rule: str) -> None:
         """The policy said no."""
@@ -156,8 +169,26 @@ def _agent(view: View, now: float) -> Iterator[Metric]:
     yield InfoMetricFamily("oyster_build", "Program, market and provider", build)
     yield _gauge("progress_age_seconds", "Since the loop last finished", now - view.progress_at)
     yield _gauge("uptime_seconds", "Since the agent started", now - view.started_at)
-    yield _gauge("ready", "1 when nothing keeps the agent from serving", float(not view.problems))
+    yield _gauge(
+        "ready", "1 when nothing keeps the agent from serving", float(not view.health.fails)
+    )
+    yield from _trouble(view.health)
     yield _gauge("breaker_held", "Terminations held for a confirmation", view.held)
+
+
+def _trouble(health: Health) -> Iterator[Metric]:
+    """Every kind is there from the start, so that none goes from absent to bad."""
+    grades = {Grade.OK: 0, Grade.WARN: 1, Grade.FAIL: 2}
+    found = {(kind, ""): 0 for kind in KINDS}
+    for part in health.parts:
+        key = (part.kind, part.name)
+        found[key] = max(found.get(key, 0), grades[part.grade])
+    trouble = _labelled(
+        "trouble", "What health says of each part: 0 well, 1 look, 2 not ready", "part", "name"
+    )
+    for labels, grade in found.items():
+        trouble.add_metric(labels, grade)
+    yield trouble
 
 
 def _jobs(view: View, now: float) -> Iterator[Metric]:
@@ -166,6 +197,16 @@ def _jobs(view: View, now: float) -> Iterator[Metric]:
         jobs.add_metric([state], sum(job.state is state for job in view.jobs))
     yield jobs
     left = [job.deadline - now for job in view.jobs if _to_report(job.state) and job.deadline]
+    shares = [
+        (job.deadline - now) / (job.deadline - job.since)
+        for job in view.jobs
+        if _to_report(job.state) and job.deadline and job.deadline > job.since
+    ]
+    yield _gauge(
+        "nearest_deadline_share",
+        "The same as a share of the job's own window; +Inf when nothing is bootstrapping",
+        min(shares, default=float("inf")),
+    )
     yield _gauge(
         "nearest_deadline_seconds",
         "Time left to the nearest slash point; +Inf when nothing is bootstrapping",
@@ -176,10 +217,20 @@ def _jobs(view: View, now: float) -> Iterator[Metric]:
 def _types(view: View) -> Iterator[Metric]:
     more = _labelled("capacity_jobs", "How many more jobs of the type fit", "type", "limited_by")
     listed = _labelled("offer_listed", "1 while the type is listed on the market", "type")
+    margin = _labelled(
+        "offer_margin_per_hour", "What the listing leaves after cost, tokens", "type"
+    )
     for row in view.types:
         more.add_metric([row.instance_type, row.limited_by], row.more)
         listed.add_metric([row.instance_type], float(row.listed))
-    yield from (more, listed)
+        if row.margin is not None:
+            margin.add_metric([row.instance_type], row.margin)
+    yield from (more, listed, margin)
+    yield _gauge(
+        "offers_closed",
+        "1 while paused or leaving: nothing is to be listed",
+        float(bool(view.closed)),
+    )
 
 
 def _chain(view: View, now: float) -> Iterator[Metric]:
@@ -188,6 +239,11 @@ def _chain(view: View, now: float) -> Iterator[Metric]:
     yield _gauge("chain_final_block", "The last block that counts as final", chain.final)
     age = now - chain.head_at if chain.head_at else float("inf")
     yield _gauge("chain_head_age_seconds", "Age of the head block", age)
+    window = view.money.window_seconds
+    yield _gauge(
+        "chain_head_age_limit_seconds", "From when on it is too old, by the market's window",
+        behind_seconds(window),
+    )  # fmt: skip
     healthy = _labelled("endpoint_healthy", "1 while the RPC node is used", "endpoint")
     lag = _labelled("endpoint_lag_blocks", "Blocks behind the best node", "endpoint")
     for row in chain.endpoints:
@@ -206,6 +262,8 @@ def _money(view: View) -> Iterator[Metric]:
     yield _gauge("stake_total", "Stake on the market, whole POND", money.stake_total / stake)
     yield _gauge("stake_locked", "Stake locked for jobs, whole POND", money.stake_locked / stake)
     yield _gauge("coin_balance", "The provider's coin for gas, whole", money.coin_balance / 1e18)
+    jobs_left = money.gas_jobs if money.gas_jobs is not None else float("nan")
+    yield _gauge("gas_jobs_left", "Jobs whose transactions the coin pays for now", jobs_left)
     yield _gauge("gas_day", "Coin spent on gas in 24 hours, whole", money.gas_day / 1e18)
     yield _gauge("gas_day_budget", "The day's gas budget, whole coin", money.gas_day_budget / 1e18)
 

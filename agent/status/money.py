@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain
 
 import structlog
 
+from agent.chain.fees import market_fees
 from agent.journal.transactions import TxJournal
 from agent.market.model import Job, JobId
+from agent.market.terms import DueKind, Terms
 from agent.ports import Blocks, Clock
 from agent.status.source import MoneyRow
+from agent.wiring.adapters import fees_of
 from agent.wiring.agent import Wired
 from faults import RetryLater, TryElsewhere
 
@@ -21,6 +25,7 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 60.0
 _DAY = 86_400
+GAS_A_JOB = 300_000  # all transactions of one job, from start to end: docs/gas.md
 _MOST_JOBS = 20_000
 
 
@@ -37,6 +42,7 @@ class Money:
         self._provider = world.state.sources.account.provider
         self._payer = world.chain.signer.address
         self._clock = clock
+        self._fees = fees_of(world.config)
         self._memory = world.state.world.memory
         self._stopped: dict[JobId, Job] = {}  # these never change any more
 
@@ -55,7 +61,8 @@ class Money:
         at, provider = blocks.head, self._provider
         held = await self._market.holdings(provider, at)
         balance = int(await self._endpoints.call("eth_getBalance", self._payer, "latest"), 16)
-        total, today = await self._earned(blocks)
+        terms = await self._head.terms(at)
+        total, today = await self._earned(blocks, terms)
         self.row = replace(
             self.row,
             symbol=held.payment.symbol, decimals=held.payment.decimals,
@@ -63,12 +70,28 @@ class Money:
             stake_total=held.stake_total, stake_locked=held.stake_locked,
             stake_symbol=held.pond.symbol if held.pond else "",
             stake_decimals=held.pond.decimals if held.pond else 0, coin_balance=balance,
+            window_seconds=self._window(terms), stake_jobs=await self._head.openings(at),
+            gas_jobs=await self._gas_jobs(balance),
             gas_day=self._record.worst_fees(since=self._clock.now() - _DAY),
         )  # fmt: skip
 
-    async def _earned(self, blocks: Blocks) -> tuple[int, int]:
+    def _window(self, terms: Terms) -> int:
+        """Seconds from an assignment to its slash point, as for a job that is known; 0: the market
+        has none, or there was no job yet."""
+        tended = (one.head for one in self._memory.jobs.values() if one.head is not None)
+        job = next(chain(tended, self._stopped.values()), None)
+        if job is None or (due := terms.due(job)).kind is not DueKind.SLASH:
+            return 0
+        return due.at - job.assigned_at
+
+    async def _gas_jobs(self, balance: int) -> float | None:
+        """How many jobs' transactions the coin pays for at fees of now; None: fees are not known,
+        or beyond gas.max_fee."""
+        fees = await market_fees(self._endpoints, self._fees)
+        return None if fees is None else balance / (GAS_A_JOB * max(fees.max_fee, 1))
+
+    async def _earned(self, blocks: Blocks, terms: Terms) -> tuple[int, int]:
         """All that jobs of the journal came to, and the part of it since midnight (UTC)."""
-        terms = await self._market.terms(blocks.head)
         known = set(self._reader.jobs(_MOST_JOBS))
         jobs = [job for job in (await self._jobs(known, blocks)).values() if job.id in known]
         now = blocks.head.timestamp

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from agent.status.health import Health
+
 
 class JobState(StrEnum):
     """What a job is to its provider; the `state` label of the jobs metric."""
@@ -87,6 +89,8 @@ class TypeRow:
     listing: int | None = None
     ordered: bool = False
     trouble: str = ""
+    cost: int | None = None  # what AWS asks for it, in price units; None: not known
+    margin: float | None = None  # whole tokens an hour that the listing leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class EndpointRow:
     name: str
     healthy: bool
     lag_blocks: int = 0
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,9 @@ class MoneyRow:
     coin_balance: int = 0
     gas_day: int = 0
     gas_day_budget: int = 0
+    gas_jobs: float | None = None  # how many jobs' transactions the coin pays for, at fees of now
+    window_seconds: int = 0  # how long a job may take to be up; 0: the market does not say
+    stake_jobs: int | None = None  # how many more jobs the stake allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The agent at one moment. `problems` keep it from being ready, each a sentence."""
+    """The agent at one moment. `health` says what is the matter, `notices` what was ordered."""
 
     provider: str
     registry: str
@@ -149,7 +157,7 @@ class View:
     version: str
     started_at: float
     progress_at: float
-    problems: tuple[str, ...] = ()
+    health: Health = field(default_factory=Health)
     notices: tuple[str, ...] = ()
     jobs: tuple[JobRow, ...] = ()
     types: tuple[TypeRow, ...] = ()
@@ -158,6 +166,7 @@ class View:
     regions: tuple[str, ...] = ()
     aws_calls: tuple[CallRow, ...] = ()
     held: int = 0  # terminations that the breaker holds
+    file: tuple[str, ...] = ()  # how the file differs from what runs, a setting a line
     closed: str = ""  # why nothing is listed at all: draining, paused; empty: offers are open
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from agent.journal.lines import SLASHED, Event
 from agent.journal.reading import Reader
+from agent.market.model import JobId
+from agent.ports import Clock
 from agent.status.metrics import Metrics
 
 _REPAIRS = {
@@ -15,11 +18,19 @@ _REPAIRS = {
 }
 
 
+# Each is a stake at risk or lost. Since when it was last told is shown too: a counter that is new,
+# or was never scraped at its old value, has not risen for whoever looks at its increase.
+HARMS = {"job.missed": "missed", "job.refused": "refused", SLASHED: "slashed"}
+
+
 class Tally:
     """`event` is called with every line that the journal takes."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
+        self._clock = clock
+        self._missed: set[JobId] = set()
+        self._harms: dict[str, deque[float]] = {word: deque(maxlen=1000) for word in HARMS.values()}
         self._families: dict[str, Callable[[Event, str], None]] = {
             "job": self._job,
             "tx": self._transaction,
@@ -29,15 +40,36 @@ class Tally:
         }
 
     def restore(self, reader: Reader) -> None:
-        """Slashes are counted since the journal began: one that a restart forgot would be missed
-        by whoever looks at the increase."""
-        for _ in reader.last(SLASHED):
-            self._metrics.job_slashed()
+        """Misses and slashes are counted since the journal began, and when the last of each kind
+        was is known: what a restart forgot would be missed by whoever looks at the increase."""
+        for name, word in HARMS.items():
+            for event in reader.last(name).values():
+                self._note(word, event.at)
+                if word == "slashed":
+                    self._metrics.job_slashed()
+                elif word == "missed" and event.job is not None:
+                    self._missed.add(event.job)
+                    self._metrics.job_missed()
+
+    def recent(self, seconds: float) -> dict[str, int]:
+        """How many jobs were missed, refused and slashed lately."""
+        since = self._clock.now() - seconds
+        return {word: sum(at >= since for at in times) for word, times in self._harms.items()}
+
+    def _note(self, word: str, at: float) -> None:
+        self._harms[word].append(at)
+        self._metrics.harmed(word, max(self._harms[word]))
 
     def event(self, event: Event) -> None:
         """Count it, if it is of a kind that is counted."""
         if event.name in _REPAIRS:
             self._metrics.repair(_REPAIRS[event.name])
+        if event.job is not None and event.name == "job.missed":
+            if event.job in self._missed:
+                return  # told by the process before, too
+            self._missed.add(event.job)
+        if event.name in HARMS:
+            self._note(HARMS[event.name], self._clock.now())  # a slash is of its block's time
         family, _, word = event.name.partition(".")
         if family in self._families:
             self._families[family](event, word)

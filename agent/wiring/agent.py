@@ -24,6 +24,7 @@ from agent.chain.transactions import Transactions
 from agent.chain.wallet import Signer
 from agent.clock import SystemClock
 from agent.config import Config
+from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
 from agent.journal.engines import LOOP_MILLISECONDS, open_file
 from agent.journal.reading import Reader
@@ -86,6 +87,18 @@ class Chain:
     payment: Token
 
 
+@dataclass(slots=True)
+class Loaded:
+    """What runs: the configuration of the start, with what reloads took up since."""
+
+    config: Config
+
+    def take(self, config: Config) -> None:
+        """What a reload takes up, and no more."""
+        fresh = {name: getattr(config, name) for name in RELOADED}
+        self.config = replace(self.config, **fresh)
+
+
 @dataclass(frozen=True, slots=True)
 class Wired:
     """The agent and what the service shows and reloads beside it."""
@@ -97,6 +110,7 @@ class Wired:
     regions: tuple[Region, ...]
     aws: Aws
     slashes: SlashHistory | None  # of a market that slashes
+    loaded: Loaded
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
@@ -107,6 +121,7 @@ class Wired:
         rules = rules_of(config, decimals)
         policy = replace(rules.lifecycle.policy, regions=frozenset(self.regions))
         self.state.take(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
+        self.loaded.take(config)
 
 
 @asynccontextmanager
@@ -204,7 +219,7 @@ async def _wire(
     history = None
     if market.abilities.slashes:
         history = _slash_history(config, chain, slashes, journal, clock)
-    return Wired(Agent(state, wakes), state, chain, config, regions, aws, history)
+    return Wired(Agent(state, wakes), state, chain, config, regions, aws, history, Loaded(config))
 
 
 def _slash_history(

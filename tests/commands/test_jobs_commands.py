@@ -139,7 +139,11 @@ def test_status__nobody_there_or_somebody_else__is_exit_4(tmp_path: Path, world:
 def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
     view = {
         "now": 100.0, "stalled": True, "provider": "0xabc", "chain_id": 5, "version": "1",
-        "started_at": 50.0, "problems": [], "notices": ["draining"],
+        "started_at": 50.0, "notices": ["draining"],
+        "health": {"word": "stalled", "parts": [
+            {"grade": "fail", "line": "no progress for 70 s\x1b[31m"},
+            {"grade": "ok", "line": "fine"}, {"grade": "warn", "line": "the file differs"},
+        ]},
         "jobs": [{"state": "running"}, {"state": "running"}],
         "money": {"rate": "47222222222222", "decimals": 6, "symbol": "USDC"},
         "chain": {"head": 9, "head_at": 98.0, "endpoints": [
@@ -157,7 +161,9 @@ def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
         "2 running",
         "0.1700 USDC/h",
         "http://n DOWN",
-        "! draining",
+        "!  draining",
+        "!! no progress for 70 s\ufffd[31m",
+        "!  the file differs",
     ):
         assert said in done.stdout
     assert "stands still" in done.stderr

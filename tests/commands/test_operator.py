@@ -138,7 +138,10 @@ def test_offers__beside_a_running_agent__agent_file_and_chain_agree_when_it_retu
         assert done.returncode == 0, done.stderr
         assert f"agent, file and chain agree: {cheap} at 0.165/h (block" in done.stdout
         assert ready.run("register", dear, "0.35/h", "--yes").returncode == 0
-        rows = {row["instance_type"]: row for row in ready.ask("status")["types"]}
+        view = ready.ask("status")
+        assert view["health"]["word"] in ("serving", "look"), view["health"]
+        assert view["file"] == []
+        rows = {row["instance_type"]: row for row in view["types"]}
         assert rows[dear]["wanted"] == rows[dear]["listing"]
         assert rows[cheap]["wanted"] == rows[cheap]["listing"]
         for name, said in (("nope.large", "no such type"), ("t3.micro", "Enclaves")):

@@ -5,6 +5,7 @@
 const POLL_MS = 2000;
 const HURRY_SECONDS = 30;
 const STATES = { bootstrapping: "calm", running: "good", exiting: "warn", ending: "still", refused: "bad" };
+const WORDS = { stalled: "bad", "not ready": "bad", serving: "good" };
 const SVG = "http://www.w3.org/2000/svg";
 
 let view = null;
@@ -91,13 +92,13 @@ function draw() {
 }
 
 function drawHealth() {
-  if (view.stalled) health("bad", "stalled");
-  else if (view.problems.length) health("warn", "not ready");
-  else health("good", "serving");
+  const word = view.stalled ? "stalled" : view.health.word;
+  health(WORDS[word] ?? "warn", word === "look" ? "serving, look below" : word);
 }
 
 function drawNotices() {
-  const items = [...view.problems.map((text) => ["bad", text]), ...view.notices.map((text) => ["warn", text])];
+  const told = (grade, kind) => view.health.parts.filter((part) => part.grade === grade).map((part) => [kind, part.line]);
+  const items = [...told("fail", "bad"), ...told("warn", "warn"), ...view.notices.map((text) => ["warn", text])];
   $("notices").hidden = !items.length;
   $("notices").replaceChildren(...items.map(([kind, text]) => el("li", { class: kind }, ...coded(text))));
 }

@@ -40,7 +40,7 @@ class Life:
         self, stage: Stage, endpoints: Endpoints, tracker: HeadTracker, journal: Journal
     ) -> None:
         self.metrics = Metrics()
-        tally = Tally(self.metrics)
+        tally = Tally(self.metrics, stage.clock)
         tally.restore(Reader(journal.engine))
         journal.told = tally.event
         slashes = Slashes(stage.provider, stage.clock, journal.event)

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.status.app import Status, host_name
+from agent.status.health import Grade, Health, Part
 from agent.status.metrics import REFUSALS, STAGES, Metrics
 from agent.status.source import JobState
 
@@ -73,9 +74,20 @@ def test_healthz__the_loop_stands_still__is_503(operator: Caller, clock: Any) ->
 
 def test_readyz__something_is_missing__says_what(operator: Caller, source: Any) -> None:
     assert operator.get("/readyz").text == "ok\n"
-    source.change(problems=("no RPC node answers", "stake is less than StakePerJob"))
+    look = Part("file", "", Grade.WARN, "the file says otherwise", "reload")
+    source.change(health=Health((look,)))
     answer = operator.get("/readyz")
-    assert (answer.status_code, len(answer.text.splitlines())) == (503, 2)
+    assert (answer.status_code, answer.text) == (
+        200, "ok\nlook: the file says otherwise; reload\n",
+    )  # fmt: skip
+    away = Part("region", "us-east-1", Grade.FAIL, "AWS was not seen for 70 s")
+    source.change(health=Health((look, away)))
+    answer = operator.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "us-east-1: AWS was not seen for 70 s\n")
+    health = operator.get("/jobs").json()["health"]
+    assert (health["word"], [part["grade"] for part in health["parts"]]) == (
+        "not ready", ["warn", "fail"],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [*OPERATOR, *MARKET])

@@ -17,6 +17,7 @@ from agent.status import metrics as labels_of
 from agent.status.metrics import Metrics
 from agent.status.tally import Tally
 from tests.agent.samples import ACCOUNT, BLOCK, JOB, OTHER, TERMS
+from tests.clocks import StandingClock
 
 pytestmark = pytest.mark.unit
 
@@ -45,7 +46,7 @@ def test_tally__a_line_of_the_journal__counts_once(
     event: Event, sample: str, labels: dict[str, str], value: float
 ) -> None:
     metrics = Metrics()
-    Tally(metrics).event(event)
+    Tally(metrics, StandingClock(5000.0)).event(event)
     assert metrics.registry.get_sample_value(f"oyster_{sample}_total", labels) == value
 
 
@@ -71,7 +72,7 @@ def test_ends__every_way_a_job_can_end__has_its_label_from_the_start() -> None:
 @pytest.mark.parametrize("head", _ENDED, ids=str)
 def test_ends__each__is_counted_under_its_own_name(head: Job | None) -> None:
     metrics, outcome = Metrics(), outcome_of(JobView(JOB.id, ACCOUNT, TERMS, BLOCK, head))
-    Tally(metrics).event(Event(0, "job.ended", text=outcome))
+    Tally(metrics, StandingClock(5000.0)).event(Event(0, "job.ended", text=outcome))
     assert metrics.registry.get_sample_value("oyster_jobs_ended_total", {"outcome": outcome}) == 1
     assert metrics.registry.get_sample_value("oyster_jobs_ended_total", {"outcome": "other"}) == 0
 

@@ -1,0 +1,315 @@
+"""One answer to "is all well?", with its reasons, for status, /readyz, page, doctor and metrics.
+
+Pure: what was seen, in; a `Health` out. Nothing else decides what keeps the agent from serving. One
+cause is named once: credentials that fail everywhere are one line, not one for each region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+REGION_SECONDS = 60.0  # a region is looked at every 20 s at the least
+HEAD_SHARE = 0.25  # of the window in which a job is to be up: an assignment is seen too late
+HEAD_SECONDS = 30.0  # no chain is behind before that, whatever its window
+NO_WINDOW_SECONDS = 120.0  # where a market has none
+RECENT_SECONDS = 3600.0
+LEAST_DISK_BYTES = 256 << 20  # below it the journal itself is about to fail
+
+
+class Grade(StrEnum):
+    """How bad it is; the worst part is the whole's."""
+
+    OK = "ok"
+    WARN = "warn"  # it serves, but look
+    FAIL = "fail"  # it does not serve as it should: not ready
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that was looked at. `kind` is of KINDS, `name` which of them; `todo` what to do."""
+
+    kind: str
+    name: str
+    grade: Grade
+    text: str
+    todo: str = ""
+
+    @property
+    def line(self) -> str:
+        """For a person: which, what, and what to do about it."""
+        which = f"{self.name}: " if self.name else ""
+        return f"{which}{self.text}" + (f"; {self.todo}" if self.todo else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All parts, the worst first within the order in which they were looked at."""
+
+    parts: tuple[Part, ...] = ()
+    closed: str = ""
+
+    @property
+    def fails(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.grade is Grade.FAIL)
+
+    @property
+    def warns(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.grade is Grade.WARN)
+
+    @property
+    def word(self) -> str:
+        """stalled, not ready, leaving, paused, look (it serves, but see to it) or serving."""
+        if any(part.kind == "loop" for part in self.fails):
+            return "stalled"
+        if self.fails:
+            return "not ready"
+        if self.closed:
+            return "leaving" if self.closed == "draining" else self.closed
+        return "look" if self.warns else "serving"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeen:
+    name: str
+    usable: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSeen:
+    """`seen_at`: when AWS last told what runs there; `fault` what it said instead since;
+    `denied`: it was the credentials."""
+
+    name: str
+    seen_at: float | None
+    fault: str = ""
+    denied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfferSeen:
+    """One type, prices as people read them; "" where there is none. `margin`: what an hour leaves,
+    None where the cost is not known; `never`: why EC2 can't serve it at all."""
+
+    type: str
+    wanted: str
+    listing: str
+    trouble: str = ""
+    never: str = ""
+    full: str = ""
+    margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    free_bytes: int
+    need_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything that is judged. Times are unix seconds; empty texts say that nothing is wrong.
+
+    `window_seconds`: how long a job may take to be up, 0 where the market does not say.
+    `recent` counts jobs missed, refused and slashed within RECENT_SECONDS. `file` says how the file
+    differs from what runs. `other_agent_at`: when a nonce of ours was last used by somebody else.
+    """
+
+    now: float
+    progress_at: float
+    stall_seconds: float
+    started_at: float
+    resynced: bool = True
+    chain_error: str = ""
+    head_at: float = 0.0
+    window_seconds: float = 0.0
+    nodes: Sequence[NodeSeen] = ()
+    regions: Sequence[RegionSeen] = ()
+    offers: Sequence[OfferSeen] = ()
+    closed: str = ""
+    journal: str = ""
+    held: int = 0
+    recent: Mapping[str, int] = field(default_factory=dict)
+    bugs: Sequence[str] = ()
+    file: Sequence[str] = ()
+    disk: Disk | None = None
+    other_agent_at: float | None = None
+    gas_jobs: float | None = None
+    stake_jobs: int | None = None
+
+
+def judge(seen: Seen) -> Health:
+    """The one place that says what is wrong."""
+    looks = (
+        _loop, _chain, _nodes, _credentials, _regions, _journal, _disk, _file, _offers, _jobs,
+        _held, _wallet, _effects,
+    )  # fmt: skip
+    return Health(tuple(part for look in looks for part in look(seen)), seen.closed)
+
+
+KINDS = (
+    "loop", "chain", "node", "credentials", "region", "journal", "disk", "file", "offer", "jobs",
+    "terminations", "wallet", "effects",
+)  # fmt: skip
+
+
+def _ok(kind: str, text: str, name: str = "") -> Part:
+    return Part(kind, name, Grade.OK, text)
+
+
+def _loop(seen: Seen) -> Iterator[Part]:
+    age = seen.now - seen.progress_at
+    if age > seen.stall_seconds:
+        yield Part("loop", "", Grade.FAIL, f"no progress for {age:.0f} s", "see the agent's log")
+    elif not seen.resynced:
+        yield _ok("loop", "turns")
+        yield Part("jobs", "", Grade.FAIL, "the first resync is not done")
+    else:
+        yield _ok("loop", "turns")
+
+
+def _chain(seen: Seen) -> Iterator[Part]:
+    if seen.chain_error:
+        yield Part("chain", "", Grade.FAIL, f"the chain can't be read: {seen.chain_error}")
+        return
+    age, most = seen.now - seen.head_at, behind_seconds(seen.window_seconds)
+    if seen.head_at and age > most:
+        text = f"the newest block is {age:.0f} s old: assignments are seen late"
+        yield Part("chain", "", Grade.FAIL, text, "add a node of another operator")
+    else:
+        yield _ok("chain", "is read")
+
+
+def behind_seconds(window_seconds: float) -> float:
+    """How old the newest block may be."""
+    return max(HEAD_SECONDS, HEAD_SHARE * window_seconds) if window_seconds else NO_WINDOW_SECONDS
+
+
+def _nodes(seen: Seen) -> Iterator[Part]:
+    for node in seen.nodes:
+        if node.usable:
+            yield _ok("node", "is used", node.name)
+        else:
+            said = node.error or "does not answer, or lags"
+            yield Part("node", node.name, Grade.WARN, said, "the others serve meanwhile")
+
+
+def _credentials(seen: Seen) -> Iterator[Part]:
+    denied = [region for region in seen.regions if region.denied]
+    if denied:
+        where = ", ".join(region.name for region in denied)
+        todo = "see the AWS credentials and the agent's policy"
+        yield Part("credentials", "", Grade.FAIL, f"{where}: {denied[0].fault}", todo)
+    else:
+        yield _ok("credentials", "are taken")
+
+
+def _regions(seen: Seen) -> Iterator[Part]:
+    for region in seen.regions:
+        silent = seen.now - (region.seen_at if region.seen_at is not None else seen.started_at)
+        if region.denied or silent <= REGION_SECONDS:
+            grade = Grade.WARN if region.denied else Grade.OK
+            text = "see credentials" if region.denied else "is seen"
+            yield Part("region", region.name, grade, text)
+        else:
+            said = region.fault or "no answer"
+            text = f"AWS was not seen for {silent:.0f} s ({said}): nothing can be launched there"
+            yield Part("region", region.name, Grade.FAIL, text)
+
+
+def _journal(seen: Seen) -> Iterator[Part]:
+    if seen.journal:
+        yield Part("journal", "", Grade.FAIL, f"the journal can't be written: {seen.journal}")
+    else:
+        yield _ok("journal", "is written")
+
+
+def _disk(seen: Seen) -> Iterator[Part]:
+    if seen.disk is None:
+        return
+    free = f"{seen.disk.free_bytes / 2**30:.1f} GiB free"
+    if seen.disk.free_bytes < LEAST_DISK_BYTES:
+        yield Part("disk", "", Grade.FAIL, free, "free some: the journal needs it")
+    elif seen.disk.free_bytes < seen.disk.need_bytes:
+        todo = "free some, or lower images.max_size"
+        yield Part("disk", "", Grade.WARN, f"{free}, two images need more", todo)
+    else:
+        yield _ok("disk", free)
+
+
+def _file(seen: Seen) -> Iterator[Part]:
+    if seen.file:
+        more = f" (and {len(seen.file) - 1} more)" if len(seen.file) > 1 else ""
+        text = f"the file says otherwise than what runs: {seen.file[0]}{more}"
+        todo = "`oyster-provider config diff` has all; then systemctl reload oyster-provider"
+        yield Part("file", "", Grade.WARN, text, todo)
+    else:
+        yield _ok("file", "says what runs")
+
+
+def _offers(seen: Seen) -> Iterator[Part]:
+    for offer in seen.offers:
+        grade, text, todo = _offer(offer, seen.closed)
+        yield Part("offer", offer.type, grade, text, todo)
+
+
+def _offer(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
+    if offer.listing and offer.never:
+        todo = f"`oyster-provider offers remove {offer.type}`"
+        return Grade.FAIL, f"listed, and can't be served: {offer.never}", todo
+    if offer.trouble and not closed:
+        return Grade.WARN, f"not as wanted yet: {offer.trouble}", ""
+    if offer.wanted and not offer.listing:
+        return _unlisted(offer, closed)
+    if offer.listing and offer.margin is not None and offer.margin < 0:
+        text = f"listed at {offer.listing}, which is {-offer.margin:.4f}/h below cost"
+        return Grade.WARN, text, "see `offers list`"
+    state = f"listed at {offer.listing}" if offer.listing else "not on offer"
+    return Grade.OK, state, ""
+
+
+def _unlisted(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
+    if closed:
+        return Grade.OK, f"not listed: {closed}", ""
+    if offer.full:
+        return Grade.WARN, f"not listed: no further job fits ({offer.full})", ""
+    todo = f"`oyster-provider offers set {offer.type} PRICE` lists it"
+    return Grade.WARN, "in the file, not on the market", todo
+
+
+def _jobs(seen: Seen) -> Iterator[Part]:
+    said = [f"{count} {what}" for what, count in seen.recent.items() if count]
+    if said:
+        text = f"{', '.join(said)} within the hour: each is a stake at risk or lost"
+        yield Part("jobs", "", Grade.WARN, text, "see `jobs list --all`")
+    elif seen.stake_jobs == 0:
+        yield Part("jobs", "", Grade.WARN, "the stake is used up: no further job comes", "stake")
+    else:
+        yield _ok("jobs", "none missed, refused or slashed within the hour")
+
+
+def _held(seen: Seen) -> Iterator[Part]:
+    if seen.held:
+        text = f"{seen.held} terminations are held: see whether those jobs are over, then"
+        yield Part(
+            "terminations", "", Grade.FAIL, f"{text} `oyster-provider jobs confirm-terminations`"
+        )
+
+
+def _wallet(seen: Seen) -> Iterator[Part]:
+    at = seen.other_agent_at
+    if at is not None and seen.now - at < RECENT_SECONDS:
+        text = "another program sends transactions with this key: a second agent?"
+        yield Part("wallet", "", Grade.WARN, text, "stop one of the two")
+    elif seen.gas_jobs is not None and seen.gas_jobs < 1:
+        text = "the coin left does not pay for the transactions of one job"
+        yield Part("wallet", "", Grade.FAIL, text, "send the provider's address some")
+    else:
+        yield _ok("wallet", "sends")
+
+
+def _effects(seen: Seen) -> Iterator[Part]:
+    for bug in seen.bugs:
+        yield Part("effects", "", Grade.WARN, bug, "please report it with the log's trace")

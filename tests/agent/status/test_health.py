@@ -1,0 +1,100 @@
+"""One answer to "is all well?": each thing that can be the matter, and what is named once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.status.health import (
+    KINDS,
+    Disk,
+    Grade,
+    NodeSeen,
+    OfferSeen,
+    RegionSeen,
+    Seen,
+    behind_seconds,
+    judge,
+)
+
+pytestmark = pytest.mark.unit
+
+NOW = 10_000.0
+WELL = Seen(
+    now=NOW, progress_at=NOW - 1, stall_seconds=60, started_at=NOW - 5000, head_at=NOW - 5,
+    window_seconds=300, nodes=(NodeSeen("one", True),), regions=(RegionSeen("us-east-1", NOW - 9),),
+    offers=(OfferSeen("us-east-1/a", "0.1/h", "0.1/h", margin=0.01),), disk=Disk(2**40, 2**32),
+    gas_jobs=50.0, stake_jobs=3,
+)  # fmt: skip
+SILENT = RegionSeen("eu-west-1", NOW - 61, "timed out")
+DENIED = RegionSeen("eu-west-1", NOW - 5, "the token has expired", denied=True)
+
+
+def test_health__all_is_well__serves() -> None:
+    health = judge(WELL)
+    assert (health.word, health.fails, health.warns) == ("serving", (), ())
+    assert {part.kind for part in health.parts} <= set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "grade", "said"),
+    [
+        ({"progress_at": NOW - 61}, "loop", "fail", "no progress for 61 s"),
+        ({"resynced": False}, "jobs", "fail", "first resync"),
+        ({"chain_error": "refused"}, "chain", "fail", "can't be read: refused"),
+        ({"head_at": NOW - 76}, "chain", "fail", "76 s old"),
+        ({"head_at": NOW - 121, "window_seconds": 0}, "chain", "fail", "121 s old"),
+        ({"nodes": (NodeSeen("one", True), NodeSeen("two", False, "401"))}, "node", "warn", "401"),
+        ({"regions": (SILENT,)}, "region", "fail", "not seen for 61 s (timed out)"),
+        ({"regions": (RegionSeen("x", None),)}, "region", "fail", "no answer"),
+        ({"regions": (DENIED,)}, "credentials", "fail", "the token has expired"),
+        ({"journal": "disk full"}, "journal", "fail", "disk full"),
+        ({"disk": Disk(2**20, 2**32)}, "disk", "fail", "0.0 GiB free"),
+        ({"disk": Disk(2**31, 2**32)}, "disk", "warn", "two images need more"),
+        ({"file": ("jobs.x: 1 in the file, 2 runs", "y")}, "file", "warn", "(and 1 more)"),
+        ({"offers": (OfferSeen("t", "1/h", "1/h", never="no enclaves"),)}, "offer", "fail",
+         "can't be served: no enclaves"),
+        ({"offers": (OfferSeen("t", "1/h", "", full="quota"),)}, "offer", "warn", "fits (quota)"),
+        ({"offers": (OfferSeen("t", "1/h", ""),)}, "offer", "warn", "not on the market"),
+        ({"offers": (OfferSeen("t", "2/h", "1/h", trouble="reverts"),)}, "offer", "warn",
+         "reverts"),
+        ({"offers": (OfferSeen("t", "1/h", "1/h", margin=-0.03),)}, "offer", "warn",
+         "0.0300/h below cost"),
+        ({"recent": {"missed": 2, "refused": 0}}, "jobs", "warn", "2 missed within the hour"),
+        ({"stake_jobs": 0}, "jobs", "warn", "stake is used up"),
+        ({"held": 4}, "terminations", "fail", "4 terminations are held"),
+        ({"other_agent_at": NOW - 60}, "wallet", "warn", "second agent"),
+        ({"gas_jobs": 0.5}, "wallet", "fail", "one job"),
+        ({"bugs": ("job 5: KeyError",)}, "effects", "warn", "KeyError"),
+    ],
+)  # fmt: skip
+def test_health__one_thing_is_the_matter__is_named_and_nothing_else(
+    change: dict[str, object], kind: str, grade: str, said: str
+) -> None:
+    health = judge(replace(WELL, **change))  # type: ignore[arg-type]  # by field name
+    bad = [part for part in health.parts if part.grade is not Grade.OK and "see credentials" not in
+           part.text]  # fmt: skip
+    assert [(part.kind, str(part.grade)) for part in bad] == [(kind, grade)]
+    assert said in bad[0].line
+    expected = {"warn": "look", "fail": "stalled" if kind == "loop" else "not ready"}
+    assert health.word == expected[grade]
+
+
+def test_health__credentials_fail_everywhere__is_one_cause() -> None:
+    regions = tuple(replace(DENIED, name=name) for name in ("a", "b", "c"))
+    (cause,) = judge(replace(WELL, regions=regions)).fails
+    assert cause.text.startswith("a, b, c: ")
+
+
+def test_health__paused_on_purpose__is_no_trouble() -> None:
+    offers = (OfferSeen("t", "1/h", "", trouble="paused"),)
+    health = judge(replace(WELL, offers=offers, closed="paused"))
+    assert (health.word, health.warns) == ("paused", ())
+
+
+@given(st.integers(0, 100_000))
+def test_behind__any_window__leaves_most_of_it(window: int) -> None:
+    assert behind_seconds(window) <= max(30, window / 4) or window == 0
