@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
+SECONDS ?= 600
 
-.PHONY: help demo test unit check format contracts bench guard storm dist deb man release clean
+.PHONY: help demo test unit check format contracts bench guard storm fuzz dist deb man release clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -46,6 +47,9 @@ guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was ac
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC
 	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire)
+
+fuzz: $(STAMP)   ## SECONDS=600 of strange input for all readers; NAMES="rpc": for these alone
+	$(BIN)/python -m tests.fuzz $(SECONDS) $(NAMES)
 
 dist: $(STAMP)   ## wheel, sdist and SBOM in dist/, each built twice and compared
 	rm -rf dist

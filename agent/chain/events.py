@@ -161,9 +161,20 @@ class EventReader:
         query = {**self._filter, "fromBlock": hex(first), "toBlock": hex(last)}
         requests = [Request("eth_getLogs", (query,)), block_request(last)]
         logs, end = await self._reader.batch(requests)
-        if not isinstance(logs, list):
-            raise NodeRefused("a node answers no list of logs")
-        return block_ref(end), logs
+        return block_ref(end), logs_of(logs)
+
+
+def logs_of(answer: Json) -> list[Log]:
+    """What eth_getLogs answers: each with its topics as text. Raises NodeRefused: something else;
+    what is no log may stand for one that would name a job."""
+    if not isinstance(answer, list) or not all(_is_log(each) for each in answer):
+        raise NodeRefused("a node answers no list of logs")
+    return answer
+
+
+def _is_log(each: Json) -> bool:
+    topics = each.get("topics") if isinstance(each, dict) else None
+    return isinstance(topics, list) and all(isinstance(topic, str) for topic in topics)
 
 
 def _pruned(marks: tuple[Mark, ...], finalized: BlockRef) -> Cursor:

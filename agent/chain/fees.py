@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.chain.encoding import Fees
-from agent.chain.rpc import Json, NodeRefused, Reader, Request, integer
+from agent.chain.rpc import NodeRefused, Reader, Request, integer
 from agent.market.model import Wei
-from faults import TryElsewhere
+from faults import Refused, TryElsewhere
 
 GWEI = 10**9
 BASE_FEE_ROOM = 2  # a full block raises the base fee by 1/8: six of them in a row fit
@@ -50,21 +50,10 @@ def _bumped(fee: Wei) -> Wei:
 async def market_fees(reader: Reader, policy: FeePolicy) -> Fees | None:
     """What the next block would take. Raises RetryLater or TryElsewhere."""
     block = (await reader.batch([Request("eth_getBlockByNumber", ("latest", False))]))[0]
+    if not isinstance(block, dict):
+        raise NodeRefused("a node answers no block where the newest should be")
     try:
-        tip = _wei(await reader.call("eth_maxPriorityFeePerGas"))
-    except TryElsewhere:
+        tip = integer(await reader.call("eth_maxPriorityFeePerGas"))
+    except (TryElsewhere, Refused):
         tip = policy.least_tip  # not every node has the method
-    return fees_now(_wei((block or {}).get("baseFeePerGas", "0x0")), tip, policy)
-
-
-def _wei(value: Json) -> int:
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise NodeRefused("a node answers no number where a fee should be") from None
-
-
-def paid(receipt: Json) -> Wei:
-    """What it cost, with what a rollup adds for its parent chain (`l1Fee`)."""
-    price = integer(receipt.get("effectiveGasPrice", "0x0"))
-    return Wei(integer(receipt["gasUsed"]) * price + integer(receipt.get("l1Fee") or "0x0"))
+    return fees_now(integer(block.get("baseFeePerGas") or "0x0"), tip, policy)

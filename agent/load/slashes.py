@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 
 from agent.chain.events import Cursor, EventReader, Mark
-from agent.chain.head import Head, HeadTracker
+from agent.chain.head import MOST_SECONDS, Head, HeadTracker
+from agent.chain.rpc import NodeRefused, integer
 from agent.decide.plan import Level
 from agent.journal.lines import SLASHED, Event
 from agent.journal.reading import Reader
@@ -70,8 +71,8 @@ class Slashes:
     def _time(self, log: Mapping[str, Any]) -> float:
         """The block's, where the node says it in the log; else when it was seen."""
         try:
-            return float(int(log["blockTimestamp"], 16))
-        except (KeyError, TypeError, ValueError):
+            return float(integer(log.get("blockTimestamp"), MOST_SECONDS))
+        except NodeRefused:
             return self._clock.now()
 
 
@@ -127,6 +128,6 @@ def slash_topic() -> str:
 def _amount(data: object) -> int:
     """JobSlashed's one unindexed field, POND base units; 0 when a node's log has none."""
     try:
-        return int(str(data), 16)
-    except ValueError:
+        return integer(data)
+    except NodeRefused:
         return 0

@@ -18,7 +18,7 @@ from eth_utils.address import to_checksum_address
 
 import contracts
 from agent.chain.abi import Abi
-from agent.chain.events import Log
+from agent.chain.events import Log, logs_of
 from agent.chain.head import MOST_SECONDS
 from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request
 from agent.market.model import (
@@ -36,6 +36,7 @@ from agent.markets.registry.terms import RegistryTerms
 from agent.markets.token import Holdings, Token, read_token, token_abi
 from faults import UsageFault
 
+MOST_JOB_ID = 2**63 - 1  # counted up from 1; what stores them has signed 64 bits
 PAGE = 50  # the contract's own most
 WAVE = 4  # pages asked at first; each next wave has four times as many
 # Beyond these a node is lying, or this is not the machine for that provider.
@@ -91,7 +92,8 @@ def _job_of(topics: Json, provider: Address | None) -> JobId | None:
         other = provider is not None and int(topics[2], 16) != int(provider, 16)
         if name is None or (other and name in _NAMES_PROVIDER):
             return None
-        return JobId(int(topics[1], 16))
+        number = int(topics[1], 16)
+        return JobId(number) if number <= MOST_JOB_ID else None
     except (TypeError, ValueError, IndexError, AttributeError):
         return None
 
@@ -159,10 +161,7 @@ class Market:
             "address": self.registry, "topics": [job_topics()],
             "fromBlock": hex(first), "toBlock": hex(at.number),
         }  # fmt: skip
-        logs = (await self._reader.batch([Request("eth_getLogs", (query,))]))[0]
-        if not isinstance(logs, list):
-            raise NodeRefused("a node answers no list of logs")
-        return logs
+        return logs_of((await self._reader.batch([Request("eth_getLogs", (query,))]))[0])
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> dict[JobId, Job]:
         """The jobs by id; ids that the block does not know are left out."""
@@ -178,12 +177,12 @@ class Market:
     async def offer(self, provider: Address, instance_type: str, at: BlockRef) -> Price | None:
         """The provider's listing of one type; None when it is not listed."""
         raw = await self._one("offer", provider, instance_type, at=at)
-        return Price(raw) if raw else None
+        return _price(raw) if raw else None
 
     async def offers(self, instance_type: str, at: BlockRef) -> list[Offer]:
         """All listings of one type, cheapest first."""
         found = await self._pages("offers", instance_type, at=at)
-        return [Offer(_checksummed(provider), Price(raw)) for provider, raw in found]
+        return [Offer(_checksummed(provider), _price(raw)) for provider, raw in found]
 
     async def stake_of(self, provider: Address, at: BlockRef) -> Stake:
         calls = [("stakeOf", (provider,)), ("lockedStakeOf", (provider,))]
@@ -248,6 +247,13 @@ def _call(to: Address, data: bytes, at: BlockRef) -> Request:
 @lru_cache(maxsize=4096)
 def _checksummed(raw: str) -> Address:
     return Address(to_checksum_address(raw))
+
+
+def _price(raw: int) -> Price:
+    try:
+        return Price(raw)
+    except UsageFault as impossible:
+        raise NodeRefused(f"a node tells of an offer: {impossible}") from None
 
 
 def _job(number: JobId, fields: Sequence[Any]) -> Job:
