@@ -6,10 +6,9 @@ no crash after which it's unknown what was sent: what is open is looked for and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import count
 from typing import Protocol
 
 from agent.chain.encoding import Fees
@@ -66,9 +65,13 @@ class TxRecord:
 class TransactionLog(Protocol):
     """Kept by the journal, for one account on one chain. Every write is durable on return."""
 
-    def put(self, record: TxRecord) -> None:
-        """Insert, or replace what has this key and send. Raises RetryLater: not now; MustStop:
-        never."""
+    def add(self, record: TxRecord) -> None:
+        """A new one. Raises RetryLater: not now, or its nonce (of one that is not lost) or its key
+        and send were taken meanwhile by another process; MustStop: never."""
+        ...
+
+    def change(self, record: TxRecord) -> None:
+        """What is new of one that was added. Raises RetryLater: not now; MustStop: never."""
         ...
 
     def latest(self, key: str) -> TxRecord | None:
@@ -83,13 +86,10 @@ class TransactionLog(Protocol):
         """From `least` on, of all records but lost ones."""
         ...
 
+    def highest(self) -> int | None:
+        """The highest nonce of all records but lost ones."""
+        ...
+
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
         """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""
         ...
-
-
-def first_free(mined: int, taken: Collection[int]) -> int:
-    """The first nonce that is neither in a block nor a record's: what comes after a gap waits for
-    it, and one absurd number from a node must not be what all later ones begin at."""
-    used = set(taken)
-    return next(nonce for nonce in count(mined) if nonce not in used)

@@ -9,100 +9,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 import structlog
 
-from agent.chain.encoding import Fees, Unsigned, transaction_hash
+from agent.chain.account import Account
+from agent.chain.budget import Budget, Spending
+from agent.chain.encoding import Fees
 from agent.chain.endpoints import Endpoints
-from agent.chain.fees import FeePolicy, market_fees, paid, raised
+from agent.chain.fees import FeePolicy, raised
 from agent.chain.head import Finality
+from agent.chain.nonces import FILL_MOST, Gap, Gaps, first_free, is_ripe
 from agent.chain.pending import Sight, is_ours_still, look
-from agent.chain.rpc import CallReverted, Json, NodeRefused, integer
-from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord, TxStatus, first_free
+from agent.chain.receipts import Receipt, receipt_of
+from agent.chain.rpc import CallReverted, Json, Rpc, integer
+from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord, TxStatus
+from agent.chain.transaction_states import Call as Call
+from agent.chain.transaction_states import Confirmed as Confirmed
+from agent.chain.transaction_states import Patience as Patience
+from agent.chain.transaction_states import Pending as Pending
+from agent.chain.transaction_states import Reverted as Reverted
+from agent.chain.transaction_states import TxState as TxState
+from agent.chain.transaction_states import Waiting as Waiting
+from agent.chain.transaction_states import Why as Why
 from agent.chain.wallet import Signer
 from agent.clock import passed
-from agent.market.model import Address, JobId, Wei
+from agent.market.model import JobId, Wei
 from agent.ports import Clock
-from faults import Refused, RetryLater, TryElsewhere
+from faults import RetryLater, TryElsewhere
 
 log = structlog.get_logger()
 
-DAY_SECONDS = 86_400
 MAX_SENDS = 3  # nonces a key may take when each failed for a reason that has passed
-GAS_ROOM_PERCENT = 25  # over the estimate: state moves until inclusion
 LOST_AFTER_BLOCKS = 3  # a nonce taken by another, seen this long, is no lagging node's view
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A transaction as data. `label` is for people and logs: `reportStarted(12)`."""
-
-    to: Address
-    data: bytes
-    label: str
-    gas: int = 0  # 0: what the node estimates, and a quarter more
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """On its way, or about to be: ask again."""
-
-    key: str
-    tx_hash: str = ""
-    since: float = 0.0
-    attempts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """Done. `final`: no fork takes it back."""
-
-    key: str
-    tx_hash: str
-    block: int
-    fee: Wei
-    final: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Reverted:
-    """The contract says no. Without `tx_hash` it was only simulated, and may be asked again."""
-
-    key: str
-    reason: str
-    tx_hash: str = ""
-
-
-class Why(StrEnum):
-    FEES = "fees"  # the chain asks more than the cap
-    BUDGET = "budget"  # the job or the day has spent its gas
-    FUNDS = "funds"  # the account can't pay for it
-    NODES = "nodes"  # no endpoint helps now
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Nothing was sent; the same submit may succeed from `retry_at` on (unix seconds)."""
-
-    key: str
-    why: Why
-    message: str
-    retry_at: float
-
-
-TxState = Pending | Confirmed | Reverted | Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds."""
-
-    replace: float = 30.0  # unmined after this long: raise the fees
-    rebroadcast: float = 15.0
-    retry: float = 5.0  # after a Waiting or a simulated revert
-    fees_age: float = 3.0
 
 
 class Transactions:
@@ -120,7 +59,6 @@ class Transactions:
         patience: Patience | None = None,
     ) -> None:
         self._endpoints = endpoints
-        self._signer = signer
         self._log = record
         self._clock = clock
         self._policy = policy or FeePolicy()
@@ -130,10 +68,12 @@ class Transactions:
         self._pumping = asyncio.Lock()  # one look at a time changes records
         self._starting: set[str] = set()
         self._held: dict[str, tuple[float, TxState]] = {}
-        self._sent_at: dict[str, float] = {}
         self.nonce_taken_at: float | None = None  # when another program last used a nonce of ours
         self._lost_since: dict[tuple[str, int], int] = {}
-        self._fees: tuple[float, Fees | None] | None = None
+        self._budget = Budget(record, self._policy)
+        self._gaps = Gaps()
+        age = self._patience.fees_age
+        self._account = Account(endpoints, signer, record, clock, self._policy, age)
 
     # Beginning
 
@@ -200,87 +140,43 @@ class Transactions:
         return Waiting(key, why, message, self._clock.now() + self._patience.retry)
 
     async def _begin(self, call: Call, key: str, job: JobId | None, send: int) -> TxState:
-        gas = await self._gas(call, send)
-        fees = await self._market()
+        gas = await self._account.gas(call, send)
+        fees = await self._account.market()
         if fees is None:
             cap = self._policy.cap_per_gas
             return self._hold(self._waiting(key, Why.FEES, f"gas costs more than {cap} wei now"))
-        balance = integer(await self._endpoints.call("eth_getBalance", *self._me()))
+        balance = await self._account.balance()
+        spending = Spending(job, gas * fees.max_fee, call.urgent)
         async with self._nonces:
-            refusal = self._unaffordable(key, job, gas * fees.max_fee, balance)
+            refusal = self._unaffordable(key, spending, balance, fees)
             if refusal is not None:
                 log.warning("tx.waits", key=key, call=call.label, reason=refusal.message)
                 return self._hold(refusal)
             record = await self._recorded(call, key, job, send, gas, fees)
         log.info("tx.sent", key=key, call=call.label, nonce=record.nonce, job=job)
-        await self._broadcast(record)
+        await self._account.broadcast(record)
         return _state(record)
 
-    def _me(self, block: str = "latest") -> tuple[str, str]:
-        return self._signer.address, block
-
-    async def _gas(self, call: Call, send: int) -> int:
-        """Simulates; more room each time, since a failed send may have run out of gas."""
-        request = _simulation(self._signer.address, call.to, call.data)
-        estimate = integer(await self._endpoints.call("eth_estimateGas", request))
-        return call.gas or estimate * (100 + GAS_ROOM_PERCENT * send) // 100
-
-    async def _market(self) -> Fees | None:
-        now = self._clock.now()
-        if self._fees is None or passed(now, self._fees[0], self._patience.fees_age):
-            self._fees = (now, await market_fees(self._endpoints, self._policy))
-        return self._fees[1]
-
     def _unaffordable(
-        self, key: str, job: JobId | None, worst: int, balance: int
+        self, key: str, spending: Spending, balance: int, fees: Fees
     ) -> Waiting | None:
-        over = self._over_budget(job, worst)
+        over = self._budget.over(spending, self._clock.now())
         if over:
             return self._waiting(key, Why.BUDGET, over)
-        reserved = sum(r.worst_fee for r in self._log.unfinished() if r.status is TxStatus.OPEN)
-        if balance < reserved + worst:
-            missing = reserved + worst - balance
-            text = f"{self._signer.address} lacks {missing} wei for gas; send it some"
+        lacking = self._budget.lacking(spending, balance, fees.max_fee)
+        if lacking:
+            text = f"{self._account.address} lacks {lacking} wei for gas; send it some"
             return self._waiting(key, Why.FUNDS, text)
         return None
-
-    def _over_budget(self, job: JobId | None, worst: int) -> str:
-        since = self._clock.now() - DAY_SECONDS
-        if self._log.worst_fees(since=since) + worst > self._policy.per_day:
-            return f"the gas budget of 24 h ({self._policy.per_day} wei) is spent"
-        if job is not None and self._log.worst_fees(job=job) + worst > self._policy.per_job:
-            return f"the gas budget of job {job} ({self._policy.per_job} wei) is spent"
-        return ""
 
     async def _recorded(
         self, call: Call, key: str, job: JobId | None, send: int, gas: int, fees: Fees
     ) -> TxRecord:
-        mined = integer(await self._endpoints.call("eth_getTransactionCount", *self._me()))
+        mined = await self._account.mined_count()
         nonce = first_free(mined, self._log.nonces(mined))
-        bare = TxRecord(
-            key, send, job, call.label, call.to, call.data, nonce, gas, self._clock.now(), ()
-        )
-        record = replace(bare, attempts=(await self._sign(bare, fees),))
-        self._log.put(record)
+        record = await self._account.unsent(call, key, job, send, gas, nonce, fees)
+        self._log.add(record)
         return record
-
-    async def _sign(self, record: TxRecord, fees: Fees) -> Attempt:
-        chain = self._endpoints.chain_id
-        bare = Unsigned(chain, record.nonce, fees, record.gas, record.to, record.data)
-        raw = bare.signed(await self._signer.sign(bare.digest()))
-        return Attempt(transaction_hash(raw), "0x" + raw.hex(), fees, self._clock.now())
-
-    async def _broadcast(self, record: TxRecord) -> None:
-        """To all endpoints. What they answer decides nothing: `pump` looks at the chain."""
-        last = record.attempts[-1]
-        self._sent_at[last.hash] = self._clock.now()
-        try:
-            answers = await self._endpoints.everywhere("eth_sendRawTransaction", last.raw)
-        except Refused as no:
-            answers = [NodeRefused(str(no))]
-        refusals = [answer for answer in answers if isinstance(answer, TryElsewhere)]
-        if len(refusals) == len(answers):
-            log.warning("tx.not_taken", key=record.key, error=str(refusals[0]))
 
     # Following
 
@@ -293,58 +189,78 @@ class Transactions:
         if not records:
             return
         try:
-            sight = await look(self._endpoints, self._signer.address, records, self._finality)
+            sight = await look(self._endpoints, self._account.address, records, self._finality)
             for record in records:
                 await self._advance_alone(record, sight)
-        except (RetryLater, TryElsewhere) as fault:
+            await self._mind_the_gap(sight)
+        except (RetryLater, TryElsewhere, CallReverted) as fault:
             log.warning("tx.no_look", error=str(fault))
 
     async def _advance_alone(self, record: TxRecord, sight: Sight) -> None:
         """What nodes refuse to say of one record holds up no other. Raises RetryLater."""
         try:
             await self._advance(record, sight)
-        except TryElsewhere as refused:
+        except (TryElsewhere, CallReverted) as refused:
             log.warning("tx.not_told", key=record.key, error=str(refused))
 
     async def _advance(self, record: TxRecord, sight: Sight) -> None:
         for attempt in record.attempts:
-            receipt = sight.receipts[attempt.hash]
-            if receipt is not None:
-                return await self._mined(record, receipt, sight)
+            answer = sight.receipts[attempt.hash]
+            if answer is not None:
+                return await self._mined(record, attempt, answer, sight)
         if record.status is not TxStatus.OPEN:
             log.warning("tx.undone_by_fork", key=record.key, block=record.block)
             record = replace(record, status=TxStatus.OPEN, tx_hash="", block=0, fee=Wei(0))
-            self._log.put(record)
+            self._log.change(record)
         if sight.nonce > record.nonce:
             return await self._taken(record, sight)
         self._lost_since.pop((record.key, record.send), None)
         return await self._nudge(record)
 
-    async def _mined(self, record: TxRecord, receipt: Json, sight: Sight) -> None:
-        block = integer(receipt["blockNumber"])
-        final = block <= sight.final_number
-        if record.block == block and record.final == final:
+    async def _mined(self, record: TxRecord, attempt: Attempt, answer: Json, sight: Sight) -> None:
+        receipt = receipt_of(answer, attempt, record.gas)
+        final = receipt.block <= sight.final_number
+        if record.block == receipt.block and record.final == final:
             return
-        worked = integer(receipt["status"]) == 1
-        if record.tx_hash and worked == (record.status is TxStatus.MINED):
+        if record.tx_hash and receipt.worked == (record.status is TxStatus.MINED):
             status, reason = record.status, record.reason
         else:
             status, reason = await self._verdict(record, receipt)
-            log.info("tx.mined", key=record.key, block=block, status=str(status), reason=reason)
-        self._log.put(
+            log.info(
+                "tx.mined", key=record.key, block=receipt.block, status=str(status), reason=reason
+            )
+        if receipt.bounded:
+            log.warning("tx.fee_beyond_signed", key=record.key, tx=attempt.hash)
+        self._log.change(
             replace(
-                record, status=status, reason=reason, final=final, block=block,
-                tx_hash=receipt["transactionHash"], fee=paid(receipt),
+                record, status=status, reason=reason, final=final, block=receipt.block,
+                tx_hash=attempt.hash, fee=Wei(receipt.fee + await self._beyond(record, receipt)),
             )
         )  # fmt: skip
 
-    async def _verdict(self, record: TxRecord, receipt: Json) -> tuple[TxStatus, str]:
+    async def _beyond(self, record: TxRecord, receipt: Receipt) -> int:
+        """What a rollup took beyond what was signed, wei. More than that is asked of a second
+        endpoint, and is never more than the operator allows for so much gas."""
+        if receipt.beyond <= record.worst_fee:
+            return receipt.beyond
+
+        async def one(rpc: Rpc) -> int:
+            hashes = [each.hash for each in record.attempts]
+            for each in hashes:
+                answer = await rpc.call("eth_getTransactionReceipt", each)
+                if isinstance(answer, dict):
+                    return integer(answer.get("l1Fee") or "0x0")
+            return 0
+
+        told = await self._endpoints.voices(one)
+        return min([receipt.beyond, record.gas * self._policy.cap_per_gas, *told])
+
+    async def _verdict(self, record: TxRecord, receipt: Receipt) -> tuple[TxStatus, str]:
         """Whether it worked; if not, whether the same call would revert again."""
-        if integer(receipt["status"]) == 1:
+        if receipt.worked:
             return TxStatus.MINED, ""
-        request = _simulation(self._signer.address, record.to, record.data)
         try:
-            await self._endpoints.call("eth_estimateGas", request)
+            await self._account.simulate(record.to, record.data)
         except CallReverted as no:
             return TxStatus.REVERTED, no.reason
         if record.send >= MAX_SENDS:
@@ -357,35 +273,88 @@ class Transactions:
         since = self._lost_since.setdefault((record.key, record.send), sight.head.number)
         if sight.head.number - since < LOST_AFTER_BLOCKS:
             return
-        if await is_ours_still(self._endpoints, self._signer.address, record, sight.head):
+        if min([sight.nonce, *await self._account.counts()]) <= record.nonce:
+            self._lost_since.pop((record.key, record.send))  # one node's word against another's
+            await self._nudge(record)
+            return
+        if await is_ours_still(self._endpoints, self._account.address, record, sight.head):
             log.warning("tx.receipt_hidden", key=record.key, nonce=record.nonce)
             self._lost_since.pop((record.key, record.send))  # and three blocks later once more
             return
         log.error("tx.nonce_taken_by_another", key=record.key, nonce=record.nonce)
         self.nonce_taken_at = self._clock.now()
-        self._log.put(replace(record, status=TxStatus.LOST, final=True))
+        self._log.change(replace(record, status=TxStatus.LOST, final=True))
 
     async def _nudge(self, record: TxRecord) -> None:
         """Replace what waits too long; broadcast again what a node may have forgotten."""
         now, last = self._clock.now(), record.attempts[-1]
         if passed(now, last.at, self._patience.replace):
-            fees = raised(last.fees, await self._market(), self._policy)
-            if fees is not None and not self._over_budget(record.job, self._extra(record, fees)):
+            fees = raised(last.fees, await self._account.market(), self._policy)
+            if fees is not None and not self._budget.over(self._extra(record, fees), now):
                 return await self._replace(record, fees)
-        if passed(now, self._sent_at.get(last.hash, 0.0), self._patience.rebroadcast):
-            await self._broadcast(record)
+        if passed(now, self._account.sent_at.get(last.hash, 0.0), self._patience.rebroadcast):
+            await self._account.broadcast(record)
         return None
 
     @staticmethod
-    def _extra(record: TxRecord, fees: Fees) -> int:
-        return record.gas * fees.max_fee - record.worst_fee
+    def _extra(record: TxRecord, fees: Fees) -> Spending:
+        """Urgent in any case: what is sent holds up all that comes after it."""
+        return Spending(record.job, record.gas * fees.max_fee - record.worst_fee, urgent=True)
 
     async def _replace(self, record: TxRecord, fees: Fees) -> None:
-        attempt = await self._sign(record, fees)
+        attempt = await self._account.sign(record, fees)
         replaced = replace(record, attempts=(*record.attempts, attempt))
-        self._log.put(replaced)
+        self._log.change(replaced)
         log.info("tx.replaced", key=record.key, nonce=record.nonce, max_fee=fees.max_fee)
-        await self._broadcast(replaced)
+        await self._account.broadcast(replaced)
+
+    # Gaps
+
+    async def _mind_the_gap(self, sight: Sight) -> None:
+        """An open transaction above a nonce that nobody sends waits for ever: the nonces below it
+        are filled, or it is given up and its call sent under one that is free."""
+        opened = [r.nonce for r in self._log.unfinished() if r.status is TxStatus.OPEN]
+        taken, now = self._log.nonces(sight.nonce), self._clock.now()
+        gap = self._gaps.look(sight.nonce, opened, taken, now)
+        if gap is None:
+            return
+        if self._gaps.first_told(gap):
+            log.warning("tx.waits_for_nonces", nonce=gap.below, missing=str(gap))
+        if (
+            not is_ripe(gap, now)
+            or max(await self._account.counts(), default=gap.below) >= gap.below
+        ):
+            return
+        if gap.size <= FILL_MOST:
+            await self._fill(gap)
+        else:
+            self._give_up(gap)
+
+    async def _fill(self, gap: Gap) -> None:
+        me = self._account.address
+        fees = await self._account.market()
+        if fees is None:
+            return
+        for nonce in gap.missing:
+            call = Call(me, b"", f"fill nonce {nonce}", urgent=True)
+            gas, key = await self._account.gas(call, 1), f"fill:{nonce}"
+            last = self._log.latest(key)
+            async with self._nonces:
+                if nonce in self._log.nonces(nonce):
+                    continue
+                send = 1 if last is None else last.send + 1
+                record = await self._account.unsent(call, key, None, send, gas, nonce, fees)
+                self._log.add(record)
+            log.warning("tx.gap_filled", nonce=nonce, below=gap.below)
+            await self._account.broadcast(record)
+
+    def _give_up(self, gap: Gap) -> None:
+        for record in self._log.unfinished():
+            if record.nonce == gap.below and record.status is TxStatus.OPEN:
+                reason = f"nonce {record.nonce} is not reached: the account is at {gap.missing[0]}"
+                log.warning("tx.nonce_given_up", key=record.key, reason=reason)
+                lost = replace(record, status=TxStatus.LOST, final=True, reason=reason)
+                self._log.change(lost)
 
 
 def _may_repeat(record: TxRecord) -> bool:
@@ -399,7 +368,3 @@ def _state(record: TxRecord) -> TxState:
         return Reverted(record.key, record.reason, record.tx_hash)
     last = record.attempts[-1].hash
     return Pending(record.key, last, record.created_at, len(record.attempts))
-
-
-def _simulation(sender: Address, to: Address, data: bytes) -> Json:
-    return {"from": sender, "to": to, "data": "0x" + data.hex()}

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
 
 from agent.journal.schema import migrate
@@ -161,16 +160,6 @@ def alone(connection: sa.Connection) -> Iterator[None]:
         return
     with connection.begin_nested():
         yield
-
-
-def replacing(
-    connection: sa.Connection, table: sa.Table, row: Mapping[str, Any], keys: Sequence[str]
-) -> sa.Executable:
-    """Insert `row`, or replace what has its `keys`."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    write: Any = insert(table).values(row)
-    done: sa.Executable = write.on_conflict_do_update(index_elements=list(keys), set_=row)
-    return done
 
 
 def storable(text: str) -> str:

@@ -6,15 +6,16 @@ and not recorded could be sent twice. While the disk is full nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
-from agent.journal.engines import asking, replacing, storable, synced
+from agent.journal.engines import asking, storable, synced
 from agent.journal.schema import Big, metadata
 from agent.market.model import Address, JobId, Wei
 from faults import MustStop, RetryLater
@@ -48,17 +49,23 @@ class TxJournal:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def put(self, record: TxRecord) -> None:
-        """Insert, or replace what has this key and send. Raises RetryLater while the disk is full
-        or somebody else writes, MustStop when the file is broken."""
-        row = _row(record)
-        try:
-            with synced(self._engine) as connection:
-                connection.execute(replacing(connection, transactions, row, ("key", "send")))
-        except OperationalError as now:
-            raise RetryLater(f"transaction {record.label} waits: journal: {now.orig}") from None
-        except DatabaseError as broken:
-            raise MustStop(f"transaction {record.label} can't be recorded: {broken.orig}") from None
+    def add(self, record: TxRecord) -> None:
+        """A new one, once: its key and send, and its nonce unless it is lost, are its own.
+
+        Raises RetryLater: another process took one of them, or the disk is full or somebody else
+        writes; MustStop: the file is broken.
+        """
+        with _written(record), synced(self._engine) as connection:
+            connection.execute(sa.insert(transactions).values(_row(record)))
+
+    def change(self, record: TxRecord) -> None:
+        """What is new of one that was added. Raises RetryLater: not now, or it is there no more;
+        MustStop: the file is broken."""
+        mine = sa.and_(transactions.c.key == record.key, transactions.c.send == record.send)
+        with _written(record), synced(self._engine) as connection:
+            done = connection.execute(sa.update(transactions).where(mine).values(_row(record)))
+            if done.rowcount != 1:
+                raise RetryLater(f"transaction {record.label} is not in the journal any more")
 
     def latest(self, key: str) -> TxRecord | None:
         """The record of this key with the highest send."""
@@ -77,6 +84,14 @@ class TxJournal:
         query = query.where(transactions.c.status != TxStatus.LOST.value)
         with asking(self._engine) as connection:
             return list(connection.execute(query).scalars())
+
+    def highest(self) -> int | None:
+        """The highest nonce of all records but lost ones."""
+        query = sa.select(sa.func.max(transactions.c.nonce))
+        query = query.where(transactions.c.status != TxStatus.LOST.value)
+        with asking(self._engine) as connection:
+            found: int | None = connection.scalar(query)
+            return found
 
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
         """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""
@@ -99,6 +114,28 @@ class TxJournal:
     def _all(self, query: sa.Select[Any]) -> list[TxRecord]:
         with asking(self._engine) as connection:
             return [_record(dict(row)) for row in connection.execute(query).mappings()]
+
+
+@contextmanager
+def _written(record: TxRecord) -> Iterator[None]:
+    """What a database says of a write, as faults."""
+    try:
+        yield
+    except IntegrityError as taken:
+        if not _is_taken(taken.orig):
+            raise MustStop(f"transaction {record.label} can't be recorded: {taken.orig}") from None
+        text = f"transaction {record.label} waits: nonce {record.nonce} or send {record.send}"
+        raise RetryLater(f"{text} was taken by another process: {taken.orig}") from None
+    except OperationalError as now:
+        raise RetryLater(f"transaction {record.label} waits: journal: {now.orig}") from None
+    except DatabaseError as broken:
+        raise MustStop(f"transaction {record.label} can't be recorded: {broken.orig}") from None
+
+
+def _is_taken(broken: BaseException | None) -> bool:
+    """Whether a unique index refused it: by SQLite's name, or PostgreSQL's unique_violation."""
+    name, state = getattr(broken, "sqlite_errorname", ""), getattr(broken, "sqlstate", "")
+    return name in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY") or state == "23505"
 
 
 def _row(record: TxRecord) -> dict[str, Any]:

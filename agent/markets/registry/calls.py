@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent import ports
 from agent.chain.transactions import Call
@@ -31,10 +31,10 @@ class Calls:
         return self._call("deregister", instance_type)
 
     def report_started(self, job: JobId, endpoint: str) -> Call:
-        return self._call("reportStarted", job, endpoint)
+        return replace(self._call("reportStarted", job, endpoint), urgent=True)
 
     def request_exit(self, job: JobId) -> Call:
-        return self._call("requestToExitJob", job)
+        return replace(self._call("requestToExitJob", job), urgent=True)
 
     def finalize_exit(self, job: JobId) -> Call:
         return self._call("finalizeExit", job)

@@ -73,10 +73,17 @@ class MortalTxJournal(TxJournal):
         super().__init__(journal.engine)
         self._journal = journal
 
-    def put(self, record: TxRecord) -> None:
+    def add(self, record: TxRecord) -> None:
+        self._alive()
+        super().add(record)
+
+    def change(self, record: TxRecord) -> None:
+        self._alive()
+        super().change(record)
+
+    def _alive(self) -> None:
         if self._journal.dead:
             raise RetryLater("this process is dead")
-        super().put(record)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from agent.chain.transaction_log import TxRecord, TxStatus
 from agent.market.model import JobId
+from faults import RetryLater
 
 
 class MemoryLog:
@@ -14,7 +15,18 @@ class MemoryLog:
     def __init__(self) -> None:
         self.records: dict[tuple[str, int], TxRecord] = {}
 
+    def add(self, record: TxRecord) -> None:
+        taken = (record.key, record.send) in self.records
+        if taken or (record.nonce in self.nonces(0) and record.status is not TxStatus.LOST):
+            raise RetryLater(f"nonce {record.nonce} or send {record.send} is taken")
+        self.put(record)
+
+    def change(self, record: TxRecord) -> None:
+        assert (record.key, record.send) in self.records
+        self.put(record)
+
     def put(self, record: TxRecord) -> None:
+        """Either of both, for tests that break it."""
         self.records[(record.key, record.send)] = record
 
     def latest(self, key: str) -> TxRecord | None:
@@ -28,6 +40,9 @@ class MemoryLog:
     def nonces(self, least: int) -> Sequence[int]:
         live = [r.nonce for r in self.records.values() if r.status is not TxStatus.LOST]
         return [nonce for nonce in live if nonce >= least]
+
+    def highest(self) -> int | None:
+        return max(self.nonces(0), default=None)
 
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
         return sum(

@@ -16,7 +16,8 @@ from agent.chain.encoding import Fees
 from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy, fees_now, raised
 from agent.chain.head import Finality
-from agent.chain.transaction_log import TxRecord, TxStatus, first_free
+from agent.chain.nonces import first_free
+from agent.chain.transaction_log import TxRecord, TxStatus
 from agent.chain.transactions import (
     Confirmed,
     Patience,
@@ -326,21 +327,6 @@ async def test_receipts_hidden_for_many_blocks__are_waited_for_and_nothing_is_se
     await transactions.pump()
     assert isinstance(transactions.state("stake"), Confirmed)
     assert [record.send for record in log.records.values()] == [1]
-
-
-async def test_nonce__a_node_says_an_absurd_one__later_ones_do_not_follow_it(
-    stage: Stage, transactions: Transactions, log: FailingLog, job: JobId
-) -> None:
-    honest = stage.node.evm.nonce
-    with pytest.MonkeyPatch.context() as lie:
-        lie.setattr(stage.node.evm, "nonce", lambda *_: 1_000_000)
-        await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
-    assert stage.node.evm.nonce == honest
-    assert isinstance(await begin(transactions, stage, job), Pending)
-    stage.node.call("evm_mine")
-    await transactions.pump()
-    assert isinstance(await begin(transactions, stage, job), Confirmed)
-    assert log.records[("stake", 1)].nonce == 1_000_000
 
 
 async def test_submit__the_log_can_t_be_written_now__sends_nothing_and_later_does(

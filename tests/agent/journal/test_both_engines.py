@@ -110,7 +110,7 @@ def test_row__that_can_t_be_stored__is_dropped_alone(
 def test_text__of_any_kind__is_stored_and_spelt_out_where_it_must(text: str, opened: Open) -> None:
     journal = Journal(opened())
     journal.event(Event(1.0, "host.error", ONE, text=text, fields={"why": text, text: 1}))
-    TxJournal(journal.engine).put(replace(record("a"), reason=text))
+    TxJournal(journal.engine).add(replace(record("a"), reason=text))
     assert journal.flush()
     (line,) = Reader(journal.engine).timeline(ONE)
     assert (line.text, line.fields["why"]) == (storable(text), storable(text))
@@ -122,9 +122,9 @@ def test_text__of_any_kind__is_stored_and_spelt_out_where_it_must(text: str, ope
 def test_transactions__put_again_and_read__are_as_they_were_last(opened: Open) -> None:
     log = TxJournal(opened())
     first = replace(record("a"), nonce=LARGEST, job=TWO)
-    log.put(first)
-    log.put(replace(first, status=TxStatus.MINED, final=True, block=2**40))
-    log.put(replace(record("b", 2), nonce=7))
+    log.add(first)
+    log.change(replace(first, status=TxStatus.MINED, final=True, block=2**40))
+    log.add(replace(record("b", 2), nonce=7))
     latest = log.latest("a")
     assert latest is not None
     assert (latest.status, latest.nonce, latest.block) == (TxStatus.MINED, LARGEST, 2**40)
@@ -207,7 +207,7 @@ def test_server__away__is_to_be_asked_later_and_the_rows_are_kept(server: Server
         with pytest.raises(RetryLater):
             Reader(journal.engine).timeline(ONE)
         with pytest.raises(RetryLater):
-            TxJournal(journal.engine).put(record("a"))
+            TxJournal(journal.engine).add(record("a"))
         with pytest.raises(RetryLater, match="does not answer"):
             open_server(url, 500)
     finally:

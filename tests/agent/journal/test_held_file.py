@@ -96,8 +96,8 @@ def test_durable__while_degraded__waits_no_more_until_the_file_is_free(file: Pat
 def test_transaction__the_file_is_held__is_to_be_sent_later(file: Path) -> None:
     engine = open_file(file, busy_milliseconds=20)
     with held(file), pytest.raises(RetryLater, match="waits"):
-        TxJournal(engine).put(record("a"))
-    TxJournal(engine).put(record("a"))
+        TxJournal(engine).add(record("a"))
+    TxJournal(engine).add(record("a"))
     engine.dispose()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from agent.journal.engines import open_file
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.orders import OrderKind, Orders
 from agent.journal.reading import Reader
-from agent.journal.schema import metadata
+from agent.journal.schema import metadata, migrate
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal, Unstorable
 from agent.market.model import Address, JobId, Wei
@@ -82,6 +84,7 @@ def test_journal__of_the_first_version__keeps_its_orders(tmp_path: Path) -> None
     engine = open_file(path)
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders DROP COLUMN fields"))
+        connection.execute(sa.text("DROP INDEX transactions_nonce"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
         connection.execute(sa.text("INSERT INTO orders VALUES (1, 2.0, 'exit', 7, 'root')"))
     engine.dispose()
@@ -311,25 +314,81 @@ def record(key: str, send: int = 1, **changes: object) -> TxRecord:
     return TxRecord(**{**fields, **changes})  # type: ignore[arg-type] # a table of fields
 
 
-def test_transactions__put_and_read__are_the_same(engine: sa.Engine) -> None:
+def test_transactions__add_and_read__are_the_same(engine: sa.Engine) -> None:
     log = TxJournal(engine)
     first, second = record("a"), record("a", 2, status=TxStatus.MINED, final=True, fee=Wei(10**19))
-    log.put(first)
-    log.put(second)
+    log.add(first)
+    log.add(second)
     assert log.latest("a") == second
     assert log.unfinished() == [first]
     assert sorted(log.nonces(0)) == [1, 2]
     assert log.nonces(2) == [2]
     assert log.worst_fees(job=ONE) == 100_000 * 10**20 + 10**19
     assert log.worst_fees(since=11.0) == 0
-    log.put(record("a", status=TxStatus.LOST, final=True))
+    log.change(record("a", status=TxStatus.LOST, final=True))
     assert log.unfinished() == []
+    assert log.highest() == 2
+    engine.dispose()
+
+
+def test_transactions__nonce_or_send_that_is_taken__are_taken_once(engine: sa.Engine) -> None:
+    log = TxJournal(engine)
+    log.add(record("a", nonce=7))
+    for other in (record("b", nonce=7), record("a", nonce=8)):
+        with pytest.raises(RetryLater, match="was taken by another process"):
+            log.add(other)
+    assert log.latest("b") is None
+    log.change(record("a", nonce=7, status=TxStatus.LOST, final=True))
+    log.add(record("b", nonce=7))
+    assert [each.key for each in log.unfinished()] == ["b"]
+    with pytest.raises(RetryLater, match="not in the journal"):
+        log.change(record("c", nonce=9))
+    engine.dispose()
+
+
+def test_transactions__two_writers_with_one_nonce__one_wins_whoever_it_is(
+    tmp_path: Path,
+) -> None:
+    engines = [open_file(tmp_path / "journal.sqlite") for _ in range(3)]
+    won = []
+
+    def write(number: int) -> None:
+        for nonce in range(1, 31):
+            with contextlib.suppress(RetryLater):
+                TxJournal(engines[number]).add(record(f"{number}:{nonce}", nonce=nonce))
+                won.append(nonce)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    assert sorted(won) == list(range(1, 31))
+    for engine in engines:
+        engine.dispose()
+
+
+def test_migrate__nonces_that_an_older_version_took_twice__keep_what_the_chain_took(
+    tmp_path: Path,
+) -> None:
+    engine = open_file(tmp_path / "journal.sqlite")
+    log = TxJournal(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX transactions_nonce")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+    log.add(record("mined", nonce=5, status=TxStatus.MINED, created_at=1.0))
+    log.add(record("later", nonce=5, created_at=9.0))
+    log.add(record("old", nonce=6, created_at=1.0))
+    log.add(record("new", nonce=6, created_at=2.0))
+    log.add(record("alone", nonce=7))
+    migrate(engine)
+    kept = {key for key in ("mined", "later", "old", "new", "alone")
+            if (found := log.latest(key)) and found.status is not TxStatus.LOST}  # fmt: skip
+    assert kept == {"mined", "new", "alone"}
+    assert sorted(log.nonces(0)) == [5, 6, 7]
     engine.dispose()
 
 
 def test_transactions__reason_with_half_a_surrogate__is_spelt_out(engine: sa.Engine) -> None:
     log = TxJournal(engine)
-    log.put(record("a", reason=HALF))
+    log.add(record("a", reason=HALF))
     found = log.latest("a")
     assert found is not None
     assert found.reason == SPELT
@@ -347,7 +406,7 @@ def test_write__that_nothing_else_knows__is_on_the_disk_when_it_returns(
 
     sa.event.listen(engine, "commit", note)
     if write == "transaction":
-        TxJournal(engine).put(record("a"))
+        TxJournal(engine).add(record("a"))
     else:
         Orders(engine).place(1.0, OrderKind.EXIT, ONE, "me")
     assert levels == [2], "FULL: the log is synced at the commit"
@@ -363,11 +422,11 @@ def test_transactions__the_disk_is_full__wait_and_stop_nothing(engine: sa.Engine
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
     big = record("a", data=b"x" * 1_000_000)
     with pytest.raises(RetryLater, match="full"):
-        log.put(big)
+        log.add(big)
     assert log.latest("a") is None
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=100000")
-    log.put(big)
+    log.add(big)
     assert log.latest("a") == big
     engine.dispose()
 
@@ -380,7 +439,7 @@ def test_transactions__the_file_is_damaged__stop_the_agent(engine: sa.Engine) ->
             "BEGIN SELECT RAISE(ABORT, 'damaged'); END"
         )
     with pytest.raises(MustStop, match="damaged"):
-        log.put(record("a"))
+        log.add(record("a"))
     engine.dispose()
 
 

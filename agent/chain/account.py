@@ -1,0 +1,129 @@
+"""One account at the nodes: what it pays, which nonce is its next, what it signs and sends.
+
+What nodes say here decides nothing: `agent.chain.transactions` looks at the chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from agent.chain.encoding import Fees, Unsigned, transaction_hash
+from agent.chain.endpoints import Endpoints
+from agent.chain.fees import FeePolicy, market_fees
+from agent.chain.nonces import MOST_NONCE, Leap
+from agent.chain.rpc import Json, NodeRefused, Rpc, integer
+from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
+from agent.chain.transaction_states import Call
+from agent.chain.wallet import Signer
+from agent.clock import passed
+from agent.market.model import Address, JobId
+from agent.ports import Clock
+from faults import Refused, TryElsewhere
+
+log = structlog.get_logger()
+
+GAS_ROOM_PERCENT = 25  # over the estimate: state moves until inclusion
+MOST_GAS = 2**32  # no chain's block has as much; more is no estimate
+
+
+class Account:
+    """Of one signer on one chain; `log` is its."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        signer: Signer,
+        record: TransactionLog,
+        clock: Clock,
+        policy: FeePolicy,
+        fees_age_seconds: float,
+    ) -> None:
+        self.sent_at: dict[str, float] = {}  # unix seconds, by hash
+        self._endpoints = endpoints
+        self._signer = signer
+        self._log = record
+        self._clock = clock
+        self._policy = policy
+        self._fees_age = fees_age_seconds
+        self._fees: tuple[float, Fees | None] | None = None
+        self._leap = Leap()
+
+    @property
+    def address(self) -> Address:
+        return self._signer.address
+
+    async def simulate(self, to: Address, data: bytes) -> int:
+        """The gas of a call, unused. Raises CallReverted, NodeRefused, RetryLater."""
+        request = {"from": self.address, "to": to, "data": "0x" + data.hex()}
+        return integer(await self._endpoints.call("eth_estimateGas", request), MOST_GAS)
+
+    async def gas(self, call: Call, send: int) -> int:
+        """Simulates; more room each time, since a failed send may have run out of gas."""
+        estimate = await self.simulate(call.to, call.data)
+        return call.gas or estimate * (100 + GAS_ROOM_PERCENT * send) // 100
+
+    async def balance(self) -> int:
+        """Wei."""
+        return integer(await self._endpoints.call("eth_getBalance", self.address, "latest"))
+
+    async def market(self) -> Fees | None:
+        now = self._clock.now()
+        if self._fees is None or passed(now, self._fees[0], self._fees_age):
+            self._fees = (now, await market_fees(self._endpoints, self._policy))
+        return self._fees[1]
+
+    async def mined_count(self) -> int:
+        """Of the account's transactions; what does not fit ours is asked of a second endpoint."""
+        counted = integer(await self._count(), MOST_NONCE)
+        highest = self._log.highest()
+        if highest is None or counted > highest + 1:
+            counted = min([counted, *await self.counts()])
+        doubt = self._leap.doubted(counted, _after(highest), self._clock.now())
+        if doubt:
+            raise NodeRefused(doubt)
+        return counted
+
+    async def _count(self) -> Json:
+        return await self._endpoints.call("eth_getTransactionCount", self.address, "latest")
+
+    async def counts(self) -> list[int]:
+        """What two endpoints say, as far as they do."""
+
+        async def one(rpc: Rpc) -> int:
+            return integer(
+                await rpc.call("eth_getTransactionCount", self.address, "latest"), MOST_NONCE
+            )
+
+        return await self._endpoints.voices(one)
+
+    async def unsent(
+        self, call: Call, key: str, job: JobId | None, send: int, gas: int, nonce: int, fees: Fees
+    ) -> TxRecord:
+        bare = TxRecord(
+            key, send, job, call.label, call.to, call.data, nonce, gas, self._clock.now(), ()
+        )
+        return replace(bare, attempts=(await self.sign(bare, fees),))
+
+    async def sign(self, record: TxRecord, fees: Fees) -> Attempt:
+        chain = self._endpoints.chain_id
+        bare = Unsigned(chain, record.nonce, fees, record.gas, record.to, record.data)
+        raw = bare.signed(await self._signer.sign(bare.digest()))
+        return Attempt(transaction_hash(raw), "0x" + raw.hex(), fees, self._clock.now())
+
+    async def broadcast(self, record: TxRecord) -> None:
+        """To all endpoints. What they answer decides nothing: `pump` looks at the chain."""
+        last = record.attempts[-1]
+        self.sent_at[last.hash] = self._clock.now()
+        try:
+            answers = await self._endpoints.everywhere("eth_sendRawTransaction", last.raw)
+        except Refused as no:
+            answers = [NodeRefused(str(no))]
+        refusals = [answer for answer in answers if isinstance(answer, TryElsewhere)]
+        if len(refusals) == len(answers):
+            log.warning("tx.not_taken", key=record.key, error=str(refusals[0]))
+
+
+def _after(highest: int | None) -> int | None:
+    return None if highest is None else highest + 1

@@ -1,0 +1,42 @@
+"""A receipt is a node's word: what it says of a transaction of ours, within what we signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.chain.answers import Json
+from agent.chain.rpc import NodeRefused, integer
+from agent.chain.transaction_log import Attempt
+from agent.market.model import Wei
+
+MOST_BLOCKS = 2**48
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`fee` is at most what was signed, in wei; `beyond` is what a rollup adds for its parent
+    chain (`l1Fee`), which nobody signs."""
+
+    block: int
+    worked: bool
+    fee: Wei
+    beyond: Wei
+    bounded: bool  # it said that more was paid than can have been
+
+
+def receipt_of(answer: Json, attempt: Attempt, gas: int) -> Receipt:
+    """Of one attempt with this gas limit. Raises NodeRefused: no receipt, or of another one."""
+    if not isinstance(answer, dict):
+        raise NodeRefused("a node answers no receipt where there should be one")
+    named = answer.get("transactionHash", attempt.hash)
+    if not isinstance(named, str) or named.lower() != attempt.hash.lower():
+        raise NodeRefused("a node answers another transaction's receipt")
+    used, price = integer(answer.get("gasUsed")), integer(answer.get("effectiveGasPrice") or "0x0")
+    most_price = int(attempt.fees.max_fee)
+    return Receipt(
+        block=integer(answer.get("blockNumber"), MOST_BLOCKS),
+        worked=integer(answer.get("status"), 1) == 1,
+        fee=Wei(min(used, gas) * min(price, most_price)),
+        beyond=Wei(integer(answer.get("l1Fee") or "0x0")),
+        bounded=used > gas or price > most_price,
+    )
