@@ -216,6 +216,7 @@ async def test_preferred__first_is_doubted__second_answers_and_is_asked_first_fo
     await two.call("eth_chainId")
     assert stage.node.requests == asked
     stage.clock.at += DOUBT_SECONDS
+    two._probed_at = stage.clock.at  # the probe beside it would ask, too
     await two.call("eth_chainId")
     assert stage.node.requests == asked + 1
     second.faults.lag = 2  # of none that is beyond doubt, the first
