@@ -32,6 +32,12 @@ class MustStop(Fault):
     exit_code = 3
 
 
+class Bug(Fault):
+    """Nobody foresaw it: this process ends, with its trace in the log, and a fresh one goes on."""
+
+    exit_code = 1
+
+
 class RetryLater(Fault):
     """Nothing is wrong with the request; the same one may succeed after `after_seconds`."""
 

@@ -1,6 +1,7 @@
 """`oyster-provider run`: the agent as a process, with its signals, systemd and the status server.
 
-READY=1 comes when everything is open; WATCHDOG=1 follows turns of the loop, not time alone.
+It waits for a world that is away; READY=1 comes when everything is open; WATCHDOG=1 follows turns
+of the loop, not time alone.
 SIGTERM ends within seconds and touches no enclave, SIGHUP reads the configuration anew.
 """
 
@@ -9,21 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import logging
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import structlog
 
 from agent.clock import SystemClock
-from agent.config import Config, load
+from agent.config import Config
 from agent.loop.service import Agent
 from agent.loop.state import LoopState, Progress
 from agent.ports import Clock
+from agent.process import crashes
+from agent.process.reloading import Reloading
+from agent.process.waiting import ATTEMPT_SECONDS, opened
 from agent.sd_notify import Notifier
 from agent.status import Metrics, StatusServer
 from agent.status.agent_view import AgentView
@@ -31,53 +35,17 @@ from agent.status.money import Money
 from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
 from agent.wiring.agent import Wired, wired
-from faults import Fault, MustStop, printable
+from faults import Bug
 
 log = structlog.get_logger()
 
+Opening = Callable[[Config, Clock], AbstractAsyncContextManager[Wired]]
+
 _TURN_SECONDS = 0.0005
 _ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of glibc's malloc.h
+_ENDS = (signal.SIGTERM, signal.SIGINT)
+ASIDE_SECONDS = 60.0  # before what broke beside the loop begins anew
 STOP_SECONDS = 8.0  # a loop that does not end by then is left behind
-
-
-def configure_log(config: Config) -> None:
-    """Structured lines on standard error: colours on a terminal, else key=value, or JSON."""
-    style = config.log.format
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    if style == "json":
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    elif style == "auto" and sys.stderr.isatty():
-        shared.append(structlog.dev.ConsoleRenderer())
-    else:
-        order = ["timestamp", "level", "event", "job"]
-        shared += [
-            structlog.processors.format_exc_info,
-            _on_one_line,
-            structlog.processors.LogfmtRenderer(key_order=order, drop_missing=True),
-        ]
-    structlog.configure(
-        processors=shared,
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[config.log.level.upper()]
-        ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _on_one_line(
-    _logger: object, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """No user's, node's or host's words end a line or move the cursor of who reads the log."""
-    return {
-        name: value if isinstance(value, int | float) else printable(str(value), but="\n")
-        for name, value in event.items()
-    }
 
 
 def keep_to_itself() -> None:
@@ -106,44 +74,103 @@ def short_turns() -> None:
     sys.setswitchinterval(_TURN_SECONDS)
 
 
-async def serve(config: Config, path: Path | None, clock: Clock | None = None) -> None:
-    """Run until SIGTERM or SIGINT. Raises MustStop when going on would do harm."""
+async def serve(
+    config: Config,
+    path: Path | None,
+    clock: Clock | None = None,
+    opening: Opening = wired,
+) -> None:
+    """Run until SIGTERM or SIGINT. Raises MustStop when going on would do harm, Bug when a loop
+    broke, UsageFault when the configuration can't be served."""
     few_heaps()
     short_turns()
-    clock = clock or SystemClock()
-    notifier = Notifier()
-    async with wired(config, clock) as world:
-        metrics = Metrics()
-        money = Money(world, clock)
-        tally = Tally(metrics, clock)
-        tally.restore(world.state.reader)
-        upkeep = Upkeep(world, path, clock)
-        view = AgentView(world, money, tally, upkeep, clock)
-        metrics.watch(view, clock)
-        world.state.world.journal.told = tally.event
-        world.state.world.learner.told = metrics.stage
-        async with StatusServer(config.status, view, metrics, clock) as server:
-            provider = str(world.state.sources.account.provider)
-            log.info("service.started", provider=provider, **server.addresses)
-            _on_signals(world, path, notifier)
-            world.agent.on_turn = _turns(notifier, metrics, world.state)
-            asides = [
-                asyncio.create_task(_keep_figures(world, money, clock), name="money"),
-                asyncio.create_task(upkeep.follow(), name="upkeep"),
-            ]
-            if world.slashes is not None:
-                asides.append(asyncio.create_task(world.slashes.follow(), name="slashes"))
-            notifier.ready("started")
-            try:
-                await _until_stopped(world.agent)
-            finally:
-                for aside in asides:
-                    aside.cancel()
-            notifier.stopping()
+    clock, notifier = clock or SystemClock(), Notifier()
+    starting = _Starting(config, Reloading(path, notifier))
+    async with AsyncExitStack() as stack:
+        try:
+            await _slowed(notifier, clock)
+            world = await opened(lambda: opening(starting.config, clock), stack, notifier, clock)
+            await _serve(world, starting.reloading, notifier, clock)
+        except asyncio.CancelledError:
+            if not starting.stopped:
+                raise
     log.info("service.stopped")
 
 
-async def _keep_figures(world: Wired, money: Money, clock: Clock) -> None:
+async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:
+    metrics, money = Metrics(), Money(world, clock)
+    tally, upkeep = Tally(metrics, clock), Upkeep(world, reloading.path, clock)
+    tally.restore(world.state.reader)
+    view = AgentView(world, money, tally, upkeep, clock)
+    metrics.watch(view, clock)
+    world.state.world.journal.told = tally.event
+    world.state.world.learner.told = metrics.stage
+    async with StatusServer(world.config.status, view, metrics, clock) as server:
+        log.info(
+            "service.started",
+            provider=str(world.state.sources.account.provider),
+            **server.addresses,
+        )
+        _on_signals(world, reloading)
+        world.agent.on_turn = _turns(notifier, metrics, world.state, reloading)
+        follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
+        if world.slashes is not None:
+            follows["slashes"] = world.slashes.follow
+        asides = [
+            asyncio.create_task(_aside(*each, clock), name=each[0]) for each in follows.items()
+        ]
+        notifier.ready(reloading.words(world.state.in_words()))
+        try:
+            await _until_stopped(world.agent)
+        finally:
+            for aside in asides:
+                aside.cancel()
+        notifier.stopping("stopping; enclaves run on")
+
+
+class _Starting:
+    """Signals before there is an agent: an end ends the waiting, a reload is for the next try."""
+
+    def __init__(self, config: Config, reloading: Reloading) -> None:
+        self.config, self.reloading = config, reloading
+        self.stopped = False
+        self._task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        for number in _ENDS:
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(
+            signal.SIGHUP, lambda: reloading.noted(self._take, lambda: "waiting to start")
+        )
+
+    def _stop(self) -> None:
+        self.stopped = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _take(self, config: Config) -> None:
+        self.config = config
+
+
+async def _slowed(notifier: Notifier, clock: Clock) -> None:
+    """Wait as long as a crash loop has to."""
+    if pause := crashes.note_start(clock.now()):
+        said = f"started too often in ten minutes; waits {pause:.0f} s"
+        log.warning("service.slowed", seconds=pause)
+        notifier.starting(pause + ATTEMPT_SECONDS, said)
+        await clock.sleep(pause)
+
+
+async def _aside(name: str, follow: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """What only shows things must end nothing: its bug is logged, and it begins anew."""
+    while True:
+        try:
+            await follow()
+        except Exception as broken:
+            log.exception("aside.bug", aside=name, error=repr(broken))
+        await clock.sleep(ASIDE_SECONDS)
+
+
+async def _figures(world: Wired, money: Money, clock: Clock) -> None:
     """After the first look at all jobs: figures wait, and most of them are known by then."""
     while world.state.progress.resynced_at is None or not world.state.progress.turns:
         await clock.sleep(1.0)
@@ -159,40 +186,28 @@ async def _until_stopped(agent: Agent) -> None:
     done, _ = await asyncio.wait({running}, timeout=STOP_SECONDS)
     if not done:
         running.cancel()
-        raise MustStop("the loop did not end in time; enclaves were not touched")
+        raise Bug("the loop did not end in time; enclaves were not touched")
     with contextlib.suppress(asyncio.CancelledError):
         running.result()
 
 
-def _on_signals(world: Wired, path: Path | None, notifier: Notifier) -> None:
+def _on_signals(world: Wired, reloading: Reloading) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDS:
         loop.add_signal_handler(number, world.agent.stop)
-    loop.add_signal_handler(signal.SIGHUP, lambda: reload(world, path, notifier))
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: reloading.again(world.reload, world.state.in_words)
+    )
 
 
-def reload(world: Wired, path: Path | None, notifier: Notifier) -> None:
-    """Read the file again. A file that is wrong changes nothing, and the log says so."""
-    notifier.reloading()
-    try:
-        world.reload(load(path))
-        log.info("service.reloaded")
-    except Fault as fault:
-        log.error("service.reload_refused", error=str(fault))
-    notifier.ready("reloaded")
-
-
-def _turns(notifier: Notifier, metrics: Metrics, state: LoopState) -> Callable[[Progress], None]:
+def _turns(
+    notifier: Notifier, metrics: Metrics, state: LoopState, reloading: Reloading
+) -> Callable[[Progress], None]:
     """After each turn of the loop: the watchdog, the metrics, one line of words."""
-    said = ""
 
     def turned(progress: Progress) -> None:
-        nonlocal said
         notifier.alive()
         metrics.finished_pass(progress.turn_seconds)
-        words = state.in_words()
-        if words != said:
-            said = words
-            notifier.status(words)
+        notifier.status(reloading.words(state.in_words()))
 
     return turned

@@ -19,14 +19,19 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._said = ""
 
     def ready(self, status: str = "") -> bool:
         """Started: systemd counts the unit as active from here on."""
         return self._send("READY=1", _status(status))
 
+    def starting(self, seconds: float, status: str = "") -> bool:
+        """Not there yet, and not failing: `seconds` more from now (EXTEND_TIMEOUT_USEC)."""
+        return self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}", _status(status))
+
     def status(self, text: str) -> bool:
-        """One line for `systemctl status`."""
-        return self._send(_status(text))
+        """One line for `systemctl status`; False also where it is shown already."""
+        return _status(text) != self._said and self._send(_status(text))
 
     def alive(self) -> bool:
         """The loop made progress; for the watchdog, and only then."""
@@ -50,6 +55,7 @@ class Notifier:
                 sender.sendto(message.encode(), self._address)
         except OSError:
             return False
+        self._said = next((line for line in lines if line.startswith("STATUS=")), self._said)
         return True
 
 

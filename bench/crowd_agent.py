@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from agent.config import load
-from agent.daemon import configure_log, serve
+from agent.daemon import serve
+from agent.process.log import configure_log
 from bench.crowd import ScaledClock
 
 LONGEST_SLEEP = 1.0  # of the wall's seconds: a speed that changes wakes nobody

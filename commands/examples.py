@@ -40,6 +40,7 @@ EXAMPLES = {
     "devnet job fault": "devnet job fault 1 --votes 2",
     "devnet job show": "devnet job show 1 --until running",
     "service install": "service install --root /mnt/image",
+    "service reload": "service reload --pid 4242",
     "service uninstall": "service uninstall",
     "keys new": "keys new --out keystore",
     "keys import": "keys import bare.key --out keystore",

@@ -69,6 +69,16 @@ def install(
 
 
 @app.command()
+def reload(
+    pid: Annotated[int, typer.Option("--pid", help="The agent's process; $MAINPID in the unit.")],
+) -> None:
+    """Have a running agent read its file anew; fails with its reason. The unit's ExecReload."""
+    from agent.process.reloading import ask
+
+    ask(pid)
+
+
+@app.command()
 def uninstall(
     root: RootOption = Path("/"),
     yes: YesOption = False,

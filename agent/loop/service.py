@@ -33,7 +33,7 @@ from agent.loop.restore import restore
 from agent.loop.state import LoopState, Progress
 from agent.market.model import JobId
 from agent.ports import Wakes
-from faults import Fault, MustStop, RetryLater, TryElsewhere
+from faults import Bug, Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class Agent:
         self._buying = Buying(state.world, state.agenda, asking.ask, self._in_flight.launching)
         asking.on_news = state.agenda.wake
         self._stopping = asyncio.Event()
-        self._fatal: MustStop | None = None
+        self._fatal: Fault | None = None
         state.world.learner.adopt(state.rules.lifecycle.bootstrap.budget)
 
     def tasks(self) -> Sequence[asyncio.Task[None]]:
@@ -81,7 +81,7 @@ class Agent:
         await self._stopping.wait()
 
     async def run(self) -> None:
-        """Until `stop`. Raises MustStop when going on would do harm."""
+        """Until `stop`. Raises MustStop when going on would do harm, Bug when a loop broke."""
         restore(self._world, self._state.reader, self._state.sources.market.abilities)
         self._state.offering.restore(self._state.reader)
         feeds = Feeds(self._state, self._wakes).all()
@@ -102,15 +102,16 @@ class Agent:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _feeder_ended(self, task: asyncio.Task[None]) -> None:
-        """A feeder never ends by itself: what breaks it is a bug or a MustStop, and stops us."""
+        """A feeder never ends by itself. What breaks it ends us: a MustStop for good, anything
+        else is a bug, and a fresh process goes on where this one was."""
         if task.cancelled():
             return
         broken = task.exception()
         text = f"the agent's {task.get_name()} loop broke: {broken!r}"
         log.error("service.broken", loop=task.get_name(), error=repr(broken), exc_info=broken)
-        self._break(broken if isinstance(broken, MustStop) else MustStop(text))
+        self._break(broken if isinstance(broken, MustStop) else Bug(text))
 
-    def _break(self, fatal: MustStop) -> None:
+    def _break(self, fatal: Fault) -> None:
         """Stop, and have `run` raise this."""
         self._fatal = fatal
         self.stop()

@@ -259,7 +259,7 @@ def _money(view: View) -> Iterator[Metric]:
     yield _gauge(
         "earning_tokens_per_hour", "What all running jobs earn", money.rate * 3600 / 1e12 / unit
     )
-    yield _gauge("stake_total", "Stake on the market, whole POND", money.stake_total / stake)
+    yield _gauge("stake", "Stake on the market, whole POND", money.stake_total / stake)
     yield _gauge("stake_locked", "Stake locked for jobs, whole POND", money.stake_locked / stake)
     yield _gauge("coin_balance", "The provider's coin for gas, whole", money.coin_balance / 1e18)
     jobs_left = money.gas_jobs if money.gas_jobs is not None else float("nan")

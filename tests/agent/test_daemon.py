@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from agent.daemon import _on_one_line
+from agent.process.log import _on_one_line
 from faults import Refused, printable
 
 pytestmark = pytest.mark.unit

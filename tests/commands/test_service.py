@@ -58,7 +58,11 @@ def test_unit__restart__does_not_repeat_what_cannot_help(installed: Path) -> Non
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # keep the case of keys
     unit.read(installed / UNIT)
     service = unit["Service"]
-    assert service["RestartPreventExitStatus"].split() == ["2", "3"]  # UsageFault, MustStop
+    assert service["RestartPreventExitStatus"].split() == [
+        "2",
+        "3",
+        "78",
+    ]  # usage, MustStop, EX_CONFIG
     assert service["ExecStart"] == f"{PROGRAM} run --config /etc/oyster-provider/config.toml"
     assert service["Type"] == "notify"
 

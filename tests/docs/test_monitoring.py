@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 from agent.status.metrics import Metrics
 from agent.status.source import CallRow, ChainRow, EndpointRow, TypeRow, View
@@ -66,6 +69,21 @@ def test_monitoring__labels_named__are_of_the_metric(served: dict[str, set[str]]
     for text in _expressions():
         for name, inside in re.findall(r"(oyster_\w+)\{([^}]*)\}", text):
             assert set(re.findall(r"(\w+)=", inside)) <= served[name], text
+
+
+def test_metrics__read_by_promtool__are_named_as_they_should() -> None:
+    """A counter ends in _total, and nothing else does; without promtool that much is checked."""
+    metrics = Metrics()
+    metrics.watch(_Source(), StandingClock(1.0))
+    for family in metrics.registry.collect():
+        assert family.type == "counter" or not family.name.endswith("_total"), family.name
+    if shutil.which("promtool") is None:
+        return
+    page = generate_latest(metrics.registry)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_alerts__each_one__has_its_section_in_the_guide() -> None:
