@@ -131,6 +131,7 @@ class Rpc:
         self.url = transport.url
         self.size = BatchSize()
         self.pace = Pace()
+        self.refused_with = ""  # its words when it last took fewer than it was sent
         self._clock = clock or SystemClock()
         self._doubted = 0  # a batch of so many was not answered; one request alone tells why
         self._transport = transport
@@ -176,7 +177,7 @@ class Rpc:
         if not asked.alone_passed:
             await self._part_alone(asked, part)
             asked.alone_passed = True
-        self._doubted = 0
+        self._doubted, self.refused_with = 0, str(refusal)
         return self.size.shrink(answered or len(part) // 2)
 
     async def _part_alone(self, asked: _Asked, part: list[int]) -> None:

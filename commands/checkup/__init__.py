@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.config import ConfigFault, load
 from agent.config.load import path_of
-from commands.checkup import aws, chain, here, refusals
+from commands.checkup import aws, chain, here, nodes, refusals
 from commands.checkup.patient import Finding, Patient
 from faults import Fault
 
@@ -20,7 +20,11 @@ __all__ = ["Finding", "examine"]
 
 CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("key", chain.key),
+    ("nodes", nodes.nodes),
     ("chain id", chain.chain),
+    ("finality", nodes.finality),
+    ("reads at a block", nodes.at_hash),
+    ("batches", nodes.batches),
     ("contract", chain.contract),
     ("clock", chain.clock),
     ("gas", chain.gas),
@@ -43,7 +47,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
 
 ADVICE = {
     "key": "see [wallet] in the configuration; `oyster-provider keys show` looks at one",
-    "chain id": "check chain.rpc_urls and chain.chain_id",
+    "chain id": "see the nodes above; check chain.rpc_urls and chain.chain_id",
     "contract": "check chain.registry",
     "AWS identity": "check the AWS credentials, then: oyster-provider cloud setup",
     "journal": "move the file away; it is history, no job depends on it",

@@ -25,21 +25,7 @@ async def chain(patient: Patient) -> list[Finding]:
     patient.stack.push_async_callback(endpoints.close)
     provider = patient.provider or ZERO_ADDRESS
     patient.desk = Desk(patient.config, patient.clock, endpoints, provider)
-    await patient.desk.endpoints.probe()
-    health = patient.desk.endpoints.health()
-    down = [node.name for node in health if not node.usable]
-    findings = [
-        Finding("chain id", "ok", f"{patient.config.chain.chain_id} (by {_nodes(len(health))})")
-    ]
-    if down:
-        todo = "check the URL and the node; the others serve meanwhile"
-        findings.append(Finding("nodes", "warn", f"no answer: {', '.join(down)}", todo))
-    elif len(health) == 1:
-        todo = "add a second node of another operator to chain.rpc_urls"
-        findings.append(Finding("nodes", "warn", "one node: nobody confirms its word", todo))
-    else:
-        findings.append(Finding("nodes", "ok", f"{len(health)} answer"))
-    return findings
+    return [Finding("chain id", "ok", f"{endpoints.chain_id} (by {_nodes(endpoints.count)})")]
 
 
 async def contract(patient: Patient) -> list[Finding]:
@@ -49,6 +35,8 @@ async def contract(patient: Patient) -> list[Finding]:
     if code in ("0x", None):
         todo = "check chain.registry and chain.chain_id"
         return [Finding("contract", "fail", f"{patient.desk.registry} has no code", todo)]
+    if all(node.finality or node.at_hash for node in patient.nodes if not node.down):
+        return [skipped("contract", "no node can read it: see finality and reads at a block")]
     terms = patient.terms = await terms_of(patient.desk)
     params = terms.params
     text = (
@@ -60,9 +48,10 @@ async def contract(patient: Patient) -> list[Finding]:
 
 
 async def clock(patient: Patient) -> list[Finding]:
-    if patient.desk is None or patient.terms is None:
+    newest = [node.newest.timestamp for node in patient.nodes if node.newest]
+    if not newest:
         return [skipped("clock", "the chain cannot be read")]
-    ahead = patient.terms.at.timestamp - patient.desk.clock.now()
+    ahead = sorted(newest)[len(newest) // 2] - patient.clock.now()  # one node may say anything
     if ahead > CLOCK_SECONDS:
         text = f"this machine is {show_span(ahead)} behind the chain"
         return [Finding("clock", "fail", text, "start time synchronisation (chrony, timesyncd)")]

@@ -36,6 +36,7 @@ class Patient:
     provider: Address | None = None
     desk: Desk | None = None
     terms: Terms | None = None
+    nodes: list[Any] = field(default_factory=list)  # commands.checkup.nodes.Diagnosis of each
     aws: Any = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
