@@ -19,6 +19,7 @@ from enclave.ipfs.gateway import PROOF_BYTES, Blocks, Session, read_bounded, ver
 from enclave.ipfs.places import kubo_multiaddr
 from enclave.shown import USER_AGENT, shown
 from enclave.web.guard import Guard, in_time
+from enclave.web.http import FREE_PIECES, LEAST_PIECE_BYTES
 
 _READ_BYTES: Final = 64 << 10
 
@@ -89,11 +90,13 @@ class _KuboSession:
 
     def _pieces(self, answer: _Answer) -> Iterator[bytes]:
         """The body as it comes and never unpacked, of an error's text too."""
-        left = PROOF_BYTES + 1
+        left, pieces = PROOF_BYTES + 1, 0
         while left > 0 and (piece := answer.raw.read1(_READ_BYTES, decode_content=False)):
             self.guard.heard()
             self.guard.remaining()
-            left -= len(piece)
+            left, pieces = left - len(piece), pieces + 1
+            if pieces > FREE_PIECES and PROOF_BYTES - left < pieces * LEAST_PIECE_BYTES:
+                raise BadAnswer("the Kubo node answers in crumbs")
             yield piece
 
 

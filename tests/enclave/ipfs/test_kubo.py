@@ -193,6 +193,13 @@ def test_kubo__a_body_without_end__is_refused_in_little_memory(answer: bytes) ->
     assert peak < 16 << 20
 
 
+def test_kubo__a_byte_a_chunk__is_left() -> None:
+    answer = head("Transfer-Encoding: chunked")
+    crumbs = b"1\r\nx\r\n" * 5000
+    with raw(answer, then=crumbs) as node, pytest.raises(BadAnswer, match="in crumbs"):
+        ask(node, cid_of(b"x"))
+
+
 def test_kubo__a_packed_body__is_never_unpacked() -> None:
     packed = gzip.compress(b"right")
     answer = head("Content-Encoding: gzip", f"Content-Length: {len(packed)}") + packed
