@@ -17,13 +17,12 @@ from starlette.applications import Starlette
 from agent.config.model import Status as StatusSettings
 from agent.ports import Clock
 from agent.status.app import Status, host_name
+from agent.status.doors import BACKLOG, Doors, guarded, quietly
 from agent.status.metrics import Metrics
 from agent.status.source import StatusSource
 from faults import UsageFault
 
 _CLOSE_SECONDS = 2
-# Of one address: far above what a browser, a Prometheus and an auditor need together.
-_MAX_CONNECTIONS = 128
 
 
 class StatusServer:
@@ -38,10 +37,12 @@ class StatusServer:
         self._settings = settings
         self._status = Status(source, metrics, clock, settings.stall_seconds)
         self._servers: list[tuple[_Quiet, asyncio.Task[None]]] = []
+        self._stack = contextlib.ExitStack()
         self.addresses: dict[str, str] = {}
 
     async def __aenter__(self) -> StatusServer:
         sockets = {name: _listen(address) for name, address in self._addresses()}
+        self._stack.enter_context(quietly())
         for name, bound in sockets.items():
             host, port = bound.getsockname()[:2]
             self.addresses[name] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -56,6 +57,7 @@ class StatusServer:
         for server, _task in self._servers:
             server.should_exit = True
         await asyncio.gather(*(task for _server, task in self._servers))
+        self._stack.close()
 
     def _addresses(self) -> Iterator[tuple[str, str]]:
         if self._settings.listen:
@@ -81,12 +83,13 @@ class _Quiet(uvicorn.Server):
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=guarded(Doors()),
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         lifespan="off",
         ws="none",
         server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=_CLOSE_SECONDS,
     )
@@ -100,7 +103,7 @@ def _listen(address: str) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, int(port)))
-        bound.listen(_MAX_CONNECTIONS)
+        bound.listen(BACKLOG)
         bound.setblocking(False)
     except OSError as error:
         bound.close()

@@ -20,6 +20,8 @@ from devnet.up import USD, Options, free_port, running
 
 TYPE = "us-east-1/c6a.xlarge"
 PRICE = Price.parse("3.60/h", decimals=6)
+# Far above what the type costs, so that seconds of a story are worth whole units.
+REGISTER = ("register", TYPE, "3.60/h", "--stake", "10000", "--below-cost")
 PATIENCE = 90  # seconds; a busy machine, not the agent, is what takes them
 
 
@@ -87,7 +89,7 @@ def opened(options: Options) -> Iterator[Scene]:
         config = Path(net.devnet.config_files["provider"])
         provider = Provider(net.devnet, net.children, config)
         provider.command("cloud", "setup")
-        provider.command("register", TYPE, "3.60/h", "--stake", "10000", "--yes")
+        provider.command(*REGISTER, "--yes")
         provider.run_agent()
         yield Scene(Eyes(net.devnet), provider, _image(folder))
 
