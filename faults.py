@@ -38,6 +38,12 @@ class Bug(Fault):
     exit_code = 1
 
 
+class Fenced(MustStop):
+    """Another host leads by now: end this process, which stands by when it is started again."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: a service manager starts it anew
+
+
 class RetryLater(Fault):
     """Nothing is wrong with the request; the same one may succeed after `after_seconds`."""
 

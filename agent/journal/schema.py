@@ -53,6 +53,26 @@ orders = sa.Table(
     sa.Column("fields", sa.JSON),
 )
 
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text),
+    sa.Column("token", sa.Text),
+    sa.Column("term", Big),
+    sa.Column("since", sa.DateTime(timezone=True)),
+    sa.Column("until", sa.DateTime(timezone=True)),
+)
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text),
+    sa.Column("config_digest", sa.Text),
+    sa.Column("role", sa.Text),
+    sa.Column("seen", sa.DateTime(timezone=True)),
+)
+
 
 def migrate(engine: sa.Engine) -> None:
     """Bring the schema to the newest version, in one transaction.

@@ -1,0 +1,202 @@
+"""Who leads among several hosts with one journal, and who stands by.
+
+One row in PostgreSQL is the lease; whoever holds it acts, the others stand by. Times are the
+server's alone. What a host may do is bounded by its own boot clock: from before it asked, for
+`seconds` less a margin, so that its gate is shut before anybody else may take the lease. And each
+writing transaction begins with the fence, a look at the lease that the taker has to wait for: a
+host that was frozen past its lease commits nothing.
+
+Here are the values, the statements and the gate; `agent.journal.lease` keeps the lease.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from agent.journal.engines import asking, replacing
+from agent.journal.schema import leases, members
+from faults import Fenced
+
+BootClock = Callable[[], float]
+"""Seconds since the machine was switched on, suspended or not (CLOCK_BOOTTIME)."""
+
+
+class Lease(Protocol):
+    """What those who change the world ask."""
+
+    def held(self) -> bool:
+        """Whether this host leads just now; no I/O."""
+        ...
+
+    def fence(self, connection: sa.Connection) -> None:
+        """First in each writing transaction. Raises Fenced: another host leads, or may."""
+        ...
+
+
+class Alone:
+    """One host with a file of its own: it always leads."""
+
+    def held(self) -> bool:
+        return True
+
+    def fence(self, connection: sa.Connection) -> None:
+        """Nobody else writes decisions there."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRules:
+    """Seconds. Without a leader for at most `seconds` + `poll_seconds` when one dies."""
+
+    seconds: float = 4.0
+    renew_seconds: float = 1.0
+    poll_seconds: float = 0.5  # how often those who stand by ask
+    margin_seconds: float = 0.5  # the gate is shut for so long before anybody else may take
+
+
+class Gate:
+    """Until when this host may act, by its boot clock."""
+
+    def __init__(self, rules: LeaseRules) -> None:
+        self._open_for = rules.seconds - rules.margin_seconds
+        self._until = -math.inf
+
+    def granted(self, asked_at: float) -> None:
+        """The server said yes to what was asked at `asked_at`."""
+        self._until = asked_at + self._open_for
+
+    def shut(self) -> None:
+        self._until = -math.inf
+
+    def is_open(self, now: float) -> bool:
+        return now < self._until
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A host that takes part: what it is, and a digest of what it is configured to do."""
+
+    host: str
+    version: str
+    config_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One host's time as leader: `token` is nobody else's, `number` counts them."""
+
+    token: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A member as others see it. `seconds_ago`: since it was heard, by the server's clock."""
+
+    member: Member
+    role: str
+    seconds_ago: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """The lease as it stands. `term` counts those who took it; 0: nobody has yet."""
+
+    holder: str
+    term: int
+    since_seconds: float
+    left_seconds: float
+
+    @property
+    def runs(self) -> bool:
+        return self.left_seconds > 0
+
+
+_NOW = sa.func.clock_timestamp()
+
+
+def _after(seconds: float) -> Any:
+    return _NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def make_row(connection: sa.Connection, name: str) -> None:
+    """The lease exists, taken by nobody, unless it does already."""
+    row = {"name": name, "holder": "", "token": None, "term": 0}
+    insert = sa.dialects.postgresql.insert(leases).values(**row, until=_NOW, since=_NOW)
+    connection.execute(insert.on_conflict_do_nothing())
+
+
+def take(connection: sa.Connection, name: str, host: str, seconds: float) -> Term | None:
+    """A term of so many seconds when nobody held it; None: somebody does."""
+    free = sa.and_(leases.c.name == name, leases.c.until < _NOW)
+    taken = (
+        sa.update(leases)
+        .where(free)
+        .values(
+            holder=host, token=sa.func.gen_random_uuid().cast(sa.Text), term=leases.c.term + 1,
+            since=_NOW, until=_after(seconds),
+        )
+        .returning(leases.c.token, leases.c.term)
+    )  # fmt: skip
+    row = connection.execute(taken).one_or_none()
+    return None if row is None else Term(str(row.token), int(row.term))
+
+
+def renew(connection: sa.Connection, name: str, token: str, seconds: float) -> bool:
+    """Hold it on; after a pause too, if nobody led in between. `seconds` 0 gives it back."""
+    mine = sa.and_(leases.c.name == name, leases.c.token == token)
+    write = sa.update(leases).where(mine).values(until=_after(seconds)).returning(leases.c.term)
+    return connection.execute(write).one_or_none() is not None
+
+
+def fence(connection: sa.Connection, name: str, token: str | None) -> None:
+    """Raises Fenced unless `token` holds the lease; whoever takes it waits for this transaction."""
+    mine = sa.and_(leases.c.name == name, leases.c.token == (token or ""))
+    look = sa.select(leases.c.term).where(mine).with_for_update(read=True)
+    if connection.execute(look).one_or_none() is None:
+        raise Fenced("another host leads by now; this one ends, and stands by when it is started")
+
+
+def note_member(connection: sa.Connection, member: Member, role: str) -> None:
+    """This host was here just now."""
+    row: Mapping[str, Any] = {
+        "host": member.host, "version": member.version, "config_digest": member.config_digest,
+        "role": role, "seen": _NOW,
+    }  # fmt: skip
+    connection.execute(replacing(connection, members, row, ("host",)))
+
+
+class Hosts:
+    """The hosts of one journal, for people. Raises RetryLater while the server is away."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def standings(self) -> list[Standing]:
+        """All that were ever heard, the last heard first."""
+        ago = sa.func.extract("epoch", _NOW - members.c.seen).label("ago")
+        with asking(self._engine) as connection:
+            rows = connection.execute(sa.select(members, ago).order_by("ago")).mappings().all()
+        return [
+            Standing(
+                Member(row["host"], row["version"], row["config_digest"]),
+                row["role"],
+                float(row["ago"]),
+            )
+            for row in rows
+        ]
+
+    def leading(self, name: str) -> Leading | None:
+        """The lease; None: no host has been started yet."""
+        age = sa.func.extract("epoch", _NOW - leases.c.since).label("age")
+        left = sa.func.extract("epoch", leases.c.until - _NOW).label("left")
+        query = sa.select(leases.c.holder, leases.c.term, age, left).where(leases.c.name == name)
+        with asking(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return Leading(row.holder, row.term, float(row.age), float(row.left))

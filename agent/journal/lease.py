@@ -1,0 +1,121 @@
+"""Keeps the lease, in a thread with a connection of its own.
+
+Neither a busy loop nor a hung server makes it renew late or keeps the gate open: the gate shuts by
+the boot clock, whoever sleeps. A server that is away is not a lease that is lost: the gate opens
+again at the next renewal, if nobody led in between.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DatabaseError
+
+from agent.journal import hosts
+from agent.journal.hosts import BootClock, Gate, LeaseRules, Member, Term
+
+log = structlog.get_logger()
+
+LEADS, STANDS_BY = "leads", "stands by"
+
+
+def boot_time() -> float:
+    """CLOCK_BOOTTIME: goes on while the machine is suspended, and nobody sets it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class ServerLease:
+    """`hosts.Lease` on PostgreSQL. `taken` and `lost` are called from its thread, once each."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        name: str,
+        member: Member,
+        rules: LeaseRules,
+        clock: BootClock = boot_time,
+    ) -> None:
+        self._engine = engine
+        self._name, self._member, self._rules = name, member, rules
+        self._clock = clock
+        self._gate = Gate(rules)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self.term: Term | None = None  # what this host holds, as far as it knows
+        self.away = ""  # what the server or the way to it says; empty: it answers
+        self.taken: Callable[[], None] = lambda: None
+        self.lost: Callable[[], None] = lambda: None
+
+    def held(self) -> bool:
+        return self._gate.is_open(self._clock())
+
+    def fence(self, connection: sa.Connection) -> None:
+        hosts.fence(connection, self._name, self.term.token if self.term else None)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def release(self) -> None:
+        """Stop, and give the lease back: another takes it at its next look. The gate is shut."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._gate.shut()
+        term, self.term = self.term, None
+        if term is None:
+            return
+        try:
+            with self._engine.begin() as connection:
+                hosts.renew(connection, self._name, term.token, 0.0)
+        except DatabaseError as away:
+            log.warning("lease.not_given_back", error=_first(away))  # it runs out by itself
+
+    def _keep(self) -> None:
+        while not self._ending.is_set():
+            try:
+                if not self.turn():
+                    return
+            except DatabaseError as away:
+                self._unreachable(_first(away))
+            leads = self.term is not None
+            self._ending.wait(self._rules.renew_seconds if leads else self._rules.poll_seconds)
+
+    def turn(self) -> bool:
+        """One look: take, or hold on. False once the lease is lost. Raises what the driver does."""
+        asked_at, had = self._clock(), self.term
+        with self._engine.begin() as connection:
+            now = self._hold_on(connection, had) if had else self._try(connection)
+            hosts.note_member(connection, self._member, LEADS if now else STANDS_BY)
+        self.away = ""
+        if now is not None:
+            self._gate.granted(asked_at)
+        if now is not None and had is None:
+            self.term = now
+            log.info("lease.taken", term=now.number)
+            self.taken()
+        elif now is None and had is not None:
+            self._gate.shut()
+            log.error("lease.lost", term=had.number)
+            self.lost()
+        return now is not None or had is None
+
+    def _try(self, connection: sa.Connection) -> Term | None:
+        hosts.make_row(connection, self._name)
+        return hosts.take(connection, self._name, self._member.host, self._rules.seconds)
+
+    def _hold_on(self, connection: sa.Connection, term: Term) -> Term | None:
+        kept = hosts.renew(connection, self._name, term.token, self._rules.seconds)
+        return term if kept else None
+
+    def _unreachable(self, why: str) -> None:
+        if not self.away:
+            log.error("lease.server_away", error=why)
+        self.away = why
+
+
+def _first(away: DatabaseError) -> str:
+    return str(away.orig).strip().partition("\n")[0]

@@ -1,0 +1,202 @@
+"""The lease on a real PostgreSQL: taken, held, given back, lost, and the fence in each write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from agent.journal import hosts
+from agent.journal.engines import open_server
+from agent.journal.hosts import Hosts, LeaseRules, Member
+from agent.journal.lease import ServerLease
+from agent.secret import SecretUrl
+from faults import Fenced
+from tests.postgres import Server
+
+pytestmark = pytest.mark.integration
+
+RULES = LeaseRules(seconds=1.0, renew_seconds=0.2, poll_seconds=0.1, margin_seconds=0.2)
+NAME = "31337:0xregistry:0xprovider"
+
+
+class Clock:
+    """A boot clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def url(server: Server) -> SecretUrl:
+    return server.database()
+
+
+@pytest.fixture
+def engine(url: SecretUrl) -> Iterator[sa.Engine]:
+    engine = open_server(url, 1_000)
+    yield engine
+    engine.dispose()
+
+
+def lease(engine: sa.Engine, host: str, clock: Clock | None = None) -> ServerLease:
+    return ServerLease(engine, NAME, Member(host, "1.0", "d1"), RULES, clock or Clock())
+
+
+def expire(engine: sa.Engine) -> None:
+    """As if its time had passed."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE leases SET until = clock_timestamp() - interval '1 s'"))
+
+
+def test_lease__free__is_taken_by_one_and_the_other_stands_by(engine: sa.Engine) -> None:
+    one, two = lease(engine, "a"), lease(engine, "b")
+    assert one.turn()
+    assert two.turn()
+    assert (one.held(), two.held()) == (True, False)
+    standing = {each.member.host: each.role for each in Hosts(engine).standings()}
+    assert standing == {"a": "leads", "b": "stands by"}
+    leading = Hosts(engine).leading(NAME)
+    assert leading is not None
+    assert (leading.holder, leading.term, leading.runs) == ("a", 1, True)
+
+
+def test_gate__by_the_boot_clock__shuts_before_anybody_else_may_take(engine: sa.Engine) -> None:
+    clock = Clock()
+    one = lease(engine, "a", clock)
+    one.turn()
+    clock.now = RULES.seconds - RULES.margin_seconds - 0.001
+    assert one.held()
+    clock.now += 0.001
+    assert not one.held()
+    one.turn()  # nobody led in between
+    assert one.held()
+
+
+def test_lease__run_out_and_taken_by_another__is_lost_for_good(engine: sa.Engine) -> None:
+    one, two, told = lease(engine, "a"), lease(engine, "b"), list[str]()
+    one.lost = lambda: told.append("a lost it")
+    two.taken = lambda: told.append("b took it")
+    one.turn()
+    expire(engine)
+    two.turn()
+    assert not one.turn()
+    assert not one.held()
+    assert told == ["b took it", "a lost it"]
+    assert two.term is not None
+    assert two.term.number == 2
+
+
+def test_lease__given_back__is_taken_at_the_next_look(engine: sa.Engine) -> None:
+    one, two = lease(engine, "a"), lease(engine, "b")
+    one.turn()
+    one.release()
+    assert not one.held()
+    two.turn()
+    assert two.held()
+
+
+def test_fence__of_a_host_that_was_frozen_past_its_lease__refuses_its_write(
+    engine: sa.Engine,
+) -> None:
+    one, two = lease(engine, "a"), lease(engine, "b")
+    one.turn()
+    with engine.begin() as connection:
+        one.fence(connection)  # still its own
+    expire(engine)
+    two.turn()
+    with pytest.raises(Fenced, match="another host leads"), engine.begin() as connection:
+        one.fence(connection)
+    with engine.begin() as connection:
+        two.fence(connection)
+
+
+def test_fence__of_a_host_that_never_led__refuses(engine: sa.Engine) -> None:
+    one, two = lease(engine, "a"), lease(engine, "b")
+    one.turn()
+    two.turn()
+    with pytest.raises(Fenced), engine.begin() as connection:
+        two.fence(connection)
+
+
+def test_fence__in_a_transaction_that_is_open__makes_the_taker_wait_for_its_end(
+    engine: sa.Engine,
+) -> None:
+    one, two, order = lease(engine, "a"), lease(engine, "b"), list[str]()
+    one.turn()
+    expire(engine)
+    with engine.begin() as connection:
+        one.fence(connection)
+        two.taken = lambda: order.append("taken")
+        taker = threading.Thread(target=two.turn)
+        taker.start()
+        _until_waiting(engine)
+        order.append("committed")
+    taker.join()
+    assert order == ["committed", "taken"]
+
+
+def _until_waiting(engine: sa.Engine) -> None:
+    """The taker's update waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    for _ in range(10_000):
+        with engine.connect() as connection:
+            if connection.scalar(sa.text(waiting)):
+                return
+    raise AssertionError("nobody waited")
+
+
+def test_thread__the_server_restarts__the_same_term_goes_on(server: Server) -> None:
+    engine = open_server(server.database(), 1_000)
+    one = ServerLease(
+        engine, NAME, Member("a", "1.0", "d1"), LeaseRules(seconds=30.0, renew_seconds=0.05)
+    )
+    taken = threading.Event()
+    one.taken = taken.set
+    one.start()
+    try:
+        assert taken.wait(20)
+        server.stop()
+        _until(lambda: bool(one.away))
+        assert one.held()  # its time runs on
+    finally:
+        server.start()
+    _until(lambda: not one.away)
+    assert one.term is not None
+    assert one.term.number == 1
+    one.release()
+    engine.dispose()
+
+
+def _until(holds: object) -> None:
+    assert callable(holds)
+    event = threading.Event()
+    for _ in range(600):
+        if holds():
+            return
+        event.wait(0.05)
+    raise AssertionError("it never came")
+
+
+def test_statements__as_the_design_says__are_one_each(engine: sa.Engine) -> None:
+    """Taking is a compare and swap: two that find it free at once can't both have it."""
+    with engine.begin() as connection:
+        hosts.make_row(connection, NAME)
+    barrier, got = threading.Barrier(8), list[object]()
+
+    def take(host: str) -> None:
+        barrier.wait()
+        with engine.begin() as connection:
+            got.append(hosts.take(connection, NAME, host, 4.0))
+
+    threads = [threading.Thread(target=take, args=(f"h{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([one for one in got if one is not None]) == 1
