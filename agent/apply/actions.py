@@ -116,4 +116,4 @@ async def carry_out(world: World, action: Action) -> None:
     """Run the action's effect. What faults mean for the job is kept in memory and journal;
     only MustStop and bugs come out."""
     entry = EFFECTS[type(action)]
-    await entry.run(world, action, Outside(entry.name, world.hook))
+    await entry.run(world, action, Outside(entry.name, world.hook, world.lease))

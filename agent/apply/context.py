@@ -14,6 +14,7 @@ import structlog
 from agent.apply.bugs import Bugs
 from agent.decide.deadline import Learner
 from agent.decide.plan import Level
+from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event
 from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
@@ -46,6 +47,7 @@ class World:
     fleet: Fleet
     learner: Learner
     hook: Hook = lambda when, name: None
+    lease: Lease = field(default_factory=Alone)
     bugs: Bugs = field(default_factory=Bugs)
 
     def say(
@@ -69,11 +71,15 @@ class World:
 class Outside:
     """The border of one effect: every call that changes something outside passes here."""
 
-    def __init__(self, name: str, hook: Hook) -> None:
+    def __init__(self, name: str, hook: Hook, lease: Lease) -> None:
         self._name = name
         self._hook = hook
+        self._lease = lease
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Raises RetryLater while this host does not lead, or can't know that it does."""
+        if not self._lease.held():
+            raise RetryLater(f"{self._name} waits: another host may lead")
         self._hook("before", self._name)
         result = await call()
         self._hook("after", self._name)

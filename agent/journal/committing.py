@@ -5,7 +5,7 @@ A disk that refuses is said with what it says; a row that can't be stored is dro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -13,34 +13,40 @@ import structlog
 
 from agent.journal.engines import OF_THE_DISK, alone
 from agent.journal.schema import launches, timeline
+from faults import Fenced
 
 log = structlog.get_logger()
 
 Row: TypeAlias = tuple[sa.Table, dict[str, Any]]
+Fence: TypeAlias = Callable[[sa.Connection], None]
+"""First in a writing transaction; raises Fenced where another host leads."""
 
 _INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
 
 
-def commit(engine: sa.Engine, rows: Sequence[Row]) -> int:
+def commit(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
     """All of `rows` in one transaction; how many were dropped, mostly none.
 
-    Raises DatabaseError where it is the disk or the file that refuses: then nothing was stored.
+    Raises Fenced, and DatabaseError where it is the disk or the file that refuses: then nothing
+    was stored.
     """
     try:
         with engine.begin() as connection:
+            fence(connection)
             for table, values in _grouped(rows):
                 connection.execute(_INSERTS[table], values)
     except Exception as broken:
-        if type(broken) in OF_THE_DISK:
+        if type(broken) in OF_THE_DISK or isinstance(broken, Fenced):
             raise
-        return _commit_singly(engine, rows)
+        return _commit_singly(engine, rows, fence)
     return 0
 
 
-def _commit_singly(engine: sa.Engine, rows: Sequence[Row]) -> int:
+def _commit_singly(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
     """A statement that fails takes only itself back, so the good rows are kept."""
     bad = list[tuple[sa.Table, dict[str, Any], Exception]]()
     with engine.begin() as connection:
+        fence(connection)
         for table, row in rows:
             try:
                 with alone(connection):

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from agent.journal.engines import asking, replacing
+from agent.journal.engines import asking
 from agent.journal.schema import leases, members
 from faults import Fenced
 
@@ -126,7 +127,7 @@ def _after(seconds: float) -> Any:
 def make_row(connection: sa.Connection, name: str) -> None:
     """The lease exists, taken by nobody, unless it does already."""
     row = {"name": name, "holder": "", "token": None, "term": 0}
-    insert = sa.dialects.postgresql.insert(leases).values(**row, until=_NOW, since=_NOW)
+    insert = postgresql.insert(leases).values(**row, until=_NOW, since=_NOW)
     connection.execute(insert.on_conflict_do_nothing())
 
 
@@ -167,7 +168,8 @@ def note_member(connection: sa.Connection, member: Member, role: str) -> None:
         "host": member.host, "version": member.version, "config_digest": member.config_digest,
         "role": role, "seen": _NOW,
     }  # fmt: skip
-    connection.execute(replacing(connection, members, row, ("host",)))
+    write = postgresql.insert(members).values(row)
+    connection.execute(write.on_conflict_do_update(index_elements=["host"], set_=row))
 
 
 class Hosts:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
 from agent.journal.engines import asking, storable, synced
+from agent.journal.hosts import Alone, Lease
 from agent.journal.schema import Big, metadata
 from agent.market.model import Address, JobId, Wei
 from faults import MustStop, RetryLater
@@ -46,8 +47,9 @@ transactions = sa.Table(
 class TxJournal:
     """One account's transactions on one chain."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, lease: Lease | None = None) -> None:
         self._engine = engine
+        self._fence = (lease or Alone()).fence
 
     def add(self, record: TxRecord) -> None:
         """A new one, once: its key and send, and its nonce unless it is lost, are its own.
@@ -56,6 +58,7 @@ class TxJournal:
         writes; MustStop: the file is broken.
         """
         with _written(record), synced(self._engine) as connection:
+            self._fence(connection)
             connection.execute(sa.insert(transactions).values(_row(record)))
 
     def change(self, record: TxRecord) -> None:
@@ -63,6 +66,7 @@ class TxJournal:
         MustStop: the file is broken."""
         mine = sa.and_(transactions.c.key == record.key, transactions.c.send == record.send)
         with _written(record), synced(self._engine) as connection:
+            self._fence(connection)
             done = connection.execute(sa.update(transactions).where(mine).values(_row(record)))
             if done.rowcount != 1:
                 raise RetryLater(f"transaction {record.label} is not in the journal any more")

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DatabaseError
 
 from agent.journal.committing import Row, commit
 from agent.journal.engines import storable
+from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.schema import launches, timeline
 
@@ -45,8 +46,9 @@ class Unstorable(Exception):  # no Fault: no caller foresees it
 class Journal:
     """The agent's writer; `agent.journal.reading` is for everybody else."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, lease: Lease | None = None) -> None:
         self.engine = engine
+        self._fence = (lease or Alone()).fence
         self.degraded = ""  # why nothing can be written; empty: all is well
         self.told: Callable[[Event], None] = lambda event: None  # each line, for metrics
         self._waiting: list[Row] = []
@@ -164,7 +166,7 @@ class Journal:
 
     def _commit(self, rows: list[Row]) -> int:
         with self._committing:  # one writer of this process at a time: two would wait on the file
-            return commit(self.engine, rows) if rows else 0
+            return commit(self.engine, rows, self._fence) if rows else 0
 
     def _refused(self, rows: list[Row], broken: DatabaseError) -> None:
         """The disk's word: the rows are committed with the next ones."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
 
 from agent.chain.encoding import Fees
@@ -78,14 +80,21 @@ def test_journal__of_an_older_schema__is_brought_up(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def take_back(engine: sa.Engine, version: str) -> None:
+    """The schema of an older version."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, version)
+
+
 def test_journal__of_the_first_version__keeps_its_orders(tmp_path: Path) -> None:
     """Orders had no fields then."""
     path = tmp_path / "journal.sqlite"
     engine = open_file(path)
+    take_back(engine, "0001")
     with engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE orders DROP COLUMN fields"))
-        connection.execute(sa.text("DROP INDEX transactions_nonce"))
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
         connection.execute(sa.text("INSERT INTO orders VALUES (1, 2.0, 'exit', 7, 'root')"))
     engine.dispose()
     again = open_file(path)
@@ -370,9 +379,7 @@ def test_migrate__nonces_that_an_older_version_took_twice__keep_what_the_chain_t
 ) -> None:
     engine = open_file(tmp_path / "journal.sqlite")
     log = TxJournal(engine)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP INDEX transactions_nonce")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+    take_back(engine, "0002")
     log.add(record("mined", nonce=5, status=TxStatus.MINED, created_at=1.0))
     log.add(record("later", nonce=5, created_at=9.0))
     log.add(record("old", nonce=6, created_at=1.0))
