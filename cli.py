@@ -14,7 +14,18 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from commands import attestation, cloud, contracts, devnet, image, jobs, keys, offers, service
+from commands import (
+    attestation,
+    cloud,
+    config,
+    contracts,
+    devnet,
+    image,
+    jobs,
+    keys,
+    offers,
+    service,
+)
 from commands.demo import demo
 from commands.doctor import doctor
 from commands.examples import add_examples
@@ -24,6 +35,7 @@ from commands.look import capacity, status
 from commands.pause import pause, resume
 from commands.report import report
 from commands.run import run
+from commands.runbook import runbook
 from commands.stake import register, stake, unstake
 from faults import Fault, Refused, UsageFault, printable
 
@@ -45,6 +57,7 @@ app.add_typer(service.app, name="service")
 app.add_typer(keys.app, name="keys")
 app.add_typer(offers.app, name="offers")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(config.app, name="config")
 app.command()(init)
 app.command()(doctor)
 app.command()(run)
@@ -53,6 +66,7 @@ app.command()(pause)
 app.command()(resume)
 app.command()(status)
 app.command()(capacity)
+app.command()(runbook)
 app.command()(report)
 app.command()(stake)
 app.command()(unstake)

@@ -16,12 +16,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.ports import Clock
 from agent.status import market_paths as market
+from agent.status import runbook
 from agent.status.metrics import Metrics
 from agent.status.source import JobRow, StatusSource, TypeRow, View
 
@@ -56,6 +63,7 @@ class Status:
             Route("/readyz", self._ready),
             Route("/metrics", self._scrape),
             Route("/jobs", self._jobs),
+            Route("/runbook", self._runbook),
             *(Route(path, _file(name)) for path, name in _FILES.items()),
         ]
         return _application(routes, hosts)
@@ -91,6 +99,9 @@ class Status:
     async def _jobs(self, request: Request) -> Response:
         age_limit = self._stall_seconds
         return JSONResponse(as_json(self._source.view(), self._clock.now(), age_limit))
+
+    async def _runbook(self, request: Request) -> Response:
+        return HTMLResponse(runbook.page())
 
     async def _ip(self, request: Request) -> Response:
         query = request.query_params

@@ -169,6 +169,33 @@ def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
     assert "stands still" in done.stderr
 
 
+def test_config_check__several_things_are_wrong__says_all_of_them(world: World) -> None:
+    assert world.ask("config", "check")["sound"] is True
+    text = world.config.read_text()
+    world.config.write_text(text.replace("chain_id = ", "chain_id = -").replace("0.17/h", "x"))
+    done = world.run("config", "check")
+    assert (done.returncode, len(done.stdout.splitlines())) == (2, 2)
+    assert "2 to mend" in done.stderr
+
+
+def test_config_diff__the_agent_goes_by_another__says_what(world: World) -> None:
+    for lines, code in (([], 0), (["jobs.x: 1 in the file, 2 runs"], 3)):
+        with _answering(json.dumps({"jobs": [], "file": lines}).encode()) as listen:
+            done = oyster_here(
+                "config", "diff",
+                environ={"OYSTER_CONFIG": str(world.config), "OYSTER_STATUS__LISTEN": listen},
+            )  # fmt: skip
+        assert done.returncode == code
+        assert ("1 in the file" in done.stdout) == bool(lines)
+
+
+def test_runbook__by_either_name__is_the_guides_section() -> None:
+    one, other = (oyster_here("runbook", name).stdout for name in ("gas-low", "OysterGasLow"))
+    assert one == other
+    assert one.startswith("Gas low\n")
+    assert oyster_here("runbook", "nothing").returncode == 2
+
+
 def _price(world: World) -> int:
     """The provider's price on the chain, base units a second times 10^12."""
     raw: int = world.read("offer", PROVIDER, TYPE)

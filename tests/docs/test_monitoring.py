@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from agent.status import runbook
 from agent.status.metrics import Metrics
 from agent.status.source import CallRow, ChainRow, EndpointRow, TypeRow, View
 from tests.clocks import StandingClock
@@ -29,7 +30,7 @@ class _Source:
 
     def view(self) -> View:
         return View(
-            "0x", "0x", 1, "1", 0.0, 0.0, types=(TypeRow("a/b", 1, True, 1, "x"),),
+            "0x", "0x", 1, "1", 0.0, 0.0, types=(TypeRow("a/b", 1, True, 1, "x", margin=0.1),),
             chain=ChainRow(endpoints=(EndpointRow("n", True),)),
             aws_calls=(CallRow("r", "c", 1, 1),),
         )  # fmt: skip
@@ -94,7 +95,10 @@ def test_alerts__each_one__has_its_section_in_the_guide() -> None:
         if line.startswith("#")
     }
     for rule in _rules():
-        assert rule["annotations"]["runbook"].partition("#")[2] in anchors, rule["alert"]
+        anchor = rule["annotations"]["runbook"].partition("#")[2]
+        assert anchor in anchors, rule["alert"]
+        assert anchor in runbook.page(), "the link opens on the agent"
+        assert rule["annotations"]["do"] == f"oyster-provider runbook {anchor}"
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert re.fullmatch(r"Oyster[A-Z]\w+", rule["alert"])
 
