@@ -34,7 +34,10 @@ class Enclave:
     def __init__(self, order: dict[str, Any], measured: Measured) -> None:
         machine = place.machine()
         self.order, self.measured = order, measured
-        self._init = init_params.asked(order) if order["cid"] == init_params.STANDARD_CID else None
+        self._init: init_params.Asked | None = None
+        if order["cid"] == init_params.STANDARD_CID:
+            server = place.vsock(machine["instance_id"], place.PARENT_CID, init_params.INIT_PORT)
+            self._init = init_params.asked(server)
         self.instance_id = str(machine["instance_id"])
         self._nsm = SimulatedNsm.open(Path(machine["nsm"]), region=machine["region"])
         self._seen = SimulatedEnclave(

@@ -14,7 +14,6 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from devnet.guest import place
 from enclave.attest.init_params import pcr16_of
 
 STANDARD_CID = 88
@@ -31,9 +30,10 @@ class Asked:
     told: dict[str, str]
 
 
-def asked(order: dict[str, Any]) -> Asked:
-    """Raises OSError when the host does not serve as it must."""
-    got = {name: _get(path) for name, path in _PATHS.items()}
+def asked(server: str) -> Asked:
+    """From the init server at this (simulated) vsock address. Raises OSError when it does not serve
+    as it must."""
+    got = {name: _get(server, path) for name, path in _PATHS.items()}
     told = {"ip": got["ip"].decode(), "job": got["job"].decode()}
     if not got["params"]:
         return Asked({}, told)
@@ -63,15 +63,18 @@ def _summed(one: dict[str, Any]) -> bytes:
 class _Wire(http.client.HTTPConnection):
     """HTTP over what stands for vsock."""
 
+    def __init__(self, server: str) -> None:
+        super().__init__("vsock")
+        self._server = server
+
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(_ASK_SECONDS)
-        instance = place.machine()["instance_id"]
-        self.sock.connect(place.vsock(instance, place.PARENT_CID, INIT_PORT))
+        self.sock.connect(self._server)
 
 
-def _get(path: str) -> bytes:
-    wire = _Wire("vsock")
+def _get(server: str, path: str) -> bytes:
+    wire = _Wire(server)
     try:
         wire.request("GET", path)
         response = wire.getresponse()

@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 
-from enclave.host.documents import Desired
+from enclave.host.documents import PACKETS, Desired
 from enclave.host.lingering import TERMINATING, Lingering
 from enclave.host.model import Allocate, Allocation, Enclave, Install, Run, Step, Terminate
 
@@ -108,7 +108,8 @@ def decide(desired: Desired | None, seen: Observed, tries: Tries, now: float) ->
 def _towards(desired: Desired, seen: Observed, now: float) -> Plan:
     """Fetch beside install and allocate; an old enclave stays until the new image is here."""
     if not seen.tools:
-        return Plan("allocating" if seen.image else "fetching", Install(), fetch=not seen.image)
+        install = Install(packets=desired.network == PACKETS)
+        return Plan("allocating" if seen.image else "fetching", install, fetch=not seen.image)
     if seen.enclaves is None:
         return Plan("starting" if seen.image else "fetching", fetch=not seen.image)
     if not seen.image:

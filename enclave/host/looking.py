@@ -33,7 +33,12 @@ class Looked:
 
 
 def step_and_look(
-    places: Places, step: Step | None, known: Enclave | None, clock: Callable[[], float]
+    places: Places,
+    step: Step | None,
+    known: Enclave | None,
+    clock: Callable[[], float],
+    *,
+    packets: bool = False,
 ) -> Looked:
     """`known` ran at the last look: as long as its process lives it is not taken for dead."""
     step_error = look_error = None
@@ -42,7 +47,7 @@ def step_and_look(
     except (nitro.NitroError, OSError) as error:
         step_error = str(error)
     enclaves: tuple[Enclave, ...] | None = ()
-    tools = nitro.tools_present()
+    tools = nitro.tools_present(packets)
     try:
         enclaves = nitro.describe_enclaves(places) if tools else ()
     except nitro.NitroError as error:
@@ -59,7 +64,7 @@ def _carry_out(places: Places, step: Step | None) -> Enclave | None:
     if isinstance(step, Run):
         return nitro.run_enclave(places, step, places.images / step.desired.image_sha256)
     if isinstance(step, Install):
-        nitro.install_tools()
+        nitro.install_tools(step.packets)
     elif isinstance(step, Terminate):
         nitro.terminate_enclave(places, step.enclave_id)
     elif isinstance(step, Allocate):

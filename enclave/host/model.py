@@ -43,7 +43,9 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Install:
-    """The enclave tools are not on this machine: install them."""
+    """The enclave tools are not on this machine, or nft for packets: install them."""
+
+    packets: bool = False
 
 
 @dataclass(frozen=True)

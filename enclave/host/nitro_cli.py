@@ -21,7 +21,9 @@ from enclave.host.model import RUNNING, Allocate, Allocation, Enclave, Run
 
 ALLOCATOR_SERVICE = "nitro-enclaves-allocator.service"
 TOOLS = ("nitro-cli",)
-PACKAGES = ("aws-nitro-enclaves-cli",)
+# For enclaves that have packets. iptables would be a second front of the same nf_tables.
+PACKET_TOOLS = ("nft",)
+PACKAGES = ("aws-nitro-enclaves-cli", "nftables")
 # nitro-cli itself waits for a boot for 180 s and longer with much memory.
 RUN_SECONDS = 900.0
 ASK_SECONDS = 60.0
@@ -37,16 +39,17 @@ class NitroError(Exception):
     """A tool refused or failed; the text is its own."""
 
 
-def tools_present() -> bool:
+def tools_present(packets: bool = False) -> bool:
     """Whether everything that running an enclave needs is on PATH."""
-    return all(shutil.which(tool) for tool in TOOLS)
+    return all(shutil.which(tool) for tool in (*TOOLS, *(PACKET_TOOLS if packets else ())))
 
 
-def install_tools() -> None:
+def install_tools(packets: bool = False) -> None:
     """From Amazon Linux 2023's own repository. Raises NitroError with dnf's words."""
     _call(["dnf", "--assumeyes", "--quiet", "install", *PACKAGES], INSTALL_SECONDS)
-    if not tools_present():
-        raise NitroError(f"dnf installed {', '.join(PACKAGES)}, but not all of {TOOLS} are there")
+    if not tools_present(packets):
+        wanted = TOOLS + (PACKET_TOOLS if packets else ())
+        raise NitroError(f"dnf installed {', '.join(PACKAGES)}, but not all of {wanted} are there")
 
 
 def describe_enclaves(places: Places) -> tuple[Enclave, ...]:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from enclave.host import decide as machine
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
-from enclave.host.documents import Desired, DocumentRefused, Status
+from enclave.host.documents import PACKETS, Desired, DocumentRefused, Status
 from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage
-from enclave.host.model import Allocate
+from enclave.host.model import Allocate, Step
 from enclave.host.network.keeper import Keeper
 from enclave.host.network.orders import NOTHING, Orders, Report, orders_ahead, orders_for
 from enclave.host.saved import Memory, Run
@@ -105,7 +105,7 @@ class Host:
         seen = self._machine.seen(self._staged.here(self._desired))
         if seen is None:  # nothing is known, so nothing is said; desired can be read
             if self._machine.lane.idle:
-                self._machine.look(None, self._run.tries.name)
+                self._look(None)
             self._exchange(None, now)
             return self._until_next(now)
         seen = replace(seen, serving=self._is_served())
@@ -214,8 +214,12 @@ class Host:
         if self._machine.lane.idle and (plan.step is not None or due):
             if isinstance(plan.step, Allocate):  # beside fetching: in no phase's name
                 self._remember(replace(self._run, phases={**self._run.phases, "allocating": now}))
-            self._machine.look(plan.step, self._run.tries.name)
+            self._look(plan.step)
         self._order_network(plan, now)
+
+    def _look(self, step: Step | None) -> None:
+        packets = self._desired is not None and self._desired.network == PACKETS
+        self._machine.look(step, self._run.tries.name, packets)
 
     def _order_network(self, plan: machine.Plan, now: float) -> None:
         """Tell the network's process what is wanted: what is new at once, the same on a cadence."""

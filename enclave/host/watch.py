@@ -42,11 +42,14 @@ class Watch:
         """What stays in a state that should pass, in words."""
         return self._lingering.words(now)
 
-    def look(self, step: Step | None, name: str) -> None:
-        """Do the step, then look; only when the lane is idle. `name` is the wanted enclave's."""
+    def look(self, step: Step | None, name: str, packets: bool) -> None:
+        """Do the step, then look; only when the lane is idle. `name` is the wanted enclave's,
+        `packets` whether it has those."""
         lately = 0 <= self._clock() - self._known_at < OVERLOOKED_SECONDS
         known = self._known if lately and self._known and self._known.name == name else None
-        self.lane.start(lambda: step_and_look(self._places, step, known, self._clock))
+        self.lane.start(
+            lambda: step_and_look(self._places, step, known, self._clock, packets=packets)
+        )
 
     def take(self, name: str, now: float) -> Looked | None:
         """What the lane brought since the last call."""

@@ -24,7 +24,7 @@ class Loop:
             end.setblocking(False)
         self._selector.register(self._woken, READ, self._take)
 
-    def watch(self, sock: socket.socket, before: int, wanted: int, handler: Handler) -> None:
+    def watch(self, sock: socket.socket | int, before: int, wanted: int, handler: Handler) -> None:
         """From watching for `before` to watching for `wanted`; 0 is not at all."""
         if before == wanted:
             return

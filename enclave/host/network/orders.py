@@ -104,12 +104,13 @@ def orders_for(desired: Desired, cid: int, ahead: Orders) -> Orders:
 class Report:
     """`errors`: lane to what is wrong with it now. `counts`: lane to what was counted since the
     process started; the names are those of `documents.COUNTS`. `ready`: whether all is there that
-    an enclave needs at its start."""
+    an enclave needs at its start. `drops`: packets that did not pass, by the reason."""
 
     errors: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     open: int = 0
     ready: bool = False
+    drops: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -117,8 +118,13 @@ class Report:
     @classmethod
     def from_json(cls, data: Any) -> Report:
         """Raises KeyError or TypeError when it is not what `to_json` gives."""
-        ready = bool(data["ready"])
-        return cls(dict(data["errors"]), dict(data["counts"]), int(data["open"]), ready)
+        return cls(
+            errors=dict(data["errors"]),
+            counts=dict(data["counts"]),
+            open=int(data["open"]),
+            ready=bool(data["ready"]),
+            drops=dict(data["drops"]),
+        )
 
     @property
     def words(self) -> str | None:

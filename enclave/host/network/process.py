@@ -23,6 +23,7 @@ from enclave.host.network.loop import READ, Loop
 from enclave.host.network.names import Names
 from enclave.host.network.orders import NOTHING, Orders, Report
 from enclave.host.network.shares import Shares
+from enclave.host.network.tunnel import Tunnel
 from enclave.host.network.ways import Inward, Outward
 from enclave.host.network.wires import Wires
 
@@ -48,6 +49,7 @@ class Network:
         self._orders = NOTHING
         self._lanes: dict[str, Lane] = {}
         self._init: InitServer | None = None
+        self._tunnel: Tunnel | None = None
         self._tick_at = self._sweep_at = 0.0
         control.setblocking(False)
         self._listening = 0
@@ -64,7 +66,9 @@ class Network:
         if now >= self._tick_at:
             self._tick_at = now + TICK_SECONDS
             self._tick(now)
-        self._world.loop.turn(max(self._tick_at - self._world.clock(), 0.0))
+        wait = self._tunnel.wait(now) if self._tunnel is not None else None
+        until = self._tick_at - self._world.clock()
+        self._world.loop.turn(max(until if wait is None else min(until, wait), 0.0))
 
     def order(self, orders: Orders) -> None:
         """From the lanes that are to those that are ordered; one that stays is not touched."""
@@ -74,6 +78,8 @@ class Network:
         self._order_lanes(_specs(before), _specs(orders))
         if (before.cid, before.serving) != (orders.cid, orders.serving):
             self._order_init(orders)
+        if (before.cid, before.packets) != (orders.cid, orders.packets):
+            self._order_packets(orders)
         self._tick(self._world.clock())
 
     def _order_init(self, orders: Orders) -> None:
@@ -85,6 +91,14 @@ class Network:
             self._init = InitServer(
                 world.loop, world.wires, world.clock, orders.cid, orders.serving
             )
+
+    def _order_packets(self, orders: Orders) -> None:
+        if self._tunnel is not None:
+            self._tunnel.close()
+            self._tunnel = None
+        if orders.packets is not None:
+            world = self._world
+            self._tunnel = Tunnel(world.loop, world.wires, world.clock, orders.cid, orders.packets)
 
     def _order_lanes(self, known: Specs, wanted: Specs) -> None:
         for name in [name for name in self._lanes if wanted.get(name) != known[name]]:
@@ -98,11 +112,16 @@ class Network:
         errors = {name: "; ".join(lane.problems.values()) for name, lane in self._lanes.items()}
         if self._init is not None:
             errors["init"] = self._init.problem or ""
+        counts = {name: lane.counts for name, lane in self._lanes.items()}
+        if self._tunnel is not None:
+            errors["packets"] = self._tunnel.problem or ""
+            counts["packets"] = self._tunnel.counts
         return Report(
             errors={name: text for name, text in errors.items() if text},
-            counts={name: lane.counts for name, lane in self._lanes.items()},
+            counts=counts,
+            drops=dict(self._tunnel.tally.drops) if self._tunnel else {},
             open=self._world.shares.open,
-            ready=self._init is None or self._init.ready,
+            ready=all(one.ready for one in (self._init, self._tunnel) if one is not None),
         )
 
     def _listen(self, events: int) -> None:
@@ -115,6 +134,8 @@ class Network:
         self._sweep_at = now + SWEEP_SECONDS if sweep else self._sweep_at
         if self._init is not None:
             self._init.tick(now)
+        if self._tunnel is not None:
+            self._tunnel.tick(now)
         for lane in self._lanes.values():
             lane.tick(now)
             if sweep:

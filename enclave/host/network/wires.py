@@ -1,8 +1,10 @@
 """Where this machine's network is: the kernel's vsock and all of its addresses.
 
-Like AWS_ENDPOINT_URL for AWS, two variables of the environment let something else stand for it:
-OYSTER_HOST_VSOCK names a prefix of abstract Unix sockets (unix(7)) that stand for vsock ports, and
-OYSTER_HOST_ADDRESSES a file with a JSON list of the addresses that are this machine's.
+Like AWS_ENDPOINT_URL for AWS, variables of the environment let something else stand for it:
+OYSTER_HOST_VSOCK names a prefix of abstract Unix sockets (unix(7)) that stand for vsock ports,
+OYSTER_HOST_ADDRESSES a file with a JSON list of the addresses that are this machine's. Where that
+is so there is no TUN device, which would be that of whoever simulates, unless OYSTER_HOST_TUN names
+it.
 """
 
 from __future__ import annotations
@@ -22,21 +24,26 @@ _AF_VSOCK = 40
 _CID_ANY = 0xFFFFFFFF
 # The kernel takes the lesser of this and net.core.somaxconn (4096).
 BACKLOG = 4096
+DEVICE = "/dev/net/tun"
+_VSOCK = "OYSTER_HOST_VSOCK"
 
 
 @dataclass(frozen=True)
 class Wires:
     """`stand_in`: prefix of the sockets that stand for vsock ports; empty: vsock itself.
-    `addresses`: the file with this machine's addresses; None: all that there are."""
+    `addresses`: the file with this machine's addresses; None: all that there are.
+    `tun`: where TUN devices are made; None: nowhere."""
 
     stand_in: str = ""
     addresses: Path | None = None
+    tun: str | None = DEVICE
 
     @classmethod
     def here(cls, environment: Mapping[str, str] = os.environ) -> Wires:
         """As the environment says; a machine's own where it says nothing."""
-        file = environment.get("OYSTER_HOST_ADDRESSES")
-        return cls(environment.get("OYSTER_HOST_VSOCK", ""), Path(file) if file else None)
+        file, stand_in = environment.get("OYSTER_HOST_ADDRESSES"), environment.get(_VSOCK, "")
+        tun = environment.get("OYSTER_HOST_TUN", None if stand_in else DEVICE)
+        return cls(stand_in, Path(file) if file else None, tun)
 
     def listening_addresses(self) -> tuple[str, ...]:
         """Where a TCP port is opened. A file that is just being replaced names none."""

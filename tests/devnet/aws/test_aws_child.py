@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Path:
         "vcpus": 4,
         "threads_per_core": 2,
         "memory_mib": 8192,
-        "timings": {"enclave_boot": 0, "install": 0},
+        "timings": {"enclave_boot": 0, "install": 0, "terminate": 0},
         "nsm": str(tmp_path / "nsm"),
         "shim_python": sys.executable,
     }
@@ -100,6 +100,25 @@ def test_nitro_cli__run_describe_terminate__in_the_real_ones_shapes(root: Path) 
     ended = nitro(root, "terminate-enclave", "--enclave-id", info["EnclaveID"])
     assert json.loads(ended.stdout)["Terminated"] is True
     assert json.loads(nitro(root, "describe-enclaves").stdout) == []
+
+
+def test_nitro_cli__bad_days__are_those_of_the_real_one(root: Path) -> None:
+    info = json.loads(nitro(root, *run(root)).stdout)
+    place.set_faults({"describe": ["empty"], "terminate": ["stuck"]}, root)
+    assert json.loads(nitro(root, "describe-enclaves").stdout) == []
+    end = ("terminate-enclave", "--enclave-id", info["EnclaveID"])
+    stuck = nitro(root, *end)
+    assert (stuck.returncode, "[ E39 ]" in stuck.stderr) == (1, True)
+    (described,) = json.loads(nitro(root, "describe-enclaves").stdout)
+    assert described["State"] == "TERMINATING"
+    assert "[ E22 ]" in nitro(root, *run(root)).stderr, "it still holds its CPUs"
+    assert json.loads(nitro(root, *end).stdout)["Terminated"] is True
+
+
+@pytest.mark.parametrize("cid", ["0", "3", "4294967295"])
+def test_nitro_cli__reserved_cid__is_an_error_of_the_driver(root: Path, cid: str) -> None:
+    refused = nitro(root, *run(root), "--enclave-cid", cid)
+    assert "[ E29 ]" in refused.stderr
 
 
 @pytest.mark.parametrize(
