@@ -170,6 +170,10 @@ class Cloud(Protocol):
         """
         ...
 
+    async def rehearse(self, order: LaunchOrder) -> None:
+        """Whether EC2 would take this order now; buys nothing. Raises what `launch` raises."""
+        ...
+
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         """Ask for the end of these; gone and unknown ones are fine. Listing confirms it.
 

@@ -26,16 +26,20 @@ from cloud.model import (
     InstanceState,
     LaunchOrder,
     Region,
+    ScheduledEvent,
 )
 from cloud.request_budget import Clock
 from cloud.settings import Account, Home, Settings
 
 if TYPE_CHECKING:
-    from types_boto3_ec2.type_defs import InstanceStatusTypeDef
+    from types_boto3_ec2.type_defs import InstanceStatusEventTypeDef, InstanceStatusTypeDef
 
 # EC2's status checks run every minute (EC2 user guide, "Status checks").
 HEALTH_KEEP_SECONDS = 60
 _FOREVER = float("inf")
+
+Said = tuple[bool | None, tuple[ScheduledEvent, ...]]  # EC2's checks, and what it will do
+_NOTHING: Said = (None, ())
 
 
 class Aws:
@@ -66,7 +70,7 @@ class Aws:
         self.prices = ListPrices(self.calls, settings.state_dir / "prices")
         self._rehearsal = Rehearsal(self.calls, settings, self.account)
         self._health = Cache(clock.now, HEALTH_KEEP_SECONDS)
-        self._checks: dict[Region, Memo[tuple[InstanceId, bool | None]]] = {}
+        self._checks: dict[Region, Memo[tuple[InstanceId, Said]]] = {}
         self._once = Cache(clock.now, _FOREVER)
         self.mailbox = Mailbox(
             self._clients, self.account, clock.now, settings.state_dir / "mailbox"
@@ -153,10 +157,11 @@ class Aws:
     async def _with_health(self, region: Region, listed: Sequence[Instance]) -> Sequence[Instance]:
         if not any(one.state == InstanceState.RUNNING for one in listed):
             return listed
-        health = await self._health.get(region, lambda: self._status_checks(region))
-        return [replace(one, healthy=health.get(one.id)) for one in listed]
+        said = await self._health.get(region, lambda: self._status_checks(region))
+        known = ((one, said.get(one.id, _NOTHING)) for one in listed)
+        return [replace(one, healthy=healthy, events=events) for one, (healthy, events) in known]
 
-    async def _status_checks(self, region: Region) -> dict[InstanceId, bool | None]:
+    async def _status_checks(self, region: Region) -> dict[InstanceId, Said]:
         pages = self._clients.ec2(region).get_paginator("describe_instance_status")
         memo = self._checks.setdefault(region, Memo(_check))
         found = await self.calls.ask(
@@ -170,10 +175,20 @@ class Aws:
         return dict(found)
 
 
-def _check(status: InstanceStatusTypeDef) -> tuple[InstanceId, bool | None]:
-    return InstanceId(status["InstanceId"]), _healthy(
-        status["SystemStatus"]["Status"], status["InstanceStatus"]["Status"]
-    )
+def _check(status: InstanceStatusTypeDef) -> tuple[InstanceId, Said]:
+    checks = (one.get("Status", "") for one in (status["SystemStatus"], status["InstanceStatus"]))
+    events = tuple(map(_event, filter(_to_come, status.get("Events", []))))
+    return InstanceId(status["InstanceId"]), (_healthy(*checks), events)
+
+
+def _to_come(event: InstanceStatusEventTypeDef) -> bool:
+    """EC2 leaves past events listed for a week, with a word before their description."""
+    return not event.get("Description", "").startswith(("[Completed]", "[Canceled]"))
+
+
+def _event(event: InstanceStatusEventTypeDef) -> ScheduledEvent:
+    at = event["NotBefore"].timestamp() if "NotBefore" in event else 0.0
+    return ScheduledEvent(event.get("Code", ""), at, event.get("Description", ""))
 
 
 def _healthy(*checks: str) -> bool | None:

@@ -60,6 +60,10 @@ _CREDENTIALS = (
     SSOError,
     TokenRetrievalError,
 )
+# What botocore raises over a body that is no XML or JSON, or of members in odd places.
+_UNREADABLE = (
+    ResponseParserError, ValueError, KeyError, IndexError, TypeError, AttributeError,
+)  # fmt: skip
 _MISUSE = (ParamValidationError, NoRegionError, UnknownRegionError)
 
 
@@ -137,7 +141,7 @@ def readable(doing: str) -> Iterator[None]:
     what a foreign answer can trigger is a fault, never a bug."""
     try:
         yield
-    except (ResponseParserError, ValueError, KeyError, IndexError) as error:
+    except _UNREADABLE as error:
         raise OutcomeUnknown(f"{doing}: AWS's answer can't be read: {error!r:.300}") from error
 
 

@@ -40,6 +40,10 @@ _LIST_ENDS = re.compile(r"</ListBucketResult>\s*")
 _MEMBER = re.compile(r"<(\w+)>([^<]*)</\1>\s*")
 _CONTENTS = re.compile(r"<Contents>\s*((?:<(\w+)>[^<]*</\2>\s*)+)</Contents>\s*")
 _TOP = ("NextContinuationToken", "EncodingType")
+_LIST_MEMBERS = frozenset(
+    {*_TOP, "Name", "Prefix", "Delimiter", "MaxKeys", "KeyCount", "IsTruncated",
+     "ContinuationToken", "StartAfter"}
+)  # fmt: skip
 _TRUTH = {"true": True, "false": False}
 _QUOTES = {"&quot;": '"', "&apos;": "'"}
 
@@ -312,8 +316,10 @@ def _listed(response: Mapping[str, Any]) -> dict[str, Any]:
             raise _NotPlain
         if member.re is _CONTENTS:
             contents.append(_object(member[1]))
-        else:
+        elif member[1] in _LIST_MEMBERS:
             top.append((member[1], member[2]))
+        else:
+            raise _NotPlain
         place = member.end()
     said = _once(top)
     found = {name: _plain(said[name]) for name in _TOP if name in said}

@@ -108,8 +108,31 @@ class LaunchOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledEvent:
+    """What EC2 will do to an instance: its code, when at the earliest (unix seconds), its words."""
+
+    code: str
+    at: float
+    text: str = ""
+
+    @property
+    def ends(self) -> bool:
+        """Whether it takes the machine away; a reboot or maintenance gives it back."""
+        return self.code in ENDING_EVENTS
+
+
+# EC2 user guide, "Scheduled events for your instances". The others reboot the machine or its host:
+# the enclave comes back with it, and its address stays.
+ENDING_EVENTS = frozenset({"instance-retirement", "instance-stop"})
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance as EC2 lists it. `healthy` is EC2's status checks: None while initializing."""
+    """An instance as EC2 lists it. `healthy` is EC2's status checks: None while initializing.
+
+    `events` are those that are still to come; `state_reason` is why it is in its state, in EC2's
+    own words, its code first.
+    """
 
     id: InstanceId
     region: Region
@@ -122,6 +145,17 @@ class Instance:
     private_ip: str | None = None
     healthy: bool | None = None
     state_reason: str | None = None
+    events: tuple[ScheduledEvent, ...] = ()
+
+    @property
+    def ending(self) -> ScheduledEvent | None:
+        """The first event that takes the machine away."""
+        ends = [event for event in self.events if event.ends]
+        return min(ends, key=lambda event: event.at, default=None)
+
+    def ends_before(self, when: float) -> bool:
+        """Whether EC2 has said that it takes the machine away before `when`."""
+        return self.ending is not None and self.ending.at < when
 
     @property
     def live(self) -> bool:

@@ -8,6 +8,8 @@ from agent.apply.context import Outside, World, wait_seconds
 from agent.decide.job_view import LaunchPhase, LaunchView
 from agent.decide.plan import Launch, Level, Terminate
 from agent.journal.lines import LaunchRecord
+from agent.market.model import InstanceType
+from cloud.kinds import OwnTrouble
 from cloud.model import AttemptSpent, InstanceId, InstanceState
 from cloud.request_budget import TooLate
 from faults import Refused, RetryLater, TryElsewhere
@@ -20,7 +22,8 @@ async def launch(world: World, action: Launch, outside: Outside) -> None:
 
     It may wait long for its turn: should the plan want it no more by then, it is not made.
     """
-    _note(world, action, LaunchPhase.ASKED)
+    again = _refused_before(world, action)
+    _note(world, action, LaunchPhase.ASKED, again)
     await world.journal.durable()
     order = replace(action.order, wanted=lambda: _wanted(world, action))
     try:
@@ -32,14 +35,32 @@ async def launch(world: World, action: Launch, outside: Outside) -> None:
     except TryElsewhere as full:
         retry = world.clock.now() + NOWHERE_SECONDS
         _note(world, action, LaunchPhase.NOWHERE, str(full), retry)
+    except OwnTrouble as ours:
+        world.fleet.trouble.refused(_kind(action), str(ours), world.clock.now())
+        retry = world.clock.now() + wait_seconds(ours)
+        _note(world, action, LaunchPhase.BLOCKED, str(ours), retry, told=again)
     except RetryLater as later:
         if isinstance(later, TooLate) and action.job not in world.memory.jobs:
             return  # the job ended, as was told; had an earlier try bought, the listing shows it
         retry = world.clock.now() + wait_seconds(later)
-        _note(world, action, LaunchPhase.LATER, str(later), retry)
+        _note(world, action, LaunchPhase.LATER, str(later), retry, told=again)
     else:
+        world.fleet.trouble.launched(_kind(action))
         world.fleet.add(instance)
         _note(world, action, LaunchPhase.LAUNCHED, instance=instance.id)
+
+
+def _kind(action: Launch) -> InstanceType:
+    return InstanceType(action.order.region, action.order.instance_type)
+
+
+def _refused_before(world: World, action: Launch) -> str:
+    """Why this very order was put off the last time; empty: it is the first time."""
+    known, identity = world.memory.job(action.job).launch, action.order.identity
+    if known is None or known.phase not in (LaunchPhase.BLOCKED, LaunchPhase.LATER):
+        return ""
+    same = (known.generation, known.attempt) == (identity.generation, identity.attempt)
+    return known.reason if same else ""
 
 
 def _wanted(world: World, action: Launch) -> bool:
@@ -55,8 +76,13 @@ def _note(
     reason: str = "",
     retry_at: float = 0.0,
     instance: InstanceId | None = None,
+    told: str = "",
 ) -> None:
-    """Memory, journal and timeline get to know how far the launch is."""
+    """Memory, journal and timeline get to know how far the launch is.
+
+    An order that is sent again every few seconds is told once: when it is first put off, and each
+    time that the reason is not the one `told` before.
+    """
     identity = action.order.identity
     view = LaunchView(
         identity.generation,
@@ -69,18 +95,25 @@ def _note(
     )
     world.memory.job(action.job).remember_launch(view)
     world.journal.launch(_record(action, view))
-    calm = phase in (LaunchPhase.ASKED, LaunchPhase.LAUNCHED)
-    level = Level.INFO if calm else Level.WARNING
+    if reason and (reason == told or phase is LaunchPhase.ASKED):
+        return
     found = {} if instance is None else {"instance": instance}
     world.say(
         action.job,
         f"launch.{phase.value}",
         reason,
-        level,
+        _LEVELS.get(phase, Level.WARNING),
         attempt=identity.attempt,
         race=action.race,
         **found,
     )
+
+
+_LEVELS = {
+    LaunchPhase.ASKED: Level.INFO,
+    LaunchPhase.LAUNCHED: Level.INFO,
+    LaunchPhase.BLOCKED: Level.ERROR,
+}
 
 
 def _record(action: Launch, view: LaunchView) -> LaunchRecord:

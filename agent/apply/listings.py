@@ -15,8 +15,10 @@ from agent.journal.lines import OFFER_AGREED, OFFER_LISTED, OFFER_WITHDRAWN, Eve
 from agent.journal.orders import OrderRecord
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal, Unstorable
+from agent.load.fleet import Fleet
 from agent.market.model import BlockRef, InstanceType, Price
 from agent.ports import Call, Clock, Cloud, Market, Order, Transactor
+from cloud.kinds import OwnTrouble
 from cloud.model import Region
 from faults import Refused, RetryLater, TryElsewhere
 
@@ -35,6 +37,7 @@ class Room:
     full_since: float | None
     open_since: float | None
     never: bool = False  # EC2 does not know the type, or it holds no enclave
+    sure: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class Offering:
         journal: Journal,
         prices: Mapping[str, Price],
         rules: OfferRules,
+        fleet: Fleet,
     ) -> None:
         self._market = market
         self._cloud = cloud
@@ -78,6 +82,7 @@ class Offering:
         self._journal = journal
         self.prices = prices
         self.rules = rules
+        self._fleet = fleet
         self.desk = Desk()
         self.seen: set[str] = set()  # types of jobs: a drain withdraws these too
         self.pressed = False  # somebody waits for the next round
@@ -150,6 +155,7 @@ class Offering:
             limited_by=room.limited_by if room else "",
             full_since=room.full_since if room else None,
             open_since=room.open_since if room else None,
+            sure=room.sure if room else False,
             withdrawn=instance_type in self.desk.withdrawn,
             ordered=instance_type in self.desk.asked,
         )
@@ -202,9 +208,39 @@ class Offering:
             log.warning("offers.room_unknown", type=instance_type, error=str(later))
         if stake_left is not None and stake_left < more:
             more, limit = stake_left, "stake"
-        room = replace(self._since(self.desk.rooms.get(instance_type), more, limit), never=never)
+        blocked, sure = await self._blocked(kind)
+        if blocked:
+            more, limit = 0, blocked
+        room = self._since(self.desk.rooms.get(instance_type), more, limit)
+        room = replace(room, never=never, sure=sure)
         self.desk.rooms[instance_type] = room
         return room
+
+    async def _blocked(self, kind: InstanceType) -> tuple[str, bool]:
+        """Why nothing of the type could be launched now, and whether to leave the market at once.
+
+        Asked of EC2 by a rehearsal where this type, or another one of its region, was refused.
+        """
+        region, trouble = Region(kind.region), self._fleet.trouble
+        if unseen := self._fleet.unseen(region):
+            return unseen, True
+        found = trouble.of(kind, self._clock.now())
+        if trouble.near(region) and (found is None or found.rehearsable):
+            await self._rehearse(kind)
+            found = trouble.of(kind, self._clock.now())
+        return (found.reason, self._clock.now() >= found.sure_at) if found else ("", False)
+
+    async def _rehearse(self, kind: InstanceType) -> None:
+        trouble, now = self._fleet.trouble, self._clock.now()
+        try:
+            asked = self._cloud.rehearse(self._fleet.nobodys_order(kind))
+            await asyncio.wait_for(asked, ANSWER_SECONDS)
+        except OwnTrouble as ours:
+            trouble.refused(kind, str(ours), now)
+        except (RetryLater, TryElsewhere, Refused, TimeoutError) as other:
+            log.info("offers.not_rehearsed", type=kind.text, error=str(other))
+        else:
+            trouble.rehearsed(kind, now)
 
     async def _more(self, kind: InstanceType) -> tuple[int, str]:
         try:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 from agent.clock import passed
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
+from agent.decide.deaths import next_try_at, tell_deaths
 from agent.decide.ending import EndingRules, may_send, next_key, request_exit
 from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
+from agent.decide.keepalive import clock_time
 from agent.decide.leaving import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.plan import (
     Draft,
@@ -72,6 +74,7 @@ def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rul
     else:
         draft.note("job.past_goal", f"not up by {view.deadline}, as is expected", Level.WARNING)
     _drop_doubles(view, draft)
+    tell_deaths(view, job, draft)
     _buy(view, job, now, draft, rules)
     fetch_image(view, job, _latest_use(view, now), now, draft)
     prepare_hosts(view, view.live, draft, rules.enclave)
@@ -187,8 +190,10 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
         if not live:
             left = int(view.deadline - now)
             draft.note("job.cannot_finish", f"{left} s are left: buying nothing", Level.ERROR)
+            _give_up(view, now, draft, rules)
         return
     latest = budget.latest_start(view.deadline, image_ready=ready, host=HOST_STAGES)
+    draft.look_at(latest)
     launch(view, job, now, draft, rules, Urgency(float(view.deadline), latest))
 
 
@@ -250,11 +255,37 @@ def launch(
         return
     if attempt > rules.bootstrap.max_attempts and not view.up:
         draft.note("job.attempts_spent", f"{attempt - 1} launches failed", Level.ERROR)
+        if view.slash_point and not view.live:
+            _give_up(view, now, draft, rules)
         if view.slash_point or not _rested(view, job, now, draft, rules.bootstrap):
             return
+    elif not _spread(view, job, now, draft, rules, attempt, urgency.latest):
+        return
     order = _order(view, job, attempt, urgency)
     if order is not None:
         draft.do(Launch(view.id, order, race=bool(view.live)))
+
+
+def _spread(
+    view: JobView, job: Job, now: float, draft: Draft, rules: Rules, attempt: int, latest: float
+) -> bool:
+    """Whether the next attempt is due, where instances of this job died before it came up."""
+    if view.up or view.live or not view.slash_point:
+        return True
+    left = rules.bootstrap.max_attempts + 1 - attempt
+    due = next_try_at(view, job, left, rules.bootstrap.budget, latest)
+    if now >= due:
+        return True
+    text = f"instances die: {left} attempts left, the next at {clock_time(due)}"
+    draft.note("job.attempts_spread", text, Level.WARNING)
+    draft.look_at(due)
+    return False
+
+
+def _give_up(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
+    """Nothing of it can come up in time any more: it is left now, not at the slash point."""
+    if rules.bootstrap.leave_refused:
+        _leave(view, now, draft, rules, told=view.agreed)
 
 
 def _rested(view: JobView, job: Job, now: float, draft: Draft, rules: BootstrapRules) -> bool:

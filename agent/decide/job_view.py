@@ -111,6 +111,7 @@ class LaunchPhase(StrEnum):
     LAUNCHED = "launched"
     NOWHERE = "nowhere"  # no zone had room
     LATER = "later"  # throttled or the reply was lost: the same order again
+    BLOCKED = "blocked"  # our own set-up is in the way: the same order again, and loudly said
     SPENT = "spent"  # the attempt's token belongs to an instance that is gone
     REFUSED = "refused"  # this order can never work
 

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from agent.decide.job_view import Host, Observed
@@ -30,6 +31,7 @@ class HealthRules:
     heartbeat_seconds: float = 180.0
     start_seconds: float = 600.0  # what a replacement has to come up in
     restart_seconds: float = 180.0  # what a restarted enclave has to answer in
+    impaired_seconds: float = 300.0  # EC2's checks fail though it answers: five of them in a row
     stable_seconds: float = 3600.0  # a run this long earns the host another restart
     replace_backoff_seconds: float = 600.0  # doubles with each replacement
     max_backoff_seconds: float = 6 * 3600.0
@@ -45,6 +47,7 @@ class Verdict(StrEnum):
     ILL = "ill"  # something is missed, not often enough to act
     ENCLAVE_DEAD = "enclave dead"
     HOST_DEAD = "host dead"
+    LEAVING = "leaving"  # it answers, but EC2 will take its machine away or says that it fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,35 @@ def judge(host: Host, observed: Observed, now: float, rules: HealthRules) -> Jud
     if restarts(host.run) and host.status.run_id != host.run:
         return _unheeded(host, observed, now, rules)
     if host.probe.failures == 0:
-        return Judgement(Verdict.WELL, "")
+        return _answering(host, now, rules)
+    if host.unhealthy_since is not None:  # two witnesses: nothing to wait for
+        return _silent(host, observed, now, rules)
     if host.probe.failures < rules.misses:
         return Judgement(Verdict.ILL, f"{host.probe.failures} answers missed in a row")
     return _silent(host, observed, now, rules)
 
 
+def _answering(host: Host, now: float, rules: HealthRules) -> Judgement:
+    """All is well as far as it answers; EC2 may know more of its machine."""
+    ending, since = host.instance.ending, host.unhealthy_since
+    if ending is not None:
+        when = f"not before {clock_time(ending.at)}"
+        return Judgement(Verdict.LEAVING, f"EC2 announces {ending.code}, {when}", doubtful=False)
+    if since is not None and now - since >= rules.impaired_seconds:
+        why = f"EC2's status checks have failed since {clock_time(since)}"
+        return Judgement(Verdict.LEAVING, why, doubtful=False)
+    return Judgement(Verdict.WELL, "")
+
+
+def clock_time(at: float) -> str:
+    """A time for people, in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _coming(host: Host, observed: Observed, rules: HealthRules) -> Judgement:
     """Nothing runs on it yet, or nothing any more; how long was that so when it was last seen?"""
+    if host.unhealthy_since is not None:
+        return Judgement(Verdict.HOST_DEAD, "EC2's status checks fail, and its enclave is not up")
     since = max(host.instance.launched_at, host.probe.restarted_at or 0.0)
     if host.status is not None:
         since = max(since, host.status.phases.get(host.status.phase, 0.0))

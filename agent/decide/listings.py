@@ -32,8 +32,8 @@ class OfferView:
     """One type. `listed` as the head shows it; `wanted` from the configuration.
 
     `full_since`/`open_since`: since when no further job, or at least one more, fits; one of them
-    is None. `withdrawn`: the last change was the agent's own withdrawal. `ordered`: a person asks
-    for what is wanted, listed or not.
+    is None; `sure`: it is full for a reason that needs no waiting. `withdrawn`: the last change was
+    the agent's own withdrawal. `ordered`: a person asks for what is wanted, listed or not.
     """
 
     instance_type: str
@@ -43,6 +43,7 @@ class OfferView:
     limited_by: str = ""
     full_since: float | None = None
     open_since: float | None = None
+    sure: bool = False
     withdrawn: bool = False
     ordered: bool = False
 
@@ -116,7 +117,8 @@ def _ordered(view: OfferView, rules: OfferRules) -> Change | None:
 
 
 def _listed(view: OfferView, wanted: Price, now: float, rules: OfferRules) -> Change | None:
-    if rules.follow and _lasted(view.full_since, now, rules.withdraw_after_seconds):
+    lasted = _lasted(view.full_since, now, rules.withdraw_after_seconds)
+    if rules.follow and view.full_since is not None and (view.sure or lasted):
         return Withdraw(view.instance_type, f"no further job fits: {view.limited_by}")
     if view.listed != wanted:
         return Relist(view.instance_type, wanted, "the configured price changed")

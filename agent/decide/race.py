@@ -29,6 +29,8 @@ def late_at(view: JobView, host: Host, budget: Budget) -> float:
     launched = host.instance.launched_at
     if host.instance.state not in (InstanceState.PENDING, InstanceState.RUNNING):
         return 0.0
+    if host.unhealthy_since is not None or host.instance.ends_before(view.deadline):
+        return 0.0  # EC2 itself says that its machine fails, or will be taken away
     if host.status is None:
         return budget.late_at(launched, view.deadline, *HOST_STAGES)
     if host.status.phase == "failed" or host.probe.refused is not None:

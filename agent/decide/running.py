@@ -21,6 +21,7 @@ from agent.decide.bootstrap import (
     told_double,
 )
 from agent.decide.deadline import HOST_STAGES, Stage
+from agent.decide.deaths import tell_deaths
 from agent.decide.ending import collect, request_exit
 from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
 from agent.decide.job_view import Host, JobView, LaunchPhase
@@ -29,6 +30,7 @@ from agent.decide.keepalive import (
     Judgement,
     Verdict,
     backoff_until,
+    clock_time,
     heartbeat_stale,
     judge,
     next_probe_at,
@@ -71,6 +73,7 @@ def plan_running(
         fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
     duty = Duty(view, job, now, draft, rules, health)
+    tell_deaths(view, job, draft)
     _leave(duty, unwanted(view, job, now, rules.policy))
     if view.live:
         _tend(duty, judged)
@@ -120,12 +123,14 @@ def _drop_spares(view: JobView, job: Job, judged: Sequence[Judged], draft: Draft
     """Once one of several proves itself, the others go: the losers of a race, the replaced.
 
     The one that was reported stays if it can: users have been told where it is. Never one whose
-    end was asked for already, though it may prove itself while EC2 has not ended it yet.
+    end was asked for already, though it may prove itself while EC2 has not ended it yet; nor one
+    whose machine goes: that serves until its replacement has proven itself.
     """
     for found in duplicates(one.host.instance for one in judged):
         told_double(found, draft)
     proven = [one.host for one in judged if one.host.attested and one.host.probe.failures == 0]
-    proven = [host for host in proven if not host.condemned]
+    leaving = [one.host for one in judged if one.judgement.verdict is Verdict.LEAVING]
+    proven = [host for host in proven if not host.condemned and host not in leaving]
     if not proven or len(judged) < 2:
         return
     keep = min(proven, key=lambda host: (not _reported(job, host), host.attempt, host.instance.id))
@@ -151,6 +156,8 @@ def _care(duty: Duty, one: Judged) -> None:
         draft.look_at(now + health.retry_seconds)
     else:
         draft.look_at(due)
+    if host.unhealthy_since is not None and one.judgement.verdict is Verdict.WELL:
+        draft.look_at(host.unhealthy_since + health.impaired_seconds)
     if one.judgement.verdict not in (Verdict.WELL, Verdict.COMING):
         draft.note("job.ill", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)
 
@@ -158,6 +165,10 @@ def _care(duty: Duty, one: Judged) -> None:
 def _mend(duty: Duty, judged: Sequence[Judged]) -> None:
     """Restart in place, else replace; nothing while another instance may be well."""
     dead = [one for one in judged if one.judgement.verdict in _DEAD]
+    leaving = [one for one in judged if one.judgement.verdict is Verdict.LEAVING]
+    if leaving and len(dead) + len(leaving) == len(judged):
+        _move(duty, dead, leaving)
+        return
     if not dead:
         return
     duty.draft.stage = "ill"
@@ -174,6 +185,19 @@ def _mend(duty: Duty, judged: Sequence[Judged]) -> None:
     if all(one.judgement.verdict is Verdict.HOST_DEAD for one in dead):
         _make_way(duty.view, [one.host for one in dead], duty.draft)
         _replace(duty, dead[0].judgement.why)
+
+
+def _move(duty: Duty, dead: Sequence[Judged], leaving: Sequence[Judged]) -> None:
+    """What answers will lose its machine: its replacement comes up beside it, and it goes when
+    that has proven itself (`_drop_spares`). Not for a job that ends before its machine does."""
+    give_back(duty.view, [one.host for one in dead], "dead, beside one that is to move", duty.draft)
+    host, end = leaving[0].host, duty.view.terms.ending(duty.job)
+    ending = host.instance.ending
+    if end is not None and ending is not None and end.at <= ending.at:
+        duty.draft.note("job.ends_first", f"{leaving[0].judgement.why}: the job ends before that")
+        return
+    if not dead:
+        _replace(duty, f"{host.instance.id}: {leaving[0].judgement.why}")
 
 
 _DEAD = frozenset({Verdict.ENCLAVE_DEAD, Verdict.HOST_DEAD})
@@ -209,7 +233,7 @@ def _replace(duty: Duty, why: str) -> None:
     allowed = backoff_until(_launches(view, duty.job), duty.health)
     if now < allowed:
         _leave(duty, worth_leaving(view, duty.job, allowed, now))
-        draft.note("job.backoff", f"{why}: the next instance in {allowed - now:.0f} s")
+        draft.note("job.backoff", f"{why}: the next instance at {clock_time(allowed)}")
         draft.look_at(allowed)
         return
     needed = duty.rules.bootstrap.budget.usual(*HOST_STAGES, Stage.ENCLAVE)

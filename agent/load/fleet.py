@@ -14,9 +14,18 @@ import structlog
 
 from agent.decide.job_view import Host, Observed, Probe
 from agent.load.answers import Evidence
-from agent.market.model import JobId
+from agent.load.launch_trouble import LaunchTrouble
+from agent.market.model import InstanceType, JobId
 from agent.ports import Account, Clock, Cloud, Mailbox
-from cloud.model import HostReport, Identity, Instance, InstanceId, InstanceState, Region
+from cloud.model import (
+    HostReport,
+    Identity,
+    Instance,
+    InstanceId,
+    InstanceState,
+    LaunchOrder,
+    Region,
+)
 from enclave.host.documents import DocumentRefused, Status
 from faults import RetryLater
 
@@ -25,6 +34,7 @@ log = structlog.get_logger()
 VISIBLE_SECONDS = 120.0
 SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
 UNSEEN_LOOKS = 10  # and so many listings without it
+UNSEEN_SECONDS = 90.0  # several looks: a region that says nothing for so long is not there
 LONGEST_LOOK = 30.0  # seconds that one listing counts at most: a clock that jumps is no time passed
 
 
@@ -71,6 +81,8 @@ class Fleet:
         self._cloud = cloud
         self._mailbox = mailbox
         self._clock = clock
+        self.trouble = LaunchTrouble()
+        self._began = clock.now()
         self._chain_id = account.chain_id
         self._whose = (account.contract.lower(), account.provider.lower())
         self._visible_seconds = visible_seconds
@@ -126,8 +138,24 @@ class Fleet:
     def probed(self, record: Record, probe: Probe) -> None:
         """How the enclave of an instance answered, or that its answers count anew."""
         record.probe = probe
+        if probe.passed_at is not None and probe.failures == 0:
+            self.trouble.proven(record.instance.region)
         if record.instance.live:
             self.evidence.note(record.instance.id, probe)
+
+    def silent_seconds(self, region: Region) -> float:
+        """For how long EC2 or the mailbox of the region has not been seen, at least one of them."""
+        look = self._observed.get(region, Observed())
+        times = [self._began if at is None else at for at in (look.listed_at, look.reports_at)]
+        return max(0.0, self._clock.now() - min(times))
+
+    def unseen(self, region: Region) -> str:
+        """Why the region counts as not there, in words; empty: it was seen lately."""
+        silent = self.silent_seconds(region)
+        if silent < UNSEEN_SECONDS:
+            return ""
+        why = self.faults.get(region) or "it does not answer"
+        return f"{region} has not been seen for {silent:.0f} s: {why}"
 
     def change(self, record: Record, instance: Instance) -> None:
         """The instance as it is now."""
@@ -140,6 +168,11 @@ class Fleet:
             self.evidence.drop(instance.id)
         if not held:
             del self._live[JobId(instance.identity.job)]
+
+    def nobodys_order(self, kind: InstanceType) -> LaunchOrder:
+        """A launch of the type for no job: to be rehearsed only."""
+        identity = Identity(self._chain_id, *self._whose, job=0, generation=0, attempt=0)
+        return LaunchOrder(identity, Region(kind.region), kind.ec2_type, self._clock.now())
 
     def records(self) -> Iterable[Record]:
         return self._by_id.values()
@@ -204,10 +237,17 @@ class Fleet:
             record.unhealthy_since = None
         elif record.unhealthy_since is None:
             record.unhealthy_since = now
+        if record.instance.live and not instance.live:
+            self._note_death(record, instance, now)
         if news:
             self.change(record, instance)
         record.looked_at, record.unseen_seconds, record.unseen = now, 0.0, 0
         return job if news else None
+
+    def _note_death(self, record: Record, instance: Instance, now: float) -> None:
+        """One that proved nothing and that nobody here ended may be the first of many."""
+        if not record.condemned and record.probe.passed_at is None:
+            self.trouble.died(instance, now)
 
     def _vanished(self, region: Region, listed: set[InstanceId], now: float) -> set[JobId]:
         changed: set[JobId] = set()

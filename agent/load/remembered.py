@@ -28,7 +28,7 @@ from cloud.model import Identity
 
 @dataclass(slots=True)
 class JobMemory:
-    """One job. `said` holds the last text of each note, so that it is told once."""
+    """One job. `said` holds the last texts of each note, so that each is told once."""
 
     id: JobId
     image: ImageView = field(default_factory=ImageView)
@@ -41,7 +41,7 @@ class JobMemory:
     buying: Identity | None = None  # what the last plan wants launched
     gone_since: float | None = None  # since when the head has not shown it as ours
     told: int = 0  # the generation whose assignment is on the timeline
-    said: dict[str, str] = field(default_factory=dict)
+    said: dict[str, tuple[str, ...]] = field(default_factory=dict)
     view: JobView | None = None
     read_at: float = 0.0  # when the view was read from the chain
     stage: str = "new"
@@ -65,8 +65,10 @@ class JobMemory:
 
     def news(self, notes: tuple[Note, ...]) -> list[Note]:
         """Those that say something they did not say the last time; forgets what is over."""
-        fresh = [note for note in notes if self.said.get(note.name) != note.text]
-        self.said = {note.name: note.text for note in notes}
+        fresh = [note for note in notes if note.text not in self.said.get(note.name, ())]
+        self.said = {}
+        for note in notes:
+            self.said[note.name] = (*self.said.get(note.name, ()), note.text)
         return fresh
 
     def remember_launch(self, view: LaunchView) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import program
 from agent.apply.bugs import Bug
-from agent.decide.job_view import Host, JobView
+from agent.decide.job_view import Host, JobView, parse_instance_type
 from agent.load.remembered import JobMemory
 from agent.market.model import Ending, Job, Price, StopReason
 from agent.market.terms import Terms
@@ -173,7 +173,13 @@ class AgentView:
         )
         never = row.limited_by if known and known.never else ""
         full = row.limited_by if known and not known.more else ""
-        return OfferSeen(row.instance_type, wanted, listing, row.trouble, never, full, row.margin)
+        return OfferSeen(
+            row.instance_type, wanted, listing, row.trouble, never, row.blocked, full, row.margin
+        )
+
+    def _trouble(self, name: str, now: float) -> Trouble | None:
+        kind = parse_instance_type(name)
+        return self._world.state.world.fleet.trouble.of(kind, now) if kind else None
 
     def _rows(self) -> Iterator[JobRow]:
         for job in self._world.state.world.memory.jobs.values():
@@ -210,7 +216,7 @@ class AgentView:
             image=view.image.image.cid if view.image.image else "",
             usual_seconds=usual_seconds(view, budget),
             stages=stages_of(view, host, self._clock.now(), budget),
-            note="; ".join(text for text in job.said.values() if text)[:200],
+            note="; ".join(text for texts in job.said.values() for text in texts if text)[:200],
         )
 
     def _types(self) -> Iterator[TypeRow]:
@@ -220,6 +226,7 @@ class AgentView:
             listing, wanted = desk.listed.get(name), offering.prices.get(name)
             price = listing or wanted
             room = offering.desk.rooms.get(name)
+            trouble = self._trouble(name, self._clock.now())
             enclave = self._world.state.loader.room_of(name)
             on_chain = self._world.state.sources.market.abilities.lists_on_chain
             full = self._world.state.drain.ordered or (room is not None and room.more <= 0)

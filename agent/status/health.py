@@ -91,13 +91,15 @@ class RegionSeen:
 @dataclass(frozen=True, slots=True)
 class OfferSeen:
     """One type, prices as people read them; "" where there is none. `margin`: what an hour leaves,
-    None where the cost is not known; `never`: why EC2 can't serve it at all."""
+    None where the cost is not known; `never`: why EC2 can't serve it at all; `blocked`: why nothing
+    of it can be launched now, which an operator or a minute mends."""
 
     type: str
     wanted: str
     listing: str
     trouble: str = ""
     never: str = ""
+    blocked: str = ""
     full: str = ""
     margin: float | None = None
 
@@ -259,6 +261,8 @@ def _offer(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
     if offer.listing and offer.never:
         todo = f"`oyster-provider offers remove {offer.type}`"
         return Grade.FAIL, f"listed, and can't be served: {offer.never}", todo
+    if offer.blocked and (offer.listing or offer.wanted):
+        return Grade.FAIL, offer.blocked, "docs/operating.md, Launches fail"
     if offer.trouble and not closed:
         return Grade.WARN, f"not as wanted yet: {offer.trouble}", ""
     if offer.wanted and not offer.listing:

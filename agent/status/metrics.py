@@ -25,7 +25,7 @@ STAGES = tuple(stage.value for stage in Stage)
 ENDS = (*OUTCOMES, "other")  # "other", here and below, for what is not listed
 TRANSACTIONS = ("report_started", "settled", "exit_requested", "exit_finalized", "other")
 TX_RESULTS = ("mined", "refused", "later")
-LAUNCHES = ("asked", "launched", "nowhere", "later", "spent", "refused", "other")
+LAUNCHES = ("asked", "launched", "nowhere", "later", "blocked", "spent", "refused", "other")
 IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "not_released", "other")
 REFUSALS = (*WEIGHTS, "other")
 EFFECTS = (*(entry.name for entry in effects.EFFECTS.values()), "other")
@@ -220,12 +220,14 @@ def _types(view: View) -> Iterator[Metric]:
     margin = _labelled(
         "offer_margin_per_hour", "What the listing leaves after cost, tokens", "type"
     )
+    blocked = _labelled("launch_blocked", "1 while no instance of the type can be had", "type")
     for row in view.types:
+        blocked.add_metric([row.instance_type], float(bool(row.blocked)))
         more.add_metric([row.instance_type, row.limited_by], row.more)
         listed.add_metric([row.instance_type], float(row.listed))
         if row.margin is not None:
             margin.add_metric([row.instance_type], row.margin)
-    yield from (more, listed, margin)
+    yield from (more, listed, margin, blocked)
     yield _gauge(
         "offers_closed",
         "1 while paused or leaving: nothing is to be listed",

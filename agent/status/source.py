@@ -85,6 +85,7 @@ class TypeRow:
     architecture: str = ""
     network_mbps: int = 0  # the instance's baseline; 0: not known
     hidden: bool = False  # its rate card is not shown: nothing more fits, or nothing new is taken
+    blocked: str = ""  # why nothing of it can be launched now
     wanted: int | None = None
     listing: int | None = None
     ordered: bool = False

@@ -213,7 +213,9 @@ async def _wire(
         Sources(account, market, heard, aws, world.fleet, world.memory, clock, regions),
         world,
         reader,
-        Offering(market, aws, transactor, clock, journal, prices, offer_rules_of(config)),
+        Offering(
+            market, aws, transactor, clock, journal, prices, offer_rules_of(config), world.fleet
+        ),
         rules_of(config, decimals),
     )
     history = None

@@ -51,7 +51,7 @@ from cloud.model import (
 )
 from cloud.request_budget import Urgency
 from cloud.settings import Home, Settings
-from faults import Fault, Refused
+from faults import Fault, Refused, printable
 
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         ReservationResponseTypeDef,
         ReservationTypeDef,
         RunInstancesRequestTypeDef,
+        StateReasonTypeDef,
         TagSpecificationTypeDef,
     )
 
@@ -378,5 +379,12 @@ def instance_of(region: Region, found: InstanceTypeDef) -> Instance | None:
         launched_at=found["LaunchTime"].timestamp(),
         public_ip=found.get("PublicIpAddress") or None,
         private_ip=found.get("PrivateIpAddress") or None,
-        state_reason=found.get("StateReason", {}).get("Message") or None,
+        state_reason=_reason(found.get("StateReason", {})),
     )
+
+
+def _reason(said: StateReasonTypeDef) -> str | None:
+    """Code and message; EC2's messages mostly begin with the code."""
+    code, message = said.get("Code", ""), said.get("Message", "")
+    text = message if message.startswith(code) else f"{code}: {message}"
+    return printable(text).strip(": ") or None

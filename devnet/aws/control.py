@@ -6,6 +6,9 @@
     timings           {field: seconds}
     calls             {}: how often each EC2 action was asked for
     instances         {}: what is launched, with its directory
+    event             {instance, code, in_seconds}: EC2 announces it (instance-retirement,
+                      instance-stop, instance-reboot, system-reboot, system-maintenance), and stops
+                      what it retires then
     machine           {instance, name, ...}: kill_host (the host program), enclave_die,
                       enclave_hang, enclave_lie, nitro (faults of nitro-cli and the allocator),
                       reboot, hardware_fails (dark for good, while EC2 lists it as running)
@@ -18,7 +21,7 @@ import urllib.request
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from devnet.aws.ec2 import Faults, HonestEc2
+from devnet.aws.ec2 import Event, Faults, HonestEc2
 from devnet.aws.machines import Machines
 
 
@@ -37,6 +40,7 @@ class Control:
             "timings": self._timings,
             "calls": lambda _: dict(self._ec2.calls),
             "instances": self._instances,
+            "event": self._event,
             "machine": self._machine,
         }
         if command not in methods:
@@ -68,6 +72,11 @@ class Control:
             for one in list(self._ec2.records.values())
         ]
 
+    def _event(self, given: dict[str, Any]) -> dict[str, Any]:
+        event = Event(str(given["code"]), self._ec2.clock() + float(given["in_seconds"]))
+        self._ec2.schedule(str(given["instance"]), event)
+        return asdict(event)
+
     def _machine(self, given: dict[str, Any]) -> dict[str, Any]:
         if self._machines is None:
             raise ValueError("no machines run behind this EC2")
@@ -96,6 +105,11 @@ class Faulty:
 
     def instances(self) -> list[dict[str, Any]]:
         return list(self._ask("instances", {}))
+
+    def event(self, instance: str, code: str, in_seconds: float) -> dict[str, Any]:
+        """Have EC2 announce what it will do to an instance."""
+        asked = {"instance": instance, "code": code, "in_seconds": in_seconds}
+        return dict(self._ask("event", asked))
 
     def machine(self, instance: str, name: str, **given: Any) -> dict[str, Any]:
         """Do something to what runs on an instance."""

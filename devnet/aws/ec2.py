@@ -15,8 +15,14 @@ from dataclasses import dataclass, field, replace
 VCPU_QUOTA = "L-1216C47A"
 ADDRESS_QUOTA = "L-0263D0A3"
 
-PENDING, RUNNING, SHUTTING_DOWN, TERMINATED = 0, 16, 32, 48
-NAMES = {0: "pending", 16: "running", 32: "shutting-down", 48: "terminated"}
+PENDING, RUNNING, SHUTTING_DOWN, TERMINATED, STOPPING, STOPPED = 0, 16, 32, 48, 64, 80
+NAMES = {
+    PENDING: "pending", RUNNING: "running", SHUTTING_DOWN: "shutting-down",
+    TERMINATED: "terminated", STOPPING: "stopping", STOPPED: "stopped",
+}  # fmt: skip
+USER_ENDED = "Client.UserInitiatedShutdown: User initiated shutdown"
+RETIRED = "Server.ScheduledStop: Stopped due to scheduled retirement"
+ENDING_EVENTS = ("instance-retirement", "instance-stop")
 
 
 class Ec2Error(Exception):
@@ -36,6 +42,8 @@ class Timings:
     status_checks: float = 120.0
     shutting_down: float = 30.0
     visibility: float = 1.0
+    profile: float = 8.0  # until EC2 knows of an instance profile that IAM has just made
+    stopping: float = 20.0
     install: float = 15.0
     allocate: float = 2.0
     enclave_boot: float = 3.0
@@ -70,6 +78,15 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class Event:
+    """A scheduled event: what EC2 will do from `not_before` on (unix seconds)."""
+
+    code: str
+    not_before: float
+    description: str = "The instance is running on degraded hardware"
+
+
+@dataclass(frozen=True)
 class Record:
     """What is remembered of one launched instance; times are this simulation's clock."""
 
@@ -88,6 +105,13 @@ class Record:
     terminated_at: float | None = None
     ends_at: float | None = None
     broken_at: float | None = None  # its hardware failed; EC2 has not said so yet
+    reason: str = ""  # why it is in its state: EC2's code, a colon, its words
+    events: tuple[Event, ...] = ()
+
+    @property
+    def off(self) -> bool:
+        """Whether it runs nothing any more."""
+        return self.state in (SHUTTING_DOWN, TERMINATED, STOPPING, STOPPED)
 
 
 @dataclass
@@ -107,6 +131,7 @@ class Faults:
     s3_down: bool = False
     impaired: set[str] = field(default_factory=set)  # instances whose status checks fail
     stuck_pending: bool = False
+    dead_on_launch: str = ""  # what each new instance dies of: `code: words`, as in StateReason
 
 
 class HonestEc2:
@@ -121,6 +146,7 @@ class HonestEc2:
         self._tokens: dict[tuple[str, str], tuple[str, str, bytes]] = {}
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._addresses = itertools.count(1)
+        self._profiles: dict[str, float] = {}
 
     def admit(self, region: str, action: str) -> None:
         """Count the call; raises Ec2Error when it is throttled or a fault is set for it."""
@@ -166,6 +192,22 @@ class HonestEc2:
                 "already been terminated.",
             )
         return instance, answer
+
+    def profile_changed(self, name: str) -> None:
+        """IAM made or changed an instance profile: EC2 hears of it later."""
+        self._profiles[name] = self.clock()
+
+    def check_profile(self, name: str, there: bool) -> None:
+        """Raises Ec2Error while EC2 does not know the instance profile (yet), in its own words
+        (hashicorp/terraform #15341, aws/karpenter-provider-aws #5018)."""
+        young = self.clock() - self._profiles.get(name, float("-inf")) < self.timings.profile
+        if name and (young or not there):
+            raise Ec2Error(
+                400,
+                "InvalidParameterValue",
+                f"Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM "
+                "Instance Profile name",
+            )
 
     def check_capacity(self, instance_type: str, zone: str, vcpus: int) -> None:
         """Raises Ec2Error when the zone is sold out or the quota is used up."""
@@ -248,13 +290,48 @@ class HonestEc2:
             self.records[instance] = replace(record, broken_at=self.clock())
             return self.records[instance]
 
-    def terminate(self, instance: str) -> None:
+    def terminate(self, instance: str, reason: str = USER_ENDED) -> None:
         """Begin the end; again is fine."""
         with self.lock:
             record = self.records.get(instance)
             if record is not None and record.state not in (SHUTTING_DOWN, TERMINATED):
-                ends = self.clock() + self.timings.shutting_down
-                self.records[instance] = replace(record, state=SHUTTING_DOWN, ends_at=ends)
+                self.records[instance] = self._dying(record, reason)
+
+    def _dying(self, record: Record, reason: str) -> Record:
+        ends = self.clock() + self.timings.shutting_down
+        return replace(record, state=SHUTTING_DOWN, ends_at=ends, reason=reason)
+
+    def stop(self, instance: str, reason: str = USER_ENDED) -> None:
+        """Power off, the disk stays. Raises Ec2Error: it is in no state to be stopped."""
+        with self.lock:
+            record = self.records[instance]
+            if record.state in (STOPPING, STOPPED):
+                return
+            if record.state != RUNNING:
+                text = f"The instance '{instance}' is not in a state from which it can be stopped."
+                raise Ec2Error(400, "IncorrectInstanceState", text)
+            self.records[instance] = self._stopping(record, reason)
+
+    def _stopping(self, record: Record, reason: str) -> Record:
+        ends = self.clock() + self.timings.stopping
+        return replace(record, state=STOPPING, ends_at=ends, reason=reason)
+
+    def start(self, instance: str) -> None:
+        """Power on again, as of now. Raises Ec2Error: it is not stopped."""
+        with self.lock:
+            record = self.records[instance]
+            if record.state != STOPPED:
+                text = f"The instance '{instance}' is not in a state from which it can be started."
+                raise Ec2Error(400, "IncorrectInstanceState", text)
+            self.records[instance] = replace(
+                record, state=PENDING, launched_at=self.clock(), reason="", ends_at=None
+            )
+
+    def schedule(self, instance: str, event: Event) -> None:
+        """Announce what will be done to an instance. Raises KeyError."""
+        with self.lock:
+            record = self.records[instance]
+            self.records[instance] = replace(record, events=(*record.events, event))
 
     def advance(self) -> list[Record]:
         """Move every instance along its life; those that changed."""
@@ -270,10 +347,17 @@ class HonestEc2:
 
     def _moved(self, one: Record, now: float) -> Record:
         due = one.launched_at + self.timings.pending
+        if one.state == PENDING and self.faults.dead_on_launch:
+            return self._dying(one, self.faults.dead_on_launch)
         if one.state == PENDING and now >= due and not self.faults.stuck_pending:
             return replace(one, state=RUNNING, running_at=now)
         if one.state == SHUTTING_DOWN and one.ends_at is not None and now >= one.ends_at:
             return replace(one, state=TERMINATED, terminated_at=now)
+        if one.state == STOPPING and one.ends_at is not None and now >= one.ends_at:
+            return replace(one, state=STOPPED)
+        taken = [e for e in one.events if e.code in ENDING_EVENTS and now >= e.not_before]
+        if one.state == RUNNING and taken:
+            return self._stopping(one, RETIRED)
         return one
 
     def refill(self) -> None:

@@ -78,6 +78,12 @@ def address_count(region: str) -> int:
     return len(ec2_backends[DEFAULT_ACCOUNT_ID][region].describe_addresses())
 
 
+def has_profile(name: str) -> bool:
+    """Whether IAM has an instance profile of that name."""
+    found = iam_backends[DEFAULT_ACCOUNT_ID]["aws"].get_instance_profiles()
+    return any(one.name == name for one in found)
+
+
 def role_of(profile: str) -> tuple[str, str] | None:
     """(role name, role id) of an instance profile, named or by ARN; None without one."""
     for one in iam_backends[DEFAULT_ACCOUNT_ID]["aws"].get_instance_profiles():

@@ -20,19 +20,17 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from devnet.aws import imds, list_prices, moto_state, wire
+from devnet.aws.answers import Answers
 from devnet.aws.control import Control
 from devnet.aws.ec2 import (
     ADDRESS_QUOTA,
     PENDING,
     RUNNING,
-    SHUTTING_DOWN,
-    TERMINATED,
     VCPU_QUOTA,
     Ec2Error,
     HonestEc2,
@@ -46,6 +44,7 @@ _TICK_SECONDS = 0.02
 # How often the server looks whether it is to stop.
 _STOP_SECONDS = 0.05
 _MOST_USER_DATA = 16384
+_PROFILE_CHANGES = frozenset({"CreateInstanceProfile", "AddRoleToInstanceProfile"})
 
 
 class _Lost(Exception):
@@ -65,6 +64,7 @@ class Aws:
     ) -> None:
         self.ec2 = HonestEc2(clock, timings)
         self.machines = machines
+        self._answers = Answers(self.ec2, machines)
         self._imds, self._control = imds.Imds(self.ec2), Control(self.ec2, machines)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server: BaseWSGIServer = make_server(
@@ -104,6 +104,8 @@ class Aws:
         """What is due now happens."""
         for record in self.ec2.advance():
             moto_state.set_state(record.region, record.id, record.state)
+            if self.machines and record.off:
+                self.machines.ended(record)
             if self.machines and record.state == RUNNING:
                 try:
                     self.machines.started(record)
@@ -149,6 +151,8 @@ class Aws:
         if request.service == "s3":
             self._check_s3(request)
             return self._s3(request)
+        if request.service == "iam" and request.params.get("Action") in _PROFILE_CHANGES:
+            self.ec2.profile_changed(request.params.get("InstanceProfileName", ""))
         return self._ask_moto(request)
 
     # S3
@@ -189,22 +193,19 @@ class Aws:
         answer = self._ask_moto(request)
         if answer[0] != 200:
             return answer
-        if action == "DescribeInstances":
-            return xml(self._seen(answer[2]))
-        if action == "DescribeInstanceStatus":
-            return xml(wire.edited(answer[2], "item", self._edit_status, "instanceStatusSet"))
-        if action == "TerminateInstances":
-            return xml(wire.edited(answer[2], "item", self._edit_ended, "instancesSet"))
-        return answer
+        edited = self._answers.of(action, answer[2])
+        return answer if edited is answer[2] else xml(edited)
 
     def _run(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         params = request.params
         with self.ec2.lock:
             known = self.ec2.known_launch(request.region, params)
             if known is not None:
-                return xml(self._shown(known[1]))
+                return xml(self._answers.shown(known[1]))
             kind = params.get("InstanceType", "m1.small")
             vcpus = _checked_vcpus(kind, params)
+            profile = _profile(params)
+            self.ec2.check_profile(profile, moto_state.has_profile(profile))
             zone = self._zone(request, kind)
             self.ec2.check_capacity(kind, zone, vcpus)
             status, headers, body = self._ask_moto(request)
@@ -212,14 +213,13 @@ class Aws:
                 return status, headers, body
             for item in wire.children(body, "instancesSet/item"):
                 self._remember(request, wire.text(item, "instanceId"), zone, vcpus, body)
-            return xml(self._shown(body))
+            return xml(self._answers.shown(body))
 
     def _remember(
         self, request: Request, instance: str, zone: str, vcpus: int, body: bytes
     ) -> None:
         params, region = request.params, request.region
         address = moto_state.set_public_ip(region, instance, self.ec2.next_address())
-        profile = params.get("IamInstanceProfile.Arn") or params.get("IamInstanceProfile.Name", "")
         record = Record(
             id=instance,
             region=region,
@@ -229,7 +229,7 @@ class Aws:
             launched_at=self.ec2.clock(),
             enclave=params.get("EnclaveOptions.Enabled", "").lower() == "true",
             public_ip=address,
-            profile=profile,
+            profile=params.get("IamInstanceProfile.Arn") or _profile(params),
             user_data=base64.b64decode(params.get("UserData", "")),
         )
         moto_state.set_state(region, instance, PENDING)
@@ -248,49 +248,6 @@ class Aws:
         zone = next((one for one in every if not self.ec2.sold_out(kind, one)), every[0])
         request.body += f"&Placement.AvailabilityZone={zone}".encode()
         return zone
-
-    def _seen(self, body: bytes) -> bytes:
-        """Instances as listed: late ones missing."""
-
-        def edit(item: Element) -> bool:
-            return not self.ec2.hidden(wire.text(item, "instanceId")) and self._edit(item)
-
-        return _each_instance(body, edit)
-
-    def _shown(self, body: bytes) -> bytes:
-        """Instances as the launch itself shows them."""
-        return _each_instance(body, self._edit)
-
-    def _edit(self, item: Element) -> bool:
-        record = self.ec2.records.get(wire.text(item, "instanceId"))
-        if record is not None:
-            wire.put(item, "enclaveOptions/enabled", str(record.enclave).lower())
-            wire.put_state(item, "instanceState", record.state)
-            shown = moto_state.addresses(record.region, record.id)
-            if shown and wire.text(item, "ipAddress"):
-                wire.put(item, "ipAddress", shown[0])
-        return True
-
-    def _edit_status(self, item: Element) -> bool:
-        instance = wire.text(item, "instanceId")
-        status = self.ec2.status_of(instance)
-        for kind in ("systemStatus", "instanceStatus"):
-            wire.put(item, f"{kind}/status", status)
-        return not self.ec2.hidden(instance)
-
-    def _edit_ended(self, item: Element) -> bool:
-        record = self.ec2.records.get(wire.text(item, "instanceId"))
-        if record is None:
-            return True
-        wire.put_state(item, "previousState", record.state)
-        if record.state not in (SHUTTING_DOWN, TERMINATED):
-            self.ec2.terminate(record.id)
-            if self.machines:
-                self.machines.ended(record)
-        now = self.ec2.records[record.id].state
-        moto_state.set_state(record.region, record.id, now)
-        wire.put_state(item, "currentState", now)
-        return True
 
     # Quotas
 
@@ -329,6 +286,12 @@ class Aws:
         return int(seen[0].split(" ")[0]), list(seen[1]), body
 
 
+def _profile(params: dict[str, str]) -> str:
+    """The instance profile's name, however it is named."""
+    arn = params.get("IamInstanceProfile.Arn", "")
+    return params.get("IamInstanceProfile.Name", "") or arn.rpartition("/")[2]
+
+
 def _checked_vcpus(kind: str, params: dict[str, str]) -> int:
     """Raises Ec2Error for what EC2 refuses before it looks for room."""
     if len(base64.b64decode(params.get("UserData", ""))) > _MOST_USER_DATA:
@@ -339,12 +302,6 @@ def _checked_vcpus(kind: str, params: dict[str, str]) -> int:
     except KeyError:
         text = f"Invalid value '{kind}' for InstanceType."
         raise Ec2Error(400, "InvalidParameterValue", text) from None
-
-
-def _each_instance(body: bytes, edit: Any) -> bytes:
-    listed = b"<DescribeInstancesResponse" in body
-    parent = "reservationSet/item/instancesSet" if listed else "instancesSet"
-    return wire.edited(body, "item", edit, parent)
 
 
 def main() -> None:

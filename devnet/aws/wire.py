@@ -80,6 +80,17 @@ def put(item: ET.Element, path: str, value: str) -> None:
     item.text = value
 
 
+def append(item: ET.Element, path: str, texts: Mapping[str, str]) -> None:
+    """Add one element at the end of `path`, with these texts below it."""
+    *parents, name = path.split("/")
+    for parent in parents:
+        below = _find(item, parent)
+        item = below[0] if below else ET.SubElement(item, _space(item) + parent)
+    added = ET.SubElement(item, _space(item) + name)
+    for key, value in texts.items():
+        ET.SubElement(added, _space(item) + key).text = value
+
+
 def put_state(item: ET.Element, path: str, code: int) -> None:
     put(item, f"{path}/code", str(code))
     put(item, f"{path}/name", NAMES[code])

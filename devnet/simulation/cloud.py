@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.ports import Attested, Clock, Image
+from cloud.kinds import NotSetUp
 from cloud.model import (
     AttemptSpent,
     EnclaveRoom,
@@ -23,6 +24,7 @@ from cloud.model import (
     InstanceState,
     LaunchOrder,
     Region,
+    ScheduledEvent,
     Zone,
 )
 from cloud.request_budget import Budget, Urgency
@@ -64,6 +66,10 @@ class Machine:
     dies_at: float = NEVER  # whichever run is on then answers no more
     fails_at: float = NEVER  # the hardware fails: EC2 ends the instance
     never_boots: bool = False
+    dies_of: str = ""
+    events: tuple[ScheduledEvent, ...] = ()
+    unhealthy_at: float = NEVER  # EC2's status checks fail from then on
+    stops_at: float = NEVER
     desired: Desired | None = None
     desired_at: float = NEVER
 
@@ -72,6 +78,8 @@ class Machine:
             return InstanceState.TERMINATED
         if now >= self.ends_at:
             return InstanceState.SHUTTING_DOWN
+        if now >= self.stops_at:
+            return InstanceState.STOPPED
         running = now >= self.launched_at + self.lengths.running
         return InstanceState.RUNNING if running else InstanceState.PENDING
 
@@ -86,8 +94,16 @@ class Machine:
             identity=self.order.identity,
             launched_at=self.launched_at,
             public_ip=self.ip if up else None,
-            healthy=True if now >= self.booted_at else None,
+            healthy=self.healthy(now),
+            state_reason=self.dies_of or None if now >= self.ends_at else None,
+            events=self.events,
         )
+
+    def healthy(self, now: float) -> bool | None:
+        """What EC2's status checks say."""
+        if now >= self.unhealthy_at:
+            return False
+        return True if now >= self.booted_at else None
 
     @property
     def booted_at(self) -> float:
@@ -103,7 +119,7 @@ class Machine:
 
     def status(self, now: float) -> Status | None:
         """The host's last word by `now`."""
-        now = min(now, self.hangs_at, self.ends_at)
+        now = min(now, self.hangs_at, self.ends_at, self.stops_at)
         if now < self.booted_at:
             return None
         phases = {"booted": self.booted_at}
@@ -126,7 +142,9 @@ class Machine:
         return float(self.booted_at + beats * HEARTBEAT_SECONDS)
 
     def answers(self, now: float) -> bool:
-        alive = self.running_at <= now < min(self.hangs_at, self.enclave_dies_at, self.ends_at)
+        alive = self.running_at <= now < min(
+            self.hangs_at, self.enclave_dies_at, self.ends_at, self.stops_at
+        )  # fmt: skip
         died = self.running_at <= self.dies_at <= now
         return alive and not died and self.desired is not None
 
@@ -145,6 +163,9 @@ class SimCloud:
     bucket: set[tuple[Region, str]] = field(default_factory=set)
     shared: bool = False  # another agent uses the bucket, too
     budget: Budget | None = None  # that the real adapter asks before each call; None: plenty
+    refuses: str = ""  # every launch, for the account's own set-up
+    dies_after: float = NEVER  # seconds that a new instance lives
+    dies_of: str = ""  # EC2's reason for that
     staged_at: dict[tuple[Region, str], float] = field(default_factory=dict)
     mail: set[InstanceId] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
@@ -166,6 +187,8 @@ class SimCloud:
     async def launch(self, order: LaunchOrder) -> Instance:
         await self.turn(order)
         await self.weather.before("cloud.launch")
+        if self.refuses:
+            raise NotSetUp(self.refuses)
         known = self.tokens.get(order.identity)
         if known is not None:
             return await self._same(self.machines[known])
@@ -178,6 +201,8 @@ class SimCloud:
             ip=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
             launched_at=self.clock.now(),
             lengths=self.lengths,
+            ends_at=self.clock.now() + self.dies_after,
+            dies_of=self.dies_of,
         )
         self.machines[machine.id] = machine
         self.tokens[order.identity] = machine.id
@@ -185,6 +210,11 @@ class SimCloud:
         self.done(f"launch job={order.identity.job} attempt={order.identity.attempt}")
         await self.weather.after("cloud.launch")
         return machine.instance(self.clock.now())
+
+    async def rehearse(self, order: LaunchOrder) -> None:
+        await self.weather.before("cloud.rehearse")
+        if self.refuses:
+            raise NotSetUp(self.refuses)
 
     async def turn(self, order: LaunchOrder) -> None:
         """The wait for EC2's request budget, as in `cloud.clients.Calls.ask`."""
@@ -213,7 +243,7 @@ class SimCloud:
         await self.weather.before("cloud.terminate")
         for name in instances:
             machine = self.machines[name]
-            if machine.ends_at == NEVER:
+            if machine.ends_at > self.clock.now():
                 machine.ends_at = self.clock.now()
                 self.done(f"terminate job={machine.order.identity.job} {name[-2:]}")
         await self.weather.after("cloud.terminate")

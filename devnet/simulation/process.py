@@ -100,7 +100,7 @@ def assemble(ports: Ports, journal: HeardJournal, manner: Manner) -> LoopState:
     )  # fmt: skip
     offering = Offering(
         ports.market, ports.cloud, ports.transactor, clock, journal,
-        rules.lifecycle.policy.prices, manner.offers,
+        rules.lifecycle.policy.prices, manner.offers, fleet,
     )  # fmt: skip
     return LoopState(sources, world, Reader(manner.engine), offering, rules)
 

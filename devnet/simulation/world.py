@@ -147,6 +147,7 @@ class Simulation:
             self.journal,
             self.rules.lifecycle.policy.prices,
             self.offer_rules,
+            fleet,
         )
         self.state = LoopState(sources, world, Reader(self.engine), offering, self.rules)
         self.agent = Agent(self.state, self.market)

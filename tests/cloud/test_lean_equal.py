@@ -35,6 +35,10 @@ TOKENS = ("", "<nextToken/>", "<nextToken></nextToken>", "<nextToken>a+b/c==</ne
 TAILS = ("", "\n", "garbage", "<more/>", "<!-- end -->", "\x00")
 
 
+# What botocore makes of a body that it can't read.
+BROKEN = (BotoCoreError, ClientError, ResponseParserError, ValueError, TypeError, AttributeError)
+
+
 class _Raw(io.BytesIO):
     def stream(self, *_: Any, **__: Any) -> Any:
         yield self.read()
@@ -73,12 +77,7 @@ def _shown(value: Any) -> str:
 def _read(ask: Callable[[Any], Any], client: Any) -> str:
     try:
         return json.dumps(ask(client), default=_shown, sort_keys=True)
-    except (
-        BotoCoreError,
-        ClientError,
-        ResponseParserError,
-        ValueError,
-    ) as error:  # both have to say the same
+    except BROKEN as error:  # both have to say the same
         return f"{type(error).__name__}: {error}"
 
 

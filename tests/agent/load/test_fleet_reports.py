@@ -56,6 +56,9 @@ class Nothing:
     async def launch(self, order: LaunchOrder) -> Instance:
         raise AssertionError(order)
 
+    async def rehearse(self, order: LaunchOrder) -> None:
+        raise AssertionError(order)
+
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         raise AssertionError(instances)
 

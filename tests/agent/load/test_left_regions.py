@@ -48,6 +48,9 @@ class _Cloud:
     async def launch(self, order: LaunchOrder) -> Instance:
         raise AssertionError(order)
 
+    async def rehearse(self, order: LaunchOrder) -> None:
+        raise AssertionError(order)
+
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         raise AssertionError(instances)
 

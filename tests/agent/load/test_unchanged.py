@@ -61,7 +61,7 @@ def test_quiet__what_was_said_read_long_ago_or_ordered__is_read() -> None:
     assert judged(301.0) is None
     assert judged(-1.0) is None
     assert judged(drained=True) is None
-    known.said = {"job.ill": "once"}
+    known.said = {"job.ill": ("once",)}
     assert judged() is None
     known.said, known.stage = {}, "ill"
     assert judged() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -260,3 +261,64 @@ def test_addresses__many_instances__are_all_different(quick: Account) -> None:
     found = [quick.aws.ec2.next_address() for _ in range(254)]
     assert len(set(found)) == 254
     assert all(address.startswith("127.") for address in found)
+
+
+def test_stop__a_running_one__walks_to_stopped_and_starts_again(quick: Account) -> None:
+    instance = quick.launch()["InstanceId"]
+    quick.move(0.0)
+    said = quick.ec2.stop_instances(InstanceIds=[instance])["StoppingInstances"][0]
+    assert said["CurrentState"]["Name"] == "stopping"
+    quick.move(0.0)
+    assert quick.listed()[0]["State"]["Name"] == "stopped"
+    assert quick.listed()[0]["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    quick.ec2.start_instances(InstanceIds=[instance])
+    quick.move(0.0)
+    assert quick.listed()[0]["State"]["Name"] == "running"
+
+
+def test_stop__one_that_has_ended__is_an_incorrect_state(quick: Account) -> None:
+    instance = quick.launch()["InstanceId"]
+    quick.ec2.terminate_instances(InstanceIds=[instance])
+    with pytest.raises(ClientError) as error:
+        quick.ec2.stop_instances(InstanceIds=[instance])
+    assert code(error) == "IncorrectInstanceState"
+
+
+def test_event__retirement__is_announced_and_then_stops_the_instance(quick: Account) -> None:
+    instance = quick.launch()["InstanceId"]
+    quick.move(0.0)
+    quick.faulty.event(instance, "instance-retirement", 60)
+    (status,) = quick.ec2.describe_instance_status()["InstanceStatuses"]
+    (event,) = status["Events"]
+    assert event["Code"] == "instance-retirement"
+    assert event["NotBefore"].timestamp() == int(quick.clock.now + 60)
+    quick.move(59.0)
+    assert quick.listed()[0]["State"]["Name"] == "running"
+    quick.move(2.0)
+    quick.move(0.0)
+    assert quick.listed()[0]["State"]["Name"] == "stopped"
+    assert "retirement" in quick.listed()[0]["StateReason"]["Message"]
+
+
+def test_launch__key_that_can_not_be_used__dies_with_its_reason(quick: Account) -> None:
+    words = "Client.InternalError: Client error on launch"
+    quick.faulty.faults(dead_on_launch=words)
+    assert quick.launch()["State"]["Name"] == "pending"  # EC2 takes it first
+    quick.move(0.0)
+    quick.move(0.0)
+    (listed,) = quick.listed()
+    assert listed["State"]["Name"] == "terminated"
+    assert listed["StateReason"] == {"Code": "Client.InternalError", "Message": words}
+
+
+def test_profile__just_made__is_unknown_to_ec2_for_a_while() -> None:
+    name = f"young-{time.time_ns()}"  # moto's account outlives its server
+    with account(replace(AT_ONCE, profile=8.0)) as made:
+        made.client("iam").create_instance_profile(InstanceProfileName=name)
+        with pytest.raises(ClientError, match="Invalid IAM Instance Profile name") as error:
+            made.launch(IamInstanceProfile={"Name": name})
+        assert code(error) == "InvalidParameterValue"
+        made.clock.now += 8
+        made.launch(IamInstanceProfile={"Name": name})
+        with pytest.raises(ClientError, match="Invalid IAM Instance Profile name"):
+            made.launch(IamInstanceProfile={"Name": "nobody"})

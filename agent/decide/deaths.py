@@ -1,0 +1,59 @@
+"""Instances that ended by themselves: told in EC2's own words, and not bought again in a rush.
+
+What kills at once (an unusable key, a broken image) kills the next one as well, and a minute or an
+operator mends it. So after the first replacement, which is free, the attempts that are left are
+spread over the time in which one could still come up in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.decide.deadline import HOST_STAGES, TAIL_STAGES, Budget
+from agent.decide.job_view import Host, JobView, LaunchPhase
+from agent.decide.plan import Draft, Level
+from agent.market.model import Job
+
+FREE_DEATHS = 1  # one instance may die of anything: its replacement is bought at once
+
+
+def died(view: JobView, job: Job) -> Sequence[Host]:
+    """Instances of this generation that ended though nobody here asked for it, oldest first."""
+    ours = [host for host in view.hosts if host.generation == job.generation]
+    return [host for host in ours if not host.live and not host.condemned]
+
+
+def tell_deaths(view: JobView, job: Job, draft: Draft) -> None:
+    """Each death by its cause, once."""
+    for host in died(view, job):
+        reason = host.instance.state_reason or "EC2 gives no reason"
+        text = f"{host.instance.id} (attempt {host.attempt}) ended: {reason}"
+        draft.note("instance.died", text, Level.WARNING)
+
+
+def next_try_at(
+    view: JobView, job: Job, attempts_left: int, budget: Budget, latest: float
+) -> float:
+    """Before when no further attempt is made, unix seconds; 0: at once.
+
+    `latest` is when none is made any more. The last of those that are left is made while it can
+    usually still come up before the slash point.
+    """
+    times = [host.instance.launched_at for host in died(view, job)]
+    known = view.launch
+    if known is not None and known.generation == job.generation and _spent(view, known.attempt):
+        times.append(known.at)
+    if len(times) <= FREE_DEATHS or attempts_left < 1:
+        return 0.0
+    last = max(times)
+    usual = view.deadline - budget.usual(*HOST_STAGES, *TAIL_STAGES)
+    horizon = usual if usual > last else latest
+    return min(last + max(0.0, horizon - last) / attempts_left, latest)
+
+
+def _spent(view: JobView, attempt: int) -> bool:
+    """Whether EC2 said that this attempt has ended, and lists nothing of it."""
+    known = view.launch
+    if known is None or known.phase is not LaunchPhase.SPENT:
+        return False
+    return all(host.attempt != attempt for host in view.hosts)
