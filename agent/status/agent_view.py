@@ -8,6 +8,7 @@ from dataclasses import replace
 import program
 from agent.apply.bugs import Bug
 from agent.decide.job_view import Host, JobView, parse_instance_type
+from agent.load.launch_trouble import Trouble
 from agent.load.remembered import JobMemory
 from agent.market.model import Ending, Job, Price, StopReason
 from agent.market.terms import Terms
@@ -246,6 +247,7 @@ class AgentView:
                 listing=listing.raw if listing else None,
                 ordered=name in desk.asked,
                 trouble=desk.troubles.get(name, ""),
+                blocked=trouble.reason if trouble else "",
                 cost=cost.price.raw if cost and cost.price else None,
                 margin=self._upkeep.margin(name, price) if price else None,
             )
