@@ -22,7 +22,8 @@ class Request:
         authorization = str(environ.get("HTTP_AUTHORIZATION", ""))
         query = str(environ.get("QUERY_STRING", ""))
         self.key_id, self.region, self.service = wire.scope(authorization, query)
-        self.params = wire.parameters(self.body) if self.service == "ec2" else {}
+        form = self.service in ("ec2", "iam")  # the query APIs
+        self.params = wire.parameters(self.body) if form else {}
 
     def headers(self) -> dict[str, str]:
         """Upper case with dashes."""
