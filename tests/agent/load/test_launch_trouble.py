@@ -1,4 +1,4 @@
-"""What keeps instances from coming up: when it counts, when it is over, how long it is waited out."""
+"""What keeps instances from coming up: when it counts, when it is over, how long it is held."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_event__retirement__is_announced_and_then_stops_the_instance(quick: Acco
     instance = quick.launch()["InstanceId"]
     quick.move(0.0)
     quick.faulty.event(instance, "instance-retirement", 60)
-    (status,) = quick.ec2.describe_instance_status()["InstanceStatuses"]
+    (status,) = quick.ec2.describe_instance_status(InstanceIds=[instance])["InstanceStatuses"]
     (event,) = status["Events"]
     assert event["Code"] == "instance-retirement"
     assert event["NotBefore"].timestamp() == int(quick.clock.now + 60)
