@@ -262,7 +262,7 @@ def _offer(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
         todo = f"`oyster-provider offers remove {offer.type}`"
         return Grade.FAIL, f"listed, and can't be served: {offer.never}", todo
     if offer.blocked and (offer.listing or offer.wanted):
-        return Grade.FAIL, offer.blocked, "docs/operating.md, Launches fail"
+        return Grade.WARN, offer.blocked, "see `oyster-provider runbook launches-fail`"
     if offer.trouble and not closed:
         return Grade.WARN, f"not as wanted yet: {offer.trouble}", ""
     if offer.wanted and not offer.listing:

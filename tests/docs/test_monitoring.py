@@ -32,7 +32,7 @@ class _Source:
         return View(
             "0x", "0x", 1, "1", 0.0, 0.0, types=(TypeRow("a/b", 1, True, 1, "x", margin=0.1),),
             chain=ChainRow(endpoints=(EndpointRow("n", True),)),
-            aws_calls=(CallRow("r", "c", 1, 1),), silent=(("r", 1.0),),
+            aws_calls=(CallRow("r", "c", 1, 1),),
         )  # fmt: skip
 
 

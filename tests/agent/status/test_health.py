@@ -59,7 +59,7 @@ def test_health__all_is_well__serves() -> None:
          "can't be served: no enclaves"),
         ({"offers": (OfferSeen("t", "1/h", "", full="quota"),)}, "offer", "warn", "fits (quota)"),
         ({"offers": (OfferSeen("t", "1/h", "", blocked="EC2 refuses every launch: X"),)}, "offer",
-         "fail", "EC2 refuses every launch: X"),
+         "warn", "EC2 refuses every launch: X"),
         ({"offers": (OfferSeen("t", "1/h", ""),)}, "offer", "warn", "not on the market"),
         ({"offers": (OfferSeen("t", "2/h", "1/h", trouble="reverts"),)}, "offer", "warn",
          "reverts"),
