@@ -96,14 +96,14 @@ async def finality(patient: Patient) -> list[Finding]:
 async def at_hash(patient: Patient) -> list[Finding]:
     """Whether each answers a call at a block's hash."""
     todo = "use another node: every decision is read at one block's hash (EIP-1898)"
-    good = "calls are answered at a block's hash"
+    good = "answered at a block's hash"
     return _each(patient, "reads at a block", lambda node: node.at_hash, good, todo)
 
 
 async def batches(patient: Patient) -> list[Finding]:
     """Whether each takes a batch as large as the agent's, and how fast."""
     findings = _each(
-        patient, "batches", lambda node: node.batch, f"{BATCH_LIMIT} requests at once are taken",
+        patient, "batches", lambda node: node.batch, f"{BATCH_LIMIT} requests are taken at once",
         "use another node, or another plan of this one",
     )  # fmt: skip
     few = [node for node in _well(patient) if not node.batch and node.takes < BATCH_LIMIT]
