@@ -100,25 +100,39 @@ class EventReader:
             return Changes(frozenset(), head.block.number, Cursor.at(head), resync=True)
         if cursor.last.hash == head.block.hash:
             return Changes(frozenset(), head.block.number, cursor)
-        start, dropped = await self._on_this_chain(cursor)
-        if start is None:
+        start, dropped, differs = await self._on_this_chain(cursor, head)
+        if start is None and differs:
             log.error("chain.fork_below_finality", finalized=cursor.marks[0].number)
             return Changes(dropped, head.block.number, Cursor.at(head), resync=True)
+        if start is None:
+            raise HeadMoved(f"the node that answers is behind block {cursor.marks[0].number}")
         scanned = await self._scan(start, head)
-        return Changes(scanned.jobs | dropped, scanned.as_of, scanned.cursor)
+        seen = scanned.jobs | dropped
+        # A shorter chain is a fork or a node that lags: only the former will differ at some height.
+        # Until it does the marks stay, and what they name is looked at again.
+        kept = scanned.cursor if differs or start is cursor else cursor
+        return Changes(seen, scanned.as_of, kept)
 
-    async def _on_this_chain(self, cursor: Cursor) -> tuple[Cursor | None, frozenset[JobId]]:
-        """The cursor back to its newest mark still on the chain, and the jobs of the others."""
+    async def _on_this_chain(
+        self, cursor: Cursor, head: Head
+    ) -> tuple[Cursor | None, frozenset[JobId], bool]:
+        """The cursor back to its newest mark still on the chain, the jobs of the others, and
+        whether one of them differs there. Raises HeadMoved: the node has not got that far."""
         hashes = await self._hashes([cursor.last.number])
         if hashes[0] == cursor.last.hash:
-            return cursor, frozenset()
+            return cursor, frozenset(), False
         hashes = await self._hashes([mark.number for mark in cursor.marks])
-        kept = 0
-        for place, (mark, hash_) in enumerate(zip(cursor.marks, hashes, strict=True)):
-            kept = place + 1 if mark.hash == hash_ else kept
+        marks = list(zip(cursor.marks, hashes, strict=True))
+        kept = 1 + max(
+            (n for n, (mark, hash_) in enumerate(marks) if mark.hash == hash_), default=-1
+        )
         gone = frozenset(job for mark in cursor.marks[kept:] for job in mark.jobs)
-        log.warning("chain.reorganised", marks_gone=len(cursor.marks) - kept, jobs=sorted(gone))
-        return (Cursor(cursor.marks[:kept]) if kept else None), gone
+        differs = any(hash_ is not None for _, hash_ in marks[kept:])
+        if not differs and cursor.last.number <= head.block.number:
+            raise HeadMoved(f"the node that answers has not got block {cursor.last.number} yet")
+        if differs:
+            log.warning("chain.reorganised", marks_gone=len(marks) - kept, jobs=sorted(gone))
+        return (Cursor(cursor.marks[:kept]) if kept else None), gone, differs
 
     async def _hashes(self, numbers: Sequence[int]) -> list[str | None]:
         answers = await self._reader.batch([block_request(number) for number in numbers])

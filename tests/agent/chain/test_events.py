@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import MAX_MARKS, Cursor, EventReader, HeadMoved, Mark, _pruned
-from agent.chain.head import HeadTracker
+from agent.chain.head import Head, HeadTracker, block_ref
 from agent.chain.rpc import NodeRefused
 from agent.market.model import BlockNumber, BlockRef, JobId
 from agent.markets.registry.reads import changed_jobs, job_topics
@@ -59,6 +60,34 @@ async def test_changes__of_another_provider__are_none_of_ours(
     cursor = await start(tracker, events)
     stage.request()
     assert (await events.changes(cursor, await tracker.poll())).jobs == frozenset()
+
+
+async def test_changes__a_node_lags_behind_the_cursor__is_no_fork_and_loses_nothing(
+    stage: Stage, tracker: HeadTracker, events: EventReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.offer()
+    cursor = await start(tracker, events)
+    job = stage.request()
+    head = await tracker.poll()
+    cursor = (await events.changes(cursor, head)).cursor
+    stage.node.call("evm_mine", 5)
+    newer = await tracker.poll()
+    cursor = (await events.changes(cursor, newer)).cursor
+    stage.node.faults.lag = 3  # the head and the answer are of two backends of one balancer
+    with pytest.raises(HeadMoved, match="has not got block"):
+        await events.changes(cursor, replace(newer, block=replace(newer.block, hash="0x1")))
+    behind = Head(stage_block(stage, newer.block.number - 3), newer.finalized)
+    changes = await events.changes(cursor, behind)
+    assert changes.cursor == cursor
+    assert not changes.resync
+    stage.node.faults.lag = 0
+    stage.send(0, stage.calls.report_started(job, "a:1"))
+    assert (await events.changes(cursor, await tracker.poll())).jobs == {job}
+    assert "chain." not in capsys.readouterr().out
+
+
+def stage_block(stage: Stage, number: int) -> BlockRef:
+    return block_ref(stage.node.call("eth_getBlockByNumber", hex(number), False))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
