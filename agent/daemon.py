@@ -1,8 +1,8 @@
 """`oyster-provider run`: the agent as a process, with its signals, systemd and the status server.
 
-It waits for a world that is away; READY=1 comes when everything is open; WATCHDOG=1 follows turns
-of the loop, not time alone.
-SIGTERM ends within seconds and touches no enclave, SIGHUP reads the configuration anew.
+It waits for a world that is away; READY=1 comes when everything is open and the chain was read;
+WATCHDOG=1 follows turns of the loop, not time alone. SIGTERM ends within seconds and touches no
+enclave, SIGHUP reads the configuration anew.
 """
 
 from __future__ import annotations
@@ -119,13 +119,21 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
         asides = [
             asyncio.create_task(_aside(*each, clock), name=each[0]) for each in follows.items()
         ]
-        notifier.ready(reloading.words(world.state.in_words()))
+        asides.append(asyncio.create_task(_announced(world, reloading, notifier, clock)))
         try:
             await _until_stopped(world.agent)
         finally:
             for aside in asides:
                 aside.cancel()
         notifier.stopping("stopping; enclaves run on")
+
+
+async def _announced(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:
+    """READY=1 once all jobs were read from the chain; until then systemd is asked to wait."""
+    while world.state.progress.resynced_at is None:
+        notifier.starting(ATTEMPT_SECONDS, reloading.words(world.state.in_words()))
+        await clock.sleep(1.0)
+    notifier.ready(reloading.words(world.state.in_words()))
 
 
 class _Starting:

@@ -17,6 +17,7 @@ import structlog
 
 from agent.apply.buying import Buying
 from agent.apply.in_flight import InFlight
+from agent.clock import passed
 from agent.decide import breaker, keepalive
 from agent.decide.deadline import Budget
 from agent.decide.job_view import CALM, JobView
@@ -36,6 +37,8 @@ from agent.ports import Wakes
 from faults import Bug, Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
+
+UNREAD_SECONDS = 10.0  # for which the chain is read by nobody before that is an error in the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ class Agent:
         except (RetryLater, TryElsewhere) as later:
             self._chain_is_down(ids, later)
             return
-        self._state.progress.chain_error = ""
+        self._chain_is_up()
         self._end(decided)
 
     def _presses(self, job: JobId) -> tuple[float, float, JobId]:
@@ -235,11 +238,22 @@ class Agent:
         return self._learnt.rules
 
     def _chain_is_down(self, ids: Sequence[JobId], fault: Fault) -> None:
-        if self._state.progress.chain_error != str(fault):
-            log.error("chain.unreadable", error=str(fault))
-        self._state.progress.chain_error = str(fault)
+        progress, now = self._state.progress, self._state.now()
+        progress.chain_error = str(fault)
+        if progress.unread_since is None:
+            progress.unread_since = now
+            log.info("chain.unread", error=str(fault))  # a backend that lags: gone in a moment
+        elif not progress.unread_told and passed(now, progress.unread_since, UNREAD_SECONDS):
+            progress.unread_told = True
+            log.error("chain.unreadable", error=str(fault), seconds=UNREAD_SECONDS)
         for job in ids:
             self._agenda.put_off(job, self._state.now() + CHAIN_SECONDS)
+
+    def _chain_is_up(self) -> None:
+        progress = self._state.progress
+        if progress.unread_told:
+            log.warning("chain.readable", unread_since=progress.unread_since)
+        progress.chain_error, progress.unread_since, progress.unread_told = "", None, False
 
     def _answers(self, now: float) -> Answers:
         """How the enclaves asked lately answered: the doubt's evidence."""

@@ -56,6 +56,8 @@ class Progress:
     turns: int = 0
     turn_seconds: float = 0.0
     chain_error: str = ""
+    unread_since: float | None = None  # unix seconds; None: the last look succeeded
+    unread_told: bool = False
     resynced_at: float | None = None
 
 

@@ -112,7 +112,8 @@ def test_run__started_as_the_unit_does__speaks_systemds_protocol(
             _exec_line(ready.config), cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True
         ) as agent:
             try:
-                assert b"READY=1" in manager.recv(4096)
+                assert b"EXTEND_TIMEOUT_USEC=" in manager.recv(4096), "nothing was read yet"
+                _until(manager, b"READY=1")
                 _until(manager, b"WATCHDOG=1")
                 _look(ready)
                 agent.send_signal(signal.SIGHUP)
