@@ -74,9 +74,15 @@ class Gas:
 
     max_fee_wei: int = f.coin("100gwei", "No transaction bids more a gas; above it, it waits.")
     per_job_wei: int = f.coin(
-        "0.05eth", "A job whose transactions have cost this sends no more until someone looks."
+        "0.05eth",
+        "A job whose transactions have cost this sends no more until someone looks. Half of it is"
+        " for its report and its exit alone.",
     )
-    per_day_wei: int = f.coin("0.5eth", "All transactions of 24 hours; stops a loop that bleeds.")
+    per_day_wei: int = f.coin(
+        "0.5eth",
+        "All transactions of 24 hours; stops a loop that bleeds. Half of it is for reports and"
+        " exits alone: settlements can't spend it.",
+    )
     replace_seconds: float = f.duration(
         "45s", "5s", "30m", "A transaction unmined this long is sent again at a higher fee."
     )
@@ -240,6 +246,13 @@ class Jobs:
         "90d",
         "What a running job has earned is collected this often; 0s: only at its end. Each time"
         " costs gas; what is not collected yet stays in the contract, safe but not at hand.",
+    )
+    settle_least: float = f.number(
+        1.0,
+        0.0,
+        1e9,
+        "Payment tokens that a job must have earned to be collected before its end: less is not"
+        " worth the gas.",
     )
     resync_seconds: float = f.duration(
         "5m", "1s", "1h", "Everything is looked at anew this often, events or not."

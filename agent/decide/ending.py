@@ -47,6 +47,7 @@ class EndingRules:
     dry_grace_seconds: float = 60.0  # served past its end for longer than this: say so loudly
     witness_patience_seconds: float = 1800.0  # a second endpoint silent this long is no reason
     settle_every_seconds: float = 86_400.0
+    settle_least: int = 0  # base units of the payment token: less waits, until the end if need be
     untold_end_seconds: float = 600.0  # between settlements of an end that one endpoint alone tells
     look_again_seconds: float = 5.0
     next_block_seconds: float = 1.0  # at the end's second the head is older: the next may be near
@@ -218,6 +219,9 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
     due = (job.settled_until or job.started_at) + period
     if now < due:
         draft.look_at(due)
+        return
+    if view.terms.accrued(job, int(now)) < rules.settle_least:
+        draft.look_at(now + period / 2)  # not worth its gas yet; at its end the job pays all
         return
     if _sent_lately(view, now, period / 2):
         draft.look_at(now + period / 2)  # whatever a node says of what was settled

@@ -149,6 +149,18 @@ def test_settlement__of_a_long_job__comes_as_often_as_configured() -> None:
     assert simulation.market.earned == pytest.approx(2 * 3600, abs=60)
 
 
+def test_settlement__not_worth_its_gas__waits_until_it_is_or_the_job_ends() -> None:
+    rules = default_rules()
+    ending = replace(rules.lifecycle.ending, settle_every_seconds=3600.0, settle_least=10_000)
+    rules.lifecycle = replace(rules.lifecycle, ending=ending)
+    simulation = Simulation(rules=rules)
+    done = simulation.run([assigned(escrow=14_000)], 5 * 3600)
+    (first, *_), last = [entry for entry in done if entry[1] == "settle job=1"], done[-1]
+    assert 10_000 <= first[0] <= 10_000 + 2 * 1800
+    assert simulation.market.earned == 14_000, "the end pays what was left"
+    assert last[0] > first[0]
+
+
 def test_image__staged_for_a_job_that_ended_while_the_journal_was_lost__is_swept() -> None:
     def ends(simulation: Simulation) -> None:
         machine(simulation).ends_at = simulation.clock.now()

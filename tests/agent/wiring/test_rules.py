@@ -19,6 +19,13 @@ def test_settle_every__as_configured__is_how_often_earnings_are_collected() -> N
     assert rules_of(seldom, 6).lifecycle.ending.settle_every_seconds == 0
 
 
+def test_settle_least__in_tokens__is_base_units_of_the_payment_token() -> None:
+    config = Config()
+    assert rules_of(config, 6).lifecycle.ending.settle_least == 10**6
+    more = replace(config, jobs=replace(config.jobs, settle_least=2.5))
+    assert rules_of(more, 18).lifecycle.ending.settle_least == 25 * 10**17
+
+
 def test_listing_per_day__in_wei__is_the_budget_of_listing_changes() -> None:
     config = Config()
     assert offer_rules_of(config).day_wei == 5 * 10**16
