@@ -18,6 +18,7 @@ from agent.journal.orders import Orders
 from agent.journal.reading import Reader
 from agent.journal.schema import migrate
 from agent.market.model import JobId
+from agent.wiring.journal import open_engine
 from commands.amounts import show_coin
 from faults import UsageFault
 
@@ -30,7 +31,8 @@ def open_reader(config: Config, *, make: bool = False) -> Iterator[Reader]:
     """The journal of the configured agent. Where it has not run yet there is none, and who only
     reads gets an empty one; `make` makes it."""
     try:
-        engine = _opened(config.journal_file, make)
+        server = bool(config.journal.url_file)
+        engine = open_engine(config) if server else _opened(config.journal_file, make)
     except OSError as error:
         raise UsageFault(
             f"{config.journal_file}: {error.strerror}; run this as the agent's user or as root"

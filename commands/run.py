@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from commands.terminal import ConfigOption
-from faults import Bug, Fault, MustStop, RetryLater, TryElsewhere, UsageFault
+from faults import Bug, Fault, Fenced, MustStop, RetryLater, TryElsewhere, UsageFault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # the rest of the command line ends with (4 is NOPERMISSION there). What is none of them is a bug.
 SERVICE_CODES: dict[type[Fault], int] = {
     UsageFault: 78,  # EX_CONFIG
+    Fenced: Fenced.exit_code,  # another host leads: started again, this one stands by
     MustStop: MustStop.exit_code,
     RetryLater: 69,  # EX_UNAVAILABLE
     TryElsewhere: 69,

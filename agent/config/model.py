@@ -390,6 +390,23 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalPlace:
+    """Where the journal is kept: in state_dir, or on a PostgreSQL that several hosts share."""
+
+    url_file: str = f.file(
+        "",
+        "A file with the URL of a PostgreSQL (postgresql+psycopg://USER@HOST/DATABASE): several "
+        "hosts with the same configuration then share one journal, one leads and the others stand "
+        "by. Empty: SQLite in state_dir.",
+        example="credential:journal-url",
+    )
+    lease_seconds: float = f.duration(
+        "4s", "3s", "30s", "How long a leader that is not heard of keeps the others waiting."
+    )
+    host: str = f.text("", "This host's name among them; the machine's when empty.")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
 
@@ -410,6 +427,7 @@ class Config:
     enclave: Enclave = field(default_factory=Enclave)
     status: Status = field(default_factory=Status)
     log: Log = field(default_factory=Log)
+    journal: JournalPlace = field(default_factory=JournalPlace)
     # The file's folder: relative paths and credentials start here. Not a setting.
     base: Path = field(default=Path(), compare=False)
 

@@ -31,6 +31,7 @@ class OrderKind:
     REMOVE_OFFER = "remove-offer"  # fields: type
     PAUSE = "pause"  # nothing is listed, every job stays
     RESUME = "resume"
+    YIELD = "yield"  # fields: term: of the host that is to let another lead
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ class Feeds:
             orders.exit_all_at = order.at
         elif order.kind == OrderKind.CANCEL_EXIT_ALL:
             orders.exit_all_at = None
+        elif order.kind == OrderKind.YIELD:
+            self._state.leadership.yield_to_others(str(order.fields.get("term", "")))
         elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
             self._confirm(order)
         elif order.kind in (OrderKind.PAUSE, OrderKind.RESUME):

@@ -19,6 +19,7 @@ from agent.decide.lifecycle import LifecycleRules
 from agent.journal.orders import OrderRecord, Orders
 from agent.journal.reading import Reader
 from agent.load.loader import Loader, Sources
+from agent.loop.leading import Leadership
 from agent.market.model import JobId
 
 
@@ -70,6 +71,7 @@ class LoopState:
     reader: Reader
     offering: Offering
     rules: Rules
+    leadership: Leadership = field(default_factory=Leadership)
     agenda: Agenda = field(default_factory=Agenda)
     progress: Progress = field(default_factory=Progress)
     drain: Drain = field(default_factory=Drain)

@@ -26,7 +26,6 @@ from agent.clock import SystemClock
 from agent.config import Config
 from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
-from agent.journal.engines import LOOP_MILLISECONDS, open_file
 from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
@@ -35,6 +34,7 @@ from agent.load.left_regions import check_regions
 from agent.load.loader import Sources
 from agent.load.remembered import Memory
 from agent.load.slashes import Slashes, SlashHistory, slash_topic
+from agent.loop.leading import Leadership
 from agent.loop.service import Agent
 from agent.loop.state import LoopState
 from agent.markets.second_endpoint import SecondEndpoint
@@ -53,6 +53,7 @@ from agent.wiring.adapters import (
     patience_of,
     provider_of,
 )
+from agent.wiring.journal import OpenJournal, open_journal
 from agent.wiring.markets import (
     AnyMarket,
     ask_for,
@@ -72,6 +73,7 @@ from enclave.fetch.store import ImageStore
 from enclave.host import bundle, userdata
 from enclave.host.config import Config as HostConfig
 from faults import RetryLater, TryElsewhere, UsageFault
+from program import version
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +131,11 @@ async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wir
     """An agent over the real world, closed at the end. Raises what `faults` names."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        journal = Journal(open_file(config.journal_file))
-        stack.callback(journal.close)
-        engine = open_file(config.journal_file, LOOP_MILLISECONDS)
-        stack.callback(engine.dispose)
         signer = await open_signer(config)
-        chain = await _open_chain(config, signer, TxJournal(engine), clock, stack)
-        yield await _wire(config, chain, journal, Reader(engine), clock, stack)
+        provider = provider_of(config, signer.address)
+        opened = await asyncio.to_thread(open_journal, config, provider, version(), stack)
+        chain = await _open_chain(config, signer, opened.record, clock, stack)
+        yield await _wire(config, chain, opened, clock, stack)
 
 
 async def _open_chain(
@@ -167,11 +167,11 @@ async def _open_chain(
 async def _wire(
     config: Config,
     chain: Chain,
-    journal: Journal,
-    reader: Reader,
+    opened: OpenJournal,
     clock: Clock,
     stack: AsyncExitStack,
 ) -> Wired:
+    journal, reader, leadership = opened.journal, opened.reader, Leadership(opened.kept)
     account = Account(
         chain.endpoints.chain_id, chain.market.contract, provider_of(config, chain.signer.address)
     )
@@ -199,6 +199,7 @@ async def _wire(
         memory=Memory(),
         fleet=Fleet(aws, aws.mailbox, clock, account),
         learner=Learner(),
+        lease=leadership.lease,
     )
     events = EventReader(
         chain.endpoints, chain.market.contract, topics, jobs_in, config.chain.log_range_blocks
@@ -217,7 +218,10 @@ async def _wire(
             market, aws, transactor, clock, journal, prices, offer_rules_of(config), world.fleet
         ),
         rules_of(config, decimals),
+        leadership,
     )
+    if opened.kept is not None:
+        opened.kept.start()
     history = None
     if market.abilities.slashes:
         history = _slash_history(config, chain, slashes, journal, clock)

@@ -1,0 +1,109 @@
+"""Opens the journal where the configuration says, with the lease of whoever may write to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.config.model import Config
+from agent.config.secrets import locate
+from agent.journal.engines import BUSY_MILLISECONDS, LOOP_MILLISECONDS, open_file, open_server
+from agent.journal.hosts import Alone, Lease, LeaseRules, Member
+from agent.journal.lease import ServerLease
+from agent.journal.reading import Reader
+from agent.journal.transactions import TxJournal
+from agent.journal.writing import Journal
+from agent.market.model import Address
+from agent.secret import SecretUrl, read_secret
+from agent.wiring.adapters import contract_of
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+SCHEMES = ("postgresql+psycopg",)
+LEASE_MILLISECONDS = 2_000  # a renewal that takes longer is one that failed
+SERVER_LOOP_MILLISECONDS = 1_000  # what the loop waits for a server, where a file has 100
+# What hosts of one journal must agree on; a host's own paths, nodes and keys may differ.
+_SHARED = ("offers", "listing", "jobs", "deadlines", "keepalive", "breaker", "enclave", "aws")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJournal:
+    """The writer, what the loop reads and records through, and the lease of both."""
+
+    journal: Journal
+    reader: Reader
+    record: TxJournal
+    kept: ServerLease | None  # None: this host is alone
+
+
+def server_of(config: Config) -> SecretUrl | None:
+    """The journal's server; None: it is a file. Raises UsageFault: the URL's file is missing, or
+    holds none."""
+    if not config.journal.url_file:
+        return None
+    return SecretUrl(read_secret(locate(config.journal.url_file, config.base)), SCHEMES)
+
+
+def open_engine(config: Config, milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:
+    """An engine on the journal, wherever it is. Raises what opening it does."""
+    url = server_of(config)
+    return (
+        open_file(config.journal_file, milliseconds)
+        if url is None
+        else open_server(url, milliseconds)
+    )
+
+
+def lease_name(config: Config, provider: Address) -> str:
+    """One lease for each provider of a contract."""
+    return f"{config.chain.chain_id}:{contract_of(config)}:{provider}".lower()
+
+
+def config_digest(config: Config) -> str:
+    """The same on all hosts that would decide alike."""
+    shared = {name: asdict_of(getattr(config, name)) for name in _SHARED}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def asdict_of(section: object) -> object:
+    """A section, or several of them, as plain values."""
+    if isinstance(section, tuple):
+        return [asdict(one) for one in section]
+    return asdict(section)  # type: ignore[call-overload] # sections are dataclasses
+
+
+def host_name(config: Config) -> str:
+    """This host's name among those that share a journal."""
+    return config.journal.host or socket.gethostname()
+
+
+def open_journal(
+    config: Config, provider: Address, version: str, stack: AsyncExitStack
+) -> OpenJournal:
+    """For an agent; closed by `stack`, the lease last: what is flushed at the end is fenced too."""
+    kept = None if server_of(config) is None else _open_lease(config, provider, version, stack)
+    lease: Lease = kept or Alone()
+    journal = Journal(open_engine(config), lease)
+    stack.callback(journal.close)
+    patience = LOOP_MILLISECONDS if kept is None else SERVER_LOOP_MILLISECONDS
+    engine = open_engine(config, patience)
+    stack.callback(engine.dispose)
+    return OpenJournal(journal, Reader(engine), TxJournal(engine, lease), kept)
+
+
+def _open_lease(
+    config: Config, provider: Address, version: str, stack: AsyncExitStack
+) -> ServerLease:
+    engine = open_engine(config, LEASE_MILLISECONDS)
+    stack.callback(engine.dispose)
+    member = Member(host_name(config), version, config_digest(config))
+    rules = LeaseRules(seconds=config.journal.lease_seconds)
+    kept = ServerLease(engine, lease_name(config, provider), member, rules)
+    stack.callback(partial(kept.release))
+    return kept
