@@ -20,6 +20,7 @@ from commands import (
     config,
     contracts,
     devnet,
+    hosts,
     image,
     jobs,
     keys,
@@ -58,6 +59,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(offers.app, name="offers")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(config.app, name="config")
+app.add_typer(hosts.app, name="hosts")
 app.command()(init)
 app.command()(doctor)
 app.command()(run)

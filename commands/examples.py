@@ -46,6 +46,8 @@ EXAMPLES = {
     "keys new": "keys new --out keystore",
     "keys import": "keys import bare.key --out keystore",
     "keys show": "keys show keystore --password-file password",
+    "hosts list": "hosts list --json",
+    "hosts yield": "hosts yield",
     "offers set": "offers set us-east-1/c6a.xlarge 0.17/h --dry-run",
     "offers remove": "offers remove us-east-1/c6a.xlarge",
     "offers list": "offers list us-east-1/c6a.xlarge",

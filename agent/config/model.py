@@ -398,7 +398,7 @@ class JournalPlace:
         "A file with the URL of a PostgreSQL (postgresql+psycopg://USER@HOST/DATABASE): several "
         "hosts with the same configuration then share one journal, one leads and the others stand "
         "by. Empty: SQLite in state_dir.",
-        example="credential:journal-url",
+        example='"credential:journal-url"',
     )
     lease_seconds: float = f.duration(
         "4s", "3s", "30s", "How long a leader that is not heard of keeps the others waiting."

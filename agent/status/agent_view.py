@@ -150,6 +150,7 @@ class AgentView:
             other_agent_at=self._world.chain.transactions.nonce_taken_at,
             gas_jobs=row.gas_jobs,
             stake_jobs=row.stake_jobs,
+            leadership=state.leadership.words,
             bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],
         )
 

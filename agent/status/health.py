@@ -140,20 +140,21 @@ class Seen:
     other_agent_at: float | None = None
     gas_jobs: float | None = None
     stake_jobs: int | None = None
+    leadership: str = ""
 
 
 def judge(seen: Seen) -> Health:
     """The one place that says what is wrong."""
     looks = (
         _loop, _chain, _nodes, _credentials, _regions, _journal, _disk, _file, _offers, _jobs,
-        _held, _wallet, _effects,
+        _held, _wallet, _effects, _leadership,
     )  # fmt: skip
     return Health(tuple(part for look in looks for part in look(seen)), seen.closed)
 
 
 KINDS = (
     "loop", "chain", "node", "credentials", "region", "journal", "disk", "file", "offer", "jobs",
-    "terminations", "wallet", "effects",
+    "terminations", "wallet", "effects", "leadership",
 )  # fmt: skip
 
 
@@ -170,6 +171,11 @@ def _loop(seen: Seen) -> Iterator[Part]:
         yield Part("jobs", "", Grade.FAIL, "the first resync is not done")
     else:
         yield _ok("loop", "turns")
+
+
+def _leadership(seen: Seen) -> Iterator[Part]:
+    if seen.leadership:
+        yield Part("leadership", "", Grade.FAIL, seen.leadership, "oyster-provider hosts list")
 
 
 def _chain(seen: Seen) -> Iterator[Part]:

@@ -80,7 +80,7 @@ class Scene:
 
 
 @contextmanager
-def opened(options: Options) -> Iterator[Scene]:
+def opened(options: Options, *, runs: bool = True) -> Iterator[Scene]:
     """The scene on a devnet of these options, with one image; all of it gone afterwards."""
     folder = options.directory
     status = {"listen": f"127.0.0.1:{free_port()}"}
@@ -90,7 +90,8 @@ def opened(options: Options) -> Iterator[Scene]:
         provider = Provider(net.devnet, net.children, config)
         provider.command("cloud", "setup")
         provider.command(*REGISTER, "--yes")
-        provider.run_agent()
+        if runs:
+            provider.run_agent()
         yield Scene(Eyes(net.devnet), provider, _image(folder))
 
 

@@ -1,0 +1,125 @@
+"""`oyster-provider hosts ...`: who leads among several hosts, who stands by, and handing over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from commands.terminal import ConfigOption, JsonOption, print_json, print_table
+from faults import Refused, RetryLater
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.journal.hosts import Hosts, Leading, Standing
+
+app = typer.Typer(no_args_is_help=True, help="Several hosts with one journal: who leads.")
+
+GONE_SECONDS = 10.0  # a member writes once a second
+YIELD_SECONDS = 30  # others look twice a second; a standby's start takes longer than its taking
+
+
+@app.command("list")
+def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Who leads and since when, who stands by, and whose configuration differs."""
+    with _shared(config) as (hosts, name, digest):
+        leading, standings = hosts.leading(name), hosts.standings()
+    rows = [_row(each, leading, digest) for each in standings]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("host", "role", "term", "since", "heard", "version", "configuration")
+    shown = [tuple(row[key] if row[key] is not None else "-" for key in _KEYS) for row in rows]
+    print_table(columns, shown, empty="no host has been started yet")
+
+
+_KEYS = ("host", "role", "term", "leads_for", "heard_ago", "version", "configuration")
+
+
+@app.command("yield")
+def yield_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Have the host that leads hand over to another; for upgrades. Waits until another leads."""
+    import time
+
+    from agent.journal.orders import OrderKind
+    from commands.journal import order
+
+    loaded = _loaded(config)
+    with _shared(config) as (hosts, name, _digest):
+        before = hosts.leading(name)
+        if before is None or not before.runs:
+            raise RetryLater("no host leads just now; start one")
+        others = [one for one in hosts.standings() if one.seconds_ago < GONE_SECONDS]
+        if not [one for one in others if one.member.host != before.holder]:
+            raise Refused(f"no other host stands by; {before.holder} goes on leading")
+        order(loaded, time.time(), OrderKind.YIELD, None, {"term": str(before.term)})
+        after = _wait(hosts, name, before)
+    if as_json:
+        print_json({"from": before.holder, "to": after.holder, "term": after.term})
+    else:
+        typer.echo(f"{after.holder} leads in term {after.term}; {before.holder} handed over")
+
+
+def _wait(hosts: Hosts, name: str, before: Leading) -> Leading:
+    import time
+
+    for _ in range(YIELD_SECONDS * 2):
+        now = hosts.leading(name)
+        if now is not None and now.runs and now.term > before.term:
+            return now
+        time.sleep(0.5)
+    raise RetryLater(f"{before.holder} was told to hand over; nobody else leads yet")
+
+
+def _row(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any]:
+    member = one.member
+    leads = leading is not None and leading.runs and leading.holder == member.host
+    gone = one.seconds_ago > GONE_SECONDS
+    same = "as here" if member.config_digest == digest else "differs from here"
+    return {
+        "host": member.host,
+        "role": "leads" if leads else "gone" if gone else "stands by",
+        "term": leading.term if leads and leading else None,
+        "leads_for": _span(leading.since_seconds) if leads and leading else None,
+        "heard_ago": _span(one.seconds_ago),
+        "version": member.version,
+        "configuration": same,
+    }
+
+
+def _span(seconds: float) -> str:
+    from commands.amounts import show_span
+
+    return show_span(max(0.0, seconds))
+
+
+def _loaded(config: Any) -> Config:
+    from agent.config import load
+
+    loaded = load(config)
+    if not loaded.journal.url_file:
+        text = (
+            "this host is alone: its journal is a file; journal.url_file names a server for several"
+        )
+        raise Refused(text)
+    return loaded
+
+
+@contextmanager
+def _shared(config: Any) -> Iterator[tuple[Hosts, str, str]]:
+    """The hosts, the lease's name, and this configuration's digest."""
+    import asyncio
+
+    from agent.journal.hosts import Hosts
+    from agent.wiring.adapters import provider_address
+    from agent.wiring.journal import config_digest, lease_name, open_engine
+
+    loaded = _loaded(config)
+    engine = open_engine(loaded)
+    try:
+        provider = asyncio.run(provider_address(loaded))
+        yield Hosts(engine), lease_name(loaded, provider), config_digest(loaded)
+    finally:
+        engine.dispose()
