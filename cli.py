@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -119,6 +120,8 @@ def main() -> None:
 def _misused(wrong: TyperException) -> NoReturn:
     """Words the program does not know, in one line. A group without a command shows its help."""
     said = wrong.format_message().rstrip(". \n")
+    if (number := re.search(r"No such option: (-[0-9]+)$", said)) is not None:
+        said = f"{number[1]} is no option, and no number here: those start at 0 or 1"
     if not said:
         sys.exit(UsageFault.exit_code)
     context = getattr(wrong, "ctx", None)

@@ -59,6 +59,13 @@ def show_time(at: float | None) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def show_until(seconds: float, what: str) -> str:
+    """How far off something is, in the tense that it has."""
+    if seconds < 0:
+        return f"{what} passed {show_span(seconds)}"
+    return f"{what} in {show_span(seconds)}"
+
+
 def show_span(seconds: float) -> str:
     """A length of time, in two units at most."""
     if seconds < 0:

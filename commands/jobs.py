@@ -30,7 +30,7 @@ JobArgument = Annotated[int, typer.Argument(min=1, max=MOST_JOB, help="The job's
 @app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The provider's active jobs as the chain has them, closest deadline first."""
-    from commands.amounts import show_amount, show_price, show_span
+    from commands.amounts import show_amount, show_price, show_until
     from commands.context import at_desk, terms_of
 
     async def work(desk: Desk) -> tuple[Terms, list[Job]]:
@@ -46,7 +46,7 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     now, rows = terms.at.timestamp, []
     for job in jobs:
         at, why = _deadline(job, terms)
-        left = f"{show_span(at - now)} to {why}" if at else "-"
+        left = show_until(at - now, why) if at else "-"
         rate = show_price(job.price, terms.money)
         escrow = show_amount(job.escrow, terms.money)
         rows.append((job.id, job.instance_type, _state(job, terms), left, rate, escrow))
@@ -82,9 +82,12 @@ def logs(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
     """The timeline of one job, from the agent's journal alone."""
     from agent.config import load
     from commands.journal import open_reader
+    from faults import Refused
 
     with open_reader(load(config)) as reader:
         events = reader.timeline(_id(job), limit=100_000)
+    if not events:
+        raise Refused(f"the journal has nothing about job {job}; `jobs show {job}` asks the chain")
     if as_json:
         print_json([_event_json(each) for each in events])
     else:
@@ -158,7 +161,7 @@ def _deadline(job: Job, terms: Terms) -> tuple[int | None, str]:
 
 
 def _facts(job: Job, terms: Terms) -> list[tuple[str, object]]:
-    from commands.amounts import show_amount, show_price, show_span, show_time
+    from commands.amounts import show_amount, show_price, show_time, show_until
 
     money, now = terms.money, terms.at.timestamp
     at, why = _deadline(job, terms)
@@ -176,7 +179,7 @@ def _facts(job: Job, terms: Terms) -> list[tuple[str, object]]:
         ("started", show_time(job.started_at)),
         ("exit asked", show_time(job.exit_requested_at)),
         ("stopped", stopped if job.stopped_at else "-"),
-        ("next", f"{why} in {show_span(at - now)}" if at else "-"),
+        ("next", show_until(at - now, why) if at else "-"),
         ("earned", show_amount(earned(job, terms), money, 6)),
         ("escrow left", show_amount(job.escrow, money, 6)),
     ]
@@ -195,9 +198,23 @@ def _print_timeline(events: list[Event]) -> None:
     from commands.amounts import show_time
     from commands.journal import words
 
-    first = events[0].at if events else 0.0
-    rows = [(show_time(each.at), f"+{each.at - first:.1f} s", words(each)) for each in events]
+    rows = [
+        (show_time(each.at), f"+{each.at - began:.1f} s", words(each))
+        for each, began in zip(events, _since(events), strict=True)
+    ]
     print_table(("when (UTC)", "since", "what"), rows, empty="the journal has nothing about it")
+
+
+def _since(events: list[Event]) -> list[float]:
+    """From when each line counts: the assignment that it follows, by the chain's time, so that a
+    job that was seen late shows it."""
+    began, found = events[0].at if events else 0.0, []
+    for each in events:
+        assigned = each.fields.get("assigned_at")
+        if each.name == "job.assigned" and isinstance(assigned, int | float):
+            began = float(assigned)
+        found.append(began)
+    return found
 
 
 def _event_json(event: Event) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from agent.config import Config
 from agent.journal.engines import open_file
-from agent.journal.lines import Event
+from agent.journal.lines import SLASHED, Event
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
 from agent.journal.schema import migrate
@@ -68,7 +68,10 @@ def order(
 def words(event: Event) -> str:
     """One line of a timeline without its time."""
     level = _LEVELS.get(event.level, "")
-    fields = " ".join(_field(name, value) for name, value in event.fields.items())
+    said = event.fields.items()
+    if event.name == SLASHED:
+        said = {}.items()  # its text has the amount, in its symbol
+    fields = " ".join(_field(name, value) for name, value in said)
     return " ".join(filter(None, (level, event.name, event.text, fields)))
 
 

@@ -67,6 +67,8 @@ def unstake(
                 "locked stake comes back when its job has ended"
             )
         text = f"withdraw {show_amount(wanted, terms.pond)} of stake"
+        if free - wanted < terms.params.stake_per_job and desk.config.offers:
+            text += "; the rest allows no further job, and a running agent takes the offers off"
         await carry_out(desk, [Step(desk.calls.unstake(wanted), text)], How(yes, dry_run, as_json))
 
     at_desk(config, work)

@@ -24,6 +24,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+COPIED = frozenset({"type", "job", "check", "name"})  # columns that people copy from
 MOST_JOB = 2**63 - 1  # what the journal's file can hold; a contract's ids start at 1
 BelowCostOption = Annotated[
     bool,
@@ -58,9 +59,12 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
+        whole = column in COPIED  # folds in none of its words
+        table.add_column(
+            column, overflow="fold", no_wrap=whole, justify="right" if column in right else "left"
+        )
     for row in cells:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from agent.clock import passed
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
@@ -131,7 +132,8 @@ def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
         draft.look_at(now + rules.bootstrap.attest_retry_seconds)
         _prove_and_report(view, now, draft, rules)
         return
-    text = f"not started by {view.deadline}: its stake can be slashed"
+    by = datetime.fromtimestamp(view.deadline, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    text = f"not started by {by}: its stake can be slashed"
     draft.note("job.missed", text, Level.ERROR)
     if rules.bootstrap.leave_refused:
         told = view.agreed and view.told_at >= view.deadline

@@ -37,7 +37,15 @@ FIRST_SECONDS = 60.0
 class Slashes:
     """Stands where logs come in: `jobs_in` names the jobs, and `tell` hears of slashes of ours."""
 
-    def __init__(self, provider: Address, clock: Clock, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        provider: Address,
+        clock: Clock,
+        tell: Callable[[Event], None],
+        symbol: str = "POND",
+        decimals: int = 18,
+    ) -> None:
+        self._symbol, self._decimals = symbol, decimals  # of the stake's token
         self._provider = provider
         self._clock = clock
         self._tell = tell
@@ -64,7 +72,8 @@ class Slashes:
         for job in changed_jobs([log], self._provider) - self._told:
             self._told.add(job)
             amount = _amount(log.get("data"))
-            text = f"stake was slashed for this job: {amount / 10**18:g} POND"
+            shown = f"{amount / 10**self._decimals:g} {self._symbol}"
+            text = f"stake was slashed for this job: {shown}"
             fields = {"amount": str(amount)}
             self._tell(Event(self._time(log), SLASHED, job, None, Level.ERROR, text, fields))
 

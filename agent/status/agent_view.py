@@ -65,15 +65,22 @@ def waits_for(end: Ending | None) -> str:
     return _ENDS.get(end.reason, "its end") if end else ""
 
 
+def state_of(job: JobMemory, view: JobView) -> JobState:
+    """What the job is to its provider: one that is over is ending only while something runs."""
+    state = _STATES.get(job.stage, JobState.ENDING)
+    gone = state is JobState.ENDING and not any(host.live for host in view.hosts)
+    return JobState.ENDED if gone else state
+
+
 def since_of(job: JobMemory, view: JobView) -> float:
     """When the stage that is shown began: by the chain where it says so, else as it was seen."""
     head = view.head
     if head is None:
         return job.stage_since
-    state = _STATES.get(job.stage, JobState.ENDING)
+    state = state_of(job, view)
     if state is JobState.EXITING and head.exit_requested_at:
         return float(head.exit_requested_at)
-    if state is JobState.ENDING:
+    if state in (JobState.ENDING, JobState.ENDED):
         end = view.terms.ending(head)
         return float(end.at) if end and end.at <= job.stage_since else job.stage_since
     return float(head.started_at or head.assigned_at)
@@ -199,11 +206,13 @@ class AgentView:
         made, left = money_of(head, view.terms, now)
         end = view.terms.ending(head)
         deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
+        if state_of(job, view) is JobState.ENDED:
+            deadline = None  # it is behind it
         return JobRow(
             id=head.id,
             generation=head.generation,
             instance_type=head.instance_type,
-            state=_STATES.get(job.stage, JobState.ENDING),
+            state=state_of(job, view),
             stage=job.stage,
             since=since_of(job, view),
             price=head.price.raw,

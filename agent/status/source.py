@@ -20,6 +20,7 @@ class JobState(StrEnum):
     RUNNING = "running"
     EXITING = "exiting"  # RequestToExitJob is on the chain, the cool-down is served
     ENDING = "ending"  # over on the chain, instances not yet confirmed gone
+    ENDED = "ended"  # over, and nothing of it runs; looked at a little longer
     REFUSED = "refused"  # not served; the journal has the reason
 
 

@@ -60,8 +60,8 @@ from agent.wiring.markets import (
     calls_of,
     events_of,
     market_of,
-    payment_of,
     provider_view,
+    tokens_of,
 )
 from agent.wiring.rules import attestation_rules_of, offer_rules_of, rules_of
 from cloud import layout
@@ -87,6 +87,7 @@ class Chain:
     signer: Signer
     transactions: Transactions
     payment: Token
+    pond: Token | None  # what is staked
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ async def _open_chain(
     market = market_of(config, endpoints)
     try:
         head = await tracker.poll()
-        payment = await payment_of(market, head.block)
+        payment, pond = await tokens_of(market, head.block)
     except TryElsewhere as fault:
         raise RetryLater(f"the market can't be read: {fault}") from fault
     transactions = Transactions(
@@ -161,7 +162,7 @@ async def _open_chain(
         patience=patience_of(config),
     )
     followed = HeadTracker(endpoints, finality)
-    return Chain(endpoints, tracker, followed, market, signer, transactions, payment)
+    return Chain(endpoints, tracker, followed, market, signer, transactions, payment, pond)
 
 
 async def _wire(
@@ -181,7 +182,8 @@ async def _wire(
     if market.abilities.reports_start and account.provider != chain.signer.address:
         text = f"chain.provider is {account.provider}, the wallet's account {chain.signer.address}"
         raise UsageFault(f"{text}: on this market the provider itself has to sign; leave it out")
-    slashes = Slashes(account.provider, clock, journal.event)
+    staked = (chain.pond.symbol, chain.pond.decimals) if chain.pond else ()
+    slashes = Slashes(account.provider, clock, journal.event, *staked)
     slashes.restore(reader)
     topics, jobs_in = events_of(chain.market, account.provider, slashes)
     witness = SecondEndpoint(

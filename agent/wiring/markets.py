@@ -41,13 +41,14 @@ def market_of(config: Config, endpoints: Endpoints) -> AnyMarket:
     return Registry(endpoints, contract_of(config))
 
 
-async def payment_of(market: AnyMarket, at: BlockRef) -> Token:
-    """What jobs are paid in. Raises MustStop: the contract is of a form that is not known here."""
+async def tokens_of(market: AnyMarket, at: BlockRef) -> tuple[Token, Token | None]:
+    """What jobs are paid in, and what is staked, where something is. Raises MustStop: the contract
+    is of a form that is not known here."""
     if isinstance(market, MarketV1):
         await market.check(at)
-        return await market.payment_token(at)
-    _pond, payment = await market.tokens(at)
-    return payment
+        return await market.payment_token(at), None
+    pond, payment = await market.tokens(at)
+    return payment, pond
 
 
 def ask_for(market: AnyMarket, prices: Mapping[str, Price], config: Config) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.config import ConfigFault, load
 from agent.config.load import path_of
-from commands.checkup import aws, chain, here, nodes, refusals
+from commands.checkup import agent, aws, chain, here, nodes, refusals
 from commands.checkup.patient import Finding, Patient
 from faults import Fault
 
@@ -43,13 +43,13 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("journal", here.journal),
     ("bugs", here.bugs),
     ("service", here.systemd),
+    ("agent", agent.agent),
 )
 
 ADVICE = {
     "key": "see [wallet] in the configuration; `oyster-provider keys show` looks at one",
     "chain id": "see the nodes above; check chain.rpc_urls and chain.chain_id",
     "contract": "check chain.registry",
-    "AWS identity": "check the AWS credentials, then: oyster-provider cloud setup",
     "journal": "move the file away; it is history, no job depends on it",
 }
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.config.model import Offer
-from cloud.kinds import NotSetUp
+from cloud.kinds import NotAllowed, NotSetUp
 from cloud.model import Identity, LaunchOrder, Region
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.context import open_cloud
-from faults import Fault
+from faults import Fault, RetryLater
 
 if TYPE_CHECKING:
     from cloud.ec2.capacity import QuotaUse
@@ -18,15 +18,38 @@ if TYPE_CHECKING:
 # A clock a minute behind takes no new attestation, and at five AWS refuses what it signs. Its own
 # Date is in whole seconds, and the answer was on its way.
 CLOCK_SECONDS, CLOCK_LOOSE_SECONDS = 30, 5
+SETUP = "oyster-provider cloud setup"
 POLICY = "attach what `oyster-provider cloud policy agent` prints"
 
 
 async def identity(patient: Patient) -> list[Finding]:
     aws = open_cloud(patient.config, patient.provider or "", patient.clock)
-    patient.aws = aws
     patient.stack.callback(aws.close)
-    account = await aws.account()
+    try:
+        account = await aws.account()
+    except NotSetUp as fault:
+        patient.aws = aws
+        return [Finding("AWS identity", "fail", str(fault), SETUP)]
+    except Fault as fault:  # one cause, and what needs AWS is skipped
+        return [Finding("AWS identity", "fail", str(fault), remedy(fault))]
+    patient.aws = aws
     return [Finding("AWS identity", "ok", f"account {account.id}, the hosts' role is there")]
+
+
+def remedy(fault: Fault, otherwise: str = "") -> str:
+    """What to do about a fault of AWS, by its class: the same wherever it is met."""
+    if isinstance(fault, NotSetUp):
+        return SETUP
+    if isinstance(fault, NotAllowed):
+        return f"check the AWS credentials; {POLICY}"
+    if isinstance(fault, RetryLater):
+        return "AWS does not answer: check this machine's network, and health.aws.amazon.com"
+    return otherwise
+
+
+def _silent(patient: Patient, name: str, region: str) -> Finding | None:
+    """A check of a region that did not answer once already."""
+    return skipped(name, f"{region} did not answer") if region in patient.away else None
 
 
 async def clock(patient: Patient) -> list[Finding]:
@@ -57,7 +80,9 @@ async def regions(patient: Patient) -> list[Finding]:
             await patient.aws.mailbox.reports(region)
             listed = await patient.aws.instances(region)
         except Fault as fault:
-            findings.append(Finding(name, "fail", str(fault), "oyster-provider cloud setup"))
+            if isinstance(fault, RetryLater) and not isinstance(fault, NotSetUp | NotAllowed):
+                patient.away.add(name)
+            findings.append(Finding(name, "fail", str(fault), remedy(fault, SETUP)))
             continue
         live = sum(instance.live for instance in listed)
         text = f"{len(subnets)} subnets, security group, bucket, {live} instances of ours"
@@ -85,13 +110,16 @@ async def types(patient: Patient) -> list[Finding]:
     findings = []
     for offer in patient.config.offers:
         region = Region(offer.region)
+        if (silent := _silent(patient, offer.type, region)) is not None:
+            findings.append(silent)
+            continue
         try:
             room = await patient.aws.room(region, offer.instance_type)
             ami = await patient.aws.places.ami(region, room.architecture)
             await patient.aws.rehearse(_rehearsal(patient, offer))
             head = await patient.aws.headroom(region, offer.instance_type)
         except Fault as fault:
-            findings.append(Finding(offer.type, "fail", str(fault), "offer another type"))
+            findings.append(Finding(offer.type, "fail", str(fault), remedy(fault, _drop(offer))))
             continue
         text = (
             f"may launch (with ec2:CreateTags, iam:PassRole), room for {head.more} "
@@ -108,10 +136,13 @@ async def quotas(patient: Patient) -> list[Finding]:
     findings = []
     for offer in patient.config.offers:
         name = f"quotas {offer.type}"
+        if (silent := _silent(patient, name, offer.region)) is not None:
+            findings.append(silent)
+            continue
         try:
             uses = await patient.aws.quotas(Region(offer.region), offer.instance_type)
         except Fault as fault:
-            findings.append(Finding(name, "fail", str(fault), "oyster-provider cloud policy agent"))
+            findings.append(Finding(name, "fail", str(fault), remedy(fault, _drop(offer))))
             continue
         findings.append(_quota_finding(name, uses))
     return findings or [skipped("quotas", "nothing is on offer")]
@@ -136,18 +167,23 @@ async def permissions(patient: Patient) -> list[Finding]:
     findings = []
     for region in map(Region, patient.config.aws.regions):
         name = f"permissions {region}"
+        if (silent := _silent(patient, name, region)) is not None:
+            findings.append(silent)
+            continue
         try:
             allowed = await patient.aws.allowed(region, _nobody(patient))
         except Fault as fault:
-            missing = isinstance(fault, NotSetUp)
-            todo = "oyster-provider cloud setup" if missing else POLICY
-            findings.append(Finding(name, "fail", str(fault), todo))
+            findings.append(Finding(name, "fail", str(fault), remedy(fault, POLICY)))
             continue
         text = f"may {', '.join(allowed.rehearsed)}"
         if allowed.not_tried:
             text += f"; not tried, as nothing is there for it yet: {', '.join(allowed.not_tried)}"
         findings.append(Finding(name, "ok", text))
     return findings
+
+
+def _drop(offer: Offer) -> str:
+    return f"offer another type: oyster-provider offers remove {offer.type}"
 
 
 def _nobody(patient: Patient) -> Identity:

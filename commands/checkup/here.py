@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 from agent.config.units import show_bytes
@@ -17,8 +17,9 @@ BUGS_SECONDS = 24 * 3600.0
 def file(patient: Patient) -> Finding:
     mode = stat.S_IMODE(patient.path.stat().st_mode)
     if mode & stat.S_IRWXO:
+        can = "written" if mode & stat.S_IWOTH else "read"
         return Finding(
-            "configuration", "warn", f"{patient.path} can be read by all (mode {mode:04o})",
+            "configuration", "warn", f"{patient.path} can be {can} by all (mode {mode:04o})",
             f"chmod 600 {patient.path}",
         )  # fmt: skip
     return Finding("configuration", "ok", f"{patient.path} is sound")
@@ -65,9 +66,13 @@ async def bugs(patient: Patient) -> list[Finding]:
 async def disk(patient: Patient) -> list[Finding]:
     store = patient.config.image_store
     place = next(p for p in (store, *store.absolute().parents) if p.exists())
-    if not os.access(place, os.W_OK):
-        todo = "run this as the agent's user, or fix the owner"
-        return [Finding("disk", "fail", f"{place} cannot be written", todo)]
+    try:
+        with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-"):
+            pass
+    except OSError as error:
+        todo = "run this as the agent's user, fix the owner, or set state_dir elsewhere"
+        text = f"nothing can be made below {place}, for {store}: {error.strerror}"
+        return [Finding("disk", "fail", text, todo)]
     free = shutil.disk_usage(place).free
     need = FREE_DISK_IMAGES * patient.config.images.max_size_bytes
     if free < need:

@@ -37,7 +37,8 @@ class Patient:
     desk: Desk | None = None
     terms: Terms | None = None
     nodes: list[Any] = field(default_factory=list)  # commands.checkup.nodes.Diagnosis of each
-    aws: Any = None
+    aws: Any = None  # once it has answered
+    away: set[str] = field(default_factory=set)  # regions that did not answer: asked no more
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 

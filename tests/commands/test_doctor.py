@@ -91,6 +91,39 @@ def test_doctor__sources_of_images__each_is_asked_as_a_fetch_asks_it(world: Worl
     assert all(each["todo"] for each in found.values() if each["verdict"] == "warn")
 
 
+def test_doctor__aws_is_away__is_one_cause_and_the_rest_is_skipped(world: World) -> None:
+    environ = _environ(
+        world, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_MAX_ATTEMPTS="1",
+        OYSTER_AWS__ENDPOINT_URL=NOBODY, OYSTER_IMAGES__GATEWAYS=NOBODY,
+    )  # fmt: skip
+    done = oyster_here("doctor", "--json", environ=environ)
+    of_aws = [
+        each for each in json.loads(done.stdout)
+        if each["check"].startswith(("AWS", "permissions", "quotas", "capacity", "us-east-1"))
+    ]  # fmt: skip
+    assert [each["check"] for each in of_aws if each["verdict"] == "fail"] == ["AWS identity"]
+    assert "check this machine's network" in of_aws[0]["todo"]
+    assert {each["verdict"] for each in of_aws[1:]} == {"skip"}
+
+
+def test_doctor__no_agent_answers__is_told(world: World) -> None:
+    environ = _environ(world, OYSTER_STATUS__LISTEN="127.0.0.1:9", OYSTER_IMAGES__GATEWAYS=NOBODY)
+    found = _found(oyster_here("doctor", "--json", environ=environ).stdout)
+    assert found["agent"]["verdict"] == "warn"
+    assert "no agent answers on 127.0.0.1:9" in found["agent"]["found"]
+
+
+def test_doctor__a_state_folder_that_can_t_be_made__fails(world: World) -> None:
+    environ = _environ(world, OYSTER_STATE_DIR="/proc/nope", OYSTER_IMAGES__GATEWAYS=NOBODY)
+    found = _found(oyster_here("doctor", "--json", environ=environ).stdout)
+    assert found["disk"]["verdict"] == "fail"
+    assert "nothing can be made below /proc" in found["disk"]["found"]
+
+
+def _found(stdout: str) -> dict[str, dict[str, str]]:
+    return {each["check"]: each for each in json.loads(stdout)}
+
+
 def test_doctor__an_effect_that_ended_by_a_bug__is_told(world: World) -> None:
     config = load(world.config)
     journal = Journal(open_file(config.journal_file))

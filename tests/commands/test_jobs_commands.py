@@ -69,6 +69,33 @@ def test_jobs_show__no_such_job__is_refused(world: World) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
 
 
+def test_jobs_logs__nothing_about_it__is_refused_as_show_does(world: World) -> None:
+    done = world.run("jobs", "logs", "99")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "nothing about job 99" in done.stderr
+
+
+def test_jobs_show__a_number_below_zero__is_said_as_such(world: World) -> None:
+    done = world.run("jobs", "show", "-1")
+    assert done.returncode == 2
+    assert "-1 is no option" in done.stderr
+
+
+def test_jobs__the_window_passed__is_said_in_the_past(offered: World) -> None:
+    job = offered.request()
+    offered.node.call("evm_increaseTime", 400)
+    offered.node.call("evm_mine")
+    for words in (("list",), ("show", str(job))):
+        said = offered.run("jobs", *words).stdout
+        assert re.search(r"slash point passed 1 min \d+ s ago", said), said
+    assigned = offered.read("job", job)[8]
+    _write(
+        offered,
+        Event(assigned + 70.0, "job.assigned", job, 1, fields={"assigned_at": assigned}),
+    )
+    assert "+70.0 s" in offered.run("jobs", "logs", str(job)).stdout
+
+
 def test_exit__one_job__leaves_an_order_for_the_agent(offered: World) -> None:
     job = offered.request()
     dry = offered.ask("exit", str(job), "--dry-run")

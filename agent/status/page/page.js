@@ -4,7 +4,7 @@
 
 const POLL_MS = 2000;
 const HURRY_SECONDS = 30;
-const STATES = { bootstrapping: "calm", running: "good", exiting: "warn", ending: "still", refused: "bad" };
+const STATES = { bootstrapping: "calm", running: "good", exiting: "warn", ending: "still", ended: "still", refused: "bad" };
 const WORDS = { stalled: "bad", "not ready": "bad", serving: "good" };
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -115,7 +115,7 @@ function drawTiles() {
   const rate = hourly(view.money.rate).split(" ")[0];
   const tiles = [
     ["Running", String(by("running") + by("exiting")), by("exiting") ? `${by("exiting")} exiting` : "jobs that earn"],
-    ["Bootstrapping", String(by("bootstrapping")), nearest ? ["slash point in ", nearest] : "none waits"],
+    ["Bootstrapping", String(by("bootstrapping")), nearest ? until(nearest) : "none waits"],
     ["Earning", [rate, `${view.money.symbol}/h`], "all running jobs"],
     ["Earned today", [amount(view.money.earned_today, view.money.decimals, cents(view.money.earned_today)), view.money.symbol], `${token(view.money.earned_total)} in all`],
     ["Chain head", amount(view.chain.head, 0, 0), view.chain.head ? ["seen ", -view.chain.head_at, " ago"] : "not read yet"],
@@ -127,6 +127,11 @@ function tile([label, value, more]) {
   const parts = Array.isArray(value) ? [`${value[0]} `, el("small", {}, value[1])] : [value];
   const below = Array.isArray(more) ? [more[0], clock(more[1]), more[2] ?? ""] : [more];
   return el("div", {}, el("dt", {}, label), el("dd", { class: "value" }, ...parts), el("dd", { class: "more" }, ...below));
+}
+
+// What is to come, or that it is past and since when.
+function until(at) {
+  return at < now() ? ["slash point passed ", -at, " ago"] : ["slash point in ", at];
 }
 
 // A time that `tick` keeps current: to a moment, or (negative) since one.
@@ -145,14 +150,15 @@ function tick() {
   }
 }
 
-const ORDER = ["bootstrapping", "exiting", "running", "ending", "refused"];
+const ORDER = ["bootstrapping", "exiting", "running", "refused", "ending", "ended"];
 
 function drawJobs() {
   const jobs = [...view.jobs].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || (a.deadline ?? Infinity) - (b.deadline ?? Infinity) || a.id - b.id);
   $("jobs-count").textContent = jobs.length ? String(jobs.length) : "";
   $("jobs-none").hidden = jobs.length > 0;
   const nodes = jobs.map((job) => {
-    const moving = job.state === "bootstrapping" ? Math.floor(now() / 2) : 0;
+    const passed = job.deadline && job.deadline < now();
+    const moving = job.state === "bootstrapping" ? Math.floor(now() / 2) : Number(passed);
     const key = JSON.stringify(job) + moving;
     const known = drawn.get(job.id);
     if (known && known.key === key) return known.node;
@@ -173,10 +179,10 @@ function jobNode(job) {
     el("div", { class: "sub" }, where),
     el("div", { class: "sub mono" }, [job.instance, job.public_ip].filter(Boolean).join("  ")));
   const bootstrapping = job.state === "bootstrapping";
-  const way = el("div", { class: "way" }, bootstrapping ? lanes(job) : job.state === "ending" ? null : fuel(job), el("div", { class: "sub" }, words(job)));
+  const way = el("div", { class: "way" }, bootstrapping ? lanes(job) : job.state.startsWith("end") ? null : fuel(job), el("div", { class: "sub" }, words(job)));
   const left = el("div", { class: "until" },
-    el("div", { class: "left" }, job.deadline ? clock(job.deadline) : "–"),
-    el("div", { class: "sub" }, job.deadline ? `until ${job.deadline_is}` : ""));
+    el("div", { class: "left" }, job.deadline ? clock(job.deadline < now() ? -job.deadline : job.deadline) : "–"),
+    el("div", { class: "sub" }, job.deadline ? `${job.deadline < now() ? "since" : "until"} ${job.deadline_is}` : ""));
   const money = el("div", { class: "money" },
     el("div", {}, `${token(job.earned)} earned`),
     el("div", { class: "sub" }, `${hourly(job.price)}/h`));

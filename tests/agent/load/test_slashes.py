@@ -35,6 +35,8 @@ def test_slashes__ours_read_twice_and_others__ours_is_told_once() -> None:
     (event,) = told
     assert (event.name, event.job, event.fields) == ("job.slashed", 4, {"amount": str(10**20)})
     assert "100 POND" in event.text
+    Slashes(THEM, StandingClock(5.0), told.append, "tPOND", 6).jobs_in(logs)
+    assert told[-1].text == "stake was slashed for this job: 1e+14 tPOND"
 
 
 def test_slashes__a_log_without_an_amount__is_told_all_the_same() -> None:

@@ -168,7 +168,9 @@ def test_metrics__nothing_happened_yet__has_every_label_set(operator: Caller) ->
     rules = {sample.labels["rule"] for sample in families["oyster_jobs_refused"].samples}
     assert rules == set(REFUSALS)
     states = {sample.labels["state"]: sample.value for sample in families["oyster_jobs"].samples}
-    assert states == {state: float(state is not JobState.REFUSED) for state in JobState}
+    assert states == {
+        state: float(state not in (JobState.REFUSED, JobState.ENDED)) for state in JobState
+    }
     assert len(families["oyster_transactions"].samples) == 5 * 3
 
 
