@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.fuzz.budget import VARIABLE
@@ -27,7 +28,7 @@ def fuzzers() -> dict[str, Path]:
     return {path.stem.removeprefix(PREFIX): path for path in sorted(TESTS.rglob(f"{PREFIX}*.py"))}
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, now: Callable[[], float] = time.monotonic) -> int:
     """0: nothing found; 1: something was; 2: no such fuzzer."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("seconds", type=float)
@@ -38,9 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no fuzzer {', '.join(sorted(unknown))}; there are {', '.join(fuzzers())}")
     chosen = [path for name, path in fuzzers().items() if name in given.names or not given.names]
-    until, seed = time.monotonic() + given.seconds, given.seed or int(time.time())
+    until, seed = now() + given.seconds, given.seed or int(time.time())
     rounds = 0
-    while time.monotonic() < until:
+    while now() < until:
         if not _round(chosen, seed + rounds):
             print(f"found in round {rounds + 1}; again: --seed {seed + rounds}")  # noqa: T201 - its result
             return 1
