@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.ports import Attested, Clock, Image
+from agent.ports import Attested, Clock, EnclaveEarly, Image
 from cloud.kinds import NotSetUp
 from cloud.model import (
     AttemptSpent,
@@ -29,6 +29,7 @@ from cloud.model import (
 )
 from cloud.request_budget import Budget, Urgency
 from devnet.simulation.model_faults import Weather
+from enclave.attest.certificates import CLOCK_SKEW_SECONDS
 from enclave.eif.signature import Signer
 from enclave.host.documents import Desired, Status
 from faults import Refused, RetryLater, TryElsewhere
@@ -325,7 +326,12 @@ class SimCloud:
             raise RetryLater(f"{machine.ip} does not answer")
         if machine.desired is None or machine.desired.image_sha256 != image.sha256:
             raise Refused("the PCRs are of another image")
-        return Attested(instance.id, clock.now(), image.pcrs)
+        ahead = (
+            self.clock.now() - clock.now()
+        )  # AWS signs by the right time, the agent reads its own
+        if ahead > CLOCK_SKEW_SECONDS:
+            raise EnclaveEarly(f"the document is from {ahead:.0f} s in the future")
+        return Attested(instance.id, self.clock.now(), image.pcrs)
 
 
 @dataclass
