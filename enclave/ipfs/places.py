@@ -68,6 +68,8 @@ def kubo_multiaddr(text: str) -> str:
 
 def _place(given: str, text: str, what: str, example: str) -> _Place:
     try:
+        if "@" in given:  # behind a slash, too: a password may hold one
+            raise BadUrl("user info")
         scheme, host, port = origin(given)
     except BadUrl:
         wrong = "which takes no user info" if "@" in given else "not an http:// or https:// URL"

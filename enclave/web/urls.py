@@ -41,7 +41,7 @@ _IPNS_WORDS: Final = (
     "names no CID but an IPNS name, which can lead elsewhere tomorrow; write the CID that it leads"
     " to now"
 )
-_USER_INFO: Final = re.compile(r"[^/?#]*@")
+_USER_INFO: Final = re.compile(r"(?:(?<=//)|\A(?!.*//)).*@")  # with what its secrets may hold
 _QUERY_PIECE: Final = re.compile(r"(?<=[?&])(?:([A-Za-z_-]{1,30}=)(?=[^=&#]))?[^&#]+")
 _FRAGMENT: Final = re.compile(r"#(?!(?:sha256|sha384)=|/).+")
 _DIGEST: Final = re.compile(r"(sha256|sha384)=([0-9a-fA-F]+)")
@@ -135,8 +135,8 @@ def origin(url: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as fault:
-        raise BadUrl(f"{told(url)!r} is not a URL: {fault}") from None
+    except ValueError:
+        raise BadUrl(f"{told(url)!r} is not a URL: its host or port is none") from None
     default = {"http": 80, "https": 443}.get(parts.scheme)
     if default is None or not parts.hostname or "@" in parts.netloc:
         raise BadUrl(f"{told(url)!r} is not an http:// or https:// URL of a host")
@@ -148,8 +148,8 @@ def https_host(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as fault:
-        raise BadUrl(f"{told(text)!r} is not a URL: {fault}") from None
+    except ValueError:  # whose own words repeat what may be a secret
+        raise BadUrl(f"{told(text)!r} is not a URL: its host or port is none") from None
     if parts.scheme != "https":
         raise BadUrl(f"{told(text)!r}: only https:// is asked")
     if "@" in parts.netloc:
@@ -207,7 +207,7 @@ def _names(text: str, rest: str) -> list[str]:
     append. What else is asked may change the bytes, or be a secret."""
     path, marked, fragment = rest.partition("#")
     path, asked, query = path.partition("?")
-    if "@" in path.partition("/")[0]:
+    if "@" in path and not _is_cid(path.partition("/")[0]):
         raise BadUrl(f"{told(text)!r}: user info has no place in an image URL")
     keys = {piece.partition("=")[0] for piece in query.split("&")}
     if (asked and not keys <= _IDLE_QUERY) or (marked and fragment != _IDLE_FRAGMENT):

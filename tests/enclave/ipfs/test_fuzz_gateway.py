@@ -26,12 +26,14 @@ from enclave.ipfs.gateway import CAR_TYPE, RAW_TYPE, Gateway
 from enclave.web.guard import Guard
 from faults import TryElsewhere
 from tests.enclave.bounds import bounded, bytes_changed
+from tests.fuzz.budget import examples
 
 pytestmark = pytest.mark.unit
 
 BLOCK = b"a block of an image " * 20
 CID = cid_of(BLOCK, RAW)
 OTHER = b"another block"
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 MOST_CHARS = 400  # of what is said: it stands in a log line and in a terminal
 
 
@@ -190,7 +192,10 @@ def is_told_well(fault: TryElsewhere) -> bool:
     return str(fault).isprintable() and 0 < len(str(fault)) <= MOST_CHARS
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(conversations())
 def test_block__any_conversation__the_block_or_a_fault_in_one_line(
     server: Server, conversation: tuple[list[bytes], bool]
@@ -208,7 +213,10 @@ def test_block__any_conversation__the_block_or_a_fault_in_one_line(
     assert fault is None or not sound
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(answers(CAR_TYPE, CAR_BODIES), st.data())
 def test_car__any_answer__verified_blocks_and_perhaps_a_fault(
     server: Server, answer: Said, data: st.DataObject

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from ipfshttpclient.http_common import multiaddr_to_url_data
 
 from enclave.ipfs.places import gateway_url, kubo_multiaddr
@@ -113,11 +109,3 @@ def test_kubo__not_meant_so__says_what_to_write_and_no_secret(text: str, why: st
     with pytest.raises(UsageFault, match=why) as wrong:
         kubo_multiaddr(text)
     assert "s3cret" not in str(wrong.value)
-
-
-@given(st.text(max_size=40) | st.from_regex(r"[a-z]{0,5}:?/{0,2}[!-~]{0,30}", fullmatch=True))
-def test_places__any_text__a_place_or_a_usage_fault(text: str) -> None:
-    for read in (gateway_url, kubo_multiaddr):
-        with contextlib.suppress(UsageFault):
-            found = read(text)
-            assert read(found) == found
