@@ -25,6 +25,7 @@ _MIB = 1 << 20
 _MEMORY_FACTOR = 4
 _KILLED_SECONDS = 5.0
 _CID_ANY = 0xFFFFFFFF
+_CONSOLE_SECONDS = 0.1
 _HELP = "https://docs.aws.amazon.com/enclaves/latest/user/cli-errors.html"
 _UNSPECIFIED = (
     "Unspecified error. This is used as a catch-all error and should not be used in the code."
@@ -54,6 +55,8 @@ _ERRORS = {
     "on what specifically failed during the enclave boot process.",
     "E39": "Enclave process connection failure. Such error appears when the enclave manager "
     "fails to connect to at least one enclave process for retrieving the description information.",
+    "E44": "Enclave console connection failure. Such error appears when the Nitro CLI process "
+    "fails to establish a connection to a running enclave's console.",
     "E40": "Socket path not found. Such error appears when the Nitro CLI process fails to build "
     "the corresponding socket path starting from a given enclave ID.",
 }
@@ -84,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--enclave-id")
     which.add_argument("--all", action="store_true")
     end.set_defaults(run=_terminate)
+    console = commands.add_parser("console")
+    console.add_argument("--enclave-id", required=True)
+    console.set_defaults(run=_console)
     eif = commands.add_parser("describe-eif")
     eif.add_argument("--eif-path", required=True)
     eif.set_defaults(run=_describe_eif)
@@ -191,6 +197,18 @@ def _check_resources(options: argparse.Namespace) -> list[int]:
     if options.memory > allocator.read_pages(root) - sum(one["MemoryMiB"] for one in running):
         _fail("E27", "memory", options.memory)
     return free[: options.cpu_count]
+
+
+def _console(options: argparse.Namespace) -> None:
+    """What the kernel of a debug enclave says, until it ends; of another none can be had."""
+    found = [one for one in enclaves() if one["EnclaveID"] == options.enclave_id]
+    if not found or found[0]["Flags"] != "DEBUG_MODE":
+        _fail("E44")
+    sys.stdout.write("Connecting to the console for enclave {EnclaveCID}...\n".format(**found[0]))
+    sys.stdout.write("Successfully connected to the console.\n[    0.000000] simulated\n")
+    sys.stdout.flush()
+    while place.start_time(found[0]["ProcessID"]) == found[0]["start"]:
+        time.sleep(_CONSOLE_SECONDS)
 
 
 def _check_cid(cid: int | None) -> None:

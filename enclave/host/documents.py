@@ -36,6 +36,7 @@ COUNTS = ("accepted", "refused", "failed", "bytes_in", "bytes_out")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_ENCLAVE_ID = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,127})?\Z")
 _JOB = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
 
@@ -316,6 +317,11 @@ def egress_of(fields: object) -> tuple[Egress, ...]:
 def cid_of(fields: object) -> int:
     """The field `cid` of an object: a context id (vsock(7)). Raises DocumentRefused."""
     return _number(_object(fields), "cid", 0, (1 << 32) - 1)
+
+
+def console_of(fields: object) -> str:
+    """The field `console` of orders: an enclave's id, or nothing. Raises DocumentRefused."""
+    return _text({"console": "", **_object(fields)}, "console", _ENCLAVE_ID)
 
 
 def _port(item: Mapping[str, Any]) -> Port:

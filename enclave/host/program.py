@@ -225,7 +225,7 @@ class Host:
         """Tell the network's process what is wanted: what is new at once, the same on a cadence."""
         orders = self._ahead()
         if plan.enclave is not None and self._desired is not None:
-            orders = orders_for(self._desired, plan.enclave.cid, orders)
+            orders = orders_for(self._desired, plan.enclave, orders)
         due = now - self._ordered_at >= self._config.cadence.watch
         if self._network.idle and (due or orders != self._ordered):
             self._ordered, self._ordered_at = orders, now

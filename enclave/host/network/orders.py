@@ -14,9 +14,11 @@ from enclave.host.documents import (
     Egress,
     Port,
     cid_of,
+    console_of,
     egress_of,
     ports_of,
 )
+from enclave.host.model import Enclave
 
 V = TypeVar("V")
 
@@ -53,6 +55,8 @@ class Orders:
     egress: tuple[Egress, ...] = ()
     serving: Serving | None = None
     packets: Packets | None = None
+    console: str = ""
+    """The id of the debug enclave whose console is served; empty: none is."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` of them is equal to this."""
@@ -67,6 +71,7 @@ class Orders:
             egress=egress_of(data),
             serving=_built(Serving, data.get("serving"), str, str, str, str),
             packets=_built(Packets, data.get("packets"), int, bool),
+            console=console_of(data),
         )
 
 
@@ -95,9 +100,15 @@ def orders_ahead(desired: Desired, params: Path | None) -> Orders:
     return Orders(cid, serving=serving, packets=packets)
 
 
-def orders_for(desired: Desired, cid: int, ahead: Orders) -> Orders:
-    """All that desired.json says about the network of the enclave that runs with this cid."""
-    return replace(ahead, cid=cid, ports=desired.ports, egress=desired.egress)
+def orders_for(desired: Desired, enclave: Enclave, ahead: Orders) -> Orders:
+    """All that desired.json says about the network of the enclave that runs."""
+    return replace(
+        ahead,
+        cid=enclave.cid,
+        ports=desired.ports,
+        egress=desired.egress,
+        console=enclave.id if desired.console else "",
+    )
 
 
 @dataclass(frozen=True)

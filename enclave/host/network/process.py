@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Union
 
 from enclave.host.documents import Egress, Port
+from enclave.host.network.console import Console
 from enclave.host.network.init_server import InitServer
 from enclave.host.network.lane import Lane, World
 from enclave.host.network.loop import READ, Loop
@@ -50,6 +51,7 @@ class Network:
         self._lanes: dict[str, Lane] = {}
         self._init: InitServer | None = None
         self._tunnel: Tunnel | None = None
+        self._console: Console | None = None
         self._tick_at = self._sweep_at = 0.0
         control.setblocking(False)
         self._listening = 0
@@ -80,6 +82,8 @@ class Network:
             self._order_init(orders)
         if (before.cid, before.packets) != (orders.cid, orders.packets):
             self._order_packets(orders)
+        if before.console != orders.console:
+            self._order_console(orders)
         self._tick(self._world.clock())
 
     def _order_init(self, orders: Orders) -> None:
@@ -100,6 +104,14 @@ class Network:
             world = self._world
             self._tunnel = Tunnel(world.loop, world.wires, world.clock, orders.cid, orders.packets)
 
+    def _order_console(self, orders: Orders) -> None:
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+        if orders.console:
+            world = self._world
+            self._console = Console(world.loop, world.wires, world.clock, orders.console)
+
     def _order_lanes(self, known: Specs, wanted: Specs) -> None:
         for name in [name for name in self._lanes if wanted.get(name) != known[name]]:
             self._lanes.pop(name).close()
@@ -112,6 +124,8 @@ class Network:
         errors = {name: "; ".join(lane.problems.values()) for name, lane in self._lanes.items()}
         if self._init is not None:
             errors["init"] = self._init.problem or ""
+        if self._console is not None:
+            errors["console"] = self._console.problem or ""
         counts = {name: lane.counts for name, lane in self._lanes.items()}
         if self._tunnel is not None:
             errors["packets"] = self._tunnel.problem or ""
@@ -136,6 +150,8 @@ class Network:
             self._init.tick(now)
         if self._tunnel is not None:
             self._tunnel.tick(now)
+        if self._console is not None:
+            self._console.tick(now)
         for lane in self._lanes.values():
             lane.tick(now)
             if sweep:

@@ -346,6 +346,25 @@ def test_instance__terminated__no_process_is_left(fast: Rig) -> None:
     until(lambda: place.session(session) == [], lambda: str(place.session(session)))
 
 
+def test_console__of_a_debug_enclave__is_served_line_by_line(fast: Rig) -> None:
+    host = fast.launch()
+    host.want(replace(fast.desired, enclave_cid=77, debug=True, console=True))
+    host.wait_phase("running")
+    until(lambda: json.loads(host.get(516, "/logs/tail-log-id"))["log_id"] == 3, host.log)
+    history = json.loads(host.get(516, "/logs/history?log_id=3&offset=2"))
+    assert history == ["[1] Connecting to the console for enclave 77...",
+                       "[2] Successfully connected to the console."]  # fmt: skip
+    with host.connection(516) as sock:
+        sock.sendall(b"GET /logs/stream?start_from=3 HTTP/1.1\r\n\r\n")
+        got = b""
+        while not got.endswith(b"\n\n"):
+            got += sock.recv(4096)
+    assert got.endswith(b"data:[3] [    0.000000] simulated\n\n")
+    host.want(replace(fast.desired, enclave_cid=77, debug=True))
+    assert host.refuses(516)
+    fast.end(host)
+
+
 PARTS = [("docker-compose.yml", b"services: {}"), ("secret", b"x" * 70_000)]
 
 

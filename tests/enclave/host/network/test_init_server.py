@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enclave.host.network import http as serving_http
 from enclave.host.network import init_server as init
-from enclave.host.network.init_server import answer
+from enclave.host.network.http import answered
 from enclave.host.network.orders import ENCLAVE_ADDRESS, Orders, Serving
 from enclave.host.network.wires import PARENT_CID
 from tests.enclave.host.network.carrier import CID, Carrier, carrier
@@ -118,7 +119,7 @@ def test_serves__slow_ones_take_every_place__they_are_ended(up: Carrier, serving
     up.report()
     with pytest.raises((http.client.HTTPException, OSError)):
         Asks(up).get("/oyster/job")
-    up.pass_time(init.ASK_SECONDS)
+    up.pass_time(serving_http.ASK_SECONDS)
     assert Asks(up).get("/oyster/job") == (200, b"0x7")
     for one in slow:
         assert one.sock.recv(1) == b""
@@ -127,7 +128,7 @@ def test_serves__slow_ones_take_every_place__they_are_ended(up: Carrier, serving
 
 @given(head=st.binary(max_size=200))
 def test_answer__any_bytes__is_one_whole_response(head: bytes) -> None:
-    said = answer(head + b"\r\n\r\n", SERVED)
+    said, _ = answered(head + b"\r\n\r\n", lambda path: init.respond(path, SERVED))
     assert said.startswith(b"HTTP/1.1 ")
     top, _, body = said.partition(b"\r\n\r\n")
     length = int(top.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
@@ -143,4 +144,6 @@ def test_answer__any_bytes__is_one_whole_response(head: bytes) -> None:
 )  # fmt: skip
 def test_answer__a_request_line__has_its_status(line: str, status: int) -> None:
     head = f"{line}\r\nHost: vsock\r\n\r\n".encode()
-    assert answer(head, SERVED).startswith(b"HTTP/1.1 %d " % status)
+    said, follows = answered(head, lambda path: init.respond(path, SERVED))
+    assert said.startswith(b"HTTP/1.1 %d " % status)
+    assert not follows

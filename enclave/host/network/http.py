@@ -1,0 +1,179 @@
+"""The least of an HTTP/1.1 server on the loop: one GET a connection, one answer or what follows.
+
+Bounds for strangers: so many connections, so long for a question and its answer, so much that may
+wait for one that follows.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from enclave.host.network.loop import READ, WRITE, Loop
+
+ASK_SECONDS = 10.0
+HEAD_BYTES = 8 << 10
+# A follower that reads no faster than this much behind is let go.
+BEHIND_BYTES = 2 << 20
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`follows`: the connection stays, and gets what is published from then on."""
+
+    status: int
+    body: bytes
+    kind: str = "text/plain"
+    follows: bool = False
+
+    def bytes(self, head_only: bool) -> bytes:
+        """As it goes over the wire; without a length where more follows."""
+        lines = [f"HTTP/1.1 {self.status} {_REASONS[self.status]}", f"Content-Type: {self.kind}"]
+        if not self.follows:
+            lines.append(f"Content-Length: {len(self.body)}")
+        lines += ["Access-Control-Allow-Origin: *", "Connection: close", "", ""]
+        return "\r\n".join(lines).encode() + (b"" if head_only else self.body)
+
+
+def answered(head: bytes, respond: Callable[[str], Answer]) -> tuple[bytes, bool]:
+    """The response to a request's head, and whether more follows; `respond` gets path and query."""
+    words = head.partition(b"\r\n")[0].split(b" ")
+    if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+        return Answer(400, b"not a request of HTTP/1.1\n").bytes(head_only=False), False
+    if words[0] not in (b"GET", b"HEAD"):
+        return Answer(405, b"only GET\n").bytes(head_only=False), False
+    found, head_only = respond(words[1].decode("latin-1")), words[0] == b"HEAD"
+    return found.bytes(head_only), found.follows and not head_only
+
+
+@dataclass
+class _Asking:
+    """One connection; it has until `until` for its question and the answer."""
+
+    sock: socket.socket
+    until: float
+    head: bytes = b""
+    left: bytes = b""
+    events: int = 0
+    follows: bool = False
+
+
+class Server:
+    """`respond` answers a path; `admits` says of a peer's address whether it may ask."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        clock: Callable[[], float],
+        respond: Callable[[str], Answer],
+        *,
+        most: int,
+        admits: Callable[[Any], bool] = lambda _: True,
+    ) -> None:
+        self._loop, self._clock, self._respond = loop, clock, respond
+        self._most, self._admits = most, admits
+        self._listeners: list[socket.socket] = []
+        self._asking: dict[socket.socket, _Asking] = {}
+
+    @property
+    def listens(self) -> bool:
+        return bool(self._listeners)
+
+    def open(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept from these, which are its own from now on."""
+        for listener in listeners:
+            self._listeners.append(listener)
+            self._loop.watch(listener, 0, READ, partial(self._accept, listener))
+
+    def tick(self, now: float) -> None:
+        """End who takes too long."""
+        for one in [one for one in self._asking.values() if now >= one.until]:
+            self._end(one)
+
+    def publish(self, data: bytes) -> None:
+        """To all who follow."""
+        for one in [one for one in self._asking.values() if one.follows]:
+            if len(one.left) > BEHIND_BYTES:
+                self._end(one)
+            else:
+                one.left += data
+                self._watch(one, READ | WRITE)
+
+    def close(self) -> None:
+        """No listener and no connection any more."""
+        for one in list(self._asking.values()):
+            self._end(one)
+        for listener in self._listeners:
+            self._loop.watch(listener, READ, 0, self._talked)
+            listener.close()
+        self._listeners = []
+
+    def _accept(self, listener: socket.socket, _: int) -> None:
+        if listener not in self._listeners:
+            return
+        try:
+            sock, address = listener.accept()
+        except OSError:  # gone again, or no descriptor: it asks once more
+            return
+        if not self._admits(address) or len(self._asking) >= self._most:
+            sock.close()
+            return
+        sock.setblocking(False)
+        one = self._asking[sock] = _Asking(sock, self._clock() + ASK_SECONDS)
+        self._watch(one, READ)
+
+    def _watch(self, one: _Asking, events: int) -> None:
+        self._loop.watch(one.sock, one.events, events, lambda ready: self._talk(one, ready))
+        one.events = events
+
+    def _talked(self, _: int) -> None:
+        """Nothing is watched by it."""
+
+    def _talk(self, one: _Asking, events: int) -> None:
+        if one.sock not in self._asking:
+            return
+        try:
+            done = events & READ and self._read(one)
+            done = done or (events & WRITE and self._write(one))
+        except BlockingIOError:
+            return
+        except OSError:
+            done = True
+        if done:
+            self._end(one)
+
+    def _read(self, one: _Asking) -> bool:
+        got = one.sock.recv(HEAD_BYTES)
+        if not got or one.follows:
+            return not got
+        one.head += got
+        if b"\r\n\r\n" in one.head:
+            one.left, one.follows = answered(one.head, self._respond)
+            one.until = float("inf") if one.follows else one.until
+            self._watch(one, READ | WRITE if one.follows else WRITE)
+        return len(one.head) > HEAD_BYTES
+
+    def _write(self, one: _Asking) -> bool:
+        one.left = one.left[one.sock.send(one.left) :]
+        if one.left:
+            return False
+        if one.follows:
+            self._watch(one, READ)
+            return False
+        one.sock.shutdown(socket.SHUT_WR)
+        return True
+
+    def _end(self, one: _Asking) -> None:
+        self._watch(one, 0)
+        del self._asking[one.sock]
+        one.sock.close()
