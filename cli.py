@@ -26,6 +26,7 @@ from commands import (
     jobs,
     keys,
     offers,
+    provider,
     service,
 )
 from commands.demo import demo
@@ -58,6 +59,7 @@ app.add_typer(devnet.app, name="devnet")
 app.add_typer(service.app, name="service")
 app.add_typer(keys.app, name="keys")
 app.add_typer(offers.app, name="offers")
+app.add_typer(provider.app, name="provider")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(config.app, name="config")
 app.add_typer(hosts.app, name="hosts")

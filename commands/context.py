@@ -17,6 +17,8 @@ from agent.chain.transactions import Transactions
 from agent.clock import SystemClock
 from agent.config import Config, load
 from agent.market.model import Address, BlockRef
+from agent.markets.marketv1.reads import Market as MarketV1
+from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, Stake
 from agent.markets.registry.terms import RegistryTerms
@@ -38,10 +40,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OF_THE_REGISTRY = (
-    "this command speaks with the registry: chain.market is marketv1, which has no stake, no "
-    "offers on the chain and no exits"
-)
+# Why a command of one market says no on the other.
+ONLY_OF = {
+    "registry": "this command speaks with the registry: chain.market is marketv1, which has no "
+    "stake, no offers on the chain and no exits",
+    "marketv1": "this command is for Marlin's market: chain.market is registry; "
+    "see `oyster-provider offers --help` for what is listed there",
+}
 
 
 @dataclass
@@ -60,6 +65,10 @@ class Desk:
     @cached_property
     def market(self) -> Market:
         return Market(self.endpoints, self.registry)
+
+    @cached_property
+    def marketv1(self) -> MarketV1:
+        return MarketV1(self.endpoints, self.registry, MarketV1Terms())
 
     @cached_property
     def calls(self) -> Calls:
@@ -106,11 +115,12 @@ async def terms_of(desk: Desk) -> Terms:
 
 
 @asynccontextmanager
-async def open_desk(config: Path | Config | None) -> AsyncIterator[Desk]:
-    """The configured market. Raises what opening it raises, each with what to do."""
+async def open_desk(config: Path | Config | None, of: str = "registry") -> AsyncIterator[Desk]:
+    """The configured market, which must be the one that the command is `of`. Raises what opening
+    it raises, each with what to do."""
     loaded = config if isinstance(config, Config) else load(config)
-    if loaded.chain.market != "registry":
-        raise UsageFault(OF_THE_REGISTRY)
+    if loaded.chain.market != of:
+        raise UsageFault(ONLY_OF[of])
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         provider = await provider_address(loaded)
@@ -119,11 +129,13 @@ async def open_desk(config: Path | Config | None) -> AsyncIterator[Desk]:
         yield Desk(loaded, clock, endpoints, provider)
 
 
-def at_desk(config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+def at_desk(
+    config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]], *, of: str = "registry"
+) -> T:
     """Run `work` at the desk. What another node might answer leaves as RetryLater."""
 
     async def run() -> T:
-        async with open_desk(config) as desk:
+        async with open_desk(config, of) as desk:
             return await work(desk)
 
     quiet()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands import devnet_jobs
+from commands.devnet_money import dollars
 from commands.terminal import MOST_JOB
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ job_app = typer.Typer(no_args_is_help=True, help="What users and auditors do wit
 app.add_typer(image_app, name="image")
 app.add_typer(ipfs_app, name="ipfs")
 app.add_typer(job_app, name="job")
+devnet_jobs.add_to(job_app)
 
 Dir = Annotated[Path, typer.Option("--dir", help="The devnet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -38,6 +41,7 @@ def up(
     directory: Dir = DEFAULT_DIR,
     detach: Annotated[bool, typer.Option(help="Leave it running in the background.")] = False,
     chain: Annotated[str, typer.Option(help="py-evm, or anvil where it is installed.")] = "py-evm",
+    market: Annotated[str, typer.Option(help="registry, or marketv1: Marlin's.")] = "registry",
     bootstrapping: Annotated[
         int, typer.Option(min=5, max=_MOST_SECONDS, help="JobBootstrapping, seconds.")
     ] = 120,
@@ -56,6 +60,7 @@ def up(
     options = Options(
         directory=directory,
         chain=chain,
+        market=market,
         job_bootstrapping=bootstrapping,
         job_startup=bootstrapping,
         job_exit_cool_down=cooldown,
@@ -65,7 +70,7 @@ def up(
         return _foreground(options, as_json)
     arguments = ["devnet", "up", "--dir", str(directory), "--chain", chain]
     arguments += ["--bootstrapping", str(bootstrapping), "--cooldown", str(cooldown)]
-    arguments += ["--boot-share", str(boot_share)]
+    arguments += ["--boot-share", str(boot_share), "--market", market]
     return _show(detached.start(directory.resolve(), arguments), as_json)
 
 
@@ -180,7 +185,7 @@ def job_request(
     devnet, actions = _open(directory)
     price = Price.parse(max_price, decimals=6)
     job_id = actions.request_job(
-        devnet.person("user"), instance_type, price.raw, url, _dollars(deposit)
+        devnet.person("user"), instance_type, price.raw, url, dollars(deposit)
     )
     _show_job(actions, job_id, as_json)
 
@@ -202,7 +207,7 @@ def job_fund(
 ) -> None:
     """Add to a job's escrow as the devnet's user."""
     devnet, actions = _open(directory)
-    actions.fund_job(devnet.person("user"), job_id, _dollars(amount))
+    actions.fund_job(devnet.person("user"), job_id, dollars(amount))
     _show_job(actions, job_id, as_json)
 
 
@@ -242,21 +247,17 @@ def _open(directory: Path) -> tuple[Devnet, Actions]:
     from devnet.people import Actions, Market, connect
 
     devnet = state.read(directory)
+    _check_market(devnet, "registry")
     return devnet, Actions(Market(connect(devnet.rpc_url), devnet))
 
 
-def _dollars(text: str) -> int:
-    from decimal import Decimal, InvalidOperation
-
+def _check_market(devnet: Devnet, wanted: str) -> None:
+    """Raises UsageFault: what is asked for is not of the devnet's market."""
     from faults import UsageFault
 
-    try:
-        amount = Decimal(text) * 10**6
-    except InvalidOperation:
-        raise UsageFault(f"{text!r} is no amount; write it as 2.50") from None
-    if amount != amount.to_integral_value() or amount <= 0:
-        raise UsageFault(f"{text} is not more than 0 with at most six decimals")
-    return int(amount)
+    if devnet.market != wanted:
+        text = f"this is for the {wanted}, and the devnet's market is {devnet.market}"
+        raise UsageFault(f"{text}: see `devnet job --help`")
 
 
 def _show_job(actions: Actions, job_id: int, as_json: bool) -> None:
@@ -289,6 +290,7 @@ def _show(devnet: Devnet, as_json: bool) -> None:
         "pid": devnet.pid,
         "rpc": devnet.rpc_url,
         "chainId": devnet.chain_id,
+        "market": devnet.market,
         "registry": devnet.registry,
         "pond": devnet.pond,
         "paymentToken": devnet.payment_token,

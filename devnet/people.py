@@ -97,6 +97,12 @@ class Market:
         return self._contract(contracts.REGISTRY, self.devnet.registry)
 
     @cached_property
+    def marketv1(self) -> Contract:
+        """Its answers have no names, so that they stay plain tuples."""
+        where = Web3.to_checksum_address(self.devnet.registry)
+        return self.w3.eth.contract(address=where, abi=contracts.abi(contracts.MARKETV1))
+
+    @cached_property
     def pond(self) -> Contract:
         return self._contract(contracts.TEST_TOKEN, self.devnet.pond)
 
@@ -206,9 +212,10 @@ class Actions:
 
     def mint(self, by: Person, to: Person, *, pond: int = 0, money: int = 0) -> None:
         """Test tokens from nothing."""
-        for token, amount in ((self.market.pond, pond), (self.market.payment_token, money)):
-            if amount:
-                self.market.send(by, token.functions.mint(to.address, amount))
+        if pond:
+            self.market.send(by, self.market.pond.functions.mint(to.address, pond))
+        if money:
+            self.market.send(by, self.market.payment_token.functions.mint(to.address, money))
 
     def offer(self, person: Person, instance_type: str, raw_price: int, stake: int) -> None:
         """Stake and list, as a provider by hand; raw_price in base units x 10^12 per second."""

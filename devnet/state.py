@@ -46,6 +46,7 @@ class Devnet:
     config_files: Mapping[str, str]
     children: Mapping[str, int] = field(default_factory=dict)
     born: Mapping[int, int] = field(default_factory=dict)  # of each pid, as processes.born tells
+    market: str = "registry"  # or marketv1, whose contract then stands in `registry`, without POND
 
     def person(self, name: str) -> Person:
         """Raises UsageFault for a name nobody has."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import program
 from devnet import state
+from devnet.owners import Owners
 from devnet.people import Actions, Market, account_of, connect, new_person
 from devnet.processes import Child, Children, born
 from devnet.state import Devnet, Person
@@ -40,6 +41,7 @@ USD = 10**6
 
 # A demo has a minute, a person at the keyboard has more; both pass Options of their own.
 BOOTSTRAPPING_SECONDS = 120
+MARKETS = ("registry", "marketv1")
 CHAINS = {"py-evm": "devnet.chain.node", "anvil": "devnet.chain.anvil"}  # by module
 
 
@@ -60,6 +62,8 @@ class Options:
 
     directory: Path
     chain: str = "py-evm"
+    market: str = "registry"
+    rate_lock_seconds: int = 300  # of marketv1: how long a rate is announced before it can hold
     block_seconds: float = 1.0
     stake_per_job: int = 100 * POND
     job_bootstrapping: int = BOOTSTRAPPING_SECONDS
@@ -89,6 +93,8 @@ def running(options: Options) -> Iterator[Running]:
     """Everything up inside the block, nothing left after it but the folder with its logs."""
     if options.chain not in CHAINS:
         raise UsageFault(f"--chain {options.chain}: there are {' and '.join(CHAINS)}")
+    if options.market not in MARKETS:
+        raise UsageFault(f"--market {options.market}: there are {' and '.join(MARKETS)}")
     directory = _prepare(options.directory)
     with Children(directory / "logs") as children:
         parts = _start_parts(options, directory, children)
@@ -156,8 +162,9 @@ def _open_market(options: Options, directory: Path, parts: Mapping[str, Child]) 
             str(parts["chain"].hello[key]) for key in ("twin",) if key in parts["chain"].hello
         ),
         chain_id=deployed.chain_id,
-        registry=deployed.registry,
+        registry=deployed.contract,
         pond=deployed.pond,
+        market=options.market,
         payment_token=deployed.payment_token,
         block=deployed.block,
         aws_endpoint=str(aws["endpoint"]),
@@ -171,7 +178,7 @@ def _open_market(options: Options, directory: Path, parts: Mapping[str, Child]) 
         born={pid: born(pid) for pid in (os.getpid(), *(one.pid for one in parts.values()))},
     )
     actions = Actions(Market(w3, devnet))
-    _give_tokens(actions, people)
+    _give_tokens(actions, people, devnet.market)
     behind = _live_through(options.past, actions)
     _rpc(w3, "evm_setAutomine", False)
     if options.chain == "anvil":  # there, this ends mining by the clock too
@@ -220,7 +227,28 @@ def _give_coins(w3: Web3, people: Mapping[str, Person]) -> None:
         w3.eth.send_raw_transaction(rich.sign_transaction(transaction).raw_transaction)
 
 
-def _deploy(w3: Web3, options: Options, people: Mapping[str, Person]) -> Any:
+@dataclass(frozen=True)
+class _Deployed:
+    """A market of either kind."""
+
+    chain_id: int
+    contract: str
+    pond: str  # empty: nothing is staked
+    payment_token: str
+    block: int
+
+
+def _deploy(w3: Web3, options: Options, people: Mapping[str, Person]) -> _Deployed:
+    if options.market == "registry":
+        return _deploy_registry(w3, options, people)
+    from contracts.deploy import deploy_marketv1
+
+    lock = options.rate_lock_seconds
+    made = deploy_marketv1(w3, account_of(people["faucet"]), rate_lock_seconds=lock)
+    return _Deployed(made.chain_id, made.market, "", made.payment_token, made.block)
+
+
+def _deploy_registry(w3: Web3, options: Options, people: Mapping[str, Person]) -> _Deployed:
     from web3 import Web3
 
     from contracts.deploy import Params, deploy
@@ -233,13 +261,18 @@ def _deploy(w3: Web3, options: Options, people: Mapping[str, Person]) -> Any:
         options.quorum,
     )
     auditors = [people[name].address for name in PEOPLE if name.startswith("auditor")]
-    return deploy(
+    made = deploy(
         w3, account_of(people["faucet"]), terms, [Web3.to_checksum_address(a) for a in auditors]
     )
+    return _Deployed(made.chain_id, made.registry, made.pond, made.payment_token, made.block)
 
 
-def _give_tokens(actions: Actions, people: Mapping[str, Person]) -> None:
+def _give_tokens(actions: Actions, people: Mapping[str, Person], market: str) -> None:
     faucet = people["faucet"]
+    if market == "marketv1":
+        actions.mint(faucet, people["user"], money=1_000_000 * USD)
+        Owners(actions.market).allow(people["user"])
+        return
     for name in ("provider", "rival"):
         actions.mint(faucet, people[name], pond=10_000 * POND)
     actions.mint(faucet, people["user"], money=1_000_000 * USD)
@@ -255,6 +288,7 @@ def _write_config(options: Options, directory: Path, devnet: Devnet) -> Path:
         "": {"state_dir": str(directory / "provider")},
         "chain": {
             "chain_id": devnet.chain_id,
+            "market": devnet.market,
             "registry": devnet.registry,
             "rpc_urls": [devnet.rpc_url, *devnet.witness_urls],
             "finality": "2",

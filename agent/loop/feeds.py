@@ -218,6 +218,8 @@ class Feeds:
             await self._pause_offers()
             try:
                 await state.offering.tend(closed=state.closed)
+                for offered in state.offering.prices:  # rate cards say what an enclave gets
+                    await state.loader.learn_room(offered)
             except (RetryLater, TryElsewhere) as later:
                 log.warning("offers.later", error=str(later))
             state.drain.listed = state.offering.listed

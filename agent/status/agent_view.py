@@ -240,13 +240,13 @@ class AgentView:
             trouble = self._trouble(name, self._clock.now())
             enclave = self._world.state.loader.room_of(name)
             on_chain = self._world.state.sources.market.abilities.lists_on_chain
-            full = self._world.state.drain.ordered or (room is not None and room.more <= 0)
+            full = bool(self._world.state.closed) or (room is not None and room.more <= 0)
             cost = self._upkeep.costs.get(name)
             yield TypeRow(
                 instance_type=name,
                 price=price.raw if price else 0,
                 listed=name in offering.desk.listed if on_chain else not full,
-                hidden=not on_chain and full,
+                hidden=not on_chain and (full or enclave is None),
                 more=room.more if room else 0,
                 limited_by=room.limited_by if room else "",
                 vcpus=enclave.cpu_count if enclave else 0,

@@ -28,6 +28,9 @@ SENDS = {
     "offers set",
     "offers remove",
     "contracts deploy",
+    "provider add",
+    "provider update",
+    "provider remove",
 }
 CHANGES_AWS = {"cloud setup", "cloud teardown", "cloud bake"}
 CHANGES_HOST = {"init", "service install", "service uninstall"}

@@ -1,0 +1,261 @@
+"""A job's life on a devnet with MarketV1: opened, changed, announced, closed, nothing left.
+
+Real contract, real HTTP and S3, the agent as a process; believed is only what chain and AWS show,
+and what Marlin's own tools would ask, in their order and their words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.market.model import InstanceType
+from agent.market.price import Price
+from agent.market.workload import Workload
+from agent.markets.marketv1.metadata import write
+from cloud.layout import HOSTS, IMAGES
+from devnet.agent_process import Provider
+from devnet.eyes import Eyes, SeenInstance
+from devnet.image import build_image
+from devnet.ipfs.node import add
+from devnet.owners import Owners
+from devnet.state import Person
+from devnet.up import USD, Options, free_port, running
+from faults import Refused
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(420),
+    pytest.mark.allow_hosts(["127.0.0.0/8"]),  # the instances' public addresses
+    pytest.mark.xdist_group("story"),
+]
+
+KIND = InstanceType("us-east-1", "c6a.xlarge")
+CARD = Price.parse("3.60/h", decimals=6)
+LOCK_SECONDS = 8
+PATIENCE = 120  # seconds; a busy machine, not the agent, is what takes them
+CONFIG = {
+    "chain": {"finality": "3"},
+    "jobs": {"min_escrow": "3s", "resync": "5s"},
+    "deadlines": {"launch": "3s", "boot": "3s", "image": "2s", "enclave": "3s"},
+    "keepalive": {"probe": "2s", "retry": "1s", "restart": "20s", "replace_backoff": "1s"},
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    eyes: Eyes
+    provider: Provider
+    public: str
+    images: tuple[Workload, Workload]
+
+    @property
+    def owners(self) -> Owners:
+        return Owners(self.eyes.market)
+
+    @property
+    def user(self) -> Person:
+        return self.eyes.devnet.person("user")
+
+    def open(
+        self, work: Workload | None = None, *, balance: int = USD, rate: int = CARD.raw
+    ) -> int:
+        us = self.eyes.devnet.person("provider")
+        return self.owners.open(self.user, us, KIND, work or self.images[0], rate, balance)
+
+    def ip(self, job: int) -> str | None:
+        """As Marlin's monitor asks: whatever is no JSON with an "ip" is no answer."""
+        query = {"id": f"0x{job:064x}", "region": KIND.region}
+        try:
+            answer = httpx.get(f"{self.public}/ip", params=query)
+        except httpx.HTTPError:
+            return None  # the agent is being started
+        try:
+            return str(json.loads(answer.text)["ip"])
+        except (ValueError, KeyError):
+            assert (answer.status_code, answer.text) == (400, "BAD_REQUEST")
+            return None
+
+    def up(self, job: int) -> str:
+        """The address, once the enclave behind it shows a document."""
+
+        def look() -> str | None:
+            address = self.ip(job)
+            return address if address and shows_document(address) else None
+
+        return self.eyes.until(f"an enclave of job {job}", look, PATIENCE)
+
+    def instances(self, job: int) -> list[SeenInstance]:
+        return self.eyes.live_instances(job)
+
+    def gone(self, job: int) -> None:
+        self.eyes.until("no live instance", lambda: not self.instances(job), PATIENCE)
+
+    def earned(self) -> int:
+        token = self.eyes.market.payment_token.functions
+        earned: int = token.balanceOf(self.eyes.devnet.person("provider").address).call()
+        return earned
+
+
+def shows_document(address: str) -> bool:
+    """TCP on 1300 first, then any answer that is not empty: the monitor's two questions."""
+    try:
+        with socket.create_connection((address, 1300), timeout=2):
+            answer = httpx.get(f"http://{address}:1300/attestation/raw", timeout=5)
+    except (OSError, httpx.HTTPError):
+        return False
+    return answer.status_code == 200 and bool(answer.content)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[Scene]:
+    listen, public = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    status = {"listen": listen, "public_listen": public}
+    options = Options(
+        directory=folder, market="marketv1", rate_lock_seconds=LOCK_SECONDS, boot_share=0.02,
+        config_overrides={**CONFIG, "status": status},
+    )  # fmt: skip
+    with running(options) as net:
+        config = Path(net.devnet.config_files["provider"])
+        offer = f'\n[[offers]]\ntype = "{KIND}"\nprice = "3.60/h"\n'
+        config.write_text(config.read_text() + offer)
+        provider = Provider(net.devnet, net.children, config)
+        provider.command("cloud", "setup")
+        images = (_image(folder, "one"), _image(folder, "two"))
+        provider.run_agent()
+        yield Scene(Eyes(net.devnet), provider, f"http://{public}", images)
+
+
+def _image(folder: Path, name: str) -> Workload:
+    app = folder / name
+    app.mkdir()
+    (app / "program").write_bytes(name.encode() * 1000)
+    image = folder / f"{name}.eif"
+    image.write_bytes(build_image(app))
+    return Workload(f"ipfs://{add(folder / 'ipfs', image)}", 1024, 2)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with _opened(tmp_path_factory.mktemp("marketv1")) as scene:
+        yield scene
+
+
+def _spec(scene: Scene) -> dict[str, Any]:
+    """The one rate card, once the agent knows what an enclave gets on the type."""
+
+    def look() -> dict[str, Any] | None:
+        try:
+            spec = httpx.get(f"{scene.public}/spec").json()
+        except httpx.HTTPError:
+            return None
+        cards = [card for region in spec["min_rates"] for card in region["rate_cards"]]
+        return cards[0] if cards and cards[0]["memory"] else None
+
+    return scene.eyes.until("a rate card", look, PATIENCE)
+
+
+def test_spec__as_the_command_line_reads_it__opens_a_job_that_is_served(scene: Scene) -> None:
+    card = _spec(scene)
+    traffic = httpx.get(f"{scene.public}/bandwidth").json()["rates"]
+    rate = int(card["min_rate"], 16) + 10 * int(traffic[0]["rate"], 16) // 2**20
+    work = replace(scene.images[0], memory_mib=card["memory"], cpu_count=card["cpu"])
+    assert card["instance"] == KIND.ec2_type
+    job = scene.open(work, rate=rate)
+    scene.up(job)
+    scene.owners.announce(scene.user, job, 0)
+    scene.gone(job)
+
+
+def test_job__its_whole_life__is_seen_from_outside_and_leaves_nothing(scene: Scene) -> None:
+    job = scene.open()
+    first = scene.up(job)
+    (instance,) = scene.instances(job)
+
+    scene.owners.update(scene.user, job, write(KIND, scene.images[1]))
+    _runs(scene, job, scene.images[1])
+    assert [one.id for one in scene.instances(job)] == [instance.id]
+    assert scene.ip(job) == first
+
+    scene.provider.crash_agent()
+    scene.provider.run_agent()
+    scene.up(job)
+    assert [one.id for one in scene.eyes.instances(job)] == [instance.id]
+
+    scene.owners.announce(scene.user, job, 0)
+    scene.gone(job)
+    scene.eyes.until("settled", lambda: scene.owners.job(job)["lastSettled"], PATIENCE)
+    assert scene.earned() > 0
+    scene.owners.close(scene.user, job)
+    assert scene.owners.job(job)["owner"] == "0x" + "0" * 40
+    # The image that the job ran first is nobody's now; a sweep takes it when it is ten minutes old.
+    scene.eyes.until("nothing but images", lambda: not set(_left(scene)), PATIENCE)
+    assert scene.ip(job) is None
+
+
+def _left(scene: Scene) -> list[str]:
+    return [name for name in scene.eyes.left_in_aws() if IMAGES not in name]
+
+
+def _runs(scene: Scene, job: int, work: Workload) -> None:
+    """Until the host says that it runs this image."""
+    folder = Path(scene.provider.config).parent
+    name = "one" if work == scene.images[0] else "two"
+    wanted = hashlib.sha256((folder / f"{name}.eif").read_bytes()).hexdigest()
+
+    def look() -> bool:
+        said = _status(scene, scene.instances(job)[0])
+        return (said.get("phase"), said.get("image_sha256")) == ("running", wanted)
+
+    scene.eyes.until("the other image", look, PATIENCE)
+
+
+def _status(scene: Scene, instance: SeenInstance) -> dict[str, Any]:
+    """The host's last word in the mailbox; empty before its first."""
+    s3 = scene.eyes.s3
+    bucket = s3.list_buckets()["Buckets"][0]["Name"]
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix=HOSTS).get("Contents", []):
+        if instance.id in item["Key"] and item["Key"].endswith("status.json"):
+            read = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+            return dict(json.loads(read))
+    return {}
+
+
+def test_job__dry__is_settled_to_the_unit_and_served_again_after_a_deposit(scene: Scene) -> None:
+    before = scene.earned()
+    job = scene.open(balance=30_000)  # 30 seconds
+    scene.up(job)
+    scene.gone(job)
+    assert scene.eyes.until("settled", lambda: not scene.owners.job(job)["balance"], PATIENCE)
+    assert scene.earned() - before == 30_000
+    scene.owners.deposit(scene.user, job, USD)
+    scene.up(job)
+    scene.owners.announce(scene.user, job, 0)
+    scene.gone(job)
+
+
+@pytest.mark.parametrize("metadata", ["", "no json", '{"region":"us-east-1"}', "[" * 500])
+def test_job__that_nobody_can_serve__costs_nothing(scene: Scene, metadata: str) -> None:
+    us = scene.eyes.devnet.person("provider")
+    job = scene.owners.open_with(scene.user, us, metadata, CARD.raw, USD)
+    scene.open(balance=1)  # nor one that pays for less than a second
+    assert scene.ip(job) is None
+    log = Path(scene.provider.config).parent / "logs" / "agent.log"
+    told = f"job.refused job={job} "
+    scene.eyes.until("a refusal", lambda: told in log.read_text(), PATIENCE)
+    assert not scene.eyes.instances(job)
+
+
+def test_commands__of_the_registry__say_that_this_market_has_none(scene: Scene) -> None:
+    for words in (("stake", "1"), ("exit", "--all", "--yes"), ("offers", "list")):
+        with pytest.raises(Refused, match="marketv1, which has no stake"):
+            scene.provider.command(*words)
