@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from enclave.fetch.fetcher import FetchLimits, Reach, fetch_file
+import typer
+
+from enclave.fetch.fetcher import FetchLimits, Progress, Reach, fetch_file
 from enclave.fetch.store import StoredImage
 from enclave.ipfs.gateway import Gateway, Source
 from enclave.ipfs.kubo import KuboNode
@@ -14,6 +17,8 @@ from faults import UsageFault
 
 # Public trustless gateways, asked when the operator names none.
 DEFAULT_GATEWAYS = ("https://trustless-gateway.link", "https://ipfs.io", "https://dweb.link")
+
+SLOW_SECONDS = 15.0
 
 
 def fetch(
@@ -31,8 +36,30 @@ def fetch(
     nodes: list[Source] = [KuboNode(node)] if node else []
     sources = [*nodes, *map(Gateway, gateways or (() if node else DEFAULT_GATEWAYS))]
     reach = Reach(sources, frozenset(host.lower() for host in allowed_hosts))
-    with _bar() as progress:
+    with _bar() as bar, _patience(bar, limits.max_seconds) as progress:
         return fetch_file(url, output, reach, limits, progress=progress)
+
+
+@contextmanager
+def _patience(bar: Progress | None, seconds: float) -> Iterator[Progress]:
+    """Say once, when no byte came for a while, that this can be so and how long it is waited."""
+    text = (
+        f"no byte for {SLOW_SECONDS:.0f} s: gateways may look for providers for a minute and more;"
+        f" waiting up to {seconds:.0f} s in all (--timeout)"
+    )
+    timer = threading.Timer(SLOW_SECONDS, typer.echo, (text,), {"err": True})
+    timer.daemon = True
+    timer.start()
+
+    def heard(done: int, size: int) -> None:
+        timer.cancel()
+        if bar is not None:
+            bar(done, size)
+
+    try:
+        yield heard
+    finally:
+        timer.cancel()
 
 
 def fetch_report(image: StoredImage) -> dict[str, object]:
@@ -59,16 +86,17 @@ def fetch_lines(image: StoredImage) -> list[str]:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None] | None]:
+def _bar() -> Iterator[Progress | None]:
     """A progress bar on stderr, if that is a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
         return
     columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True) as shown:
+    with Bar(*columns, console=console, transient=True) as shown:
         task = shown.add_task("fetch", total=None)
         yield lambda done, size: shown.update(task, completed=done, total=size)

@@ -167,7 +167,10 @@ def verified(cid: Cid, block: bytes) -> bytes:
     if not cid.matches(block):
         raise Lie(f"block {cid} is not what its CID says")
     if len(block) > MAX_BLOCK_BYTES:
-        raise BadDag(f"block {cid} has {len(block)} bytes; at most {MAX_BLOCK_BYTES} are accepted")
+        raise BadDag(
+            f"block {cid} has {len(block)} bytes; at most {MAX_BLOCK_BYTES} are accepted, as IPFS"
+            " nodes pass on: add the image again without --chunker"
+        )
     return block
 
 

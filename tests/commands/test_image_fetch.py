@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from commands import image_fetch
 from commands.image import app
 from devnet.ipfs.blocks import Blocks, Gateway
 from enclave.eif.writer import ImageSpec, build
 from faults import Refused, RetryLater, UsageFault
+from tests.enclave.gateway import SlowToBegin
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +40,19 @@ def test_fetch__json__has_what_scripts_need(tmp_path: Path) -> None:
     assert report["seconds"] > 0
     assert [*report["pcrs"]] == ["0", "1", "2"]
     assert (tmp_path / "image").read_bytes() == IMAGE
+
+
+def test_fetch__no_byte_for_a_while__says_that_it_waits_and_for_how_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_fetch, "SLOW_SECONDS", 0.2)
+    blocks = Blocks()
+    cid = str(blocks.add_file(IMAGE).cid)
+    with SlowToBegin(blocks) as gateway:
+        arguments = ("fetch", cid, "-o", str(tmp_path / "image"), "--gateway", gateway.url)
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert result.stderr.count("waiting up to 900 s in all (--timeout)") == 1
 
 
 def test_fetch__text__names_the_pcrs(tmp_path: Path) -> None:
