@@ -15,6 +15,7 @@ from cloud.ec2.dry_run import Allowed, Rehearsal
 from cloud.ec2.instances import Instances, UserData
 from cloud.ec2.places import Cache, Places
 from cloud.ec2.pricing import ListPrices
+from cloud.ec2.spots import Spots
 from cloud.kinds import Missing, NotSetUp
 from cloud.lean import Memo, every
 from cloud.model import (
@@ -45,7 +46,8 @@ _NOTHING: Said = (None, ())
 class Aws:
     """EC2 and the mailbox for the agent; makes no call before the first question.
 
-    `user_data` gives the bytes an order boots with, told where the host's mailbox is.
+    `user_data` gives the bytes an order boots with, told where the host's mailbox is. `spots`
+    remembers where launches were sent; a folder of this host when there is none.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Aws:
         user_data: UserData,
         clock: Clock,
         endpoint_url: str | None = None,
+        spots: Spots | None = None,
     ) -> None:
         self._clients = Clients(endpoint_url)
         self._settings = settings
@@ -61,7 +64,7 @@ class Aws:
         self.places = Places(self.calls, settings)
         self._catalog = Catalog(self.calls, settings.state_dir / "types")
         self._instances = Instances(
-            self.calls, settings, self.places, self._catalog, self.home, user_data
+            self.calls, settings, self.places, self._catalog, self.home, user_data, spots
         )
         self._addresses = Addresses(self.calls, settings)
         self._capacity = Capacity(

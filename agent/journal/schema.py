@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-SCHEMA = "0004"  # the newest of migrations/versions
+SCHEMA = "0005"  # the newest of migrations/versions
 
 Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both: SQLite's integers are as long as they need to be."""
@@ -71,6 +71,14 @@ members = sa.Table(
     sa.Column("config_digest", sa.Text),
     sa.Column("role", sa.Text),
     sa.Column("seen", sa.DateTime(timezone=True)),
+)
+
+spots = sa.Table(
+    "spots",
+    metadata,
+    sa.Column("order_key", sa.Text, primary_key=True),
+    sa.Column("spot", sa.JSON),
+    sa.Column("at", sa.Float),
 )
 
 

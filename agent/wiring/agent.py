@@ -26,7 +26,6 @@ from agent.clock import SystemClock
 from agent.config import Config
 from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
-from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
@@ -177,7 +176,7 @@ async def _wire(
         chain.endpoints.chain_id, chain.market.contract, provider_of(config, chain.signer.address)
     )
     regions = tuple(Region(name) for name in config.aws.regions)
-    aws = await _open_cloud(config, account, reader, regions, clock, stack)
+    aws = await _open_cloud(config, account, opened, regions, clock, stack)
     market = provider_view(chain.market, chain.tracker, account.provider)
     if market.abilities.reports_start and account.provider != chain.signer.address:
         text = f"chain.provider is {account.provider}, the wallet's account {chain.signer.address}"
@@ -254,7 +253,7 @@ def _wakes(config: Config, chain: Chain, clock: Clock, events: EventReader) -> C
 async def _open_cloud(
     config: Config,
     account: Account,
-    reader: Reader,
+    opened: OpenJournal,
     regions: tuple[Region, ...],
     clock: Clock,
     stack: AsyncExitStack,
@@ -264,9 +263,10 @@ async def _open_cloud(
     settings = cloud_settings(config, account.provider)
     program = await asyncio.to_thread(bundle.build)
     digest = bundle.digest(program)
-    aws = Aws(settings, partial(_user_data, digest), clock, config.aws.endpoint_url or None)
+    endpoint = config.aws.endpoint_url or None
+    aws = Aws(settings, partial(_user_data, digest), clock, endpoint, opened.spots)
     stack.callback(aws.close)
-    await check_regions(reader, aws, regions, clock.now())
+    await check_regions(opened.reader, aws, regions, clock.now())
     await asyncio.gather(*(aws.mailbox.publish_program(region, program) for region in regions))
     await asyncio.gather(*(aws.mailbox.alone(region) for region in regions))  # signs in
     return aws

@@ -16,6 +16,7 @@ from agent.journal.engines import BUSY_MILLISECONDS, LOOP_MILLISECONDS, open_fil
 from agent.journal.hosts import Alone, Lease, LeaseRules, Member
 from agent.journal.lease import ServerLease
 from agent.journal.reading import Reader
+from agent.journal.spots import SharedSpots
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.market.model import Address
@@ -40,6 +41,7 @@ class OpenJournal:
     reader: Reader
     record: TxJournal
     kept: ServerLease | None  # None: this host is alone
+    spots: SharedSpots | None  # None: a folder of this host
 
 
 def server_of(config: Config) -> SecretUrl | None:
@@ -94,7 +96,8 @@ def open_journal(
     patience = LOOP_MILLISECONDS if kept is None else SERVER_LOOP_MILLISECONDS
     engine = open_engine(config, patience)
     stack.callback(engine.dispose)
-    return OpenJournal(journal, Reader(engine), TxJournal(engine, lease), kept)
+    spots = None if kept is None else SharedSpots(journal.engine, lease)
+    return OpenJournal(journal, Reader(engine), TxJournal(engine, lease), kept, spots)
 
 
 def _open_lease(

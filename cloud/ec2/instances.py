@@ -22,7 +22,7 @@ from cloud.clients import Calls
 from cloud.ec2.catalog import Catalog
 from cloud.ec2.places import Places, Subnet, zone_order
 from cloud.ec2.soldout import SoldOut
-from cloud.ec2.spots import LaunchMemory, Spot, client_token, order_key
+from cloud.ec2.spots import LaunchMemory, Spot, Spots, client_token, order_key
 from cloud.errors import would_work
 from cloud.kinds import (
     Busy,
@@ -89,6 +89,7 @@ class Instances:
         catalog: Catalog,
         find_home: FindHome,
         user_data: UserData,
+        spots: Spots | None = None,
     ) -> None:
         self._calls = calls
         self._settings = settings
@@ -96,8 +97,8 @@ class Instances:
         self._catalog = catalog
         self._find_home = find_home
         self._user_data = user_data
-        self._memory = LaunchMemory(settings.state_dir / "launches")
-        self._memory.prune(calls.clock.now())
+        self._spots: Spots = spots or LaunchMemory(settings.state_dir / "launches")
+        self._spots.prune(calls.clock.now())
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.sold_out = SoldOut(calls.clock.now)
         self._memos: dict[Region, Reserved] = {}
@@ -128,7 +129,8 @@ class Instances:
                 raise
             except Missing as fault:
                 self._places.forget()
-                self._memory.refused(order)
+                if spot := await self._recalled(order):
+                    await self._forget(order, spot)
                 raise NotSetUp(f"{fault}; it was there before, or run `cloud setup`") from fault
 
     async def rehearse(self, order: LaunchOrder) -> None:
@@ -181,7 +183,7 @@ class Instances:
         return []
 
     async def _launch(self, order: LaunchOrder) -> Instance:
-        if spot := self._memory.recall(order):
+        if spot := await self._recalled(order):
             try:
                 return await self._at(order, spot)
             except (NoCapacity, NotHere, ImageRefused) as fault:
@@ -207,9 +209,22 @@ class Instances:
                 if not await self._elsewhere(order, spot, fault):
                     raise
 
+    async def _recalled(self, order: LaunchOrder) -> Spot | None:
+        """Where the order was sent last."""
+        if not self._spots.waits:
+            return self._spots.recall(order)
+        return await asyncio.to_thread(self._spots.recall, order)
+
+    async def _forget(self, order: LaunchOrder, spot: Spot) -> None:
+        """Nothing runs there, and nothing will of this order."""
+        if not self._spots.waits:
+            self._spots.refused(order, spot)
+        else:
+            await asyncio.to_thread(self._spots.refused, order, spot)
+
     async def _elsewhere(self, order: LaunchOrder, spot: Spot, fault: Fault) -> bool:
         """Nothing runs at the spot; whether another image may do there."""
-        self._memory.refused(order)
+        await self._forget(order, spot)
         if isinstance(fault, NoCapacity):
             self.sold_out.mark(order.instance_type, spot.zone)
         if not isinstance(fault, ImageRefused):
@@ -234,7 +249,7 @@ class Instances:
             except AttemptSpent:
                 raise  # its spot stays known: sent elsewhere, this order would launch again
             except (QuotaReached, Refused):
-                self._memory.refused(order)
+                await self._forget(order, spot)
                 raise
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -259,7 +274,7 @@ class Instances:
         self, ec2: EC2Client, order: LaunchOrder, spot: Spot, request: RunInstancesRequestTypeDef
     ) -> ReservationResponseTypeDef:
         """On a thread, since noting the spot waits for the disk, and a crowd's must not add up."""
-        self._memory.note(order, spot, self._calls.clock.now())
+        self._spots.note(order, spot, self._calls.clock.now())
         return ec2.run_instances(**request)
 
     async def _launched_before(self, order: LaunchOrder) -> Instance:

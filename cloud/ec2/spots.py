@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import structlog
 
@@ -41,11 +43,46 @@ class Spot:
     least_gib: int = 0
 
 
+class Spots(Protocol):
+    """Who remembers where orders were sent: a folder of one host, or what several hosts share."""
+
+    waits: bool
+    """Whether its calls may wait for a network: then they are made on a thread."""
+
+    def recall(self, order: LaunchOrder) -> Spot | None:
+        """Where the order was sent last, unless that was refused definitely."""
+        ...
+
+    def note(self, order: LaunchOrder, spot: Spot, now: float) -> None:
+        """The order is about to be sent to `spot`. Raises RetryLater: it must not be."""
+        ...
+
+    def refused(self, order: LaunchOrder, spot: Spot) -> None:
+        """AWS refused the order at `spot`: nothing runs there."""
+        ...
+
+    def prune(self, now: float) -> int:
+        """Drop what is older than KEEP_SECONDS; returns how many."""
+        ...
+
+
+def spot_to(spot: Spot) -> dict[str, Any]:
+    """As JSON keeps it."""
+    return asdict(spot)
+
+
+def spot_from(kept: Mapping[str, Any]) -> Spot:
+    """What `spot_to` made. Raises TypeError: it is none."""
+    return Spot(**kept)
+
+
 class LaunchMemory:
     """One file an order in `directory`; small synchronous writes, each durable on return.
 
     A disk that is full keeps no job from its instance: this process remembers all the same.
     """
+
+    waits = False
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -56,7 +93,7 @@ class LaunchMemory:
         if spot := self._unwritten.get(order_key(order)):
             return spot
         try:
-            return Spot(**json.loads(self._file(order).read_text())["spot"])
+            return spot_from(json.loads(self._file(order).read_text())["spot"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -75,14 +112,16 @@ class LaunchMemory:
         target = self._file(order)
         fresh = target.with_suffix(".new")
         with fresh.open("w") as file:
-            json.dump({"at": now, "spot": asdict(spot)}, file)
+            json.dump({"at": now, "spot": spot_to(spot)}, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(target)
         self._sync_directory()
 
-    def refused(self, order: LaunchOrder) -> None:
-        """AWS refused the order where it was sent: nothing runs there."""
+    def refused(self, order: LaunchOrder, spot: Spot) -> None:
+        """AWS refused the order at `spot`: nothing runs there. A note of another spot stays."""
+        if self.recall(order) != spot:
+            return
         self._unwritten.pop(order_key(order), None)
         with suppress(OSError):  # a note that stays costs one call that is refused again
             self._file(order).unlink(missing_ok=True)

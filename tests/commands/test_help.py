@@ -14,6 +14,7 @@ pytestmark = pytest.mark.unit
 NO_JSON = {
     "run": "prints nothing: its log goes to stderr, its state is served by status.listen",
     "demo": "a play for people; its exit code is the answer",
+    "service reload": "prints nothing: the unit runs it, and its exit code is the answer",
     "devnet env": "its output is shell code for eval",
     "cloud policy": "its output is a JSON document already",
 }

@@ -20,7 +20,7 @@ def test_recall__noted_by_another_process__is_the_same(tmp_path: Path) -> None:
     again = LaunchMemory(tmp_path / "new")
     assert again.recall(order(deadline=99.0, first_zone=Zone("us-east-1b"))) == SPOT
     assert again.recall(order(attempt=2)) is None
-    again.refused(order())
+    again.refused(order(), SPOT)
     assert again.recall(order()) is None
 
 
@@ -57,7 +57,7 @@ def test_note__the_disk_takes_nothing__this_process_remembers(tmp_path: Path) ->
     (tmp_path / "launches").unlink()
     memory.note(order(), SPOT, 1.0)
     assert LaunchMemory(tmp_path / "launches").recall(order()) == SPOT
-    memory.refused(order())
+    memory.refused(order(), SPOT)
     assert memory.recall(order()) is None
 
 
@@ -65,5 +65,5 @@ def test_refused__the_disk_takes_nothing__is_refused_all_the_same(tmp_path: Path
     (tmp_path / "launches").write_text("a file where the folder should be")
     memory = LaunchMemory(tmp_path / "launches")
     memory.note(order(), SPOT, 0.0)
-    memory.refused(order())
+    memory.refused(order(), SPOT)
     assert memory.recall(order()) is None
