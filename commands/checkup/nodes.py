@@ -90,7 +90,7 @@ async def finality(patient: Patient) -> list[Finding]:
     todo = 'chain.finality = "64" (a depth in blocks that this chain never takes back)'
     if not tag:
         todo = "a smaller chain.finality, or a node that keeps more blocks"
-    return _each(patient, "finality", lambda node: node.finality, f"{wanted!r} is told", todo)
+    return _each(patient, "finality", lambda node: node.finality, "final blocks are told", todo)
 
 
 async def at_hash(patient: Patient) -> list[Finding]:
