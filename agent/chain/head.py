@@ -212,7 +212,7 @@ class HeadFollower:
         try:
             while True:
                 self._wake.clear()
-                head = await self._poll()
+                head = await self._poll(failures)
                 failures = failures + 1 if head is None else 0
                 if head is not None and head != last:
                     last = head
@@ -224,11 +224,13 @@ class HeadFollower:
                 with contextlib.suppress(asyncio.CancelledError):
                     await listener
 
-    async def _poll(self) -> Head | None:
+    async def _poll(self, failures: int) -> Head | None:
         try:
             return await self._tracker.poll()
         except (RetryLater, TryElsewhere) as fault:
-            log.warning("chain.no_head", error=str(fault))
+            # The first may be a backend that lags: the next look finds another.
+            say = log.warning if failures else log.info
+            say("chain.no_head", error=str(fault))
             return None
 
     async def _pause(self, failures: int) -> None:

@@ -30,6 +30,7 @@ class ChainWakes:
         self._cursor = cursor
         self._save = save
         self._next: asyncio.Task[Head] | None = None
+        self._missed = 0  # looks in a row
 
     async def wait(self) -> Sequence[JobId]:
         """Cancelling it loses nothing: the next call takes up the same head."""
@@ -50,8 +51,12 @@ class ChainWakes:
         try:
             changes = await self._events.changes(self._cursor, head)
         except (RetryLater, TryElsewhere) as fault:
-            log.warning("chain.no_events", error=str(fault))
+            # The first may be a backend that lags: the next look finds another.
+            say = log.warning if self._missed else log.info
+            say("chain.no_events", error=str(fault))
+            self._missed += 1
             return []
+        self._missed = 0
         if changes.cursor != self._cursor:
             self._cursor = changes.cursor
             self._save(changes.cursor)
