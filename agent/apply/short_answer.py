@@ -130,22 +130,32 @@ def is_whole(heard: bytes | bytearray) -> bool:
 
     It is parsed afterwards: what only looked whole is one that broke off.
     """
-    start = end = 0
-    for _ in range(MAX_INTERIM + 1):
-        end = heard.find(_HEAD_END, start)
-        if end < 0:
-            return False
-        if heard[start : start + 10] not in (b"HTTP/1.1 1", b"HTTP/1.0 1"):
-            break
-        start = end + len(_HEAD_END)
-    else:
-        raise _Odd(f"more than {MAX_INTERIM} times that it will answer")
+    start = _start(heard)
+    end = heard.find(_HEAD_END, start)
+    if end < 0 or _is_interim(heard, start):
+        return False
     body = end + len(_HEAD_END)
     length = _LENGTH.search(heard, start, end + 2)
     if length is not None:
         return len(heard) - body >= int(length[1])
     tail = heard[max(body - 2, len(heard) - _TAIL_BYTES) :]
     return tail.endswith(_HEAD_END) and b"\r\n0\r\n" in tail
+
+
+def _start(heard: bytes | bytearray) -> int:
+    """Where the answer that counts begins, or will. Raises _Odd: behind too many that do not."""
+    start = 0
+    for _ in range(MAX_INTERIM + 1):
+        end = heard.find(_HEAD_END, start)
+        if end < 0 or not _is_interim(heard, start):
+            return start
+        start = end + len(_HEAD_END)
+    raise _Odd(f"more than {MAX_INTERIM} times that it will answer")
+
+
+def _is_interim(heard: bytes | bytearray, start: int) -> bool:
+    """Whether the head there is of a status of 1xx."""
+    return heard[start : start + 10] in (b"HTTP/1.1 1", b"HTTP/1.0 1")
 
 
 def _request(place: Place) -> bytes:
@@ -162,11 +172,12 @@ def _request(place: Place) -> bytes:
 
 def _parsed(heard: bytes, url: str) -> tuple[int, bytes]:
     """Status and body. Raises RetryLater: no whole answer."""
-    answer = http.client.HTTPResponse(_Heard(heard))  # type: ignore[arg-type]  # all it reads by
     try:
+        last = _Heard(heard[_start(heard) :])  # http.client skips 100 alone, not all of 1xx
+        answer = http.client.HTTPResponse(last)  # type: ignore[arg-type]  # all it reads by
         answer.begin()
         return answer.status, answer.read()
-    except (http.client.HTTPException, ValueError, OSError) as broken:
+    except (http.client.HTTPException, ValueError, OSError, _Odd) as broken:
         raise RetryLater(f"{url} does not answer in HTTP: {shown(repr(broken), 100)}") from None
 
 

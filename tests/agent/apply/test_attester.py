@@ -123,6 +123,7 @@ async def test_attest__the_jobs_image__is_attested_and_knows_who_asks() -> None:
     [
         [head("content-length:  {}"), b"{}"],
         [head(status="100 Continue"), head("Content-Length: {}"), b"{}"],
+        [head("Link: <x>", status="103 Early Hints") * 3, head("Content-Length: {}"), b"{}"],
         [head("Connection: close"), b"{}"],
         [b"HTTP/1.0 200 OK\r\n\r\n", b"{}"],
     ],
