@@ -207,6 +207,10 @@ class Mailbox(Protocol):
         """Have `images/<sha256>` in the region's bucket; returns at once when it is there."""
         ...
 
+    async def stage_params(self, region: Region, params: bytes) -> None:
+        """Have init params in the region's bucket under their digest. Raises RetryLater."""
+        ...
+
     async def forget(self, region: Region, instance: InstanceId) -> None:
         """Delete what the mailbox holds of a host that is gone."""
         ...

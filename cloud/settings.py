@@ -26,6 +26,9 @@ class Owner:
         }
 
 
+PortRange = tuple[int, int]  # TCP ports, from first to last
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything configured about AWS.
@@ -41,7 +44,7 @@ class Settings:
     regions: tuple[Region, ...]
     state_dir: Path
     prefix: str = "oyster"
-    service_ports: tuple[int, ...] = (1300,)
+    service_ports: tuple[PortRange, ...] = ((1300, 1300),)
     ami: str = "al2023"
     subnets: tuple[str, ...] = ()
     elastic_ips: bool = False

@@ -17,7 +17,9 @@ from faults import Refused, RetryLater, TryElsewhere
 async def write_desired(world: World, action: WriteDesired, outside: Outside) -> None:
     record, run = world.fleet.record(action.instance), action.desired.run_id
     try:
-        document = action.desired.to_json()
+        document, params = action.desired.to_json(), action.params
+        if params:
+            await outside(lambda: world.mailbox.stage_params(action.region, params))
         await outside(lambda: world.mailbox.write_desired(action.region, action.instance, document))
     except (RetryLater, TryElsewhere, Refused) as fault:
         await world.say_and_wait(action.job, "host.orders_failed", fault, instance=action.instance)

@@ -7,7 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from agent.config.model import Config
+from agent.config.model import Config, Enclave
+from enclave.host.documents import PACKETS
+from enclave.host.network.packet import own_port
 from enclave.ipfs.places import gateway_url, kubo_multiaddr
 from enclave.web.image_list import ImageList
 from faults import UsageFault
@@ -140,13 +142,21 @@ def _enclave(config: Config) -> Iterator[Finding]:
         yield ("enclave", "ports"), "listens twice on one port"
     if 22 in listens:
         yield ("enclave", "ports"), "22 is the host's own; hosts have no administration port"
-    if enclave.attestation_port not in listens:
-        yield ("enclave", "attestation_port"), f"{enclave.attestation_port} is not in enclave.ports"
+    yield from _attestation_port(enclave, listens)
     for text in enclave.egress:
         if not _EGRESS.match(text):
             yield ("enclave", "egress"), f"{text!r} is not VSOCK=HOST:PORT"
     if enclave.debug and not enclave.root_file:
         yield ("enclave", "debug"), "a debug enclave cannot be attested by AWS's root; unset it"
+
+
+def _attestation_port(enclave: Enclave, listens: list[int]) -> Iterator[Finding]:
+    """It must be open, by the network that enclaves have."""
+    port, where = enclave.attestation_port, ("enclave", "attestation_port")
+    if enclave.network == PACKETS and not own_port(port):
+        yield where, f"{port} is the host's own where the network is packets"
+    if enclave.network != PACKETS and port not in listens:
+        yield where, f"{port} is not in enclave.ports"
 
 
 def _status(config: Config) -> Iterator[Finding]:

@@ -350,6 +350,15 @@ class Enclave:
         "What enclaves can reach, VSOCK=HOST:PORT; nothing else.",
         example='["8443=api.example:443"]',
     )
+    network: str = f.text(
+        "forwards",
+        "`packets`: raw IPv4, as Marlin's standard images expect, instead of `ports` and `egress`.",
+        choices=("forwards", "packets"),
+    )
+    egress_kbit: int = f.integer(
+        0, 0, 100_000_000, "With packets: kbit a second that one enclave may send; 0: any."
+    )
+    mail: bool = f.flag(False, "With packets: let enclaves reach port 25, which spam goes by.")
     attestation_port: int = f.integer(1300, 1, 65535, "The port that serves the attestation.")
     attestation_path: str = f.text("/attestation/raw", "The path that serves the document's bytes.")
     attestation_age_seconds: float = f.duration(

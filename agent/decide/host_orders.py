@@ -6,26 +6,44 @@ workload is another run of the same host, and what can't become so runs on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from agent.clock import passed
 from agent.decide.job_view import Host, JobView
 from agent.decide.keepalive import restarts, run_id, runs_elsewhere, runs_other
 from agent.decide.plan import Attest, Draft, Level, StageImage, WriteDesired
+from agent.market.model import JobId
+from agent.market.workload import Workload
 from agent.ports import Image
 from cloud.model import Region
-from enclave.host.documents import Desired, Egress, Port
+from enclave.attest.init_params import INIT_PCR, expected_pcr16
+from enclave.host.documents import PACKETS, Desired, Egress, Init, Port
+
+# Of standard images, which look for their host's streams and init server by it.
+STANDARD_CID = 88
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRules:
+    """Raw packets for enclaves: `kbit` a second outwards at most (0: any), `mail` opens port 25."""
+
+    kbit: int = 0
+    mail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EnclaveRules:
-    """What an enclave gets beside its image; `public_port` is where auditors ask."""
+    """What an enclave gets beside its image; `public_port` is where auditors ask. `packets`: its
+    network is these, and neither `ports` nor `egress`."""
 
     ports: tuple[Port, ...] = (Port(1300, 1300),)
     egress: tuple[Egress, ...] = ()
     debug: bool = False
     public_port: int = 1300
+    packets: PacketRules | None = None
 
 
 def prepare_hosts(view: JobView, hosts: Sequence[Host], draft: Draft, rules: EnclaveRules) -> None:
@@ -102,10 +120,33 @@ def write_desired(
         cpu_count=work.cpu_count,
         memory_mib=work.memory_mib,
         debug=rules.debug or work.debug,
-        ports=rules.ports,
-        egress=rules.egress,
+        **_network(rules, _init(view.id, work, rules)),
     )
-    return WriteDesired(view.id, host.instance.region, host.instance.id, desired)
+    where = (host.instance.region, host.instance.id)
+    return WriteDesired(view.id, *where, desired, work.init_params)
+
+
+def _init(job: JobId, work: Workload, rules: EnclaveRules) -> Init | None:
+    """What the enclave asks its host for; standard images do even where they have no params."""
+    if not work.init_params and rules.packets is None:
+        return None
+    sha256 = hashlib.sha256(work.init_params).hexdigest()
+    return Init(f"0x{job:064x}", sha256, len(work.init_params))
+
+
+def _network(rules: EnclaveRules, init: Init | None) -> dict[str, Any]:
+    """The fields of `Desired` that say how the enclave reaches the world and its host."""
+    given = {"init": init, "enclave_cid": STANDARD_CID} if init is not None else {}
+    if rules.packets is None:
+        return {**given, "ports": rules.ports, "egress": rules.egress}
+    rate = {"egress_kbit": rules.packets.kbit, "mail": rules.packets.mail}
+    return {**given, **rate, "network": PACKETS}
+
+
+def _proven(image: Image, work: Workload | None) -> Image:
+    """The image with the register that its init params lead to, where it is known to extend it."""
+    register = expected_pcr16(image.pcrs, work.init_params) if work is not None else None
+    return image if register is None else replace(image, pcrs={**image.pcrs, INIT_PCR: register})
 
 
 def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: Draft) -> None:
@@ -120,6 +161,6 @@ def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: 
         return
     asked_at = host.probe.asked_at
     if asked_at is None or passed(now, asked_at, every):
-        draft.do(Attest(view.id, host.instance, image, host.run))
+        draft.do(Attest(view.id, host.instance, _proven(image, view.workload), host.run))
     else:
         draft.look_at(asked_at + every)

@@ -54,6 +54,8 @@ class WriteDesired:
     region: Region
     instance: InstanceId
     desired: Desired
+    params: bytes = field(default=b"", repr=False)
+    """The init params that `desired` names; a user's, maybe secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from agent.market.model import Job, Price
 from agent.market.workload import STANDARD_FAMILY
 from agent.ports import Image
 from enclave.eif.measure import signer_date_fault
+from enclave.host.documents import MAX_INIT_BYTES
 from enclave.web.image_list import ImageList
 
 
@@ -73,7 +74,7 @@ WEIGHTS: Mapping[str, tuple[Weight, str]] = {
     "metadata": (Weight.IMPOSSIBLE, "what its user wrote says not what to run"),
     "family": (Weight.IMPOSSIBLE, "hosts here are made for images of other families"),
     "debug": (Weight.FORBIDDEN, "nobody could tell what runs there"),
-    "init_params": (Weight.IMPOSSIBLE, "hosts here give none to their enclaves"),
+    "init_params": (Weight.IMPOSSIBLE, "more bytes than an enclave is given"),
     "signer": (Weight.IMPOSSIBLE, "nitro-cli starts no image of an expired signer"),
     "launch": (Weight.IMPOSSIBLE, "EC2 has no such instance for anybody"),
 }
@@ -165,9 +166,11 @@ def _debug(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 def _init_params(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    if job.workload is None or not job.workload.init_params:
+    length = len(job.workload.init_params) if job.workload is not None else 0
+    if length <= MAX_INIT_BYTES:
         return None
-    return Refusal("init_params", "hosts give no init params to their enclaves yet")
+    text = f"init params of {length} bytes; an enclave is given at most {MAX_INIT_BYTES}"
+    return Refusal("init_params", text)
 
 
 def _owner(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:

@@ -22,7 +22,9 @@ from agent.market.model import Address, Price, Wei, address
 from agent.ports import Clock
 from agent.secret import read_secret
 from cloud.model import Region
-from cloud.settings import Owner, Settings
+from cloud.settings import Owner, PortRange, Settings
+from enclave.host.documents import PACKETS
+from enclave.host.network.packet import FIRST_PORT, LAST_PORT, LOW_PORTS
 
 if TYPE_CHECKING:
     from agent.chain.kms import KmsSigner
@@ -111,9 +113,12 @@ def cloud_settings(config: Config, provider: str) -> Settings:
     )
 
 
-def service_ports(config: Config) -> tuple[int, ...]:
-    """The TCP ports of a host that are open to the world."""
-    return tuple(int(port.partition(":")[0]) for port in config.enclave.ports)
+def service_ports(config: Config) -> tuple[PortRange, ...]:
+    """The TCP ports of a host that are open to the world, each range from first to last."""
+    if config.enclave.network == PACKETS:
+        return (*((port, port) for port in sorted(LOW_PORTS)), (FIRST_PORT, LAST_PORT))
+    listens = (int(port.partition(":")[0]) for port in config.enclave.ports)
+    return tuple((port, port) for port in listens)
 
 
 def offered_prices(config: Config, decimals: int) -> dict[str, Price]:

@@ -11,14 +11,14 @@ from agent.decide.bootstrap import BootstrapRules
 from agent.decide.breaker import BreakerRules
 from agent.decide.deadline import DEFAULT_LENGTHS, Budget, Length, Stage
 from agent.decide.ending import EndingRules
-from agent.decide.host_orders import EnclaveRules
+from agent.decide.host_orders import EnclaveRules, PacketRules
 from agent.decide.keepalive import HealthRules
 from agent.decide.lifecycle import LifecycleRules
 from agent.decide.listings import OfferRules
 from agent.decide.refusal import PolicyRules
 from agent.loop.state import Rules, ServiceRules
 from agent.wiring.adapters import offered_prices
-from enclave.host.documents import Egress, Port
+from enclave.host.documents import PACKETS, Egress, Port
 from enclave.web.image_list import ImageList
 from enclave.web.urls import BadUrl, parse_image_url
 
@@ -130,7 +130,14 @@ def _enclave(config: Config) -> EnclaveRules:
         egress=tuple(_egress(text) for text in config.enclave.egress),
         debug=config.enclave.debug,
         public_port=config.enclave.attestation_port,
+        packets=_packets(config),
     )
+
+
+def _packets(config: Config) -> PacketRules | None:
+    if config.enclave.network != PACKETS:
+        return None
+    return PacketRules(kbit=config.enclave.egress_kbit, mail=config.enclave.mail)
 
 
 def _port(text: str) -> Port:

@@ -19,7 +19,7 @@ from cloud.clients import Clients
 from cloud.errors import or_none, translated
 from cloud.kinds import NotAllowed
 from cloud.model import TAG_PREFIX, Region
-from cloud.settings import Settings
+from cloud.settings import PortRange, Settings
 from faults import Refused
 
 if TYPE_CHECKING:
@@ -290,17 +290,17 @@ class Setup:
             ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=wanted)
 
 
-def world_rules(ports: Sequence[int]) -> list[IpPermissionTypeDef]:
-    """These TCP ports for everyone, over IPv4 and IPv6."""
+def world_rules(ports: Sequence[PortRange]) -> list[IpPermissionTypeDef]:
+    """These TCP ports for everyone, over IPv4 and IPv6; each range from first to last."""
     return [
         {
             "IpProtocol": "tcp",
-            "FromPort": port,
-            "ToPort": port,
+            "FromPort": first,
+            "ToPort": last,
             "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
             "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
         }
-        for port in ports
+        for first, last in ports
     ]
 
 

@@ -143,6 +143,13 @@ class Mailbox:
             region, account.bucket(region), account.id, image, sha256, size_bytes
         )
 
+    async def stage_params(self, region: Region, params: bytes) -> None:
+        """Have init params in the region's bucket under their digest, written anew each time: they
+        expire like images, and a host asks for them only before its enclave starts."""
+        account = await self._find()
+        sha256 = hashlib.sha256(params).hexdigest()
+        await self._put(account, region, layout.params_key(sha256), params)
+
     async def staged(self, region: Region) -> Mapping[str, float]:
         """Digest of every staged image, and when it was written (unix seconds): one list call
         for a thousand. Raises RetryLater."""

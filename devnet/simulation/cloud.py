@@ -261,6 +261,9 @@ class SimCloud:
 
     # Mailbox.
 
+    async def stage_params(self, region: Region, params: bytes) -> None:
+        await self.weather.before("mailbox.stage_params")
+
     async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
         await self.weather.before("mailbox.reports")
         now = self.clock.now()

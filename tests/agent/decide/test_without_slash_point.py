@@ -239,7 +239,7 @@ def test_exit__ordered_where_there_is_none__sends_nothing() -> None:
         ({"workload": replace(WORK, cpu_count=64)}, "cpu"),
         ({"workload": replace(WORK, family="salmon")}, "family"),
         ({"workload": replace(WORK, debug=True)}, "debug"),
-        ({"workload": replace(WORK, init_params=b"x")}, "init_params"),
+        ({"workload": replace(WORK, init_params=bytes((1 << 20) + 1))}, "init_params"),
     ],
 )
 def test_refused__for_what_the_metadata_says__costs_nothing(

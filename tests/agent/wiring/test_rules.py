@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from agent.config import Config
+from agent.config.checks import _enclave
+from agent.decide.host_orders import PacketRules
+from agent.wiring.adapters import service_ports
 from agent.wiring.rules import offer_rules_of, rules_of
 
 pytestmark = pytest.mark.unit
@@ -31,3 +34,23 @@ def test_listing_per_day__in_wei__is_the_budget_of_listing_changes() -> None:
     assert offer_rules_of(config).day_wei == 5 * 10**16
     config = replace(config, listing=replace(config.listing, per_day_wei=7))
     assert offer_rules_of(config).day_wei == 7
+
+
+def test_network__packets__hosts_give_them_and_their_ports_are_open() -> None:
+    config = Config()
+    assert rules_of(config, 6).lifecycle.enclave.packets is None
+    assert service_ports(config) == ((1300, 1300),)
+    enclave = replace(config.enclave, network="packets", egress_kbit=500, mail=True)
+    with_packets = replace(config, enclave=enclave)
+    assert rules_of(with_packets, 6).lifecycle.enclave.packets == PacketRules(500, mail=True)
+    assert service_ports(with_packets) == ((80, 80), (443, 443), (1024, 61439))
+
+
+def test_network__packets_and_a_port_of_the_host__is_a_finding() -> None:
+    enclave = replace(Config().enclave, network="packets", attestation_port=61440)
+    found = list(_enclave(replace(Config(), enclave=enclave)))
+    assert found == [
+        (("enclave", "attestation_port"), "61440 is the host's own where the network is packets")
+    ]
+    enclave = replace(enclave, attestation_port=1301)
+    assert list(_enclave(replace(Config(), enclave=enclave))) == []

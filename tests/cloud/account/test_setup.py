@@ -80,8 +80,8 @@ def test_setup__again__changes_nothing(clients: Clients) -> None:
 
 
 def test_setup__ports_changed__opens_these_and_closes_others(clients: Clients) -> None:
-    _set_up(clients, service_ports=(1300, 22))
-    done = _set_up(clients, service_ports=(1300, 8443))
+    _set_up(clients, service_ports=((1300, 1300), (22, 22)))
+    done = _set_up(clients, service_ports=((1300, 1300), (8443, 8443)))
     assert [(step.verb, step.what) for step in done] == [("change", "open ports")] * 2
     ec2 = boto3.client("ec2", region_name=REGION)
     filters: Any = [{"Name": "group-name", "Values": ["oyster-host"]}]

@@ -164,6 +164,13 @@ async def test_write_desired__a_week_old__is_written_again_before_it_expires(
     assert len(s3.calls("PutObject")) == 2
 
 
+async def test_stage_params__bytes__are_there_by_their_digest(aws: Aws) -> None:
+    await aws.mailbox.stage_params(REGION, b"params")
+    key = f"params/{hashlib.sha256(b'params').hexdigest()}"
+    found = boto3.client("s3", region_name=REGION).get_object(Bucket=BUCKET, Key=key)
+    assert found["Body"].read() == b"params"
+
+
 async def test_write_desired__too_long__is_refused(aws: Aws) -> None:
     with pytest.raises(Refused, match="bytes"):
         await aws.mailbox.write_desired(REGION, ONE, {"a": "x" * 70_000})

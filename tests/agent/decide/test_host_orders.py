@@ -1,0 +1,96 @@
+"""What a host is told of its enclave's network and start, and which registers must follow."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.decide.host_orders import EnclaveRules, PacketRules, attest_when_due, write_desired
+from agent.decide.job_view import Host, ImagePhase, ImageView, Probe
+from agent.decide.keepalive import run_id
+from agent.decide.plan import Attest, Draft, WriteDesired
+from agent.market.model import JobId
+from agent.market.workload import Workload
+from enclave.attest.init_params import KNOWN_IMAGES, pcr16_of
+from enclave.host.documents import PACKETS, Desired, Init, Port
+from tests.agent.decide.test_without_slash_point import OPENED, RUN, WORK, host, view
+from tests.agent.samples import HOME, IMAGE, NOW
+
+pytestmark = pytest.mark.unit
+
+FORWARDS = EnclaveRules(ports=(Port(1300, 1300),))
+WITH_PACKETS = EnclaveRules(packets=PacketRules(kbit=500, mail=True))
+DIGEST = hashlib.sha256(b"").digest()
+PARAMS = json.dumps({"digest": base64.b64encode(DIGEST).decode(), "params": []}).encode()
+
+
+def orders(rules: EnclaveRules, work: Workload = WORK, job: int = 7) -> WriteDesired:
+    opened = replace(OPENED, id=JobId(job), workload=work)
+    found = write_desired(view(host(), job=opened, id=JobId(job)), host(), IMAGE, "run-1", rules)
+    assert Desired.from_json(json.loads(json.dumps(found.desired.to_json()))) == found.desired
+    return found
+
+
+def test_orders__forwards_and_no_params__any_host_program_understands_them() -> None:
+    found = orders(FORWARDS)
+    assert (found.desired.schema, found.params) == (1, b"")
+    assert found.desired.ports == (Port(1300, 1300),)
+
+
+def test_orders__params__are_named_by_digest_and_the_enclave_has_its_context() -> None:
+    found = orders(FORWARDS, replace(WORK, init_params=PARAMS))
+    sha256 = hashlib.sha256(PARAMS).hexdigest()
+    assert found.desired.init == Init("0x" + "7".zfill(64), sha256, len(PARAMS))
+    assert (found.desired.enclave_cid, found.desired.ports) == (88, (Port(1300, 1300),))
+    assert found.params == PARAMS
+    assert "digest" not in repr(found)
+
+
+@pytest.mark.parametrize("job", [0, 7, (1 << 255) + 3])
+def test_orders__packets__no_ports_and_an_init_server_even_without_params(job: int) -> None:
+    desired = orders(WITH_PACKETS, job=job).desired
+    assert (desired.network, desired.egress_kbit, desired.mail) == (PACKETS, 500, True)
+    assert (desired.ports, desired.egress, desired.enclave_cid) == ((), (), 88)
+    assert desired.init == Init(f"0x{job:064x}", hashlib.sha256(b"").hexdigest(), 0)
+
+
+def _asked(pcrs: dict[int, str], work: Workload) -> Attest:
+    image, draft = replace(IMAGE, pcrs=pcrs), Draft("running")
+    opened = replace(OPENED, workload=work)
+    name = replace(host(), probe=Probe())
+    seen = ImageView(ImagePhase.READY, NOW, image, staged=frozenset({HOME}))
+    attest_when_due(view(name, job=opened, image=seen), _running_as(name, work), NOW, 60.0, draft)
+    (action,) = draft.actions
+    assert isinstance(action, Attest)
+    return action
+
+
+def _running_as(one: Host, work: Workload) -> Host:
+    run = run_id(1, 1, 0, work)
+    assert one.status is not None
+    return replace(one, status=replace(one.status, run_id=run), desired_run=run)
+
+
+BLUE: dict[int, str] = dict(enumerate(next(iter(KNOWN_IMAGES))))
+
+
+@pytest.mark.parametrize(
+    ("pcrs", "params", "register"),
+    [(BLUE, PARAMS, pcr16_of(DIGEST)), (BLUE, b"", None), (BLUE, b"{}", None),
+     ({**BLUE, 1: "0" * 96}, PARAMS, None)],
+)  # fmt: skip
+def test_attest__a_known_image_and_its_params__register_16_must_follow(
+    pcrs: dict[int, str], params: bytes, register: str | None
+) -> None:
+    action = _asked(pcrs, replace(WORK, init_params=params))
+    expected: dict[int, Any] = pcrs if register is None else {**pcrs, 16: register}
+    assert action.image.pcrs == expected
+
+
+def test_run__other_params__is_another_run() -> None:
+    assert run_id(1, 1, 0, replace(WORK, init_params=PARAMS)) != RUN
