@@ -114,8 +114,7 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
         _on_signals(world, reloading)
         world.agent.on_turn = _turns(notifier, metrics, world.state, reloading)
         follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
-        if world.slashes is not None:
-            follows["slashes"] = world.slashes.follow
+        follows["history"] = world.history.follow
         asides = [
             asyncio.create_task(_aside(*each, clock), name=each[0]) for each in follows.items()
         ]

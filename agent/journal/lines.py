@@ -18,6 +18,7 @@ END_TAKEN_BACK = "end.taken_back"  # and asks for it no more, while they live
 WASTED = "job.wasted"  # something was launched for it, and it was never up; the text is its user
 SLASHED = "job.slashed"  # the contract took StakePerJob; once a job at most
 HELD = "breaker.held"
+PAID = "job.paid"  # the contract paid us for the job; of markets that tell it by events alone
 OFFER_LISTED = "offer.listed"
 OFFER_WITHDRAWN = "offer.withdrawn"
 OFFER_AGREED = "offer.agreed"  # what a person ordered of an offer is so: its `order` is done

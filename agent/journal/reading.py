@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from agent.decide.job_view import LaunchPhase
 from agent.journal.engines import asking
-from agent.journal.lines import ENDED, Event, LaunchRecord
+from agent.journal.lines import ASSIGNED, ENDED, Event, LaunchRecord
 from agent.journal.schema import launches, timeline
 from agent.market.model import JobId
 
@@ -65,6 +65,16 @@ class Reader:
         )
         with self._rows(sa.select(timeline).where(timeline.c.id.in_(newest))) as rows:
             return {JobId(row["job"]): _event(row) for row in rows}
+
+    def named(self, name: str) -> list[Event]:
+        """Every line of jobs that has this name, oldest first."""
+        of_jobs = sa.and_(timeline.c.job.is_not(None), timeline.c.name == name)
+        with self._rows(sa.select(timeline).where(of_jobs).order_by(timeline.c.id)) as rows:
+            return [_event(row) for row in rows]
+
+    def assigned(self) -> set[JobId]:
+        """Every job that ever was this provider's to serve, as far as the journal goes."""
+        return set(self.last(ASSIGNED))
 
     def own(self, *names: str) -> list[Event]:
         """The agent's own lines that have one of these names, oldest first."""

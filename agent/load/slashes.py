@@ -86,11 +86,21 @@ class Slashes:
 
 
 class SlashHistory:
-    """Reads the slashes of blocks that nobody watched; `follow` runs until it is cancelled."""
+    """Reads the slashes of blocks that nobody watched; `follow` runs until it is cancelled.
+
+    `noted_as` is the agent's own line that says how far it came; with another one it reads what
+    else is told by events alone.
+    """
 
     def __init__(
-        self, events: EventReader, tracker: HeadTracker, journal: Journal, clock: Clock
+        self,
+        events: EventReader,
+        tracker: HeadTracker,
+        journal: Journal,
+        clock: Clock,
+        noted_as: str = READ,
     ) -> None:
+        self._noted_as = noted_as
         self._events = events
         self._tracker = tracker
         self._journal = journal
@@ -103,7 +113,7 @@ class SlashHistory:
             try:
                 await self.read()
             except (RetryLater, TryElsewhere) as fault:
-                log.info("slashes.later", error=str(fault))
+                log.info("history.later", read=self._noted_as, error=str(fault))
             await self._clock.sleep(EVERY_SECONDS)
 
     async def read(self) -> None:
@@ -116,7 +126,7 @@ class SlashHistory:
         self._note(head)
 
     def _noted(self) -> Cursor | None:
-        lines = Reader(self._journal.engine).own(READ)
+        lines = Reader(self._journal.engine).own(self._noted_as)
         if not lines:
             return None
         fields = lines[-1].fields
@@ -125,7 +135,7 @@ class SlashHistory:
     def _note(self, head: Head) -> None:
         final = head.finalized
         fields = {"block": final.number, "hash": final.hash}
-        self._journal.event(Event(self._clock.now(), READ, fields=fields))
+        self._journal.event(Event(self._clock.now(), self._noted_as, fields=fields))
         self._journal.flush()
 
 

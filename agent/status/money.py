@@ -45,6 +45,7 @@ class Money:
         self._fees = fees_of(world.config)
         self._memory = world.state.world.memory
         self._stopped: dict[JobId, Job] = {}  # these never change any more
+        self._told = world.earnings  # what was settled, where events alone tell it
 
     async def follow(self) -> None:
         """Read for ever, once a minute."""
@@ -97,7 +98,10 @@ class Money:
         now = blocks.head.timestamp
         ours = [job for job in jobs if job.provider == self._provider and job.is_started]
         total = sum(terms.earned(job, now) for job in ours)
-        return total, sum(terms.earned(job, now, since=now - now % _DAY) for job in ours)
+        today = sum(terms.earned(job, now, since=now - now % _DAY) for job in ours)
+        if self._told is None:
+            return total, today
+        return total + self._told.total, today + self._told.since(now - now % _DAY)
 
     async def _jobs(self, known: Collection[JobId], blocks: Blocks) -> Mapping[JobId, Job]:
         """As the agent knows them, who looks at each of its jobs every few minutes and whenever

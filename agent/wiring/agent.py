@@ -7,7 +7,7 @@ that is not there, a key that does not open, AWS that is not set up, a journal t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -28,11 +28,12 @@ from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
+from agent.load.earnings import Earnings
 from agent.load.fleet import Fleet
 from agent.load.left_regions import check_regions
 from agent.load.loader import Sources
 from agent.load.remembered import Memory
-from agent.load.slashes import Slashes, SlashHistory, slash_topic
+from agent.load.slashes import SlashHistory
 from agent.loop.leading import Leadership
 from agent.loop.service import Agent
 from agent.loop.state import LoopState
@@ -55,6 +56,7 @@ from agent.wiring.adapters import (
 from agent.wiring.journal import OpenJournal, open_journal
 from agent.wiring.markets import (
     AnyMarket,
+    Events,
     ask_for,
     calls_of,
     events_of,
@@ -111,8 +113,9 @@ class Wired:
     config: Config
     regions: tuple[Region, ...]
     aws: Aws
-    slashes: SlashHistory | None  # of a market that slashes
+    history: SlashHistory  # of what events alone tell, in blocks that nobody watched
     loaded: Loaded
+    earnings: Earnings | None = None
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
@@ -182,11 +185,9 @@ async def _wire(
         text = f"chain.provider is {account.provider}, the wallet's account {chain.signer.address}"
         raise UsageFault(f"{text}: on this market the provider itself has to sign; leave it out")
     staked = (chain.pond.symbol, chain.pond.decimals) if chain.pond else ()
-    slashes = Slashes(account.provider, clock, journal.event, *staked)
-    slashes.restore(reader)
-    topics, jobs_in = events_of(chain.market, account.provider, slashes)
+    watched = events_of(chain.market, account.provider, clock, journal.event, reader, staked)
     witness = SecondEndpoint(
-        chain.market, chain.endpoints, account.provider, finality_of(config), jobs_in
+        chain.market, chain.endpoints, account.provider, finality_of(config), watched.jobs_in
     )
     transactor = MarketTransactor(chain.transactions, calls_of(chain.market), clock)
     world = World(
@@ -202,10 +203,7 @@ async def _wire(
         learner=Learner(),
         lease=leadership.lease,
     )
-    events = EventReader(
-        chain.endpoints, chain.market.contract, topics, jobs_in, config.chain.log_range_blocks
-    )
-    wakes = _wakes(config, chain, clock, events)
+    wakes = _wakes(config, chain, clock, _reader_of(config, chain, watched, watched.topics))
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     prices = offered_prices(config, decimals)
@@ -223,24 +221,29 @@ async def _wire(
     )
     if opened.kept is not None:
         opened.kept.start()
-    history = None
-    if market.abilities.slashes:
-        history = _slash_history(config, chain, slashes, journal, clock)
-    return Wired(Agent(state, wakes), state, chain, config, regions, aws, history, Loaded(config))
+    history = _history(config, chain, watched, journal, clock)
+    earnings, loaded = watched.earnings, Loaded(config)
+    return Wired(Agent(state, wakes), state, chain, config, regions, aws, history, loaded, earnings)
 
 
-def _slash_history(
-    config: Config, chain: Chain, slashes: Slashes, journal: Journal, clock: Clock
-) -> SlashHistory:
-    events = EventReader(
+def _reader_of(config: Config, chain: Chain, watched: Events, topics: Sequence[str]) -> EventReader:
+    return EventReader(
         chain.endpoints,
         chain.market.contract,
-        [slash_topic()],
-        slashes.jobs_in,
+        topics,
+        watched.jobs_in,
         config.chain.log_range_blocks,
     )
+
+
+def _history(
+    config: Config, chain: Chain, watched: Events, journal: Journal, clock: Clock
+) -> SlashHistory:
+    """Of what events alone tell: slashes, or what was paid."""
+    topic, noted_as = watched.history
     tracker = HeadTracker(chain.endpoints, finality_of(config))
-    return SlashHistory(events, tracker, journal, clock)
+    events = _reader_of(config, chain, watched, [topic])
+    return SlashHistory(events, tracker, journal, clock, noted_as)
 
 
 def _wakes(config: Config, chain: Chain, clock: Clock, events: EventReader) -> ChainWakes:

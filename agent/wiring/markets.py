@@ -7,20 +7,23 @@ a market as values and protocols, and asks `Abilities` where markets differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 from agent import ports
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import Log
 from agent.chain.head import HeadTracker
 from agent.config import Config
-from agent.load.slashes import Slashes
+from agent.journal.lines import Event
+from agent.journal.reading import Reader
+from agent.load.earnings import EARNINGS_READ, Earnings, settled_topic
+from agent.load.slashes import READ as SLASHES_READ
+from agent.load.slashes import Slashes, slash_topic
 from agent.market.model import Address, BlockRef, JobId, Price
 from agent.markets.marketv1.adapter import ProviderMarketV1
 from agent.markets.marketv1.calls import Calls as MarketV1Calls
 from agent.markets.marketv1.reads import Market as MarketV1
 from agent.markets.marketv1.reads import job_topics as marketv1_topics
-from agent.markets.marketv1.reads import jobs_in
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls as RegistryCalls
@@ -71,10 +74,35 @@ def calls_of(market: AnyMarket) -> OrderCalls:
     return RegistryCalls(market.contract)
 
 
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What a market's logs say to this provider's agent.
+
+    `topics` are of the events about jobs, and `jobs_in` names the jobs of ours in logs of them.
+    `history` is the one event of which those are read too that came while no agent ran, and the
+    line that says how far; `earnings` are told by events where the contract keeps no sum.
+    """
+
+    topics: Sequence[str]
+    jobs_in: JobsIn
+    history: tuple[str, str]
+    earnings: Earnings | None = None
+
+
 def events_of(
-    market: AnyMarket, provider: Address, slashes: Slashes
-) -> tuple[Sequence[str], JobsIn]:
-    """The topics of events about jobs, and which jobs of the provider logs of them name."""
+    market: AnyMarket,
+    provider: Address,
+    clock: ports.Clock,
+    tell: Callable[[Event], None],
+    reader: Reader,
+    staked: tuple[str, int] | tuple[()] = (),
+) -> Events:
+    """What to watch; what the journal has was told already."""
     if isinstance(market, MarketV1):
-        return marketv1_topics(), partial(jobs_in, provider=provider, ours=market.seen.ours)
-    return registry_topics(), slashes.jobs_in
+        earnings = Earnings(provider, market.seen.ours, clock, tell)
+        earnings.restore(reader)
+        history = (settled_topic(), EARNINGS_READ)
+        return Events(marketv1_topics(), earnings.jobs_in, history, earnings)
+    slashes = Slashes(provider, clock, tell, *staked)
+    slashes.restore(reader)
+    return Events(registry_topics(), slashes.jobs_in, (slash_topic(), SLASHES_READ))

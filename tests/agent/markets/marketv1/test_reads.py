@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 import contracts
+from agent.chain.pace import BATCH_LIMIT
 from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request
 from agent.market.model import (
     ZERO_ADDRESS,
+    Address,
     BlockNumber,
     BlockRef,
     JobId,
@@ -23,6 +25,7 @@ from agent.market.model import (
 )
 from agent.markets.marketv1 import reads
 from agent.markets.marketv1.reads import Market, Seen, jobs_in
+from agent.markets.marketv1.terms import MarketV1Terms
 from faults import MustStop
 from tests.agent.markets.marketv1.conftest import KIND, START, WORK, Live
 
@@ -268,3 +271,48 @@ def test_seen__a_look_a_minute_for_a_year__keeps_few_marks() -> None:
 def test_abi__of_our_own_contract__is_what_is_read_with() -> None:
     assert reads.market_abi().functions["jobs"].selector.hex() == "38ed7cfc"
     assert contracts.MARKETV1 == "MarketV1"
+
+
+class Crowd:
+    """A node with so many jobs of others, and ours last; counts exchanges as a real reader has
+    them, at most `BATCH_LIMIT` requests in each."""
+
+    url = "crowd"
+
+    def __init__(self, count: int, us: Address) -> None:
+        self._count, self._us = count, us
+        self.exchanges = 0
+
+    async def call(self, method: str, *params: Json) -> Json:
+        return (await self.batch([Request(method, params)]))[0]
+
+    async def batch(self, requests: Sequence[Request]) -> list[Json]:
+        self.exchanges += -(-len(requests) // BATCH_LIMIT)
+        return [self._answer(str(one.params[0]["data"])) for one in requests]
+
+    async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
+        return await self.batch(requests)
+
+    def _answer(self, data: str) -> str:
+        selectors = {name: f.selector.hex() for name, f in reads.market_abi().functions.items()}
+        if data[2:10] == selectors["jobIndex"]:
+            return f"0x{self._count:064x}"
+        if data[2:10] == selectors["locks"]:
+            return "0x" + "0" * 128
+        ours = int(data[10:], 16) == self._count - 1
+        words = (192, 9, int(self._us, 16) if ours else 8, 10**12, 10**9, START, 0)
+        return "0x" + "".join(f"{word:064x}" for word in words)
+
+
+async def test_open_jobs__behind_5000_of_others__take_53_exchanges_once_and_then_2() -> None:
+    us = Address("0x" + "11" * 20)
+    crowd = Crowd(5001, us)
+    market = Market(crowd, us, MarketV1Terms())
+    at = BlockRef(BlockNumber(10_000), "0x" + "22" * 32, START)
+    assert list(await market.open_jobs(us, at)) == [5000]
+    assert crowd.exchanges == 1 + 51 + 1  # the count, the ids by hundreds, our own job
+    later = replace(at, number=BlockNumber(12_000))
+    await market.open_jobs(us, later)
+    crowd.exchanges = 0
+    assert list(await market.open_jobs(us, replace(later, number=BlockNumber(14_000)))) == [5000]
+    assert crowd.exchanges == 2

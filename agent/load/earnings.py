@@ -1,0 +1,86 @@
+"""What MarketV1 settled to this provider, as the logs that the watcher reads anyway tell it.
+
+The contract keeps no sum of what a job was paid: its settlements are events and nothing else. Each
+is one line of its job's timeline, however often a log is read: a transaction settles a job once
+with more than nothing. One that a fork took back stays told. What was settled while the agent was
+down is read at its next start (`slashes.SlashHistory`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agent.chain.head import MOST_SECONDS
+from agent.chain.rpc import NodeRefused, integer
+from agent.journal.lines import PAID, Event
+from agent.journal.reading import Reader
+from agent.market.model import Address, JobId
+from agent.markets.marketv1.reads import jobs_in, market_abi
+from agent.ports import Clock
+
+EARNINGS_READ = "earnings.read"  # the agent's own line: settlements up to this block are told
+_DAY = 86_400
+
+
+def settled_topic() -> str:
+    """The one event that the history asks for."""
+    return market_abi().topics["JobSettled"]
+
+
+class Earnings:
+    """Stands where logs come in: `jobs_in` names our jobs, `tell` hears of their settlements."""
+
+    def __init__(
+        self, provider: Address, ours: set[JobId], clock: Clock, tell: Callable[[Event], None]
+    ) -> None:
+        self.total = 0
+        self._provider = provider
+        self._ours = ours
+        self._clock = clock
+        self._tell = tell
+        self._days = Counter[int]()  # base units by day since 1970, UTC
+        self._told: set[tuple[str, JobId]] = set()
+
+    def restore(self, reader: Reader) -> None:
+        """What the journal has was told; and whose settlements are ours is known by it, of closed
+        jobs too, which the chain does not name any more."""
+        for event in reader.named(PAID):
+            if event.job is not None:
+                self._ours.add(event.job)
+                self._count(event.job, event)
+        self._ours.update(reader.assigned())
+
+    def since(self, second: int) -> int:
+        """Base units settled on the day of `second` (UTC) and after it."""
+        return sum(amount for day, amount in self._days.items() if day >= second // _DAY)
+
+    def jobs_in(self, logs: Sequence[Mapping[str, Any]]) -> set[JobId]:
+        """The jobs of ours that these logs speak of."""
+        found = jobs_in(logs, self._provider, self._ours)
+        for each in logs:
+            self._look(each)
+        return found
+
+    def _look(self, log: Mapping[str, Any]) -> None:
+        try:
+            topics = log.get("topics") or [None]
+            if topics[0] != settled_topic():
+                return
+            job, words = JobId(integer(topics[1])), str(log.get("data")).removeprefix("0x")
+            amount, at = int(words[:64], 16), integer(int(words[64:128], 16), MOST_SECONDS)
+            transaction = str(log["transactionHash"])
+        except (NodeRefused, ValueError, LookupError, TypeError, AttributeError):
+            return  # no such log
+        if job in self._ours and amount and (transaction, job) not in self._told:
+            fields = {"amount": str(amount), "tx": transaction}
+            event = Event(float(at), PAID, job, None, text=f"{amount} base units", fields=fields)
+            self._tell(event)
+            self._count(job, event)
+
+    def _count(self, job: JobId, event: Event) -> None:
+        amount = int(event.fields.get("amount", 0))
+        self._told.add((str(event.fields.get("tx")), job))
+        self.total += amount
+        self._days[int(event.at) // _DAY] += amount
