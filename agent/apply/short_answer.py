@@ -177,7 +177,7 @@ def _parsed(heard: bytes, url: str) -> tuple[int, bytes]:
         answer = http.client.HTTPResponse(last)  # type: ignore[arg-type]  # all it reads by
         answer.begin()
         return answer.status, answer.read()
-    except (http.client.HTTPException, ValueError, OSError, _Odd) as broken:
+    except (http.client.HTTPException, ArithmeticError, ValueError, OSError, _Odd) as broken:
         raise RetryLater(f"{url} does not answer in HTTP: {shown(repr(broken), 100)}") from None
 
 

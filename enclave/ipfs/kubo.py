@@ -74,7 +74,14 @@ class _KuboSession:
             ) as pieces:
                 return read_bounded(pieces)
         # Besides its own errors the client lets those of requests (OSError) and urllib3 through.
-        except (Error, HTTPError, http.client.HTTPException, OSError, ValueError) as fault:
+        except (
+            Error,
+            HTTPError,
+            http.client.HTTPException,
+            OSError,
+            ArithmeticError,
+            ValueError,
+        ) as fault:
             raise BadAnswer(f"the Kubo node does not give {cid}: {shown(fault)}") from None
 
     def _taming(self, request: Any) -> Any:

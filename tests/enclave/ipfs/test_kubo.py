@@ -154,6 +154,8 @@ def ask(node: KuboNode, cid: Cid, stall_seconds: float = 20) -> bytes:
         head("Content-Length: 9") + b"short",
         head("Transfer-Encoding: chunked") + b"5\r\nab",
         head("Transfer-Encoding: chunked") + b"zz\r\nab",
+        head("Transfer-Encoding: chunked") + b"f" * 20 + b"\r\nab",
+        head("Transfer-Encoding: chunked") + b"-5\r\nab",
         head("Location: http://127.0.0.1:1/x", "Content-Length: 0", status="302 Found"),
         head("Location: gopher://x", "Content-Length: 0", status="307 Moved"),
         head("Content-Length: 50", status="500 Error") + b'{"Message":1}',
