@@ -62,6 +62,11 @@ class Leadership:
         loop.call_soon_threadsafe(lambda: self.break_(Fenced(_LOST)))
 
     @property
+    def stands_by(self) -> bool:
+        """Whether another host leads, or none does yet."""
+        return not self.leads.is_set()
+
+    @property
     def term(self) -> int | None:
         """The number of this host's term; None: it stands by, or there is but one host."""
         return self._kept.term.number if self._kept and self._kept.term else None

@@ -125,6 +125,8 @@ class AgentView:
             money=self._money(),
             regions=tuple(self._world.regions),
             held=len(state.held_jobs),
+            stands_by=state.leadership.stands_by,
+            term=state.leadership.term or 0,
             closed=state.closed,
             aws_calls=tuple(self._calls()),
         )

@@ -172,6 +172,8 @@ def _agent(view: View, now: float) -> Iterator[Metric]:
     yield _gauge(
         "ready", "1 when nothing keeps the agent from serving", float(not view.health.fails)
     )
+    yield _gauge("leads", "0 while this host stands by for another", float(not view.stands_by))
+    yield _gauge("lease_term", "The term in which this host leads; 0: none, or alone", view.term)
     yield from _trouble(view.health)
     yield _gauge("breaker_held", "Terminations held for a confirmation", view.held)
 

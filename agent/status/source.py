@@ -169,6 +169,8 @@ class View:
     aws_calls: tuple[CallRow, ...] = ()
     held: int = 0  # terminations that the breaker holds
     file: tuple[str, ...] = ()  # how the file differs from what runs, a setting a line
+    stands_by: bool = False  # another host leads
+    term: int = 0  # of the lease, while this host holds it; 0: it is alone, or stands by
     closed: str = ""  # why nothing is listed at all: draining, paused; empty: offers are open
 
 

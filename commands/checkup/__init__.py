@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.config import ConfigFault, load
 from agent.config.load import path_of
-from commands.checkup import agent, aws, chain, here, nodes, refusals
+from commands.checkup import agent, aws, chain, here, nodes, refusals, several
 from commands.checkup.patient import Finding, Patient
 from faults import Fault
 
@@ -41,6 +41,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("images", here.ipfs),
     ("disk", here.disk),
     ("journal", here.journal),
+    ("hosts", several.hosts),
     ("bugs", here.bugs),
     ("service", here.systemd),
     ("agent", agent.agent),

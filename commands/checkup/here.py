@@ -84,7 +84,8 @@ async def disk(patient: Patient) -> list[Finding]:
 async def journal(patient: Patient) -> list[Finding]:
     from commands.journal import open_reader
 
-    if not patient.config.journal_file.exists():
+    server = patient.config.journal.url_file
+    if not server and not patient.config.journal_file.exists():
         return [Finding("journal", "ok", "there is none yet; the agent makes it")]
     with open_reader(patient.config) as reader:
         return [Finding("journal", "ok", f"opens, {len(reader.jobs())} jobs in it")]

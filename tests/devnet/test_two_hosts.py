@@ -28,7 +28,7 @@ LEASE = "3s"
 CONFIG = {
     "chain": {"finality": "6"},
     "jobs": {"min_escrow": "3s", "resync": "5s", "dry_grace": "0s"},
-    "journal": {"lease_seconds": LEASE, "host": "a"},
+    "journal": {"lease": LEASE, "host": "a"},
 }
 PATIENCE = 60.0
 

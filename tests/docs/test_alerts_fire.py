@@ -27,6 +27,7 @@ WELL = {
     f"up{{{ON}}}": "1x60",
     f'oyster_build_info{{{ON},version="1"}}': "1x60",
     f"oyster_ready{{{ON}}}": "1x60",
+    f"oyster_leads{{{ON}}}": "1x60",
     f"oyster_progress_age_seconds{{{ON}}}": "1x60",
     f"oyster_nearest_deadline_share{{{ON}}}": " ".join(["+Inf"] * 60),
     **{
@@ -67,6 +68,8 @@ FIRES: list[tuple[str, dict[str, str | None], int]] = [
     ("AgentDown", {f"up{{{ON}}}": "1x5 0x55", f'oyster_build_info{{{ON},version="1"}}': "1x5"}, 9),
     # Another name for the job in Prometheus is no way around it.
     ("AgentDown", {f"up{{{ON}}}": None, f'oyster_build_info{{{ON},version="1"}}': None}, 4),
+    ("NoLeader", {f"oyster_leads{{{ON}}}": "1x5 0x55"}, 7),
+    ("LeadersChange", {f"oyster_leads{{{ON}}}": "1 0 1 0 1 0 1 0 1x50"}, 20),
     ("NoProgress", {f"oyster_progress_age_seconds{{{ON}}}": "61x60"}, 2),
     ("NotReady", {f"oyster_ready{{{ON}}}": "0x60"}, 3),
     ("DeadlineNear", {f"oyster_nearest_deadline_share{{{ON}}}": "0.5 0.2x60"}, 1),

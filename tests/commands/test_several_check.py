@@ -1,0 +1,85 @@
+"""`doctor` and `hosts` over a real journal that hosts share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.config import Config
+from agent.config.model import Chain, JournalPlace
+from agent.journal.engines import open_server
+from agent.journal.hosts import LeaseRules, Member
+from agent.journal.lease import ServerLease
+from agent.market.model import Address
+from agent.wiring.journal import config_digest, lease_name
+from commands.checkup.patient import Patient
+from commands.checkup.several import hosts
+from tests import postgres
+
+pytestmark = pytest.mark.integration
+
+PROVIDER = "0x" + "11" * 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    yield from postgres.made()
+
+
+@pytest.fixture
+def config(server: postgres.Server, tmp_path: Path) -> Config:
+    url = tmp_path / "url"
+    url.write_text(server.database().reveal())
+    url.chmod(0o600)
+    chain = replace(Chain(), chain_id=31337, registry="0x" + "22" * 20, provider=PROVIDER)
+    return Config(chain=chain, journal=JournalPlace(url_file=str(url)), base=tmp_path)
+
+
+def looked(config: Config) -> dict[str, str]:
+    found = asyncio.run(hosts(Patient(config, Path("c.toml"))))
+    return {one.name: f"{one.verdict} {one.found}" for one in found}
+
+
+def joins(config: Config, host: str, digest: str) -> None:
+    from agent.wiring.journal import server_of
+
+    url = server_of(config)
+    assert url is not None
+    engine = open_server(url)
+    name = lease_name(config, Address(PROVIDER))
+    ServerLease(engine, name, Member(host, "1.0", digest), LeaseRules(seconds=30.0)).turn()
+    engine.dispose()
+
+
+def test_hosts__one_host_with_a_file__are_not_looked_at() -> None:
+    assert looked(Config()) == {}
+
+
+def test_hosts__none_started__is_said(config: Config) -> None:
+    assert looked(config)["hosts"].startswith("warn no host leads")
+
+
+def test_hosts__one_alone__wants_a_second(config: Config) -> None:
+    joins(config, "a", config_digest(config))
+    found = looked(config)
+    assert found["hosts"].startswith("ok a leads in term 1")
+    assert found["standby"].startswith("warn")
+    assert "no synchronous standby" in found["journal copies"]
+
+
+def test_hosts__configured_differently__fail_by_name(config: Config) -> None:
+    joins(config, "a", config_digest(config))
+    joins(config, "b", "another")
+    assert looked(config)["hosts alike"] == "fail configured differently: b"
+
+
+def test_hosts__alike__are_well(config: Config) -> None:
+    for host in ("a", "b"):
+        joins(config, host, config_digest(config))
+    found = looked(config)
+    assert found["hosts alike"] == "ok 2 heard, all configured as here"
+    assert "standby" not in found
