@@ -47,7 +47,7 @@ class _Measured:
         with ExitStack() as stack:
             for _ in range(CONNECTIONS):
                 _asked(stack.enter_context(_connected(port)))
-            self.memory_mib = sum(map(_pss_kib, pids())) / 1024
+            self.memory_mib = sum(map(pss_kib, pids())) / 1024
             self.processes = len(pids())
             self.latency = statistics.median(_probe(port) for _ in range(PROBES))
 
@@ -177,20 +177,22 @@ def _download(port: int, pids: Callable[[], list[int]]) -> tuple[float, float]:
     """Seconds on the wall and of the forwarder's CPU."""
     with _connected(port) as sock:
         _asked(sock)
-        start, used = time.perf_counter(), sum(map(_cpu_seconds, pids()))
+        start, used = time.perf_counter(), sum(map(cpu_seconds, pids()))
         sock.sendall(b"D")
         left, buffer = DOWNLOAD_BYTES, bytearray(1 << 20)
         while left:
             left -= sock.recv_into(buffer)
-        return time.perf_counter() - start, sum(map(_cpu_seconds, pids())) - used
+        return time.perf_counter() - start, sum(map(cpu_seconds, pids())) - used
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _pss_kib(pid: int) -> int:
+def pss_kib(pid: int) -> int:
+    """A process's proportional set size; 0 when it is gone."""
     try:
         rows = Path(f"/proc/{pid}/smaps_rollup").read_text().split("\n")
     except OSError:

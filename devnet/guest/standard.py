@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -69,7 +70,7 @@ class Guest:
             self._tun = open_tun(self._asked.told["ip"], HOST_ADDRESS, DEVICE)
         os.set_blocking(self._tun, True)
         for order in (["link", "set", "lo", "up"], ["route", "add", "default", "dev", "oyster0"]):
-            subprocess.run(["ip", "-n", namespace, *order], check=True)  # noqa: S607 - iproute2's
+            subprocess.run([shutil.which("ip") or "ip", "-n", namespace, *order], check=True)
 
     def run(self, nsm: Path) -> None:
         """Until killed."""

@@ -140,6 +140,12 @@ class Keeper:
         with suppress(OSError, Mute):  # it ended, or is nobody we may end
             os.kill(self.pid(), signal.SIGKILL)
 
+    def end(self) -> None:
+        """No process any more, and no connection: for who tidies up, never for a restart."""
+        self._kill()
+        if self._child is not None:
+            self._child.wait()
+
     def _last_words(self) -> str:
         """The end of what it wrote before it ended."""
         try:

@@ -57,9 +57,7 @@ class Parent:
         return self.keeper.ensure(self.orders, now)
 
     def close(self) -> None:
-        self.keeper._kill()
-        if self.keeper._child is not None:
-            self.keeper._child.wait(10)
+        self.keeper.end()
         self.service.close()
 
 

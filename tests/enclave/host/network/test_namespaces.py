@@ -15,13 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from devnet.guest.nsm import SimulatedNsm
-from enclave.attest.certificates import load_root
-from enclave.attest.document import Expected, verify
-from enclave.attest.init_params import pcr16_of
-from enclave.host.network.orders import ENCLAVE_ADDRESS, HOST_ADDRESS, Orders, Packets, Serving
-from enclave.host.network.wires import DEVICE
-from tests.enclave.host.network.namespaces import (
+from devnet.guest.namespaces import (
     GATEWAY,
     INSTANCE,
     METADATA,
@@ -31,6 +25,12 @@ from tests.enclave.host.network.namespaces import (
     scene,
     why_not,
 )
+from devnet.guest.nsm import SimulatedNsm
+from enclave.attest.certificates import load_root
+from enclave.attest.document import Expected, verify
+from enclave.attest.init_params import pcr16_of
+from enclave.host.network.orders import ENCLAVE_ADDRESS, HOST_ADDRESS, Orders, Packets, Serving
+from enclave.host.network.wires import DEVICE
 from tests.enclave.host.network.packets import Packet
 from tests.enclave.host.rig import until
 
@@ -236,9 +236,7 @@ def test_process__is_killed__connections_of_the_enclave_survive_it(up: Scene) ->
 
     kept = up.world.call(lambda: socket.create_connection((INSTANCE, 80), 30, (WORLD, 0)))
     with kept:
-        up.instance.call(up.keeper._kill)
-        assert up.keeper._child is not None
-        up.keeper._child.wait(10)
+        up.instance.call(up.keeper.end)
         until(lambda: up.order(_orders(up)).ready, lambda: "not begun anew")
         assert up.world.call(lambda: ask(kept)).endswith(b"/kept")
 

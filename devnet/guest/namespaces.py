@@ -31,7 +31,8 @@ T = TypeVar("T")
 WORLD, METADATA, NEIGHBOUR = "9.9.9.9", "169.254.169.254", "10.0.1.9"
 GATEWAY, INSTANCE = "10.0.1.1", "10.0.1.5"
 GREETED_PORTS = (80, 443, 25)
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
+IP = shutil.which("ip") or "ip"
 _PATIENCE_SECONDS = 30.0
 
 
@@ -45,8 +46,8 @@ def why_not() -> str | None:
     if not Path("/dev/net/tun").exists():
         return "needs /dev/net/tun"
     name = f"oyster-try-{os.getpid()}"
-    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    tried = subprocess.run([IP, "netns", "add", name], capture_output=True, check=False)
+    subprocess.run([IP, "netns", "delete", name], capture_output=True, check=False)
     return "no namespaces may be made here" if tried.returncode else None
 
 
@@ -151,9 +152,7 @@ class Scene:
         self.instance.call(send)
 
     def close(self) -> None:
-        self.instance.call(self.keeper._kill)
-        if self.keeper._child is not None:
-            self.keeper._child.wait(10)
+        self.instance.call(self.keeper.end)
         if self._guest is not None:
             self._guest.kill()
             self._guest.communicate()
@@ -172,7 +171,7 @@ class _Greeter(socketserver.BaseRequestHandler):
 
 
 def _ip(*order: str) -> None:
-    done = subprocess.run(["ip", *order], capture_output=True, text=True, check=False)
+    done = subprocess.run([IP, *order], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {' '.join(order)}: {done.stderr}"
 
 

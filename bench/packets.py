@@ -1,0 +1,166 @@
+"""The packets' way of an enclave beside socat, in one run: network namespaces, TUN devices, nft.
+
+A client in the world downloads from a guest that relays packets as a standard image does, and then
+over socat from a service on an abstract Unix socket, by which bytes went before. CPU is of the
+process that carries them: the lane's has all of the kernel's forwarding of each packet in it, and a
+packet to the internet has 1,500 bytes, so it is compared with one core and not with socat, which
+sees a stream. Needs root, iproute2, nft and socat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.figure import Figure, NotRun
+from bench.forwarder import cpu_seconds, pss_kib
+from devnet.guest.namespaces import INSTANCE, WORLD, Scene, scene, why_not
+from enclave.host.network.orders import ENCLAVE_ADDRESS, Orders, Packets, Serving
+from enclave.host.network.wires import DEVICE
+
+DOWNLOAD_BYTES = 256 << 20
+CONNECTIONS = 1000
+_THEIRS = 61_500  # of the host's own ports, which packets are not translated from
+_MIB, _GBIT = 1 << 20, 1e9 / 8
+_NOTHING = hashlib.sha256(b"").hexdigest()
+_ORDERS = Orders(88, serving=Serving(ENCLAVE_ADDRESS, "0x1", "", _NOTHING), packets=Packets())
+_PATIENCE_SECONDS = 30.0
+
+
+def run() -> list[Figure]:
+    missing = why_not() or (None if shutil.which("socat") else "needs socat")
+    if missing:
+        raise NotRun(missing)
+    with tempfile.TemporaryDirectory(prefix="oyster-bench-") as folder, scene(Path(folder)) as one:
+        os.environ.update(OYSTER_HOST_VSOCK=one.prefix, OYSTER_HOST_TUN=DEVICE)
+        try:
+            return _figures(one)
+        finally:
+            del os.environ["OYSTER_HOST_VSOCK"], os.environ["OYSTER_HOST_TUN"]
+
+
+def _figures(one: Scene) -> list[Figure]:
+    _bring_up(one)
+    pid = one.instance.call(one.keeper.pid)
+    wall, cpu = _measured(one, 80, f"GET /bytes?count={DOWNLOAD_BYTES} HTTP/1.0\r\n\r\n", [pid])
+    memory, answered = _crowd(one, pid)
+    with _socat(one) as pids:
+        their_wall, their_cpu = _measured(one, _THEIRS, "GET", pids)
+    mib = DOWNLOAD_BYTES / _MIB
+    beside = f"{mib / wall:.0f} MiB/s, socat {mib / their_wall:.0f}"
+    return [
+        Figure("one core carries", DOWNLOAD_BYTES / _GBIT / cpu, "Gbit/s", 1.0, note=beside),
+        Figure("bytes a CPU second", their_cpu / cpu, "x socat", None, their_cpu / cpu,
+               note="1,500 bytes a packet; socat's unit is a stream's 8 KiB"),
+        Figure("memory, 1,000 connections", memory, "MiB", 40.0, None, True),
+        Figure("1,000 connections, answered", answered, "", CONNECTIONS, answered / CONNECTIONS),
+    ]  # fmt: skip
+
+
+def _bring_up(one: Scene) -> None:
+    if not one.order(_ORDERS).ready:
+        raise NotRun(one.order(_ORDERS).words or "the packets' way did not come up")
+    one.start_guest()
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < end:
+        try:
+            one.world.call(lambda: _connected(80).close())
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise NotRun("the guest does not answer")
+
+
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection((INSTANCE, port), _PATIENCE_SECONDS, (WORLD, 0))
+
+
+def _measured(one: Scene, port: int, ask: str, pids: list[int]) -> tuple[float, float]:
+    """Seconds on the wall and of CPU for one download in the world."""
+
+    def download() -> None:
+        with _connected(port) as sock:
+            sock.sendall(ask.encode())
+            left, buffer = DOWNLOAD_BYTES, bytearray(_MIB)
+            while left > 0:
+                got = sock.recv_into(buffer)
+                if not got:
+                    raise NotRun(f"the download over {port} was cut off")
+                left -= got
+
+    start, used = time.perf_counter(), _cpu(pids)
+    one.world.call(download)
+    return time.perf_counter() - start, _cpu(pids) - used
+
+
+def _cpu(pids: list[int]) -> float:
+    return sum(map(cpu_seconds, pids))
+
+
+def _crowd(one: Scene, pid: int) -> tuple[float, int]:
+    """Memory with 1,000 connections open, and how many of them were answered."""
+
+    def crowd() -> tuple[float, int]:
+        with ExitStack() as stack:
+            socks = [stack.enter_context(_connected(80)) for _ in range(CONNECTIONS)]
+            memory = pss_kib(pid) / 1024
+            for sock in socks:
+                sock.sendall(b"GET /x HTTP/1.0\r\n\r\n")
+            return memory, sum(bool(sock.recv(1)) for sock in socks)
+
+    return one.world.call(crowd)
+
+
+@contextmanager
+def _socat(one: Scene) -> Iterator[list[int]]:
+    """One process without fork: all of its CPU is that of the download."""
+    name = f"{one.prefix}/socat"
+    listener = one.instance.call(lambda: _listening(f"\0{name}"))
+    threading.Thread(target=_serve, args=(listener,), daemon=True).start()
+    command = ["socat", f"TCP-LISTEN:{_THEIRS},reuseaddr", f"ABSTRACT-CONNECT:{name}"]
+    process = one.instance.call(lambda: subprocess.Popen(command))
+    try:
+        _until(lambda: _listens(one))
+        yield [process.pid]
+    finally:
+        process.kill()
+        process.wait()
+        listener.close()
+
+
+def _listening(address: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    return listener
+
+
+def _serve(listener: socket.socket) -> None:
+    sock, _ = listener.accept()
+    with sock:
+        sock.recv(16)
+        for _ in range(DOWNLOAD_BYTES // _MIB):
+            sock.sendall(bytes(_MIB))
+
+
+def _listens(one: Scene) -> bool:
+    rows = one.instance.call(lambda: Path("/proc/thread-self/net/tcp").read_text())
+    return f":{_THEIRS:04X} " in rows
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while not reached():
+        if time.monotonic() > end:
+            raise NotRun("socat does not listen")
+        time.sleep(0.02)
