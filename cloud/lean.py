@@ -241,6 +241,7 @@ def _only(**names: str) -> Callable[[ET.Element], dict[str, Any]]:
 
 
 _tag = _only(key="Key", value="Value")
+_group = _only(groupId="GroupId", groupName="GroupName")
 
 
 def _tags(item: ET.Element) -> list[dict[str, Any]]:
@@ -268,6 +269,8 @@ _MEMBERS: _Members = {
     "privateIpAddress": ("PrivateIpAddress", _text),
     "instanceLifecycle": ("InstanceLifecycle", _text),
     "tagSet": ("Tags", _tags),
+    "iamInstanceProfile": ("IamInstanceProfile", _only(arn="Arn")),
+    "groupSet": ("SecurityGroups", lambda item: [_group(one) for one in item]),
     "cpuOptions": ("CpuOptions", _cpus),
 }
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config import Config
+    from cloud.account.policies import Scope
     from cloud.account.steps import Step
     from cloud.settings import Settings
 
@@ -46,15 +47,23 @@ def teardown(
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    without_chain: Annotated[
+        bool,
+        typer.Option(
+            "--without-chain", help="Do not ask the chain for jobs: the key or the market is gone."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove what setup created, staged images included. Refused while instances live."""
+    """Remove what setup created, staged images included. Refused while jobs or instances live."""
     from agent.config import load
     from cloud.account.teardown import Teardown
     from cloud.clients import Clients
     from faults import UsageFault
 
     loaded = load(config)
+    if not without_chain:
+        _refuse_jobs(loaded)
     clients = Clients(loaded.aws.endpoint_url)
     try:
         steps = Teardown(clients, settings_of(loaded)).plan()
@@ -110,11 +119,15 @@ def bake(
 
 @app.command()
 def policy(
-    name: Annotated[str, typer.Argument(help="agent, host or operator.")],
+    name: Annotated[str, typer.Argument(help="agent, host, boundary or operator.")],
     account: Annotated[str, typer.Option(help="The AWS account's number.")],
     config: ConfigOption = None,
 ) -> None:
-    """Print the least IAM policy for the agent, the hosts, or whoever runs these commands."""
+    """Print the least IAM policy for the agent, the hosts, or whoever runs these commands.
+
+    The agent's is narrowed to the contract, regions, types, subnets and image that the
+    configuration names now: print it again when they change.
+    """
     from agent.config import load
     from cloud.account.policies import partition_of, render
     from cloud.model import Region
@@ -126,11 +139,72 @@ def policy(
     region = Region(loaded.aws.regions[0])
     prefix = loaded.aws.bucket_prefix
     match name:
-        case "agent" | "host" | "operator":
-            document = render(name, account=account, prefix=prefix, partition=partition_of(region))
+        case "agent" | "host" | "boundary" | "operator":
+            document = render(
+                name,
+                account=account,
+                prefix=prefix,
+                partition=partition_of(region),
+                scope=_scope(loaded),
+            )
         case _:
-            raise UsageFault(f"{name}: one of agent, host, operator")
+            raise UsageFault(f"{name}: one of agent, host, boundary, operator")
     typer.echo(json.dumps(document, indent=2))
+
+
+def _refuse_jobs(config: Config) -> None:
+    """Raises Refused while the market has jobs of this provider: what they run on would go.
+    RetryLater: the chain can't be asked."""
+    import asyncio
+
+    from commands.context import quiet
+    from faults import Refused
+
+    quiet()
+    jobs = asyncio.run(_active_jobs(config))
+    if jobs:
+        shown = ", ".join(map(str, jobs[:5])) + ("…" if jobs[5:] else "")
+        raise Refused(
+            f"the market still has {len(jobs)} jobs of this provider ({shown}): "
+            "`oyster-provider exit --all --wait` ends them, then tear down"
+        )
+
+
+async def _active_jobs(config: Config) -> list[int]:
+    from agent.chain.head import HeadTracker
+    from agent.clock import SystemClock
+    from agent.wiring.adapters import finality_of, open_endpoints, provider_address
+    from agent.wiring.markets import market_of, provider_view
+    from faults import RetryLater, TryElsewhere
+
+    provider = await provider_address(config)
+    try:
+        endpoints = await open_endpoints(config, SystemClock())
+        try:
+            tracker = HeadTracker(endpoints, finality_of(config))
+            market = provider_view(market_of(config, endpoints), tracker, provider)
+            return sorted(await market.active_jobs((await market.blocks()).head))
+        finally:
+            await endpoints.close()
+    except (RetryLater, TryElsewhere) as later:
+        text = f"the chain can't be asked for jobs: {later}; --without-chain goes on all the same"
+        raise RetryLater(text) from later
+
+
+def _scope(config: Config) -> Scope:
+    """What of the configuration an IAM policy can name."""
+    from agent.wiring.adapters import contract_of
+    from cloud.account.policies import Scope
+    from cloud.model import Region
+
+    types = sorted({offer.instance_type.partition("/")[2] for offer in config.offers})
+    return Scope(
+        contract=str(contract_of(config)),
+        regions=tuple(map(Region, config.aws.regions)),
+        types=tuple(types),
+        subnets=tuple(config.aws.subnets),
+        ami=config.aws.ami,
+    )
 
 
 def settings_of(config: Config) -> Settings:

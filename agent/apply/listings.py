@@ -83,6 +83,7 @@ class Offering:
         self.prices = prices
         self.rules = rules
         self._fleet = fleet
+        self._urged: dict[str, float] = {}  # type -> the trouble that hurried a round
         self.desk = Desk()
         self.seen: set[str] = set()  # types of jobs: a drain withdraws these too
         self.pressed = False  # somebody waits for the next round
@@ -93,6 +94,19 @@ class Offering:
     def listed(self) -> int | None:
         """How many offers the chain shows; None before the first look."""
         return len(self.desk.listed) if self._looked else None
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something is listed that can't be launched, and no round was made since."""
+        now = self._clock.now()
+        found = {name: self._sure(name, now) for name in self.desk.listed}
+        return any(since and self._urged.get(name) != since for name, since in found.items())
+
+    def _sure(self, name: str, now: float) -> float:
+        """Since when launches of a listed type fail for sure; 0: they do not."""
+        kind = parse_instance_type(name)
+        trouble = self._fleet.trouble.of(kind, now) if kind else None
+        return trouble.since if trouble is not None and now >= trouble.sure_at else 0.0
 
     def restore(self, reader: Reader) -> None:
         """What the journal knows of earlier changes: what to restore, and what was spent."""
@@ -132,6 +146,7 @@ class Offering:
         """One round over all types; `closed` says why nothing is to be listed. Raises RetryLater
         when the chain does not answer."""
         self.pressed = False
+        self._urged = {name: self._sure(name, self._clock.now()) for name in self.desk.listed}
         blocks = await self._market.blocks()
         stake_left = await self._market.openings(blocks.head)
         kinds = sorted({*self.prices, *self.desk.listed, *self.desk.asked, *self.seen})

@@ -227,15 +227,19 @@ class Feeds:
                 state.agenda.wake(state.world.memory.jobs)
 
     async def _pause_offers(self) -> None:
-        """Until the next probe; neither an order nor a drain with offers to withdraw waits for
-        it."""
+        """Until the next probe; neither an order nor offers to withdraw (in a drain, or of what
+        can't be launched) wait for it."""
         state, step = self._state, self._state.rules.service.orders_seconds
         probe = state.offering.rules.probe_seconds if state.offering.listed is not None else step
         waited, step = 0.0, min(step, probe)
         while waited < probe:
             await state.world.clock.sleep(step)
             waited += step
-            if state.offering.pressed or (state.drain.ordered and not state.drain.leaving):
+            if (
+                state.offering.pressed
+                or state.offering.urgent
+                or (state.drain.ordered and not state.drain.leaving)
+            ):
                 return
 
     async def _sweep_for_ever(self) -> None:

@@ -184,6 +184,8 @@ class AgentView:
         )
         never = row.limited_by if known and known.never else ""
         full = row.limited_by if known and not known.more else ""
+        if not full and row.instance_type in self._world.state.offering.desk.withdrawn:
+            full = "until lately; it comes back by itself"
         return OfferSeen(
             row.instance_type, wanted, listing, row.trouble, never, row.blocked, full, row.margin
         )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SETUP_TAG = f"{TAG_PREFIX}setup"
 EXPIRE_DAYS = 30  # cloud.mailbox writes again after a week what is still wanted
-UNFINISHED_DAYS = 2
+UNFINISHED_DAYS = 1  # an upload takes minutes; parts of one that nobody ended cost money
 POLICY = "oyster-host"  # the role's inline policy
 
 
@@ -87,6 +87,7 @@ class Setup:
         policy = self._document("host", account, region)
         role = or_none(lambda: iam.get_role(RoleName=name)["Role"])
         self._refuse_foreign(f"role {name}", role)
+        yield from self._boundary(account, region, role)
         yield _create(
             region,
             "role",
@@ -96,6 +97,7 @@ class Setup:
                 RoleName=name,
                 AssumeRolePolicyDocument=trust,
                 Description="Enclave hosts of oyster-provider: read what to run, say what runs",
+                PermissionsBoundary=boundary_arn(self._settings, account),
                 Tags=cast("Any", tags),
             ),
         )
@@ -109,6 +111,40 @@ class Setup:
         )
         yield _part(region, name, part)
         yield from self._profile(region, iam, name)
+
+    def _boundary(
+        self, account: str, region: Region, role: Mapping[str, Any] | None
+    ) -> Iterator[Step]:
+        """The most that the hosts' role can be given, whoever writes its policy.
+
+        An administrator makes it once: who may make it could make it wide.
+        """
+        iam, arn = self._clients.iam(region), boundary_arn(self._settings, account)
+        name, document = arn.rpartition("/")[2], self._document("boundary", account, region)
+        tags = [{"Key": SETUP_TAG, "Value": self._settings.prefix}]
+        yield _create(
+            region,
+            "permissions boundary",
+            name,
+            or_none(lambda: iam.get_policy(PolicyArn=arn)),
+            lambda: iam.create_policy(
+                PolicyName=name,
+                PolicyDocument=json.dumps(document),
+                Description="The most that enclave hosts of oyster-provider may ever do",
+                Tags=cast("Any", tags),
+            ),
+        )
+        within = role is None or "PermissionsBoundary" in role
+        if not within:
+            yield Step(
+                "change",
+                "permissions boundary of the role",
+                self._settings.role,
+                region,
+                lambda: iam.put_role_permissions_boundary(
+                    RoleName=self._settings.role, PermissionsBoundary=arn
+                ),
+            )
 
     def _profile(self, region: Region, iam: IAMClient, name: str) -> Iterator[Step]:
         profile = or_none(
@@ -288,6 +324,12 @@ class Setup:
             )
         if wanted:
             ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=wanted)
+
+
+def boundary_arn(settings: Settings, account: str) -> str:
+    """The managed policy that bounds the hosts' role."""
+    partition = partition_of(settings.regions[0])
+    return f"arn:{partition}:iam::{account}:policy/{settings.role}-boundary"
 
 
 def world_rules(ports: Sequence[PortRange]) -> list[IpPermissionTypeDef]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cloud.account.setup import POLICY, SETUP_TAG, Setup
+from cloud.account.setup import POLICY, SETUP_TAG, Setup, boundary_arn
 from cloud.account.steps import Step, translated_step
 from cloud.clients import Clients
 from cloud.errors import or_none, translated
@@ -41,21 +41,36 @@ class Teardown:
                 steps += self._group(region)
                 steps += self._bucket(account, region)
             steps += self._role()
+            steps += self._boundary(account)
         return [translated_step(step) for step in steps]
 
     def _live(self, region: Region) -> Sequence[InstanceTypeDef]:
-        """What lives in the hosts' group."""
+        """What lives and is ours by any of its marks: tags, role or group.
+
+        All that lives is listed and looked at here: a filter that a service does not know, or knows
+        otherwise, would answer with nothing, and nothing is what lets a teardown go on.
+        """
         pages = self._clients.ec2(region).get_paginator("describe_instances")
-        filters: list[dict[str, object]] = [
-            {"Name": "instance.group-name", "Values": [self._settings.security_group]},
-            {"Name": "instance-state-name", "Values": LIVE},
-        ]
+        filters: list[FilterTypeDef] = [{"Name": "instance-state-name", "Values": LIVE}]
         return [
             one
-            for page in pages.paginate(Filters=filters)  # type: ignore[arg-type]  # such a dictionary
+            for page in pages.paginate(Filters=filters)
             for reservation in page["Reservations"]
             for one in reservation["Instances"]
+            if self._ours(one)
         ]
+
+    def _ours(self, instance: InstanceTypeDef) -> bool:
+        tags = {tag.get("Key", ""): tag.get("Value", "") for tag in instance.get("Tags", [])}
+        owner = {key: value for key, value in self._settings.owner.tags().items() if value}
+        profile = instance.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2]
+        groups = {group.get("GroupName") for group in instance.get("SecurityGroups", [])}
+        return (
+            tags.get(SETUP_TAG) == self._settings.prefix
+            or owner.items() <= tags.items()
+            or profile == self._settings.role
+            or self._settings.security_group in groups
+        )
 
     def _builders(self, live: Sequence[InstanceTypeDef], region: Region) -> Iterator[Step]:
         """What killed bakes left. Raises Refused when something else lives: hosts."""
@@ -171,6 +186,20 @@ class Teardown:
         role = or_none(lambda: iam.get_role(RoleName=name)["Role"])
         if role and ours in role.get("Tags", []):
             yield Step("delete", "role", name, region, lambda: self._delete_role(region))
+
+    def _boundary(self, account: str) -> Iterator[Step]:
+        region, arn = self._settings.regions[0], boundary_arn(self._settings, account)
+        iam = self._clients.iam(region)
+        found = or_none(lambda: iam.get_policy(PolicyArn=arn)["Policy"])
+        if found and {"Key": SETUP_TAG, "Value": self._settings.prefix} in found.get("Tags", []):
+            name = arn.rpartition("/")[2]
+            yield Step(
+                "delete",
+                "permissions boundary (by an administrator)",
+                name,
+                region,
+                lambda: iam.delete_policy(PolicyArn=arn),
+            )
 
     def _delete_role(self, region: Region) -> None:
         iam, name = self._clients.iam(region), self._settings.role

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +37,10 @@ TAILS = ("", "\n", "garbage", "<more/>", "<!-- end -->", "\x00")
 
 
 # What botocore makes of a body that it can't read.
-BROKEN = (BotoCoreError, ClientError, ResponseParserError, ValueError, TypeError, AttributeError)
+BROKEN = (
+    BotoCoreError, ClientError, ResponseParserError, ValueError, TypeError, AttributeError,
+    LookupError,
+)  # fmt: skip
 
 
 class _Raw(io.BytesIO):
@@ -78,7 +82,7 @@ def _read(ask: Callable[[Any], Any], client: Any) -> str:
     try:
         return json.dumps(ask(client), default=_shown, sort_keys=True)
     except BROKEN as error:  # both have to say the same
-        return f"{type(error).__name__}: {error}"
+        return re.sub(r" at 0x[0-9a-f]+", "", f"{type(error).__name__}: {error}")
 
 
 def _same(service: str, ask: Callable[[Any], Any], body: str, status: int = 200) -> None:
@@ -90,7 +94,7 @@ def _same(service: str, ask: Callable[[Any], Any], body: str, status: int = 200)
 
 INSTANCE = {name for name, _ in lean._MEMBERS.values()}
 INNER = {"State": ("Name",), "StateReason": ("Code", "Message"), "Placement": ("AvailabilityZone",),
-         "CpuOptions": ("CoreCount", "ThreadsPerCore")}  # fmt: skip
+         "CpuOptions": ("CoreCount", "ThreadsPerCore"), "IamInstanceProfile": ("Arn",)}  # fmt: skip
 
 
 def _used(instance: Any) -> dict[str, Any]:
@@ -180,6 +184,8 @@ instance = _node(
     _leaf("ipAddress"),
     _node("stateReason", _leaf("code"), _leaf("message")),
     _node("tagSet", _node("item", _leaf("key"), _leaf("value")), _node("item", _leaf("key"))),
+    _node("iamInstanceProfile", _leaf("arn"), _leaf("id")),
+    _node("groupSet", _node("item", _leaf("groupId"), _leaf("groupName"))),
     _node("networkInterfaceSet", _node("item", _leaf("ipAddress"), _leaf("networkInterfaceId"))),
     _node("cpuOptions", _leaf("coreCount", numbers), _leaf("threadsPerCore", numbers)),
 )

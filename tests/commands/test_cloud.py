@@ -15,7 +15,7 @@ from agent.config import load
 from agent.wiring.adapters import cloud_settings
 from cloud.kinds import NotAllowed
 from commands.cloud import app, settings_of
-from faults import UsageFault
+from faults import Refused, RetryLater, UsageFault
 
 pytestmark = pytest.mark.unit
 
@@ -23,7 +23,7 @@ CONFIG = """
 [chain]
 chain_id = 31337
 registry = "0x00000000000000000000000000000000000000c0"
-rpc_urls = ["http://127.0.0.1:8545"]
+rpc_urls = ["http://127.0.0.1:1"]
 
 [wallet]
 key_file = "key"
@@ -55,18 +55,45 @@ def test_cloud__set_up_twice_and_torn_down__says_what_it_does(config: str) -> No
     assert {step["verb"] for step in planned} == {"create"}
     assert said("setup") == planned
     assert {step["verb"] for step in said("setup", "--dry-run")} == {"keep"}
-    assert {step["verb"] for step in said("teardown", "--yes")} == {"delete"}
-    assert said("teardown", "--dry-run") == []
+    assert {step["verb"] for step in said("teardown", "--yes", "--without-chain")} == {"delete"}
+    assert said("teardown", "--dry-run", "--without-chain") == []
 
 
 def test_teardown__json_without_yes__asks_nothing_and_does_nothing(config: str) -> None:
     assert CliRunner().invoke(app, ["setup", "--config", config]).exit_code == 0
-    result = CliRunner().invoke(app, ["teardown", "--config", config, "--json"])
+    result = CliRunner().invoke(app, ["teardown", "--without-chain", "--config", config, "--json"])
     assert result.exit_code != 0
-    declined = CliRunner().invoke(app, ["teardown", "--config", config], input="n\n")
+    declined = CliRunner().invoke(
+        app, ["teardown", "--without-chain", "--config", config], input="n\n"
+    )
     assert declined.exit_code != 0
     again = CliRunner().invoke(app, ["setup", "--config", config, "--dry-run"])
     assert "nothing to do" in again.stdout
+
+
+def test_teardown__chain_can_not_be_asked__removes_nothing(config: str) -> None:
+    assert CliRunner().invoke(app, ["setup", "--config", config]).exit_code == 0
+    Path(config).with_name("key").write_text(
+        "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+    )
+    Path(config).with_name("key").chmod(0o600)
+    refused = CliRunner().invoke(app, ["teardown", "--yes", "--config", config])
+    assert isinstance(refused.exception, RetryLater)
+    assert "--without-chain" in str(refused.exception)
+    again = CliRunner().invoke(app, ["setup", "--config", config, "--dry-run"])
+    assert "nothing to do" in again.stdout
+
+
+def test_teardown__jobs_on_the_market__is_refused(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def three(_config: object) -> list[int]:
+        return [3, 4, 7]
+
+    monkeypatch.setattr("commands.cloud._active_jobs", three)
+    refused = CliRunner().invoke(app, ["teardown", "--yes", "--config", config])
+    assert isinstance(refused.exception, Refused)
+    assert "3 jobs of this provider (3, 4, 7)" in str(refused.exception)
 
 
 def test_bake__region_not_configured__is_refused_before_any_call(config: str) -> None:

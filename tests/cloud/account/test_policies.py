@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from cloud.account.policies import Name, render
+from cloud.account.policies import Name, Scope, render
+from cloud.model import Region
 from tests.trees import tree
 
 pytestmark = pytest.mark.unit
@@ -26,6 +28,8 @@ ROOT = Path(__file__).parents[3]
 CLOUD = ROOT / "cloud"
 SERVICES = ("ec2", "s3", "iam", "sts", "ssm", "service-quotas", "pricing")
 OPERATOR = {"account/setup", "account/teardown", "account/bake"}
+# Who may make or remove the boundary could widen it: an administrator runs setup once.
+ADMINISTRATOR = {"iam:CreatePolicy", "iam:DeletePolicy"}
 # Bake publishes the program and looks up image, subnet and group like the agent does.
 BAKE_BORROWS = {"ec2:DescribeSubnets", "ssm:GetParameter", "s3:PutObject", "ec2:TerminateInstances"}
 
@@ -60,7 +64,7 @@ def test_agent_policy__every_call_of_the_agent__and_nothing_more() -> None:
 
 
 def test_operator_policy__every_call_of_the_commands__and_nothing_more() -> None:
-    assert _allowed("operator") == _asked(OPERATOR) | BAKE_BORROWS
+    assert _allowed("operator") == (_asked(OPERATOR) | BAKE_BORROWS) - ADMINISTRATOR
 
 
 def test_host_policy__own_folder__is_all_it_may_write() -> None:
@@ -80,7 +84,92 @@ def test_host_policy__own_folder__is_all_it_may_write() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["agent", "host", "operator", "trust", "bucket"])
+SCOPE = Scope(
+    contract="0xC0FFEE",
+    regions=(Region("us-east-1"), Region("eu-west-1")),
+    types=("c6a.xlarge", "m6g.large"),
+    subnets=("subnet-1", "subnet-2"),
+)
+
+
+def _launch(resource: str, scope: Scope = SCOPE) -> dict[str, Any]:
+    """The one statement by which the agent may launch with this resource."""
+    document = render("agent", account="123456789012", prefix="oyster", scope=scope)
+    (found,) = [
+        one
+        for one in document["Statement"]
+        if "ec2:RunInstances" in _list(one["Action"])
+        and any(f":{resource}/" in text for text in _list(one["Resource"]))
+    ]
+    return dict(found)
+
+
+def test_agent_policy__a_launch__is_of_what_the_configuration_names() -> None:
+    tests = _launch("instance")["Condition"]
+    assert tests["StringEquals"] == {
+        "aws:RequestTag/oyster:contract": "0xc0ffee",
+        "aws:RequestedRegion": ["us-east-1", "eu-west-1"],
+        "ec2:InstanceType": ["c6a.xlarge", "m6g.large"],
+        "ec2:MetadataHttpTokens": "required",
+    }
+    assert tests["ArnEquals"]["ec2:InstanceProfile"].endswith("instance-profile/oyster-host")
+    assert _launch("image")["Condition"]["StringEquals"]["ec2:Owner"] == ["amazon", "123456789012"]
+    group = _launch("security-group")["Condition"]["StringEquals"]
+    assert group == {"aws:ResourceTag/oyster:setup": "oyster"}
+    assert _launch("subnet")["Resource"] == [
+        f"arn:aws:ec2:*:123456789012:subnet/{name}" for name in SCOPE.subnets
+    ]
+    assert _launch("volume")["Condition"]["Bool"] == {"ec2:Encrypted": "true"}
+
+
+def test_agent_policy__an_image_by_its_id__is_that_image_whoever_made_it() -> None:
+    found = _launch("image", replace(SCOPE, ami="ami-0abc"))
+    assert found["Resource"] == "arn:aws:ec2:*::image/ami-0abc"
+    assert "Condition" not in found
+
+
+def test_agent_policy__nothing_configured__has_no_test_that_nothing_could_pass() -> None:
+    tests = _launch("instance", Scope())["Condition"]["StringEquals"]
+    assert tests == {"ec2:MetadataHttpTokens": "required"}
+    assert _launch("subnet", Scope())["Resource"] == ["arn:aws:ec2:*:123456789012:subnet/*"]
+
+
+def test_agent_policy__what_ends_or_moves__is_its_own() -> None:
+    for statement in _statements("agent"):
+        changes = {"ec2:TerminateInstances", "ec2:ReleaseAddress", "ec2:AssociateAddress"}
+        if changes & set(_list(statement["Action"])):
+            assert statement["Condition"]["Null"] == {"aws:ResourceTag/oyster:job": "false"}
+
+
+def test_operator_policy__the_hosts_role__is_never_made_wider_than_its_boundary() -> None:
+    boundary = "arn:aws:iam::123456789012:policy/oyster-host-boundary"
+    widens = {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"}
+    found = [s for s in _statements("operator") if widens & set(_list(s["Action"]))]
+    assert widens <= {action for statement in found for action in _list(statement["Action"])}
+    for statement in found:
+        assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": boundary}}
+    never = {"iam:AttachRolePolicy", "iam:CreatePolicy", "iam:DeleteRolePermissionsBoundary",
+             "iam:UpdateAssumeRolePolicy", "iam:CreatePolicyVersion"}  # fmt: skip
+    assert not never & _allowed("operator")
+    (passes,) = [s for s in _statements("operator") if "iam:PassRole" in _list(s["Action"])]
+    assert passes["Condition"]["StringEquals"] == {"iam:PassedToService": "ec2.amazonaws.com"}
+
+
+def test_boundary__what_hosts_do__is_within_it() -> None:
+    assert _allowed("host") <= _allowed("boundary")
+    (most,) = _statements("boundary")
+    root = str(most["Resource"]).removesuffix("*")
+    for statement in _statements("host"):
+        assert all(text.startswith(root) for text in _list(statement["Resource"]))
+
+
+def test_host_policy__its_status__is_written_by_whole_puts_only() -> None:
+    (writes,) = [s for s in _statements("host") if s["Action"] == "s3:PutObject"]
+    # S3 user guide, "Enforce conditional writes": false for the calls of a multipart upload.
+    assert writes["Condition"] == {"Bool": {"s3:ObjectCreationOperation": "true"}}
+
+
+@pytest.mark.parametrize("name", ["agent", "host", "boundary", "operator", "trust", "bucket"])
 def test_policies__rendered__leave_no_blank_and_no_wildcard_action(name: Name) -> None:
     document = render(name, account="123456789012", prefix="oyster", bucket="b")
     assert not re.search(r"@[A-Z]+@", str(document))

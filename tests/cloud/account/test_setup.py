@@ -18,7 +18,7 @@ from cloud.clients import Clients
 from cloud.model import Region
 from cloud.settings import Settings
 from faults import Refused
-from tests.cloud.conftest import OWNER, REGION
+from tests.cloud.conftest import OWNER, REGION, order
 
 pytestmark = pytest.mark.integration
 
@@ -122,6 +122,24 @@ def test_teardown__what_setup_did_not_make__stays(clients: Clients) -> None:
     iam = boto3.client("iam", region_name=REGION)
     iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
     assert Teardown(clients, _settings()).plan() == []
+
+
+@pytest.mark.parametrize("mark", ["tags", "role"])
+def test_teardown__instance_in_another_group__is_refused_by_its_other_marks(
+    clients: Clients, mark: str
+) -> None:
+    """As ours are launched: with a network interface, of which a filter by group may not know."""
+    _set_up(clients)
+    ec2 = boto3.client("ec2", region_name=REGION)
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    tags = [{"Key": key, "Value": value} for key, value in order().identity.tags().items()]
+    marks: dict[str, Any] = {
+        "tags": {"TagSpecifications": [{"ResourceType": "instance", "Tags": tags}]},
+        "role": {"IamInstanceProfile": {"Name": "oyster-host"}},
+    }
+    ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, **marks[mark])
+    with pytest.raises(Refused, match="still has 1 instances"):
+        Teardown(clients, _settings()).plan()
 
 
 def test_teardown__live_instances__is_refused(clients: Clients) -> None:
