@@ -6,6 +6,8 @@ these run where that key is, with a configuration whose wallet it is.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +25,10 @@ app = typer.Typer(
 UrlOption = Annotated[
     str, typer.Option("--url", help="Where /spec, /bandwidth and /ip answer, without a last slash.")
 ]
+
+
+PLAIN = {"Accept-Encoding": "identity"}  # and nothing is unpacked
+MOST_BYTES = 2**20  # all types of all regions are about 100 KB
 
 
 @app.command()
@@ -148,15 +154,25 @@ def _unanswered(url: str) -> str:
     import httpx
 
     try:
-        answer = httpx.get(f"{url}/spec", timeout=10, follow_redirects=False)
-        found = answer.json()
+        with httpx.stream("GET", f"{url}/spec", headers=PLAIN, timeout=10) as answer:
+            found = json.loads(_at_most(answer.iter_raw()))
         regions = {one["region"] for one in found["min_rates"]}
         cards = [card for one in found["min_rates"] for card in one["rate_cards"]]
         sound = all(int(card["min_rate"], 16) > 0 and card["memory"] > 0 for card in cards)
     except httpx.HTTPError as error:
         return f"{url}/spec does not answer ({type(error).__name__})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"{url}/spec answers {answer.status_code}, and no rate cards"
     if answer.status_code != 200 or not sound or not set(found["allowed_regions"]) <= regions:
         return f"{url}/spec answers {answer.status_code} with rate cards that no tool can use"
     return "" if cards else f"{url}/spec shows no rate card: nobody could open a job"
+
+
+def _at_most(pieces: Iterable[bytes]) -> bytes:
+    """All of a plain answer. Raises ValueError: it is larger than rate cards are."""
+    found = b""
+    for piece in pieces:
+        found += piece
+        if len(found) > MOST_BYTES:
+            raise ValueError("too large")
+    return found

@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.fuzz.budget import VARIABLE
 
 TESTS = Path(__file__).parent.parent
-ROUND_TIMES = 10  # the usual number of examples, in one round
+ROUND_TIMES = 2  # the usual number of examples, in one round: more rounds are more seeds
 PREFIX = "test_fuzz_"
 
 

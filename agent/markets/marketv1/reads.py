@@ -20,7 +20,7 @@ from eth_utils.crypto import keccak
 
 import contracts
 from agent.chain.abi import Abi
-from agent.chain.events import Log
+from agent.chain.events import Log, logs_of
 from agent.chain.rpc import Json, NodeRefused, Reader, Request
 from agent.market.model import (
     ZERO_ADDRESS,
@@ -112,8 +112,10 @@ def _named(topics: Json) -> tuple[JobId | None, int | None]:
         topic = topics[0].lower()
         if topic not in _job_topics():
             return None, None
-        opened = topic == market_abi().topics["JobOpened"]
-        return JobId(int(topics[1], 16)), int(topics[3], 16) if opened else None
+        opened, number = topic == market_abi().topics["JobOpened"], int(topics[1], 16)
+        if number > MOST_JOBS:
+            return None, None
+        return JobId(number), int(topics[3], 16) if opened else None
     except (TypeError, ValueError, IndexError, AttributeError):
         return None, None
 
@@ -265,10 +267,7 @@ class Market:
             "address": self.contract, "topics": [job_topics()],
             "fromBlock": hex(first), "toBlock": hex(at.number),
         }  # fmt: skip
-        logs = (await self._reader.batch([Request("eth_getLogs", (query,))]))[0]
-        if not isinstance(logs, list):
-            raise NodeRefused("a node answers no list of logs")
-        return logs
+        return logs_of((await self._reader.batch([Request("eth_getLogs", (query,))]))[0])
 
     # How
 

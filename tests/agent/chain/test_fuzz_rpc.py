@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.chain.answers import SAID_MOST, Error, of_batch, of_one, parsed, said, said_in
@@ -30,12 +30,11 @@ from agent.load.slashes import Slashes
 from agent.market.model import Wei
 from agent.markets.registry.reads import Market, job_topics
 from agent.secret import SecretUrl
-from devnet.chain.node import ChainServer
-from faults import Fault, Refused, RetryLater, TryElsewhere
 from tests.agent.chain.memory_log import MemoryLog
 from tests.agent.chain.odd_node import Said, odd_node
 from tests.clocks import MovingClock
 from tests.fuzz.budget import examples
+from tests.fuzz.liar import MANY, NODE_S, Liar, usable, worded
 from tests.fuzz.odd_json import ANY, as_sent, odd
 
 if TYPE_CHECKING:
@@ -44,26 +43,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 Json = Any
-NODE_S = (RetryLater, TryElsewhere, Refused)  # what a node's answer may lead to
-MANY = settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@dataclass
-class Liar:
-    """A `Transport` to a true node, whose answers are changed once `data` is there."""
-
-    node: ChainServer
-    data: st.DataObject | None = None
-    url: SecretUrl = SecretUrl("http://liar")  # noqa: RUF009 - frozen in all but name
-
-    async def exchange(self, body: Json) -> Json:
-        true = self.node.answer(as_sent(body))
-        if self.data is None or self.data.draw(st.integers(0, 3)) == 0:
-            return true
-        return as_sent(self.data.draw(odd(true) | ANY))
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 @dataclass
@@ -82,7 +61,7 @@ class Scene:
 async def _poll(scene: Scene) -> Json:
     for depth in (None, 0, 2):
         head = await HeadTracker(scene.endpoints, Finality(depth)).poll()
-        _usable(asdict(head))
+        usable(asdict(head))
 
 
 async def _logs(scene: Scene) -> Json:
@@ -91,25 +70,25 @@ async def _logs(scene: Scene) -> Json:
     reader = EventReader(scene.endpoints, scene.stage.registry, job_topics(), slashes.jobs_in, 4)
     start = Cursor((Mark(1, "0x1"), Mark(2, scene.head.finalized.hash)))
     changes = await reader.changes(start, scene.head)
-    _usable([sorted(changes.jobs), changes.cursor.to_json(), changes.as_of])
-    _usable([asdict(event) for event in told])
+    usable([sorted(changes.jobs), changes.cursor.to_json(), changes.as_of])
+    usable([asdict(event) for event in told])
     assert all(job < 2**63 for job in changes.jobs)
 
 
 async def _jobs(scene: Scene) -> Json:
     jobs = await scene.market.jobs([1, 2, 3], scene.head.block)  # type: ignore[list-item]  # plain ids
-    _usable([asdict(job) for job in jobs.values()])
-    _usable(await scene.market.jobs_of(scene.stage.provider, scene.head.block))
+    usable([asdict(job) for job in jobs.values()])
+    usable(await scene.market.jobs_of(scene.stage.provider, scene.head.block))
 
 
 async def _terms(scene: Scene) -> Json:
     at, market = scene.head.block, scene.market
-    _usable(asdict(await market.params(at)))
-    _usable(asdict(await market.stake_of(scene.stage.provider, at)))
-    _usable([asdict(one) for one in await market.offers("us-east-1/c6a.xlarge", at)])
+    usable(asdict(await market.params(at)))
+    usable(asdict(await market.stake_of(scene.stage.provider, at)))
+    usable([asdict(one) for one in await market.offers("us-east-1/c6a.xlarge", at)])
     await market.offer(scene.stage.provider, "us-east-1/c6a.xlarge", at)
-    _usable([asdict(one) for one in await market.tokens(at)])
-    _usable(await market.balance(scene.stage.pond, scene.stage.provider, at))
+    usable([asdict(one) for one in await market.tokens(at)])
+    usable(await market.balance(scene.stage.pond, scene.stage.provider, at))
 
 
 async def _fees(scene: Scene) -> Json:
@@ -133,39 +112,10 @@ async def _send(scene: Scene) -> Json:
         worst = record.gas * max(each.fees.max_fee for each in record.attempts)
         assert 0 <= record.worst_fee <= worst
         assert 0 <= record.nonce < 2**63
-        _usable([record.reason, record.block, record.tx_hash, record.gas])
-
-
-async def worded(asked: Awaitable[Json], faults: tuple[type[Fault], ...]) -> None:
-    """Waits for it; a fault of these kinds is one printable line, any other is raised."""
-    (fault,) = await asyncio.gather(asked, return_exceptions=True)
-    if isinstance(fault, faults):
-        assert str(fault).isprintable()
-        assert len(str(fault)) < 1000
-    elif isinstance(fault, BaseException):
-        raise fault
+        usable([record.reason, record.block, record.tx_hash, record.gas])
 
 
 READERS: list[Callable[[Scene], Awaitable[Json]]] = [_poll, _logs, _jobs, _terms, _fees, _send]
-
-
-def _usable(value: Json) -> None:
-    """It can be stored, shown and computed with: numbers that a float holds, text in UTF-8."""
-    text = json.dumps(value, default=sorted)
-    text.encode()
-
-    def look(each: Json) -> None:
-        if isinstance(each, dict):
-            look(list(each.values()))
-        elif isinstance(each, list | tuple | set | frozenset):
-            for one in each:
-                look(one)
-        elif isinstance(each, str):
-            each.encode()
-        elif isinstance(each, int):
-            float(each)
-
-    look(value)
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__.strip("_"))
