@@ -28,6 +28,7 @@ from commands import (
     offers,
     provider,
     service,
+    service_status,
 )
 from commands.demo import demo
 from commands.doctor import doctor
@@ -56,6 +57,7 @@ app.add_typer(attestation.app, name="attestation")
 app.add_typer(image.app, name="image")
 app.add_typer(cloud.app, name="cloud")
 app.add_typer(devnet.app, name="devnet")
+service.app.command()(service_status.status)
 app.add_typer(service.app, name="service")
 app.add_typer(keys.app, name="keys")
 app.add_typer(offers.app, name="offers")

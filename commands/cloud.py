@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands import completion
 from commands.terminal import ConfigOption, DryRunOption, JsonOption
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ def teardown(
 
 @app.command()
 def bake(
-    region: Annotated[str, typer.Option(help="Where; an image is of one region.")],
+    region: Annotated[
+        str,
+        typer.Option(help="Where; an image is of one region.", autocompletion=completion.regions),
+    ],
     config: ConfigOption = None,
     architecture: Annotated[str, typer.Option(help="x86_64 or arm64.")] = "x86_64",
     dry_run: DryRunOption = False,
@@ -119,7 +123,12 @@ def bake(
 
 @app.command()
 def policy(
-    name: Annotated[str, typer.Argument(help="agent, host, boundary or operator.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="agent, host, boundary or operator.", autocompletion=completion.policies
+        ),
+    ],
     account: Annotated[str, typer.Option(help="The AWS account's number.")],
     config: ConfigOption = None,
 ) -> None:

@@ -53,6 +53,7 @@ EXAMPLES = {
     "devnet job show": "devnet job show 1 --until running",
     "service install": "service install --root /mnt/image",
     "service reload": "service reload --pid 4242",
+    "service status": "service status",
     "service uninstall": "service uninstall",
     "keys new": "keys new --out keystore",
     "keys import": "keys import bare.key --out keystore",

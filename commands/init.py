@@ -12,6 +12,9 @@ import typer
 from commands.terminal import DryRunOption, JsonOption, print_json
 from faults import UsageFault
 
+# The names of chains whose ids people would look up (chainlist.org).
+CHAINS = {"arbitrum": 42161, "arbitrum-sepolia": 421614, "ethereum": 1, "sepolia": 11155111}
+
 
 def init(
     file: Annotated[
@@ -43,16 +46,14 @@ def init(
     answers: dict[str, dict[str, Any]] = {
         "": {"state_dir": state_dir} if state_dir else {},
         "chain": {
-            "chain_id": ask("Chain id", "--chain-id", chain_id, convert=_whole),
+            "chain_id": ask("Chain id, or arbitrum", "--chain-id", chain_id, convert=_whole),
             "registry": ask("Address of the market's contract", "--registry", registry),
             "rpc_urls": ask("JSON-RPC URLs, best first", "--rpc-url", rpc_url, convert=_many),
         },
         "wallet": _wallet(ask, keystore, password, key_file, kms_key),
         "aws": {"regions": ask("AWS regions", "--region", region, convert=_many)},
     }
-    offers = ask(
-        "Offers (REGION/TYPE=PRICE), or empty", "--offer", offer, convert=_many, optional=True
-    )
+    offers = offer or (ask.more("Offers (REGION/TYPE=PRICE), or empty") if ask.asked else [])
     text = render(answers, [_offer(item) for item in offers])
     parse(text, name=str(file), base=file.absolute().parent)
     if dry_run:
@@ -70,6 +71,7 @@ class _Asker:
 
     def __init__(self, person: bool) -> None:
         self._person = person
+        self.asked = False  # whoever gave all that is needed is asked nothing
 
     def __call__(
         self,
@@ -78,15 +80,21 @@ class _Asker:
         given: Any,
         *,
         convert: Callable[[str], Any] = str,
-        optional: bool = False,
     ) -> Any:
         if given is not None and given != []:
             return given
         if not self._person:
-            if optional:
-                return convert("")
             raise UsageFault(f"{option} is missing, and nobody is there to ask")
-        return convert(typer.prompt(question, default="" if optional else None, err=True))
+        self.asked = True
+        while True:
+            try:
+                return convert(typer.prompt(question, err=True))
+            except UsageFault as wrong:
+                typer.echo(f"{wrong}; again", err=True)
+
+    def more(self, question: str) -> list[str]:
+        """What may be left out, of a person who answers questions anyway."""
+        return _many(typer.prompt(question, default="", show_default=False, err=True))
 
 
 def _wallet(
@@ -103,8 +111,10 @@ def _wallet(
 
 
 def _whole(text: str) -> int:
+    if text.strip().lower() in CHAINS:
+        return CHAINS[text.strip().lower()]
     if not text.strip().isdecimal():
-        raise UsageFault(f"{text!r} is not a whole number")
+        raise UsageFault(f"{text!r} is not a chain's number, nor one of {', '.join(CHAINS)}")
     return int(text)
 
 

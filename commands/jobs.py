@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands import completion
 from commands.terminal import (
     MOST_JOB,
     ConfigOption,
@@ -18,31 +19,80 @@ from commands.terminal import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.journal.lines import Event
+    from agent.journal.reading import Reader
     from agent.market.model import Job
     from commands.context import Desk, Terms
 
+WATCH_SECONDS = 2.0
+FOLLOW_SECONDS = 1.0
+MOST_LINES = 100_000
+MOST_PAST = 10_000
+
 app = typer.Typer(no_args_is_help=True, help="Look at jobs and what happened to them.")
 
-JobArgument = Annotated[int, typer.Argument(min=1, max=MOST_JOB, help="The job's number.")]
+JobArgument = Annotated[
+    int,
+    typer.Argument(min=1, max=MOST_JOB, help="The job's number.", autocompletion=completion.jobs),
+]
 
 
 @app.command("list")
-def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def list_(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Past jobs too, as far as the journal knows them.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Draw it anew every two seconds; Ctrl-C ends.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """The provider's active jobs as the chain has them, closest deadline first."""
-    from commands.amounts import show_amount, show_price, show_until
+    import sys
+    import time
+
+    from faults import UsageFault
+
+    if watch and as_json:
+        raise UsageFault("--watch draws for people; `/jobs` of the agent's status server is JSON")
+    while True:
+        terms, jobs = _read(config, everything=everything)
+        if watch and sys.stdout.isatty():
+            typer.echo("\x1b[2J\x1b[H", nl=False)  # an empty screen (ECMA-48)
+        if as_json:
+            print_json([to_json(job, terms) for job in jobs])
+        else:
+            _print_jobs(terms, jobs)
+        if not watch:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _read(config: Path | None, *, everything: bool) -> tuple[Terms, list[Job]]:
+    """Active jobs by their deadline; with `everything` those of the journal too, newest last."""
     from commands.context import at_desk, terms_of
+    from commands.journal import open_reader
 
     async def work(desk: Desk) -> tuple[Terms, list[Job]]:
         terms = await terms_of(desk)
-        ids = await desk.market.jobs_of(desk.provider, terms.at)
-        jobs = await desk.market.jobs(ids, terms.at)
+        ids = set(await desk.market.jobs_of(desk.provider, terms.at))
+        if everything:
+            with open_reader(desk.config) as reader:
+                ids |= set(reader.jobs(MOST_PAST))
+        jobs = await desk.market.jobs(sorted(ids), terms.at)
+        if everything:
+            return terms, [jobs[number] for number in sorted(jobs)]
         return terms, sorted(jobs.values(), key=lambda job: _deadline(job, terms)[0] or 1 << 62)
 
-    terms, jobs = at_desk(config, work)
-    if as_json:
-        print_json([to_json(job, terms) for job in jobs])
-        return
+    return at_desk(config, work)
+
+
+def _print_jobs(terms: Terms, jobs: list[Job]) -> None:
+    from commands.amounts import show_amount, show_price, show_until
+
     now, rows = terms.at.timestamp, []
     for job in jobs:
         at, why = _deadline(job, terms)
@@ -78,26 +128,59 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
 
 
 @app.command()
-def logs(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def logs(
+    job: JobArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until the job's end.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """The timeline of one job, from the agent's journal alone."""
     from agent.config import load
     from commands.journal import open_reader
-    from faults import Refused
+    from faults import Refused, UsageFault
 
+    if follow and as_json:
+        raise UsageFault("--follow prints lines for people; leave --json out")
     with open_reader(load(config)) as reader:
-        events = reader.timeline(_id(job), limit=100_000)
-    if not events:
-        raise Refused(f"the journal has nothing about job {job}; `jobs show {job}` asks the chain")
-    if as_json:
-        print_json([_event_json(each) for each in events])
-    else:
+        events = reader.timeline(_id(job), limit=MOST_LINES)
+        if not events:
+            raise Refused(
+                f"the journal has nothing about job {job}; `jobs show {job}` asks the chain"
+            )
+        if as_json:
+            print_json([_event_json(each) for each in events])
+            return
         _print_timeline(events)
+        if follow:
+            _follow(reader, job, events)
+
+
+def _follow(reader: Reader, job: int, events: list[Event]) -> None:
+    """Print what comes, until the journal has the job's end."""
+    import time
+
+    from agent.journal.lines import ENDED
+
+    while events[-1].name != ENDED:
+        time.sleep(FOLLOW_SECONDS)
+        found = reader.timeline(_id(job), limit=MOST_LINES)
+        for each, began in list(zip(found, _since(found), strict=True))[len(events) :]:
+            typer.echo("  ".join(_cells(each, began)))
+        events = found
 
 
 @app.command("confirm-terminations")
 def confirm_terminations(
     job: Annotated[
-        int | None, typer.Argument(min=1, max=MOST_JOB, help="One job; all held ones if absent.")
+        int | None,
+        typer.Argument(
+            min=1,
+            max=MOST_JOB,
+            help="One job; all held ones if absent.",
+            autocompletion=completion.jobs,
+        ),
     ] = None,
     config: ConfigOption = None,
     yes: YesOption = False,
@@ -195,14 +278,15 @@ def _timeline(desk: Desk, job: int) -> list[Event]:
 
 
 def _print_timeline(events: list[Event]) -> None:
+    rows = [_cells(each, began) for each, began in zip(events, _since(events), strict=True)]
+    print_table(("when (UTC)", "since", "what"), rows, empty="the journal has nothing about it")
+
+
+def _cells(event: Event, began: float) -> tuple[str, str, str]:
     from commands.amounts import show_time
     from commands.journal import words
 
-    rows = [
-        (show_time(each.at), f"+{each.at - began:.1f} s", words(each))
-        for each, began in zip(events, _since(events), strict=True)
-    ]
-    print_table(("when (UTC)", "since", "what"), rows, empty="the journal has nothing about it")
+    return show_time(event.at), f"+{event.at - began:.1f} s", words(event)
 
 
 def _since(events: list[Event]) -> list[float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands import completion
 from commands.terminal import (
     MOST_JOB,
     ConfigOption,
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 def leave(
     job: Annotated[
-        int | None, typer.Argument(min=1, max=MOST_JOB, help="The job's number.")
+        int | None,
+        typer.Argument(
+            min=1, max=MOST_JOB, help="The job's number.", autocompletion=completion.jobs
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every offer and every job.")] = False,
     cancel: Annotated[

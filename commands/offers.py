@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands import completion
 from commands.terminal import (
     BelowCostOption,
     ConfigOption,
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Offer instance types on the market.")
 
-TypeArgument = Annotated[str, typer.Argument(help="REGION/TYPE: us-east-1/c6a.xlarge.")]
+TypeArgument = Annotated[
+    str,
+    typer.Argument(help="REGION/TYPE: us-east-1/c6a.xlarge.", autocompletion=completion.types),
+]
 
 
 @app.command("set")
@@ -86,7 +90,11 @@ def remove(
 @app.command("list")
 def list_(
     instance_type: Annotated[
-        list[str] | None, typer.Argument(help="Types to look at; the configured ones if absent.")
+        list[str] | None,
+        typer.Argument(
+            help="Types to look at; the configured ones if absent.",
+            autocompletion=completion.offered_types,
+        ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

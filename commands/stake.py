@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands import completion
 from commands.terminal import BelowCostOption, ConfigOption, DryRunOption, JsonOption, YesOption
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def unstake(
 
 
 def register(
-    instance_type: Annotated[str, typer.Argument(help="REGION/TYPE: us-east-1/c6a.xlarge.")],
+    instance_type: Annotated[
+        str,
+        typer.Argument(help="REGION/TYPE: us-east-1/c6a.xlarge.", autocompletion=completion.types),
+    ],
     price: Annotated[str, typer.Argument(help="Payment tokens a period: 0.17/h.")],
     stake: Annotated[
         str | None, typer.Option(help="POND to have at stake in all; StakePerJob when absent.")

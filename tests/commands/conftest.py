@@ -45,7 +45,8 @@ class World:
 
     def run(self, *words: str) -> Any:
         """The program with the configuration; gives the finished process."""
-        return oyster_here(*words, environ={"OYSTER_CONFIG": str(self.config)})
+        alone = {"OYSTER_STATUS__LISTEN": "127.0.0.1:9"}  # no agent of somebody else's
+        return oyster_here(*words, environ={"OYSTER_CONFIG": str(self.config), **alone})
 
     def ask(self, *words: str) -> Any:
         """What it answers with --json."""

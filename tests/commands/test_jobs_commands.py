@@ -69,6 +69,24 @@ def test_jobs_show__no_such_job__is_refused(world: World) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
 
 
+def test_jobs_list__all__has_past_jobs_too(offered: World) -> None:
+    job = offered.request()
+    _write(offered, Event(1_000.0, "job.assigned", job, 1))
+    offered.send(1, offered.calls.request_stop(job))
+    assert offered.ask("jobs", "list") == []
+    (row,) = offered.ask("jobs", "list", "--all")
+    assert (row["job"], row["state"]) == (job, "stopped")
+
+
+def test_jobs_logs__followed__ends_with_the_jobs_end(offered: World) -> None:
+    _write(offered, Event(1_000.0, "job.assigned", JobId(5), 1))
+    _write(offered, Event(1_001.0, "job.ended", JobId(5), 1, text="user_request"))
+    done = offered.run("jobs", "logs", "5", "--follow")
+    assert done.returncode == 0, "it returns by itself"
+    assert done.stdout.count("job.ended") == 1
+    assert offered.run("jobs", "logs", "5", "--follow", "--json").returncode == 2
+
+
 def test_jobs_logs__nothing_about_it__is_refused_as_show_does(world: World) -> None:
     done = world.run("jobs", "logs", "99")
     assert (done.returncode, done.stdout) == (3, "")

@@ -149,3 +149,12 @@ def test_outdated__what_install_placed__is_current_until_it_differs(installed: P
     assert len(outdated(installed) or []) == 2
     unit.unlink()
     assert outdated(installed) is None
+
+
+def test_service_status__nothing_runs__says_so_and_exits_4(tmp_path: Path) -> None:
+    done = oyster_here("service", "status", "--json", "--config", str(tmp_path / "none.toml"))
+    assert done.returncode == 4
+    found = json.loads(done.stdout)
+    assert set(found) == {"unit", "active", "enabled", "agent"}
+    assert "none.toml" in found["agent"]
+    assert "systemctl enable --now" in done.stderr
