@@ -40,6 +40,7 @@ from commands.pause import pause, resume
 from commands.report import report
 from commands.run import run
 from commands.runbook import runbook
+from commands.setup import setup
 from commands.stake import register, stake, unstake
 from faults import Fault, Refused, UsageFault, printable
 
@@ -65,6 +66,7 @@ app.add_typer(provider.app, name="provider")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(config.app, name="config")
 app.add_typer(hosts.app, name="hosts")
+app.command()(setup)
 app.command()(init)
 app.command()(doctor)
 app.command()(run)

@@ -18,6 +18,9 @@ def demo(
 
     from rich.console import Console
 
+    from commands.extras import require_devnet
+
+    require_devnet()
     from devnet.demo import LIMIT_SECONDS, play
 
     console = Console(highlight=False, soft_wrap=True)

@@ -54,6 +54,9 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start a devnet: contracts deployed, everyone funded, nothing beyond loopback."""
+    from commands.extras import require_devnet
+
+    require_devnet()
     from devnet import detached
     from devnet.up import Options
 

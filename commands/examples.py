@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 EXAMPLES = {
+    "setup": "setup config.toml",
     "init": "init config.toml --region us-east-1 --offer us-east-1/c6a.xlarge=0.17/h",
     "doctor": "doctor --json",
     "run": "run --config /etc/oyster-provider/config.toml",

@@ -22,6 +22,11 @@ PasswordFile = Annotated[
     Path | None,
     typer.Option(help="File (0600) whose first line is the password; asked for without one."),
 ]
+LEAST_PASSWORD = 8  # below it a keystore that is copied once is open
+_BACK_UP = (
+    "keep a copy of the keystore and its password where this host can't lose them: without both the"
+    " stake is lost"
+)
 _YES_NO = {True: "yes", False: "no"}
 Raw = Annotated[bool, typer.Option("--raw", help="Write the bare key instead of a keystore.")]
 
@@ -35,6 +40,8 @@ def new(
 
     _write(new_signer(), out, password_file, raw=raw)
     _print(_about(out, "raw" if raw else "keystore"), as_json=as_json)
+    if not as_json:
+        typer.echo(_BACK_UP)
 
 
 @app.command("import")
@@ -144,8 +151,11 @@ def _password(file: Path | None) -> str:
         if file is None
         else read_secret(file)
     )
-    if not password:
-        raise UsageFault("an empty password seals nothing")
+    if len(str(password)) < LEAST_PASSWORD:
+        raise UsageFault(
+            f"a password of {len(str(password))} characters is guessed in no time: take "
+            f"{LEAST_PASSWORD} or more, such as what `head -c 24 /dev/urandom | base64` prints"
+        )
     return str(password)
 
 

@@ -68,8 +68,8 @@ def unstake(
                 "locked stake comes back when its job has ended"
             )
         text = f"withdraw {show_amount(wanted, terms.pond)} of stake"
-        if free - wanted < terms.params.stake_per_job and desk.config.offers:
-            text += "; the rest allows no further job, and a running agent takes the offers off"
+        if free - wanted < terms.params.stake_per_job and desk.config.offers and not as_json:
+            typer.echo("no further job comes then: a running agent takes the offers off")
         await carry_out(desk, [Step(desk.calls.unstake(wanted), text)], How(yes, dry_run, as_json))
 
     at_desk(config, work)

@@ -1,8 +1,9 @@
 """docs/tutorial.md is true: its commands, in order on one terminal, print what it says.
 
-Each ```console block holds commands (`$ `) and their output. Every command exits 0. Every line of
-output that the page shows is printed, once numbers, addresses and times are evened out; `…` stands
-for lines left out; a line with `/home/you` in it, and the rest of a folded cell, are not compared.
+Somebody sits at the terminal and types nothing: no command may ask. Each ```console block holds
+commands (`$ `) and their output. Every command exits 0. Every line of output that the page shows is
+printed, once numbers, addresses and times are evened out; `…` stands for lines left out; a line
+with `/home/you` in it, and the rest of a folded cell, are not compared.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Shell:
     def run(self, command: str) -> tuple[int, str]:
         """Exit code and output."""
         assert self._bash.stdin is not None
-        line = f"{{ {command}\n}} </dev/null\nprintf '\\n{MARK} %s\\n' $?\n"
+        # Their input is the terminal too: whatever asked a question would wait for its answer.
+        line = f"{{ {command}\n}} 0<&1\nprintf '\\n{MARK} %s\\n' $?\n"
         self._bash.stdin.write(line.encode())
         self._bash.stdin.flush()
         said, until = b"", time.monotonic() + COMMAND_SECONDS

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.unit
 # Commands without --json, and why.
 NO_JSON = {
     "run": "prints nothing: its log goes to stderr, its state is served by status.listen",
+    "setup": "asks a person; scripts use init",
     "service reload": "the unit's ExecReload: its exit code is the answer",
     "demo": "a play for people; its exit code is the answer",
     "service reload": "prints nothing: the unit runs it, and its exit code is the answer",
@@ -35,7 +36,7 @@ SENDS = {
     "provider remove",
 }
 CHANGES_AWS = {"cloud setup", "cloud teardown", "cloud bake"}
-CHANGES_HOST = {"init", "service install", "service uninstall"}
+CHANGES_HOST = {"setup", "init", "service install", "service uninstall"}
 
 
 def _options(command: Any) -> set[str]:

@@ -41,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    wallet.write_secret(tmp_path / "password", "pass")
+    wallet.write_secret(tmp_path / "password", "long enough")
     return tmp_path / "password"
 
 
@@ -55,7 +55,7 @@ def test_new__keystore__opens_with_the_password(run: Run, tmp_path: Path, secret
     out = tmp_path / "key.json"
     code, said = run("new", "--out", out, "--password-file", secret, "--json")
     assert code == 0
-    assert wallet.open_keystore(out, "pass").address == json.loads(said)["address"]
+    assert wallet.open_keystore(out, "long enough").address == json.loads(said)["address"]
     assert out.stat().st_mode & 0o777 == 0o600
     code, said = run("new", "--out", out, "--password-file", secret)
     assert (code, "never overwritten" in said) == (2, True)

@@ -1,0 +1,92 @@
+"""The questions of `setup`: each answer is tried live before the next question, and none is lost.
+
+A step asks for some answers, tries them, and says what it found. Whatever it can't take is asked
+again; what was answered before is offered again, also by the next run (`Answers.file`, mode 0600).
+The steps know neither terminal nor files of their own: `ask` and `say` are passed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.chain.wallet import write_secret
+from agent.private_file import replace_private
+from faults import Fault, UsageFault
+
+Ask = Callable[[str, str], str]  # a question and what is taken when nothing is answered
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Answers:
+    """What was answered, by name; kept in `file` from answer to answer. Never a secret: keys and
+    passwords are named by their files."""
+
+    file: Path
+    given: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, file: Path) -> Answers:
+        """Those of an earlier run. Raises UsageFault: what is there is not such a file."""
+        if not file.exists():
+            return cls(file)
+        try:
+            given = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as broken:
+            raise UsageFault(f"{file} can't be read ({broken}); move it away") from broken
+        return cls(file, {str(name): str(value) for name, value in given.items()})
+
+    def keep(self, name: str, value: str) -> None:
+        """Remember one answer, on the disk at once."""
+        self.given[name] = value
+        replace_private(self.file, json.dumps(self.given, indent=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One answer. `default` is taken when nothing is typed and nothing was answered before."""
+
+    name: str
+    text: str
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Some questions, and `try_`, which says what is true of their answers or raises a Fault."""
+
+    title: str
+    questions: Sequence[Question]
+    try_: Callable[[Answers], Awaitable[Sequence[str]]]
+
+
+async def walk(steps: Sequence[Step], answers: Answers, ask: Ask, say: Say) -> None:
+    """All steps in order; each is asked until its answers are taken."""
+    for number, step in enumerate(steps, 1):
+        say(f"{number} of {len(steps)}: {step.title}")
+        while not await _once(step, answers, ask, say):
+            say("asked again:")
+
+
+async def _once(step: Step, answers: Answers, ask: Ask, say: Say) -> bool:
+    for question in step.questions:
+        default = answers.given.get(question.name, question.default)
+        answers.keep(question.name, ask(question.text, default).strip())
+    try:
+        found = await step.try_(answers)
+    except Fault as wrong:
+        say(f"  ! {wrong}")
+        return False
+    for line in found:
+        say(f"  {line}")
+    return True
+
+
+def new_password(file: Path) -> None:
+    """A password that nobody guesses, in a file of its own. Raises UsageFault: it is there."""
+    import secrets
+
+    write_secret(file, secrets.token_urlsafe(24) + "\n")

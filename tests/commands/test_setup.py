@@ -1,0 +1,134 @@
+"""`setup` at a terminal: each answer tried live, nothing forgotten, a file that loads in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import program
+from agent.chain.wallet import keystore_address
+from agent.config import load
+from commands.guide import Answers, Question, Step, walk
+from faults import Refused
+
+from .conftest import TYPE, World
+from .program import ROOT, oyster_here
+
+pytestmark = pytest.mark.integration
+
+
+class Person:
+    """Types an answer whenever the program asks."""
+
+    def __init__(self, *words: str | Path) -> None:
+        self._mine, theirs = pty.openpty()
+        self._program = subprocess.Popen(
+            program.command(*map(str, words)), cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
+            env={**os.environ, "COLUMNS": "200", "AWS_EC2_METADATA_DISABLED": "true"},
+        )  # fmt: skip
+        os.close(theirs)
+        self.said, self._read = "", 0
+
+    def answer(self, question: str, text: str) -> None:
+        """Wait for the question, then type."""
+        self._until(question)
+        os.write(self._mine, f"{text}\n".encode())
+
+    def end(self) -> int:
+        """The exit code; what is left is read."""
+        self._until(None)
+        os.close(self._mine)
+        return self._program.wait(timeout=60)
+
+    def leave(self) -> None:
+        """Close the terminal in the middle."""
+        self._program.kill()
+        self._program.wait()
+        os.close(self._mine)
+
+    def _until(self, wanted: str | None) -> None:
+        until = time.monotonic() + 60
+        while wanted is None or wanted not in self.said[self._read :]:
+            ready, _, _ = select.select([self._mine], [], [], until - time.monotonic())
+            assert ready, f"never asked {wanted!r}: {self.said}"
+            try:
+                self.said += os.read(self._mine, 65536).decode()
+            except OSError:  # it has ended
+                assert wanted is None, self.said
+                return
+        self._read = len(self.said)
+
+
+def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
+    world: World, tmp_path: Path
+) -> None:
+    file = tmp_path / "made" / "config.toml"
+    first = Person("setup", file)
+    first.answer("JSON-RPC URLs", "http://127.0.0.1:9")
+    first.answer("JSON-RPC URLs", world.node.url)
+    first.answer("market's contract", "0x" + "11" * 20)
+    first.answer("market's contract", world.registry)
+    first.answer("keystore, made", "")
+    first.leave()
+    assert "has no code" in first.said
+
+    again = Person("setup", file)
+    for question in ("JSON-RPC URLs", "market's contract"):
+        again.answer(question, "")  # what was answered is offered again
+    again.answer("keystore, made", "")
+    again.answer("password's file", "")
+    again.answer("REGION/TYPE", TYPE)
+    again.answer("price", "17")
+    again.answer("REGION/TYPE", "")
+    again.answer("price", "0.17/h")
+    assert again.end() == 0, again.said
+    assert re.search(r"send it 100\.00 tPOND at least", again.said)
+    assert "price  not listed -> 0.17 tUSD/h" in again.said
+    assert "without both" in again.said
+    config = load(file, {})
+    assert (config.chain.registry, config.offers[0].type) == (world.registry, TYPE)
+    folder = file.parent / "credentials"
+    assert keystore_address(folder / "keystore") in again.said
+    assert (folder / "keystore-password").read_text().strip() not in again.said
+    assert sorted(each.name for each in file.parent.iterdir()) == ["config.toml", "credentials"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_setup__nobody_at_a_terminal__is_refused(tmp_path: Path) -> None:
+    done = oyster_here("setup", tmp_path / "c.toml")
+    assert (done.returncode, "init" in done.stderr) == (2, True)
+    (tmp_path / "c.toml").touch()
+    assert oyster_here("setup", tmp_path / "c.toml").returncode == 3
+
+
+def test_walk__an_answer_is_not_taken__asks_the_step_again_with_what_was_typed(
+    tmp_path: Path,
+) -> None:
+    asked: list[tuple[str, str]] = []
+    typed = iter(["1", "x", "1", "2"])
+
+    def ask(question: str, default: str) -> str:
+        asked.append((question, default))
+        return next(typed)
+
+    async def add(answers: Answers) -> list[str]:
+        if answers.given["b"] == "x":
+            raise Refused("x is no number")
+        return ["3"]
+
+    said: list[str] = []
+    step = Step("sums", [Question("a", "A", "0"), Question("b", "B")], add)
+    answers = Answers.load(tmp_path / "answers")
+    asyncio.run(walk([step], answers, ask, said.append))
+    assert asked == [("A", "0"), ("B", ""), ("A", "1"), ("B", "x")]
+    assert said == ["1 of 1: sums", "  ! x is no number", "asked again:", "  3"]
+    assert Answers.load(tmp_path / "answers").given == {"a": "1", "b": "2"}
+    assert (tmp_path / "answers").stat().st_mode & 0o777 == 0o600
