@@ -76,7 +76,10 @@ def rendered(answers: Answers) -> str:
     from agent.config.template import render
 
     given = answers.given
-    wallet = {"keystore_file": given["keystore"], "password_file": given["password"]}
+    folder = (answers.file.parent / "credentials").absolute()
+    wallet = {
+        f"{name}_file": credential(Path(given[name]), folder) for name in ("keystore", "password")
+    }
     sections: dict[str, dict[str, Any]] = {
         "chain": {
             "chain_id": int(given["chain"]),
@@ -91,6 +94,12 @@ def rendered(answers: Answers) -> str:
     if given.get("endpoint"):
         sections["aws"]["endpoint_url"] = given["endpoint"]
     return render(sections, [{"type": given["type"], "price": given["price"]}])
+
+
+def credential(path: Path, folder: Path) -> str:
+    """How the configuration names it: the service is handed what lies in the credentials folder,
+    which its account can't read by itself."""
+    return f"credential:{path.name}" if path.absolute().parent == folder else str(path.absolute())
 
 
 def steps(file: Path) -> Sequence[Step]:

@@ -1,4 +1,4 @@
-"""`setup` at a terminal: each answer tried live, nothing forgotten, a file that loads in the end."""
+"""`setup` at a terminal: each answer tried live, nothing forgotten, and a file that loads."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     assert "without both" in again.said
     config = load(file, {})
     assert (config.chain.registry, config.offers[0].type) == (world.registry, TYPE)
+    assert config.wallet.keystore_file == "credential:keystore", "the service is handed it"
     folder = file.parent / "credentials"
     assert keystore_address(folder / "keystore") in again.said
     assert (folder / "keystore-password").read_text().strip() not in again.said
