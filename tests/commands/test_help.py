@@ -14,7 +14,6 @@ pytestmark = pytest.mark.unit
 NO_JSON = {
     "run": "prints nothing: its log goes to stderr, its state is served by status.listen",
     "setup": "asks a person; scripts use init",
-    "service reload": "the unit's ExecReload: its exit code is the answer",
     "demo": "a play for people; its exit code is the answer",
     "service reload": "prints nothing: the unit runs it, and its exit code is the answer",
     "devnet env": "its output is shell code for eval",
