@@ -89,3 +89,16 @@ def _systemd_keeps(path: Path) -> bool:
     """systemd's credentials are 0440 in a directory that only the unit can enter."""
     directory = os.environ.get(DIRECTORY_VARIABLE)
     return bool(directory) and path.is_relative_to(str(directory))
+
+
+def replace_private(path: Path, text: str) -> None:
+    """Make `path` say `text`, all or nothing, mode 0600. Raises UsageFault: it can't be written."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        part.replace(path)
+    except OSError as error:
+        raise UsageFault(f"{path}: {error.strerror}; name a place that can be written") from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.chain.wallet import write_secret
-from agent.private_file import replace_private
+from agent.secret import replace_private
 from faults import Fault, UsageFault
 
 Ask = Callable[[str, str], str]  # a question and what is taken when nothing is answered
