@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 WINDOW_SECONDS = 1.0  # over which what was taken is counted
 KEEP_UNDER = 0.9
 LEAST_RATE = 0.2  # requests a second: slower than any service that wants to be used
-FIRST_RATE = 2.0  # where nothing was taken that could be counted
+FIRST_RATE = 2.0  # requests a second, where nothing was taken that could be counted
 GROW_SECONDS = 10.0  # without a refusal, then a quarter more
 GROWTH = 1.25
+RECOVERY = 2.0  # the same after a time in which it took nothing at all
+MOST_REST_SECONDS = 5.0  # after a refusal that names no time
 FREE_RATE = 500.0  # requests a second: so much is no limit to us
 
 
@@ -55,6 +57,8 @@ class Pace:
     until: float = 0.0  # the node wants to be left alone until then
     _next: float = 0.0  # when the next request may go out
     _changed: float = 0.0
+    _growth: float = GROWTH
+    _refusals: int = 0  # since something was taken
     _taken: deque[tuple[float, int]] = field(default_factory=deque)
 
     def most(self, limit: int) -> int:
@@ -75,6 +79,7 @@ class Pace:
 
     def took(self, requests: int, now: float) -> None:
         """So many were answered."""
+        self._refusals = 0 if requests else self._refusals
         self._taken.append((now, requests))
         while self._taken and not now - WINDOW_SECONDS <= self._taken[0][0] <= now:
             self._taken.popleft()
@@ -83,11 +88,16 @@ class Pace:
         """The node says that it is too many now, and for how long if it says that."""
         self.took(0, now)
         recent = sum(requests for _, requests in self._taken) / WINDOW_SECONDS
-        last = self.rate if self.rate is not None else max(recent, FIRST_RATE)
-        known = min(last, max(recent, last / 2))
-        self.rate = max(LEAST_RATE, KEEP_UNDER * known)
+        if recent:  # so much it does take
+            last = self.rate if self.rate is not None else recent
+            self.rate = max(LEAST_RATE, KEEP_UNDER * min(last, max(recent, last / 2)))
+            self._growth = GROWTH
+        else:  # it takes nothing: that will pass at once or not, and says nothing of its rate
+            self.rate = FIRST_RATE if self.rate is None else min(self.rate, FIRST_RATE)
+            self._growth = RECOVERY
         self._changed = now
-        rest = max(asked_seconds or 0.0, min(5.0, 1.0 / self.rate))
+        self._refusals += 1
+        rest = max(asked_seconds or 0.0, min(MOST_REST_SECONDS, 0.25 * 2.0**self._refusals))
         self.until = max(self.until, now + rest)
         self._next = max(self._next, self.until)
 
@@ -95,4 +105,4 @@ class Pace:
         if self.rate is None or now - self._changed < GROW_SECONDS:
             return
         self._changed = now
-        self.rate = None if self.rate * GROWTH > FREE_RATE else self.rate * GROWTH
+        self.rate = None if self.rate * self._growth > FREE_RATE else self.rate * self._growth

@@ -86,6 +86,21 @@ def test_pace__whatever_a_node_takes__a_request_goes_out_within_a_minute(
         assert pace.rate is None or pace.rate > 0
 
 
+def test_pace__refused_for_minutes_and_well_again__is_as_fast_as_before_within_two() -> None:
+    pace, now = Pace(), NOW
+    for _ in range(60):
+        now += pace.wait(now)
+        pace.refused(now, None)
+    well = now
+    while pace.rate is not None:
+        now += pace.wait(now)
+        requests = pace.most(BATCH_LIMIT)
+        pace.sends(requests, now)
+        pace.took(requests, now)
+        assert now - well < 120
+    assert pace.wait(now) <= 5
+
+
 def test_pace__the_clock_is_set_back__waits_no_longer_than_before() -> None:
     pace = Pace()
     pace.refused(NOW, 60)
