@@ -6,7 +6,7 @@ STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 SECONDS ?= 600
 
-.PHONY: help demo test unit check format contracts bench guard storm fuzz dist deb man release clean
+.PHONY: help demo test unit check format contracts bench guard storm fuzz real dist deb man release clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -44,6 +44,9 @@ bench: $(STAMP)  ## measured figures, side by side; writes bench/results/
 
 guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was accepted
 	$(BIN)/python -m bench --guard
+
+real: $(STAMP)   ## the package under a real systemd, from apt install to apt purge; needs root, skips without
+	OYSTER_REAL=1 $(BIN)/python -m pytest tests/real
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC
 	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire)

@@ -46,7 +46,7 @@ main()
 """
 
 
-def build(wheel: Path, version: str) -> Mapping[str, bytes]:
+def build(wheel: Path, version: str, *, level: int = 9) -> Mapping[str, bytes]:
     """The package of that wheel, under its file name."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
@@ -59,7 +59,15 @@ def build(wheel: Path, version: str) -> Mapping[str, bytes]:
         _control(root, version)
         made = Path(folder) / f"oyster-provider_{version}_{architecture()}.deb"
         _settle(root)
-        _run("dpkg-deb", "--root-owner-group", "-Zzstd", "-z9", "--build", str(root), str(made))
+        _run(
+            "dpkg-deb",
+            "--root-owner-group",
+            "-Zzstd",
+            f"-z{level}",
+            "--build",
+            str(root),
+            str(made),
+        )
         return {made.name: made.read_bytes()}
 
 
@@ -75,11 +83,11 @@ def _environment(root: Path, wheel: Path) -> None:
     names = [{file.name for file in folder.iterdir()} for folder in kept.values()]
     shared = {name for name in set.intersection(*names) if name.endswith("-none-any.whl")}
     first = kept[PYTHONS[0]]
-    wheels.unpack(PYTHONS[0], [wheel, *(first / name for name in shared)], home / "lib/common")
+    wheels.unpack([wheel, *(first / name for name in shared)], home / "lib/common")
     for version, folder in kept.items():
         own = [file for file in folder.iterdir() if file.name not in shared]
         packages = home / f"lib/python{version}/site-packages"
-        wheels.unpack(version, own, packages)
+        wheels.unpack(own, packages)
         _put(packages / "common.pth", b"../../common\n")
     _put(home / "pyvenv.cfg", b"home = /usr/bin\ninclude-system-site-packages = false\n")
     _put(home / "bin/oyster-provider", _START.format(home=HOME).encode(), mode=0o755)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,12 +48,19 @@ def install(python: Path, files: Iterable[Path]) -> None:
         _pip("--python", str(python), "install", *_OFFLINE, "--find-links", links, *names)
 
 
-def unpack(version: str, files: Iterable[Path], target: Path) -> None:
-    """Put wheels into a folder of packages for that Python, without their programs."""
-    words = ("--target", str(target), *_for(version))
-    with _beside(files) as (names, links):
-        _pip("install", *_OFFLINE, "--find-links", links, *words, *names)
-    shutil.rmtree(target / "bin", ignore_errors=True)
+def unpack(files: Iterable[Path], target: Path) -> None:
+    """Lay wheels out in a folder of packages, as the format says, without their programs.
+
+    Raises Refused for one that brings more than packages: nobody looked at where that belongs.
+    """
+    for file in sorted(files):
+        with zipfile.ZipFile(file) as wheel:
+            names = wheel.namelist()
+            kept = [name for name in names if ".data/" not in name.partition("/")[0] + "/"]
+            strange = {name.split("/")[1] for name in names if name not in kept} - {"scripts"}
+            if strange:
+                raise Refused(f"{file.name} brings {', '.join(sorted(strange))}")
+            wheel.extractall(target, kept)
 
 
 _OFFLINE = ("--no-index", "--no-deps", "--no-compile")
