@@ -31,6 +31,7 @@ from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
 from agent.loop.feeds import CHAIN_SECONDS, Feeds
 from agent.loop.restore import restore
+from agent.loop.standby import stand_by
 from agent.loop.state import LoopState, Progress
 from agent.market.model import JobId
 from agent.ports import Wakes
@@ -39,7 +40,6 @@ from faults import Bug, Fault, MustStop, RetryLater, TryElsewhere
 log = structlog.get_logger()
 
 UNREAD_SECONDS = 10.0  # for which the chain is read by nobody before that is an error in the log
-STANDBY_SECONDS = 1.0  # between two turns of a host that stands by
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Agent:
 
     async def run(self) -> None:
         """Until `stop`. Raises MustStop when going on would do harm, Bug when a loop broke."""
-        await self._stand_by()
+        await stand_by(self._state, self._stopping, self._lives)
         if self._stopping.is_set():
             self._raise_fatal()
             return
@@ -104,38 +104,14 @@ class Agent:
             self._world.journal.flush()
         self._raise_fatal()
 
+    def _lives(self) -> None:
+        """A standby's sign of life, for whoever watches over the process."""
+        self._state.progress.finished_at = self._state.now()
+        self.on_turn(self._state.progress)
+
     def _raise_fatal(self) -> None:
         if self._fatal is not None:
             raise self._fatal
-
-    async def _stand_by(self) -> None:
-        """Until this host leads, or is told to stop. The fleet is looked at meanwhile, no more."""
-        leads = self._state.leadership.leads
-        if leads.is_set():
-            return
-        waits = [asyncio.create_task(each.wait()) for each in (leads, self._stopping)]
-        warm = asyncio.create_task(self._keep_warm(), name="standby")
-        try:
-            await asyncio.wait([*waits, warm], return_when=asyncio.FIRST_COMPLETED)
-            if warm.done():
-                warm.result()
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await self._end_tasks([warm])
-
-    async def _keep_warm(self) -> None:
-        """A standby's own turn: looks, and a sign of life for whoever watches over the process."""
-        looked_at = -math.inf
-        while True:
-            now, pause = self._state.now(), self._state.rules.service.calm_look_seconds
-            if now - looked_at >= pause and not self._state.leadership.leads.is_set():
-                looked_at = now
-                regions = self._state.sources.regions
-                await asyncio.gather(*(self._world.fleet.look(one) for one in regions))
-            self._state.progress.finished_at = self._state.now()
-            self.on_turn(self._state.progress)
-            await self._world.clock.sleep(STANDBY_SECONDS)
 
     async def _end_tasks(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in tasks:

@@ -1,0 +1,43 @@
+"""What a host does while another leads: it looks at the fleet, and changes nothing.
+
+All is open and the fleet is known, so that the loop begins at once when the lease is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from agent.loop.state import LoopState
+
+TURN_SECONDS = 1.0  # between two signs of life
+
+
+async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[], None]) -> None:
+    """Until this host leads, or is told to stop; at once where there is but one."""
+    leads = state.leadership.leads
+    if leads.is_set():
+        return
+    waits = [asyncio.create_task(each.wait()) for each in (leads, stopping)]
+    warm = asyncio.create_task(_keep_warm(state, lives), name="standby")
+    try:
+        await asyncio.wait([*waits, warm], return_when=asyncio.FIRST_COMPLETED)
+        if warm.done():
+            warm.result()  # it never ends but by a bug
+    finally:
+        for task in (*waits, warm):
+            task.cancel()
+        await asyncio.gather(*waits, warm, return_exceptions=True)
+
+
+async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:
+    looked_at = -math.inf
+    while True:
+        now = state.now()
+        if now - looked_at >= state.rules.service.calm_look_seconds:
+            looked_at = now
+            fleet = state.world.fleet
+            await asyncio.gather(*(fleet.look(region) for region in state.sources.regions))
+        lives()
+        await state.world.clock.sleep(TURN_SECONDS)
