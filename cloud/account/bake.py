@@ -20,7 +20,7 @@ from cloud.account.setup import SETUP_TAG
 from cloud.aws import Aws
 from cloud.ec2.instances import LOST_REPLY_TRIES
 from cloud.ec2.places import Subnet
-from cloud.kinds import Missing, NoCapacity, OutcomeUnknown
+from cloud.kinds import Missing, NoCapacity, NotHere, OutcomeUnknown
 from cloud.model import InstanceId, Region
 from cloud.settings import Settings
 from faults import Fault, Refused, RetryLater, printable
@@ -127,8 +127,8 @@ class _Oven:
         for subnet in await self._aws.places.subnets(self._region):
             try:
                 builder = await self._launched(architecture, script, subnet)
-            except NoCapacity as full:
-                refusal = full
+            except (NoCapacity, NotHere) as elsewhere:
+                refusal = elsewhere
             else:
                 self._told(f"installing on {builder}")
                 return builder

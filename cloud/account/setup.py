@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from cloud import layout
 from cloud.account.policies import Name, partition_of, render
 from cloud.account.steps import Step, nothing, translated_step
+from cloud.account.wanted import lifecycle, ports_of, world_rules
 from cloud.clients import Clients
 from cloud.errors import or_none, translated
 from cloud.kinds import NotAllowed
 from cloud.model import TAG_PREFIX, Region
-from cloud.settings import PortRange, Settings
+from cloud.settings import Settings
 from faults import Refused
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from types_boto3_s3.literals import BucketLocationConstraintType
 
 SETUP_TAG = f"{TAG_PREFIX}setup"
-EXPIRE_DAYS = 30  # cloud.mailbox writes again after a week what is still wanted
-UNFINISHED_DAYS = 1  # an upload takes minutes; parts of one that nobody ended cost money
 POLICY = "oyster-host"  # the role's inline policy
 
 
@@ -264,8 +262,8 @@ class Setup:
             name,
             Part(
                 "open ports",
-                lambda: _ports(open_now) or None,
-                _ports(wanted) or None,
+                lambda: ports_of(open_now) or None,
+                ports_of(wanted) or None,
                 lambda: self._open(region, vpc, wanted),
             ),
         )
@@ -332,40 +330,6 @@ def boundary_arn(settings: Settings, account: str) -> str:
     return f"arn:{partition}:iam::{account}:policy/{settings.role}-boundary"
 
 
-def world_rules(ports: Sequence[PortRange]) -> list[IpPermissionTypeDef]:
-    """These TCP ports for everyone, over IPv4 and IPv6; each range from first to last."""
-    return [
-        {
-            "IpProtocol": "tcp",
-            "FromPort": first,
-            "ToPort": last,
-            "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
-            "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
-        }
-        for first, last in ports
-    ]
-
-
-def lifecycle() -> list[dict[str, Any]]:
-    """What expires: documents, images and owners that nothing wrote again, uploads nobody ended."""
-    expiring = [
-        {
-            "ID": f"expire-{prefix.rstrip('/')}",
-            "Filter": {"Prefix": prefix},
-            "Status": "Enabled",
-            "Expiration": {"Days": EXPIRE_DAYS},
-        }
-        for prefix in (layout.HOSTS, layout.IMAGES, layout.OWNERS, layout.PARAMS)
-    ]
-    unfinished = {
-        "ID": "abort-uploads",
-        "Filter": {"Prefix": ""},
-        "Status": "Enabled",
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_DAYS},
-    }
-    return [*expiring, unfinished]
-
-
 def _create(
     region: Region, what: str, name: str, there: object | None, do: Callable[[], object]
 ) -> Step:
@@ -387,17 +351,3 @@ def _create_bucket(s3: S3Client, name: str, region: Region) -> None:
         return
     where = cast("BucketLocationConstraintType", region)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": where})
-
-
-def _ports(rules: Sequence[Any]) -> set[tuple[str, int, int, str]]:
-    """Permissions as comparable values: protocol, from, to, source."""
-    return {
-        (rule["IpProtocol"], rule.get("FromPort", -1), rule.get("ToPort", -1), source)
-        for rule in rules
-        for source in [
-            *(one["CidrIp"] for one in rule.get("IpRanges", [])),
-            *(one["CidrIpv6"] for one in rule.get("Ipv6Ranges", [])),
-            *(one["GroupId"] for one in rule.get("UserIdGroupPairs", [])),
-            *(one["PrefixListId"] for one in rule.get("PrefixListIds", [])),
-        ]
-    }

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from cloud.clients import Calls
 from cloud.ec2.catalog import Catalog
+from cloud.ec2.described import instance_of, reserved, tag_specifications
 from cloud.ec2.places import Places, Subnet, zone_order
 from cloud.ec2.soldout import SoldOut
 from cloud.ec2.spots import LaunchMemory, Spot, Spots, client_token, order_key
@@ -41,28 +42,22 @@ from cloud.lean import Memo, every
 from cloud.model import (
     GONE,
     AttemptSpent,
-    Identity,
     Instance,
     InstanceId,
     InstanceState,
     LaunchOrder,
     Region,
-    Zone,
 )
 from cloud.request_budget import Urgency
 from cloud.settings import Home, Settings
-from faults import Fault, Refused, printable
+from faults import Fault, Refused
 
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
     from types_boto3_ec2.type_defs import (
         FilterTypeDef,
-        InstanceTypeDef,
         ReservationResponseTypeDef,
-        ReservationTypeDef,
         RunInstancesRequestTypeDef,
-        StateReasonTypeDef,
-        TagSpecificationTypeDef,
     )
 
 UserData = Callable[[LaunchOrder, Home], bytes]
@@ -72,7 +67,6 @@ FindHome = Callable[[Region], Awaitable[Home]]
 LOST_REPLY_TRIES = 3
 PAGE = 1000  # the most DescribeInstances gives, and the most TerminateInstances takes
 USER_DATA_LIMIT = 16 * 1024  # bytes before base64 (EC2 user guide, "Run commands at launch")
-TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
 
 
 class Instances:
@@ -107,7 +101,7 @@ class Instances:
         """Every instance of this owner, recently terminated ones too. Raises RetryLater."""
         filters = _tagged(self._settings.owner.tags())
         filters.append({"Name": "instance-state-name", "Values": [s.value for s in InstanceState]})
-        memo = self._memos.setdefault(region, Memo(partial(_reserved, region)))
+        memo = self._memos.setdefault(region, Memo(partial(reserved, region)))
         return await self._described(region, filters, f"listing instances in {region}", memo)
 
     async def launch(self, order: LaunchOrder) -> Instance:
@@ -280,7 +274,7 @@ class Instances:
     async def _launched_before(self, order: LaunchOrder) -> Instance:
         """The instance of this order, launched before the settings changed."""
         doing = f"looking for the instance of job {order.identity.job} with other parameters"
-        memo = Memo(partial(_reserved, order.region))
+        memo = Memo(partial(reserved, order.region))
         found = await self._described(order.region, _tagged(order.identity.tags()), doing, memo)
         live = [instance for instance in found if instance.live]
         if live:
@@ -361,45 +355,5 @@ def _no_zone(order: LaunchOrder) -> str:
     return f"{order.region} has no zone left for {order.instance_type}"
 
 
-def _reserved(region: Region, reservation: ReservationTypeDef) -> tuple[Instance, ...]:
-    found = (instance_of(region, one) for one in reservation["Instances"])
-    return tuple(instance for instance in found if instance is not None)
-
-
 def _tagged(tags: Mapping[str, str]) -> list[FilterTypeDef]:
     return [{"Name": f"tag:{name}", "Values": [value]} for name, value in tags.items()]
-
-
-def tag_specifications(identity: Identity) -> list[TagSpecificationTypeDef]:
-    """The identity for all that a launch creates, and a name for people."""
-    tags = identity.tags()
-    tags["Name"] = f"oyster job {identity.job} generation {identity.generation}"
-    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
-    return [{"ResourceType": kind, "Tags": pairs} for kind in TAGGED_AT_LAUNCH]  # type: ignore[typeddict-item]  # stubs list kinds by name
-
-
-def instance_of(region: Region, found: InstanceTypeDef) -> Instance | None:
-    """EC2's dictionary as a value; None when its tags are not (whole) ours."""
-    tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", []) if "Key" in tag}
-    identity = Identity.from_tags(tags)
-    if identity is None:
-        return None
-    return Instance(
-        id=InstanceId(found["InstanceId"]),
-        region=region,
-        zone=Zone(found["Placement"]["AvailabilityZone"]),
-        instance_type=found["InstanceType"],
-        state=InstanceState(found["State"]["Name"]),
-        identity=identity,
-        launched_at=found["LaunchTime"].timestamp(),
-        public_ip=found.get("PublicIpAddress") or None,
-        private_ip=found.get("PrivateIpAddress") or None,
-        state_reason=_reason(found.get("StateReason", {})),
-    )
-
-
-def _reason(said: StateReasonTypeDef) -> str | None:
-    """Code and message; EC2's messages mostly begin with the code."""
-    code, message = said.get("Code", ""), said.get("Message", "")
-    text = message if message.startswith(code) else f"{code}: {message}"
-    return printable(text).strip(": ") or None

@@ -31,7 +31,7 @@ from agent.journal.lines import LaunchRecord
 from agent.journal.writing import Journal
 from agent.market.model import JobId
 from agent.wiring.adapters import cloud_settings, provider_address
-from cloud.ec2.instances import tag_specifications
+from cloud.ec2.described import tag_specifications
 from cloud.model import Identity
 from devnet.state import environment
 from devnet.up import Options, running

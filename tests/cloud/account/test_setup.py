@@ -14,6 +14,7 @@ import pytest
 from cloud.account.setup import Setup
 from cloud.account.steps import Step, carry_out
 from cloud.account.teardown import Teardown
+from cloud.account.wanted import lifecycle
 from cloud.clients import Clients
 from cloud.model import Region
 from cloud.settings import Settings
@@ -122,6 +123,27 @@ def test_teardown__what_setup_did_not_make__stays(clients: Clients) -> None:
     iam = boto3.client("iam", region_name=REGION)
     iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
     assert Teardown(clients, _settings()).plan() == []
+
+
+def test_setup__the_hosts_role__is_within_its_boundary_though_it_was_made_without(
+    clients: Clients,
+) -> None:
+    _set_up(clients)
+    iam = boto3.client("iam")
+    made = iam.get_role(RoleName="oyster-host")["Role"]["PermissionsBoundary"]
+    arn = made["PermissionsBoundaryArn"]
+    assert arn.endswith(":policy/oyster-host-boundary")
+    iam.delete_role_permissions_boundary(RoleName="oyster-host")  # as earlier versions made it
+    assert any("boundary of the role" in step.what for step in Setup(clients, _settings()).plan())
+    _set_up(clients)
+    again = iam.get_role(RoleName="oyster-host")["Role"]["PermissionsBoundary"]
+    assert again["PermissionsBoundaryArn"] == arn
+
+
+def test_lifecycle__unfinished_uploads__go_after_a_day() -> None:
+    (rule,) = [rule for rule in lifecycle() if "AbortIncompleteMultipartUpload" in rule]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert rule["Filter"] == {"Prefix": ""}
 
 
 @pytest.mark.parametrize("mark", ["tags", "role"])

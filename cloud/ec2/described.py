@@ -1,0 +1,59 @@
+"""What EC2 says of instances, and the tags it is given, as this package's values and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloud.model import Identity, Instance, InstanceId, InstanceState, Region, Zone
+from faults import printable
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import (
+        InstanceTypeDef,
+        ReservationTypeDef,
+        StateReasonTypeDef,
+        TagSpecificationTypeDef,
+    )
+
+TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
+
+
+def reserved(region: Region, reservation: ReservationTypeDef) -> tuple[Instance, ...]:
+    """Those of a reservation that are ours."""
+    found = (instance_of(region, one) for one in reservation["Instances"])
+    return tuple(instance for instance in found if instance is not None)
+
+
+def tag_specifications(identity: Identity) -> list[TagSpecificationTypeDef]:
+    """The identity for all that a launch creates, and a name for people."""
+    tags = identity.tags()
+    tags["Name"] = f"oyster job {identity.job} generation {identity.generation}"
+    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+    return [{"ResourceType": kind, "Tags": pairs} for kind in TAGGED_AT_LAUNCH]  # type: ignore[typeddict-item]  # stubs list kinds by name
+
+
+def instance_of(region: Region, found: InstanceTypeDef) -> Instance | None:
+    """EC2's dictionary as a value; None when its tags are not (whole) ours."""
+    tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", []) if "Key" in tag}
+    identity = Identity.from_tags(tags)
+    if identity is None:
+        return None
+    return Instance(
+        id=InstanceId(found["InstanceId"]),
+        region=region,
+        zone=Zone(found["Placement"]["AvailabilityZone"]),
+        instance_type=found["InstanceType"],
+        state=InstanceState(found["State"]["Name"]),
+        identity=identity,
+        launched_at=found["LaunchTime"].timestamp(),
+        public_ip=found.get("PublicIpAddress") or None,
+        private_ip=found.get("PrivateIpAddress") or None,
+        state_reason=_reason(found.get("StateReason", {})),
+    )
+
+
+def _reason(said: StateReasonTypeDef) -> str | None:
+    """Code and message; EC2's messages mostly begin with the code."""
+    code, message = said.get("Code", ""), said.get("Message", "")
+    text = message if message.startswith(code) else f"{code}: {message}"
+    return printable(text).strip(": ") or None
