@@ -7,6 +7,8 @@ what an RPC provider does on a bad day, and what a lying one does.
 - status: every request gets this HTTP status               lag: the head is this many blocks old
 - chain_id: the chain id it claims                          empty_logs: eth_getLogs answers []
 - max_logs_range: wider ranges are "too many results"       max_batch: larger batches are refused
+- batch_status: the HTTP status of such a refusal           retry_after: seconds, beside a `status`
+- rate: requests a second; what is more is refused one by one within HTTP 200
 - fail_methods: these methods answer with an internal error
 - null_methods: these answer null, as for what a node does not have (yet)
 """
@@ -30,7 +32,7 @@ from devnet.chain.jsonrpc import Methods
 
 Json = Any
 
-INTERNAL, LIMIT = -32603, -32005
+INTERNAL, LIMIT, RATE = -32603, -32005, -32007
 TURN_SECONDS = 0.0005  # for which a request that computes holds up all others; Python's own: 5 ms
 CONTROL = ("evm_", "devnet_")  # these work whatever the faults
 
@@ -45,6 +47,9 @@ class Faults:
     empty_logs: bool = False
     max_logs_range: int = 0
     max_batch: int = 0
+    batch_status: int = 200
+    rate: float = 0.0
+    retry_after: float = 0.0
     fail_methods: list[str] = field(default_factory=list)
     null_methods: list[str] = field(default_factory=list)
 
@@ -73,6 +78,7 @@ class ChainServer:
         self.methods = Methods(self.evm, finality_blocks)
         self.lock = threading.RLock() if lock is None else lock
         self._release = threading.Event()
+        self._room, self._room_at = 0.0, 0.0  # requests that `rate` lets through, as of then
         self._http = _Server(("127.0.0.1", port), _Handler)
         self._http.node = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
@@ -111,9 +117,25 @@ class ChainServer:
         """The answer to one request or a batch, faults applied."""
         if not isinstance(body, list):
             return self._answer_one(body)
-        if self.faults.max_batch and len(body) > self.faults.max_batch:
+        if self.takes_no_such(body):
             return _error(None, LIMIT, f"batch of {len(body)} is too large")
         return [self._answer_one(each) for each in body]
+
+    def takes_no_such(self, body: Json) -> bool:
+        """Whether it is a batch of more than this node takes."""
+        most = self.faults.max_batch
+        return bool(most) and isinstance(body, list) and len(body) > most
+
+    def _is_over_rate(self) -> bool:
+        """Counts one request, as providers do: what a second lets through is a full bucket."""
+        rate, now = self.faults.rate, time.monotonic()
+        if not rate:
+            return False
+        self._room = min(rate, self._room + (now - self._room_at) * rate)
+        self._room_at = now
+        over = self._room < 1
+        self._room -= not over
+        return over
 
     def wait_out_hang(self, body: Json) -> None:
         if self.faults.hang and not _is_control(body):
@@ -122,6 +144,8 @@ class ChainServer:
     def _answer_one(self, request: Json) -> Json:
         try:
             method, params = str(request["method"]), request.get("params") or []
+            if not method.startswith(CONTROL) and self._is_over_rate():
+                raise Rejected(RATE, f"{self.faults.rate:g}/second request limit reached")
             with self.lock:
                 result = self._faulty(method, params)
             return {"jsonrpc": "2.0", "id": request.get("id"), "result": result}
@@ -200,13 +224,16 @@ class _Handler(BaseHTTPRequestHandler):
             if node.faults.refuse:
                 return self._hang_up()
             if node.faults.status:
-                return self._send(node.faults.status, {})
+                return self._send(node.faults.status, {}, node.faults.retry_after)
         node.wait_out_hang(body)
-        return self._send(200, node.answer(body))
+        status = node.faults.batch_status if node.takes_no_such(body) else 200
+        return self._send(status, node.answer(body))
 
-    def _send(self, status: int, body: Json) -> None:
+    def _send(self, status: int, body: Json, retry_after: float = 0.0) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
+        if retry_after:
+            self.send_header("Retry-After", f"{retry_after:g}")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -135,6 +135,20 @@ def test_faults__each_switch__does_what_it_says(node: ChainServer) -> None:
         ask(node, "devnet_fault", {"explode": True})
 
 
+def test_faults__limits_of_a_provider__refuse_as_those_do(node: ChainServer) -> None:
+    height = {"id": 1, "method": "eth_blockNumber"}
+    ask(node, "devnet_fault", {"rate": 3, "max_batch": 10, "batch_status": 500})
+    answers = httpx.post(node.url, json=[height] * 8).json()
+    codes = [each.get("error", {}).get("code") for each in answers]
+    assert codes[:3] == [None] * 3
+    assert set(codes[4:]) == {-32007}
+    refused = httpx.post(node.url, json=[height] * 11)
+    assert (refused.status_code, refused.json()["id"]) == (500, None)
+    ask(node, "devnet_fault", {"rate": 0, "status": 429, "retry_after": 7})
+    limited = httpx.post(node.url, json=height)
+    assert (limited.status_code, limited.headers["Retry-After"]) == (429, "7")
+
+
 def test_twin__faulty__leaves_the_other_node_well(node: ChainServer) -> None:
     with node.twin() as twin:
         ask(twin, "devnet_fault", {"lag": 1})
