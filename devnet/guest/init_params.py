@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,16 @@ def _summed(one: dict[str, Any]) -> bytes:
     body = base64.b64decode(one["contents"], validate=True)
     lengths = len(path).to_bytes(8, "little"), len(body).to_bytes(8, "little")
     return hashlib.sha256(lengths[0] + path + lengths[1] + body).digest()
+
+
+def written(parts: Mapping[str, bytes]) -> bytes:
+    """Init params as a user of a standard image writes them, all of them attested."""
+    params = [
+        {"path": path, "contents": base64.b64encode(body).decode()} for path, body in parts.items()
+    ]
+    summed = b"".join(_summed(one) for one in params)
+    digest = base64.b64encode(hashlib.sha256(summed).digest()).decode()
+    return json.dumps({"digest": digest, "params": params}).encode()
 
 
 class _Wire(http.client.HTTPConnection):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
 
 from agent.market.model import InstanceType
 from agent.market.price import Price
@@ -25,11 +27,15 @@ from agent.markets.marketv1.metadata import write
 from cloud.layout import HOSTS, IMAGES
 from devnet.agent_process import Provider
 from devnet.eyes import Eyes, SeenInstance
+from devnet.guest.init_params import written
 from devnet.image import build_image
 from devnet.ipfs.node import add
 from devnet.owners import Owners
 from devnet.state import Person
 from devnet.up import USD, Options, free_port, running
+from enclave.attest.certificates import load_root
+from enclave.attest.document import AttestationRefused, Expected, verify
+from enclave.attest.init_params import digest_of, pcr16_of
 from faults import Refused
 
 pytestmark = [
@@ -259,3 +265,35 @@ def test_commands__of_the_registry__say_that_this_market_has_none(scene: Scene) 
     for words in (("stake", "1"), ("exit", "--all", "--yes"), ("offers", "list")):
         with pytest.raises(Refused, match="marketv1, which has no stake"):
             scene.provider.command(*words)
+
+
+def test_job__with_init_params__its_enclave_gets_them_and_proves_it(scene: Scene) -> None:
+    params = written({"docker-compose.yml": b"services: {}", "secret": b"x" * 3000})
+    digest = digest_of(params)
+    assert digest is not None
+    job = scene.open(replace(scene.images[0], init_params=params))
+    address = scene.up(job)
+    document = httpx.get(f"http://{address}:1300/attestation/raw").content
+    root = load_root(Path(scene.eyes.devnet.attestation_root).read_bytes())
+    verify(document, at=time.time(), expected=Expected(pcrs={16: pcr16_of(digest)}), root=root)
+    told = httpx.get(f"http://{address}:8080/").json()["init"]
+    assert told["job"] == f"0x{job:064x}"
+    (instance,) = scene.instances(job)
+    other = written({"docker-compose.yml": b"services: {other: {}}"})
+    scene.owners.update(scene.user, job, write(KIND, replace(scene.images[0], init_params=other)))
+    after = digest_of(other)
+    assert after is not None
+    scene.eyes.until("the other params", lambda: _proves(address, root, after), PATIENCE)
+    assert [one.id for one in scene.instances(job)] == [instance.id]
+    scene.owners.announce(scene.user, job, 0)
+    scene.gone(job)
+
+
+def _proves(address: str, root: x509.Certificate, digest: bytes) -> bool:
+    expected = Expected(pcrs={16: pcr16_of(digest)})
+    try:
+        document = httpx.get(f"http://{address}:1300/attestation/raw").content
+        verify(document, at=time.time(), expected=expected, root=root)
+    except (httpx.HTTPError, AttestationRefused):
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from cloud.account import policies
 from devnet.aws import imds
 from devnet.aws.imds import may
 from devnet.guest import place
+from devnet.guest.init_params import written
 from enclave.attest.certificates import load_root
 from enclave.attest.document import AttestationRefused, Expected, verify
 from enclave.attest.init_params import digest_of, pcr16_of
@@ -365,19 +365,7 @@ def test_console__of_a_debug_enclave__is_served_line_by_line(fast: Rig) -> None:
     fast.end(host)
 
 
-PARTS = [("docker-compose.yml", b"services: {}"), ("secret", b"x" * 70_000)]
-
-
-def init_params() -> bytes:
-    """As a user of a standard image writes them."""
-    summed, params = b"", []
-    for name, body in PARTS:
-        path = f"/init-params/{name}".encode()
-        lengths = len(path).to_bytes(8, "little"), len(body).to_bytes(8, "little")
-        summed += hashlib.sha256(lengths[0] + path + lengths[1] + body).digest()
-        params.append({"path": name, "contents": base64.b64encode(body).decode()})
-    digest = base64.b64encode(hashlib.sha256(summed).digest()).decode()
-    return json.dumps({"digest": digest, "params": params}).encode()
+PARTS = {"docker-compose.yml": b"services: {}", "secret": b"x" * 70_000}
 
 
 def standard(fast: Rig, params: bytes) -> Desired:
@@ -387,7 +375,7 @@ def standard(fast: Rig, params: bytes) -> Desired:
 
 
 def test_init__params_are_staged__arrive_and_are_proven_by_pcr16(fast: Rig) -> None:
-    params, host = init_params(), fast.launch()
+    params, host = written(PARTS), fast.launch()
     desired = standard(fast, params)
     fast.put(f"params/{_sha256(params)}", params)
     host.want(desired)
@@ -411,7 +399,7 @@ def test_init__params_are_staged__arrive_and_are_proven_by_pcr16(fast: Rig) -> N
 
 
 def test_init__other_bytes_under_the_name__no_enclave_is_started(fast: Rig) -> None:
-    params, host = init_params(), fast.launch()
+    params, host = written(PARTS), fast.launch()
     fast.put(f"params/{_sha256(params)}", params[:-1] + b" ")
     host.want(standard(fast, params + b" "))
     fast.put(f"params/{_sha256(params + b' ')}", params + b"\n")
@@ -444,7 +432,7 @@ def test_policy__a_host_s_life__asks_for_all_that_is_allowed_and_nothing_else(
         return may(host, method, path)
 
     monkeypatch.setattr(imds, "may", heard)
-    params, host = init_params(), fast.launch()
+    params, host = written(PARTS), fast.launch()
     fast.put(f"params/{_sha256(params)}", params)
     host.want(standard(fast, params))
     host.wait_phase("running", "run-s")
