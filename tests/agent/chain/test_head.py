@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from agent.chain.endpoints import Endpoints
-from agent.chain.head import Finality, Head, HeadFollower, HeadTracker, Pace
+from agent.chain.head import MAX_MESSAGE_BYTES, Finality, Head, HeadFollower, HeadTracker, Pace
 from agent.chain.rpc import NodeRefused
 from agent.clock import SystemClock
 from faults import UsageFault
@@ -110,6 +110,34 @@ async def subscription(lines: asyncio.Queue[str]) -> AsyncIterator[str]:
 
 
 NEWS = json.dumps({"method": "eth_subscription", "params": {"result": {"number": "0x1"}}})
+
+
+async def test_subscription__large_or_packed_messages__are_not_taken(
+    tracker: HeadTracker, said: Callable[[], str]
+) -> None:
+    heads: list[str] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        heads.append(socket.request.headers.get("Sec-WebSocket-Extensions", ""))
+        await socket.recv()
+        await socket.send(NEWS[:-1] + " " * MAX_MESSAGE_BYTES + "}")
+        await socket.wait_closed()
+
+    async with serve(handler, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        urls = [f"ws://127.0.0.1:{port}/key-of-nobody"]
+        follower = HeadFollower(tracker, SystemClock(), Pace(0.05, 5.0), urls)
+        following = follower.heads()
+        await anext(following)
+        async with asyncio.timeout(10):
+            while "chain.subscription_lost" not in (text := said()):
+                await asyncio.sleep(0.02)
+        assert follower.live is None
+        assert "ConnectionClosed" in text
+        await following.aclose()
+        server.close(close_connections=True)
+    assert heads == [""]
 
 
 async def test_heads__subscribed__are_seen_long_before_the_next_poll(
