@@ -207,19 +207,21 @@ def confirm_terminations(
 
 def to_json(job: Job, terms: Terms) -> dict[str, Any]:
     """A job for programs: the contract's fields by its names, and what follows from them."""
-    at, why = _deadline(job, terms)
+    from commands.dialect import moment, price, tokens
+
+    (at, why), money = _deadline(job, terms), terms.money
     return {
         "job": job.id, "user": job.user, "provider": job.provider,
-        "instanceType": job.instance_type, "price": str(job.price.raw),
-        "maxPrice": str(job.max_price.raw), "enclaveUrl": job.enclave_url,
+        "instance_type": job.instance_type, "price": price(job.price, money),
+        "max_price": price(job.max_price, money), "enclave_url": job.enclave_url,
         "generation": job.generation, "status": job.status.name.lower(),
-        "stopReason": job.stop_reason.name.lower(), "assignedAt": job.assigned_at,
-        "startedAt": job.started_at, "exitRequestedAt": job.exit_requested_at,
-        "stoppedAt": job.stopped_at, "escrow": str(job.escrow),
-        "settledUntil": job.settled_until, "endpoint": job.endpoint,
-        "state": _state(job, terms), "deadline": at, "deadlineIs": why,
-        "accrued": str(terms.params.accrued(job, terms.at.timestamp)),
-        "earned": str(earned(job, terms)), "block": terms.at.number,
+        "stop_reason": job.stop_reason.name.lower(), "assigned_at": moment(job.assigned_at),
+        "started_at": moment(job.started_at), "exit_requested_at": moment(job.exit_requested_at),
+        "stopped_at": moment(job.stopped_at), "escrow": tokens(job.escrow, money),
+        "settled_until": moment(job.settled_until), "endpoint": job.endpoint,
+        "state": _state(job, terms), "deadline": moment(at), "deadline_is": why,
+        "accrued": tokens(terms.params.accrued(job, terms.at.timestamp), money),
+        "earned": tokens(earned(job, terms), money), "block": terms.at.number,
     }  # fmt: skip
 
 
@@ -302,9 +304,19 @@ def _since(events: list[Event]) -> list[float]:
 
 
 def _event_json(event: Event) -> dict[str, Any]:
+    """A line for programs: times of its fields as times, too."""
+    import logging
+
+    from commands.dialect import moment
+
+    fields = {
+        name: moment(value) if name == "deadline" or name.endswith("_at") else value
+        for name, value in event.fields.items()
+        if not isinstance(value, bool)
+    } | {name: value for name, value in event.fields.items() if isinstance(value, bool)}
     return {
-        "at": event.at, "name": event.name, "generation": event.generation, "level": event.level,
-        "text": event.text, "fields": dict(event.fields),
+        "at": moment(event.at), "name": event.name, "generation": event.generation,
+        "level": logging.getLevelName(event.level).lower(), "text": event.text, "fields": fields,
     }  # fmt: skip
 
 

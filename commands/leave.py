@@ -100,6 +100,7 @@ async def _plan(desk: Desk, job: int | None, *, there: bool) -> tuple[dict[str, 
     from agent.market.model import JobId
     from commands.amounts import show_coin, show_span, show_time
     from commands.context import terms_of
+    from commands.dialect import coin, moment
 
     terms = await terms_of(desk)
     ids = [JobId(job)] if job else await desk.market.jobs_of(desk.provider, terms.at)
@@ -122,7 +123,7 @@ async def _plan(desk: Desk, job: int | None, *, there: bool) -> tuple[dict[str, 
     kind = OrderKind.EXIT if job else OrderKind.EXIT_ALL
     plan = {
         "order": kind, "job": job, "jobs": [each.id for each in jobs],
-        "over_at": end if there else None, "fee_wei": fee,
+        "over_at": moment(end) if there else None, "fee": coin(fee),
     }  # fmt: skip
     return plan, lines
 

@@ -23,7 +23,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     view = ask_agent(load(config).status.listen)
     if as_json:
-        print_json(view)
+        print_json(to_json(view))
     else:
         _print_status(view)
     if view["stalled"]:
@@ -33,6 +33,34 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     fails = [part["line"] for part in view["health"]["parts"] if part["grade"] == "fail"]
     if fails:
         raise RetryLater(f"the agent is not ready: {fails[0]}")
+
+
+def to_json(view: dict[str, Any]) -> dict[str, Any]:
+    """The agent's view in the commands' dialect: times as times, amounts with their tokens."""
+    from commands.dialect import amount, moment
+
+    money = view.get("money", {})
+    of = {
+        "earned": (money.get("symbol"), money.get("decimals")),
+        "stake": (money.get("stake_symbol"), money.get("stake_decimals")),
+        "coin": ("coin", 18),
+        "gas_day": ("coin", 18),
+    }
+
+    def told(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: told(key, each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [told("", each) for each in value]
+        if name == "since" or name == "now" or name.endswith("_at") or name == "deadline":
+            return moment(value) if isinstance(value, int | float) else value
+        token = next((of[key] for key in of if name.startswith(key)), None)
+        if token and isinstance(value, str) and value.isdigit():
+            return amount(int(value), *token)
+        return value
+
+    found: dict[str, Any] = told("", view)
+    return found
 
 
 def ask_agent(listen: str) -> dict[str, Any]:
@@ -111,7 +139,7 @@ def capacity(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return
     print_table(
         ("type", "room for", "limited by", "AWS alone"),
-        [(row["type"], row["more"], row["limitedBy"], row["aws"]) for row in rows],
+        [(row["type"], row["more"], row["limited_by"], row["aws"]) for row in rows],
         empty="nothing is on offer in the configuration",
     )
 
@@ -132,7 +160,7 @@ async def _room(desk: Desk) -> list[dict[str, Any]]:
                 {
                     "type": offer.type,
                     "more": min(by_stake, found.more),
-                    "limitedBy": "stake" if tight else found.limited_by,
+                    "limited_by": "stake" if tight else found.limited_by,
                     "aws": found.more,
                     "stake": by_stake,
                 }

@@ -81,7 +81,7 @@ async def carry_through(desk: Desk, wish: Wish, how: How, config: Path | None) -
     at = await _agreed(desk, wish, config, agent is not None, how)
     if how.as_json:
         through = "agent" if agent else "command"
-        print_json({"dryRun": False, "transactions": mined, "through": through, "block": at})
+        print_json({"dry_run": False, "transactions": mined, "through": through, "block": at})
 
 
 def _require_open(agent: dict[str, Any] | None, wish: Wish) -> None:

@@ -155,20 +155,21 @@ class Row:
         )
 
     def to_json(self) -> dict[str, Any]:
+        from commands import dialect
+
         prices = {
             "price": self.price,
             "configured": self.configured,
-            "cheapestOther": self.cheapest_other,
+            "cheapest_other": self.cheapest_other,
             "cost": self.cost.price,
         }
         return {
             "type": self.type,
             "rank": self.rank,
             "listed": self.listed,
-            "marginPerHour": self.margin,
-            "costSource": self.cost.source,
-            **{name: price and str(price.raw) for name, price in prices.items()},
-            **{f"{name}Text": self._text(price) for name, price in prices.items()},
+            "margin_per_hour": self.margin,
+            "cost_source": self.cost.source,
+            **{name: dialect.price(price, self.money) for name, price in prices.items()},
         }
 
     def _text(self, price: Price | None) -> str | None:

@@ -21,6 +21,7 @@ from agent.journal.transactions import TxJournal
 from agent.wiring.adapters import fees_of
 from commands.amounts import show_coin
 from commands.context import Desk
+from commands.dialect import coin
 from commands.journal import open_reader
 from commands.terminal import agree, agree_again, print_json
 from faults import Refused, RetryLater
@@ -63,7 +64,7 @@ async def carry_out(desk: Desk, steps: Sequence[Step], how: How) -> list[dict[st
         return []
     mined = await send(desk, quotes, how)
     if how.as_json:
-        print_json({"dryRun": False, "transactions": mined})
+        print_json({"dry_run": False, "transactions": mined})
     return mined
 
 
@@ -84,7 +85,7 @@ def agree_to(
     if how.dry_run:
         if how.as_json:
             plan = {"steps": [_plan(each) for each in quotes], "doubts": list(doubts)}
-            print_json({"dryRun": True, **plan})
+            print_json({"dry_run": True, **plan})
         return False
     if doubts and not below_cost:
         agree_again(doubts, asks=not (how.yes or how.as_json))
@@ -156,7 +157,7 @@ def _plan(each: Quote) -> dict[str, Any]:
         "call": each.step.call.label,
         "text": each.step.text,
         "to": each.step.call.to,
-        "feeWei": each.fee_wei,
+        "fee": coin(each.fee_wei),
         "estimated": each.estimated,
     }
 
@@ -172,7 +173,7 @@ async def _send(desk: Desk, transactions: Any, step: Step, key: str, how: How) -
                 "call": step.call.label,
                 "hash": state.tx_hash,
                 "block": state.block,
-                "feeWei": state.fee,
+                "fee": coin(state.fee),
             }
         if isinstance(state, Reverted):
             raise Refused(f"{step.text}: the contract says no ({state.reason})")

@@ -92,7 +92,7 @@ def test_offers__set_list_remove__chain_and_file_agree(world: World) -> None:
     assert plain[0].split()[:2] == ["type", "price"]
     assert re.split(r" {2,}", plain[1])[:4] == [TYPE, "0.2 tUSD/h", "0.2 tUSD/h", "1"]
     (row,) = world.ask("offers", "list")
-    assert (row["rank"], row["listed"], row["cheapestOther"]) == (1, 1, None)
+    assert (row["rank"], row["listed"], row["cheapest_other"]) == (1, 1, None)
 
     assert world.run("offers", "remove", TYPE, "--yes").returncode == 0
     assert world.read("offer", PROVIDER, TYPE) == 0
@@ -164,8 +164,8 @@ def test_offers_list__with_cost__says_what_is_left(world: World) -> None:
     world.run("stake", "100", "--yes")
     world.run("offers", "set", TYPE, "0.17/h", "--yes")
     (row,) = world.ask("offers", "list")
-    assert row["marginPerHour"] == pytest.approx(0.02, abs=1e-9)
-    assert row["costSource"] == "configuration"
+    assert row["margin_per_hour"] == pytest.approx(0.02, abs=1e-9)
+    assert row["cost_source"] == "configuration"
 
 
 def test_offers_list__no_cost_and_no_price_list__says_that_it_is_unknown(world: World) -> None:
@@ -174,7 +174,7 @@ def test_offers_list__no_cost_and_no_price_list__says_that_it_is_unknown(world: 
     assert listed.stdout.splitlines()[1].endswith("cost unknown")
     assert "no AWS credentials" in listed.stdout
     (row,) = world.ask("offers", "list")
-    assert (row["cost"], row["marginPerHour"]) == (None, None)
+    assert (row["cost"], row["margin_per_hour"]) == (None, None)
 
 
 def test_offers_list__no_cost_but_a_kept_list_price__is_taken_after_the_address(
@@ -186,8 +186,8 @@ def test_offers_list__no_cost_but_a_kept_list_price__is_taken_after_the_address(
     world.run("stake", "100", "--yes")
     world.run("offers", "set", TYPE, "0.17/h", "--yes")
     (row,) = world.ask("offers", "list")
-    assert row["costSource"] == "AWS list price"
-    assert row["marginPerHour"] == pytest.approx(0.012, abs=1e-9)
+    assert row["cost_source"] == "AWS list price"
+    assert row["margin_per_hour"] == pytest.approx(0.012, abs=1e-9)
 
 
 def test_commands__another_chain_or_no_node__say_so(world: World) -> None:
@@ -207,7 +207,7 @@ def test_commands__another_chain_or_no_node__say_so(world: World) -> None:
 
 def test_dry_run__json__is_a_plan_and_no_key_is_read(world: World) -> None:
     plan = world.ask("stake", "5", "--dry-run")
-    assert plan["dryRun"] is True
+    assert plan["dry_run"] is True
     assert [step["call"].partition("(")[0] for step in plan["steps"]] == ["approve", "stake"]
     assert plan["steps"][0]["estimated"]
     assert KEYS[0] not in json.dumps(plan)

@@ -1,0 +1,165 @@
+"""JSON Schemas of what `--json` prints, one a command, written by `python -m commands.schemas
+docs/json`. The tests hold what the program prints against these (tests/commands/conftest.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Schema = dict[str, Any]
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+WHOLE: Schema = {"type": "integer"}
+NUMBER: Schema = {"type": "number"}
+ADDRESS: Schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
+HASH: Schema = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
+TYPE: Schema = {"type": "string", "description": "REGION/TYPE"}
+MOMENT: Schema = {
+    "type": "string",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$",
+    "description": "ISO 8601, UTC",
+}
+ANYTHING: Schema = {}
+
+
+def record(properties: Mapping[str, Schema], *, optional: tuple[str, ...] = ()) -> Schema:
+    """An object with these members and no other."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }
+
+
+def rows(of: Schema) -> Schema:
+    """Any number of these."""
+    return {"type": "array", "items": of}
+
+
+def maybe(of: Schema) -> Schema:
+    """One of these, or null: there is none, or it is not known."""
+    return {"anyOf": [of, {"type": "null"}]}
+
+
+UNITS: Schema = {"type": "string", "pattern": "^-?[0-9]+$", "description": "base units"}
+AMOUNT = record({"units": UNITS, "symbol": TEXT, "decimals": WHOLE})
+PRICE = record({"units": UNITS, "symbol": TEXT, "decimals": WHOLE, "per": {"const": "second"}})
+DECIMAL: Schema = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
+
+MINED = record({"call": TEXT, "hash": HASH, "block": WHOLE, "fee": AMOUNT})
+PLANNED = record(
+    {"call": TEXT, "text": TEXT, "to": ADDRESS, "fee": AMOUNT, "estimated": FLAG}
+)  # fmt: skip
+DRY = record({"dry_run": {"const": True}, "steps": rows(PLANNED), "doubts": rows(TEXT)})
+SENT = record({"dry_run": {"const": False}, "transactions": rows(MINED)})
+OFFERED = record(
+    {
+        "dry_run": {"const": False}, "transactions": rows(MINED),
+        "through": {"enum": ["agent", "command"]}, "block": WHOLE,
+    }
+)  # fmt: skip
+ORDERED = record(
+    {"order": TEXT, "dry_run": FLAG, "taken_up": FLAG}, optional=("taken_up",)
+)  # fmt: skip
+EVENT = record(
+    {
+        "at": MOMENT, "name": TEXT, "generation": maybe(WHOLE),
+        "level": {"enum": ["debug", "info", "warning", "error"]}, "text": TEXT,
+        "fields": {"type": "object"},
+    }
+)  # fmt: skip
+JOB = {
+    "job": WHOLE, "user": ADDRESS, "provider": ADDRESS, "instance_type": TYPE, "price": PRICE,
+    "max_price": PRICE, "enclave_url": TEXT, "generation": WHOLE, "status": TEXT,
+    "stop_reason": TEXT, "assigned_at": maybe(MOMENT), "started_at": maybe(MOMENT),
+    "exit_requested_at": maybe(MOMENT), "stopped_at": maybe(MOMENT), "escrow": AMOUNT,
+    "settled_until": maybe(MOMENT), "endpoint": TEXT, "state": TEXT, "deadline": maybe(MOMENT),
+    "deadline_is": TEXT, "accrued": AMOUNT, "earned": AMOUNT, "block": WHOLE,
+}  # fmt: skip
+PART = record(
+    {
+        "kind": TEXT, "name": TEXT, "grade": {"enum": ["ok", "warn", "fail"]}, "text": TEXT,
+        "todo": TEXT, "line": TEXT,
+    }
+)  # fmt: skip
+
+SCHEMAS: Mapping[str, Schema] = {
+    "stake": {"anyOf": [SENT, DRY]},
+    "unstake": {"anyOf": [SENT, DRY]},
+    "register": {"anyOf": [OFFERED, DRY]},
+    "offers set": {"anyOf": [OFFERED, DRY]},
+    "offers remove": {"anyOf": [OFFERED, DRY]},
+    "offers list": rows(
+        record(
+            {
+                "type": TYPE, "rank": maybe(WHOLE), "listed": WHOLE, "price": maybe(PRICE),
+                "configured": maybe(PRICE), "cheapest_other": maybe(PRICE), "cost": maybe(PRICE),
+                "cost_source": TEXT, "margin_per_hour": maybe(NUMBER),
+            }
+        )
+    ),
+    "capacity": rows(
+        record(
+            {"type": TYPE, "more": WHOLE, "limited_by": TEXT, "aws": WHOLE, "stake": WHOLE}
+        )
+    ),
+    "jobs list": rows(record(JOB)),
+    "jobs show": record({**JOB, "timeline": rows(EVENT)}),
+    "jobs logs": rows(EVENT),
+    "jobs confirm-terminations": record({"ordered": TEXT, "job": maybe(WHOLE)}),
+    "exit": record(
+        {
+            "order": TEXT, "job": maybe(WHOLE), "jobs": rows(WHOLE), "over_at": maybe(MOMENT),
+            "fee": AMOUNT, "dry_run": FLAG, "taken_up": FLAG,
+        },
+        optional=("over_at", "fee"),
+    ),
+    "pause": ORDERED,
+    "resume": ORDERED,
+    "doctor": rows(
+        record(
+            {
+                "check": TEXT, "verdict": {"enum": ["ok", "warn", "fail", "skip"]}, "found": TEXT,
+                "todo": TEXT,
+            }
+        )
+    ),
+    "config check": record({"path": TEXT, "sound": FLAG, "problems": rows(TEXT)}),
+    "config diff": record({"agrees": FLAG, "differences": rows(TEXT)}),
+    "service status": record({"unit": TEXT, "active": TEXT, "enabled": TEXT, "agent": TEXT}),
+    "status": {
+        "type": "object",
+        "properties": {
+            "now": MOMENT, "started_at": MOMENT, "progress_at": MOMENT, "provider": TEXT,
+            "chain_id": WHOLE, "version": TEXT, "stalled": FLAG, "closed": TEXT,
+            "health": record({"word": TEXT, "parts": rows(PART)}), "file": rows(TEXT),
+            "notices": rows(TEXT), "jobs": rows({"type": "object"}),
+            "types": rows({"type": "object"}), "chain": {"type": "object"},
+            "money": {"type": "object"},
+        },
+        "required": ["now", "started_at", "provider", "health", "jobs", "types", "chain", "money"],
+    },
+}  # fmt: skip
+
+
+def pages() -> dict[str, str]:
+    """File name and text of each schema."""
+    return {
+        f"{name.replace(' ', '-')}.json": json.dumps(
+            {"$schema": DRAFT, "title": f"oyster-provider {name} --json", **schema}, indent=2
+        )
+        + "\n"
+        for name, schema in SCHEMAS.items()
+    }
+
+
+if __name__ == "__main__":
+    for file, text in pages().items():
+        (Path(sys.argv[1]) / file).write_text(text, encoding="utf-8")

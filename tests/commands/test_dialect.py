@@ -1,0 +1,99 @@
+"""`--json` in one dialect: what the schemas say, and that docs/json has them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.market.model import Address, Price
+from agent.markets.token import Token
+from commands.dialect import moment, price, tokens
+from commands.look import to_json
+from commands.schemas import MOMENT, SCHEMAS, pages
+
+from .tree import COMMANDS
+
+pytestmark = pytest.mark.unit
+
+FOLDER = Path(__file__).parents[2] / "docs" / "json"
+USD = Token(Address("0x" + "11" * 20), "USD", 6)
+# What has no schema, and why.
+APART = {
+    "devnet": "speaks of contracts and fakes by the contracts' own names, for tests",
+    "contracts": "is for whoever deploys a market",
+    "cloud": "prints steps, for people who set an account up",
+    "image": "describes a file", "attestation": "describes a document",
+    "keys": "prints a few words of one key", "init": "prints a path", "service": "prints steps",
+    "report": "has keys of its own that stay, with units in their names (docs/operating.md)",
+    "runbook": "prints a text",
+    "provider": "speaks of another market's records by its own names",
+    "hosts": "speaks of the hosts that share a journal",
+}  # fmt: skip
+
+
+def _names(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(_names, schema), set())
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema.get("properties", {}))
+    return own.union(*map(_names, schema.values()), set())
+
+
+def test_schemas__written_for_people__are_the_programs_own() -> None:
+    written = {file.name: file.read_text() for file in FOLDER.glob("*.json")}
+    assert written == pages(), "python -m commands.schemas docs/json"
+
+
+def test_schemas__every_command_with_json__has_one_or_a_reason() -> None:
+    with_json = {
+        path for path, command in COMMANDS.items()
+        if any("--json" in parameter.opts for parameter in command.params)
+    }  # fmt: skip
+    missing = {path for path in with_json - set(SCHEMAS) if path.split()[0] not in APART}
+    assert missing == set()
+    assert set(SCHEMAS) <= with_json
+
+
+def test_schemas__every_name__is_snake_case() -> None:
+    for name, schema in SCHEMAS.items():
+        odd = [each for each in _names(schema) if not re.fullmatch(r"[a-z][a-z0-9_]*", each)]
+        assert odd == [], name
+
+
+@given(st.floats(1, 4e9) | st.integers(1, 4_000_000_000))
+def test_moment__any_time__reads_as_the_schema_says(at: float) -> None:
+    assert re.fullmatch(MOMENT["pattern"], str(moment(at)))
+
+
+def test_moment__no_time__is_null() -> None:
+    assert (moment(0), moment(None)) == (None, None)
+
+
+@given(st.integers(0, 2**256))
+def test_amounts__any__are_exact_as_text(units: int) -> None:
+    assert int(tokens(units, USD)["units"]) == units
+    if units < 2**256:
+        found = price(Price(units), USD)
+        assert found is not None
+        assert (int(found["units"]), found["decimals"]) == (units, 18)
+
+
+def test_status__the_agents_view__has_times_and_amounts_of_the_dialect() -> None:
+    view = {
+        "now": 100.0, "started_at": 50.5, "jobs": [{"id": 1, "since": 7, "deadline": None,
+        "earned": "12"}], "money": {"symbol": "USD", "decimals": 6, "earned_total": "99",
+        "stake_total": "5", "stake_symbol": "POND", "stake_decimals": 18, "coin_balance": "3"},
+    }  # fmt: skip
+    found = to_json(view)
+    assert (found["now"], found["started_at"]) == (
+        "1970-01-01T00:01:40Z", "1970-01-01T00:00:50.500Z",
+    )  # fmt: skip
+    assert found["jobs"][0]["since"] == "1970-01-01T00:00:07Z"
+    assert found["jobs"][0]["earned"] == {"units": "12", "symbol": "USD", "decimals": 6}
+    assert found["money"]["stake_total"] == {"units": "5", "symbol": "POND", "decimals": 18}
