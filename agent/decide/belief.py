@@ -33,13 +33,30 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier process wrote down of an assignment when it first saw it."""
+
+    generation: int
+    assigned_at: int
+    instance_type: str
+    enclave_url: str
+
+    def is_of(self, job: Job, case: Case) -> bool:
+        """Where users may change a job, its generation alone says so."""
+        if case.terms.abilities.changes_in_place:
+            return job.generation == self.generation
+        told = (job.generation, job.assigned_at, job.instance_type, job.enclave_url)
+        return told == (self.generation, self.assigned_at, self.instance_type, self.enclave_url)
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One job at one moment (`now`, unix seconds).
 
-    `known` is what was believed before, None where nothing was; `since` is when the claim began to
-    differ from it. `reported`: our report of its start is on its way, or names our instance.
-    `watched`: there is more to it than this claim (an instance, another endpoint's list).
-    `unfit` says of a story whether the policy would refuse it.
+    `known` is what was believed before, None where nothing was, and `past` what the journal has of
+    it; `since` is when the claim began to differ. `watched`: there is more to it than this claim
+    (an instance, another endpoint's list). Of a story, `reported` says whether its start is our own
+    doing, and `unfit` whether the policy would refuse it.
     """
 
     claim: Job | None
@@ -47,10 +64,11 @@ class Case:
     provider: Address
     now: float
     known: Job | None = None
+    past: Past | None = None
     heard: Heard | None = None
     since: float | None = None
-    reported: bool = False
     watched: bool = False
+    reported: Callable[[Job], bool] = lambda job: False
     unfit: Callable[[Job], bool] = lambda job: False
 
 
@@ -93,13 +111,16 @@ def statements(case: Case) -> frozenset[Statement]:
     if case.terms.is_over(claim, int(case.now)):
         return frozenset({Statement.ENDED})
     if known is None or not _serves(known, case):
+        past = case.past if known is None else None
+        if past and claim.generation == past.generation and not past.is_of(claim, case):
+            return frozenset({Statement.ANOTHER})
         starts_are_told = case.terms.abilities.reports_start
-        foreign_start = starts_are_told and claim.is_started and not case.reported
+        foreign_start = starts_are_told and claim.is_started and not case.reported(claim)
         return frozenset({Statement.STARTED if foreign_start else Statement.ASSIGNED})
     if _assignment(claim, case) != _assignment(known, case):
         return frozenset({Statement.ANOTHER})
     if claim.is_started and not known.is_started:
-        return frozenset() if case.reported else frozenset({Statement.STARTED})
+        return frozenset() if case.reported(claim) else frozenset({Statement.STARTED})
     if known.is_started and not claim.is_started:
         return frozenset({Statement.NOT_STARTED})
     return frozenset() if claim.is_started else frozenset({Statement.ASSIGNED})
@@ -133,11 +154,24 @@ def _outdated(case: Case, heard: Heard) -> bool:
 
 def _disputed(case: Case, heard: Heard) -> Belief:
     serving = [story for story in heard.stories if story and _serves(story, case)]
-    known = _assignment(case.known, case) if case.known else None
-    serving.sort(key=lambda story: (_assignment(story, case) != known, case.unfit(story)))
+    serving.sort(key=lambda story: _doubtful(story, case))
     job = serving[0] if serving else case.claim
     other = next((story for story in heard.stories if story != job), None)
     return Belief(job, asks=True, disputed=True, other=other)
+
+
+def _doubtful(story: Job, case: Case) -> tuple[bool, bool, bool, bool]:
+    """The order in which to prefer stories by which there is something to serve: what can be served
+    at all, what was known before, what we started ourselves, what is left to start."""
+    own = story.is_started and case.reported(story)
+    return case.unfit(story), not _was(story, case), not own, story.is_started
+
+
+def _was(story: Job, case: Case) -> bool:
+    """Whether it is of the assignment that was known before."""
+    if case.known is not None:
+        return _assignment(story, case) == _assignment(case.known, case)
+    return case.past is not None and case.past.is_of(story, case)
 
 
 def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:
@@ -146,4 +180,4 @@ def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:
     briefly = {TABLE[one].until for one in serious} == {Until.KNOWN_BRIEFLY}
     if _serves(case.known, case) and waited < (HOLD_SECONDS if briefly else PATIENCE_SECONDS):
         return Belief(case.known, asks=True, hold=briefly)
-    return Belief(case.claim, asks=True)
+    return Belief(case.claim, asks=True, hold=briefly and waited < HOLD_SECONDS)

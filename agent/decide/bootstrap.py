@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from agent.clock import passed
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
 from agent.decide.deaths import next_try_at, tell_deaths
-from agent.decide.ending import EndingRules, may_send, next_key, request_exit
+from agent.decide.ending import EndingRules, exit_waits, may_send, next_key, request_exit
 from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
 from agent.decide.keepalive import clock_time
@@ -144,9 +144,8 @@ def _leave(view: JobView, now: float, draft: Draft, rules: Rules, *, told: bool)
     """An exit can't be taken back: not on one endpoint's word (`agent.decide.trust`)."""
     if told:
         request_exit(view, now, draft, rules.ending)
-        return
-    draft.note("job.exit_waits", "no second endpoint has told the same of the job yet")
-    draft.look_at(now + rules.ending.look_again_seconds)
+    else:
+        exit_waits(now, draft, rules.ending)
 
 
 def give_back(view: JobView, hosts: Sequence[Host], reason: str, draft: Draft) -> None:

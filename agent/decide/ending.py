@@ -210,6 +210,13 @@ def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) ->
     draft.look_at(now + rules.look_again_seconds)
 
 
+def exit_waits(now: float, draft: Draft, rules: EndingRules) -> None:
+    """An exit by this agent's own judgement of what one endpoint alone tells (`trust`)."""
+    draft.asks = True
+    draft.note("job.exit_waits", "no second endpoint has told the same of the job yet")
+    draft.look_at(now + rules.look_again_seconds)
+
+
 def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
     """Settle a long job now and then, so that what was earned does not stay in the escrow."""
     job = view.head

@@ -177,6 +177,7 @@ class Plan:
     next_look_at: float | None = None
     notes: tuple[Note, ...] = ()
     deadline: float | None = None
+    asks: bool = False
 
     @property
     def buys(self) -> Identity | None:
@@ -205,6 +206,7 @@ class Draft:
     actions: list[Action] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     looks: list[float] = field(default_factory=list)
+    asks: bool = False
 
     def do(self, *actions: Action) -> None:
         self.actions.extend(actions)
@@ -223,4 +225,5 @@ class Draft:
             next_look_at=min(self.looks, default=None),
             notes=tuple(self.notes),
             deadline=self.deadline,
+            asks=self.asks,
         )

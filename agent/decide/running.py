@@ -22,7 +22,7 @@ from agent.decide.bootstrap import (
 )
 from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.deaths import tell_deaths
-from agent.decide.ending import collect, request_exit
+from agent.decide.ending import collect, exit_waits, request_exit
 from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
 from agent.decide.job_view import Host, JobView, LaunchPhase
 from agent.decide.keepalive import (
@@ -248,6 +248,9 @@ def _replace(duty: Duty, why: str) -> None:
 def _leave(duty: Duty, why: str) -> None:
     """Ask for the exit, once, where there is a reason: until it has passed the job is served."""
     if not why or duty.job.exit_requested_at or not duty.rules.bootstrap.leave_refused:
+        return
+    if not duty.view.agreed:
+        exit_waits(duty.now, duty.draft, duty.rules.ending)
         return
     duty.draft.note("job.left", why, Level.ERROR)
     request_exit(duty.view, duty.now, duty.draft, duty.rules.ending)

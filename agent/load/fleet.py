@@ -35,7 +35,7 @@ VISIBLE_SECONDS = 120.0
 SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
 UNSEEN_LOOKS = 10  # and so many listings without it
 UNSEEN_SECONDS = 90.0  # several looks: a region that says nothing for so long is not there
-LONGEST_LOOK = 30.0  # seconds that one listing counts at most: a clock that jumps is no time passed
+LONGEST_LOOK = 20.0  # seconds that one listing counts at most: a clock that jumps is no time passed
 
 
 @dataclass(slots=True)

@@ -167,7 +167,11 @@ class Loader:
             return Belief(claim, agreed=True)
         now, known = self._from.clock.now(), self._from.memory.job(job)
         hosts = self._from.fleet.hosts(known.id)
-        known.reported = claim is not None and _reported(known, claim, hosts)
+
+        def reported(story: Job) -> bool:
+            return _reported(known, story, hosts)
+
+        known.reported = claim is not None and reported(claim)
         belief = believe(
             Case(
                 claim=claim,
@@ -175,16 +179,17 @@ class Loader:
                 provider=self._from.account.provider,
                 now=now,
                 known=known.believed,
+                past=known.past,
                 heard=known.heard,
                 since=known.differs_since,
-                reported=known.reported,
                 watched=known.watched or bool(hosts),
+                reported=reported,
                 unfit=unfit,
             )
         )
         known.believed = belief.job
         known.confirmed |= belief.agreed and self._serves(claim)
-        if belief.job == claim:
+        if belief.job == claim and not belief.hold:
             known.differs_since = None
         elif known.differs_since is None:
             known.differs_since = now

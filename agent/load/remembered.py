@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent.decide.belief import Heard
+from agent.decide.belief import Heard, Past
 from agent.decide.job_view import (
     Facts,
     FinalView,
@@ -49,6 +49,7 @@ class JobMemory:
     deadline: float | None = None
     believed: Job | None = None  # what was last decided by
     differs_since: float | None = None  # since when the head's claim is another one
+    past: Past | None = None  # what the journal has of its assignment
     heard: Heard | None = None  # what several endpoints told of it at the head
     watched: bool = False  # another endpoint lists it
     confirmed: bool = False  # two endpoints told once that it is ours to serve

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.apply.context import World
+from agent.decide.belief import Past
 from agent.decide.job_view import LaunchPhase, LaunchView
 from agent.decide.plan import SERVED_AT_A_LOSS
 from agent.journal.lines import (
@@ -17,6 +18,7 @@ from agent.journal.lines import (
     END_TAKEN_BACK,
     HELD,
     WASTED,
+    Event,
     LaunchRecord,
 )
 from agent.journal.reading import Reader
@@ -51,6 +53,19 @@ def _assignments(world: World, reader: Reader, ended: Mapping[JobId, float]) -> 
         if event.at > ended.get(job, 0.0):
             known = world.memory.job(job)
             known.served, known.told = True, event.generation or 0
+            known.past = _past(event)
+
+
+def _past(event: Event) -> Past | None:
+    """None: an older version wrote the line."""
+    told = event.fields
+    try:
+        return Past(
+            event.generation or 0, int(told["assigned_at"]), str(told["instance_type"]),
+            str(told["url"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _proofs(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:

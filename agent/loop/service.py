@@ -279,6 +279,7 @@ class Agent:
         for the ends that the chain asks for."""
         for view, decision in decided:
             self._remember(view, decision)
+        self._loader.asking.ask(view.id for view, decision in decided if decision.asks)
         self._buying.begin()
         for view, decision in sorted(decided, key=_urgency):
             for action in decision.actions:

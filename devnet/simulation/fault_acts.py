@@ -10,6 +10,7 @@ from dataclasses import replace
 from devnet.simulation.fault_plan import Kind, Trouble
 from devnet.simulation.lives import Lives
 from devnet.simulation.model_faults import Fit
+from devnet.simulation.opinions import Lie, lies
 from devnet.simulation.stage import Stage
 from devnet.simulation.wire import fault_acts as wire
 from faults import Fault, RetryLater
@@ -85,6 +86,19 @@ def _lies(stage: Stage, trouble: Trouble, on: bool) -> None:
     stage.chain.views.lies = trouble.size if on else 0
 
 
+def _liar(stage: Stage, trouble: Trouble, on: bool) -> None:
+    """The first endpoint or the second, by the trouble's size, which says how, too."""
+    views = (stage.chain.views, stage.second_views)[trouble.size % 2]
+    ways = lies(wire=stage.what.wire)
+    lie = ways[trouble.size // 2 % len(ways)]
+    if lie is Lie.OTHER_IMAGE and stage.what.plan.forgets(trouble.since, trouble.until):
+        lie = Lie.ENDED  # which of two images it is, nobody can say who forgot what was told before
+    views.lie = lie if on else None
+    views.since, views.size = stage.clock.now(), trouble.size
+    if views.lie is not None:
+        stage.note(f"endpoint {1 + trouble.size % 2} lies: {views.lie}")
+
+
 def _deaf(stage: Stage, trouble: Trouble, on: bool) -> None:
     stage.chain.views.deaf = on
 
@@ -126,6 +140,7 @@ SWITCHES: dict[Kind, Switch] = {
     Kind.CHAIN_EMPTY: _empty,
     Kind.CHAIN_LIES: _lies,
     Kind.EVENTS_LOST: _deaf,
+    Kind.LIAR: _liar,
     Kind.EVENTS_DOUBLED: _echo,
     Kind.NO_BLOCKS: _halt,
     Kind.SOLD_OUT: _sold_out,

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     KILLED = "agent killed"
     JOURNAL_LOST = "agent killed, journal lost"
     DISK_FULL = "disk full"
+    LIAR = "endpoint lies"  # of two, in one of the ways of `opinions.Lie`
     # In wire storms only.
     POOL_FORGETS = "pools forget transactions"
     RECEIPTS_HIDDEN = "receipts hidden"
@@ -99,6 +100,15 @@ NATURES: dict[Kind, Nature] = {
     Kind.JOURNAL_LOST: Nature(2, 1, 60, starts=45, ends=45),
     Kind.DISK_FULL: Nature(1, 10, 120, starts=45, ends=45),
 }
+
+# Nobody is excused for a start that was missed, nor for an end that came too early. Jobs end late
+# while endpoints disagree about them.
+LIAR = Nature(4, 20, 600, starts=None, ends=40)
+CALM_SECONDS = 60.0  # between two of these: what one hid is seen before the next
+SECOND_VOICE = frozenset(
+    {Kind.CHAIN_DOWN, Kind.CHAIN_LAGS, Kind.CHAIN_EMPTY, Kind.CHAIN_LIES, Kind.WITNESS_DOWN}
+)
+"""While the other endpoint fails, a liar is alone: no liar is drawn then."""
 
 WIRE_NATURES: dict[Kind, Nature] = {
     Kind.POOL_FORGETS: Nature(4, 0, 0, starts=30, ends=30),
@@ -185,6 +195,12 @@ class Plan:
             if tail is not None:
                 yield one.since, one.until + tail
 
+    def forgets(self, since: float, until: float) -> bool:
+        """Whether the journal is lost, or can't be written, shortly before or while it lasts."""
+        kinds = (Kind.JOURNAL_LOST, Kind.DISK_FULL)
+        spans = [(one.since, one.until) for one in self.troubles if one.kind in kinds]
+        return covered(spans, since - CALM_SECONDS, until)[1] > 0
+
     def quiet_since(self, now: float) -> float:
         """Since when nothing keeps jobs from ending; `now` while something does."""
         since = 0.0
@@ -195,6 +211,8 @@ class Plan:
 
 
 def _nature(kind: Kind) -> Nature:
+    if kind is Kind.LIAR:
+        return LIAR
     return NATURES[kind] if kind in NATURES else WIRE_NATURES[kind]
 
 
@@ -234,7 +252,17 @@ def draw(seed: int, *, length: float, witness: bool) -> Plan:
         if (witness or kind not in ALONE) and rng.random() < 0.5
         for one in _some(kind, nature, rng, length)
     ]
+    found += _liars(seed, found, length) if witness else []
     return Plan(seed, tuple(sorted(found, key=lambda one: (one.since, one.kind))))
+
+
+def _liars(seed: int, others: Sequence[Trouble], length: float) -> Iterator[Trouble]:
+    """One at a time, of a source of chance of its own: the other troubles do not depend on it."""
+    taken = [(one.since, one.until + CALM_SECONDS) for one in others if one.kind in SECOND_VOICE]
+    for one in _some(Kind.LIAR, LIAR, random.Random(f"{seed}:liar"), length):
+        if not covered(taken, one.since, one.until + CALM_SECONDS)[1]:
+            taken.append((one.since, one.until + CALM_SECONDS))
+            yield one
 
 
 def draw_wire(seed: int, *, length: float, witness: bool) -> Plan:

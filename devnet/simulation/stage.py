@@ -12,6 +12,7 @@ from devnet.simulation.chain import SimChain, SimSecondEndpoint
 from devnet.simulation.invariants import Invariants
 from devnet.simulation.loop import StormClock
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.opinions import Views
 from devnet.simulation.scenario import Scenario
 from devnet.simulation.storm_cloud import StormCloud, StormImages
 from devnet.simulation.wire.node import Node
@@ -29,6 +30,7 @@ class Stage:
     weather: Weather = field(init=False)
     chain: SimChain = field(init=False)
     nodes: list[Node] = field(init=False)
+    second_views: Views = field(default_factory=Views)  # what the second endpoint gets wrong
     cloud: StormCloud = field(init=False)
     images: StormImages = field(init=False)
     witness: SimSecondEndpoint | None = field(init=False)

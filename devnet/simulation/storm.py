@@ -31,7 +31,6 @@ from devnet.simulation.lives import Lives
 from devnet.simulation.loop import StormClock
 from devnet.simulation.market import REGISTRY, US
 from devnet.simulation.model_faults import Weather
-from devnet.simulation.opinions import Views
 from devnet.simulation.people import DENIED, HOSTILE
 from devnet.simulation.process import Life, Manner, Ports, Process
 from devnet.simulation.protocol import Job
@@ -118,7 +117,6 @@ class Storm(Stage):
         model = genesis(what)
         kind = WireChain if what.wire else SimChain
         self.chain = kind(self.clock, self.weather, model, what.block_seconds, what.depth)
-        self.second_views = Views()
         self.nodes = list(self._nodes())
         self.cloud = StormCloud(
             self.clock, self.weather, what.lengths, done=self.note, fate_of=what.plan.fate
