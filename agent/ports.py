@@ -85,6 +85,11 @@ class Market(Protocol):
         """This provider's listing of one type; None when it is not listed. Raises RetryLater."""
         ...
 
+    async def fixed(self, at: BlockRef) -> Mapping[str, str]:
+        """What only the market's administrator can change, by name; nothing where nobody can.
+        Raises RetryLater."""
+        ...
+
     async def openings(self, at: BlockRef) -> int | None:
         """How many more jobs the stake allows; None where jobs lock none. Raises RetryLater."""
         ...

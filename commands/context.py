@@ -116,10 +116,10 @@ async def terms_of(desk: Desk) -> Terms:
 
 @asynccontextmanager
 async def open_desk(config: Path | Config | None, of: str = "registry") -> AsyncIterator[Desk]:
-    """The configured market, which must be the one that the command is `of`. Raises what opening
-    it raises, each with what to do."""
+    """The configured market, which must be the one that the command is `of`, if it is of one.
+    Raises what opening it raises, each with what to do."""
     loaded = config if isinstance(config, Config) else load(config)
-    if loaded.chain.market != of:
+    if of and loaded.chain.market != of:
         raise UsageFault(ONLY_OF[of])
     clock = SystemClock()
     async with AsyncExitStack() as stack:

@@ -178,6 +178,7 @@ class Facts:
     owner_wasted: int = 0  # launches for this user that came to nothing in the last day
     reluctant: int | None = None  # generation that is served though it only costs money
     gone_since: float | None = None  # since when this process has not seen it as ours
+    closed: str = ""  # why no new job is taken: paused, leaving; empty: they are
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ WEIGHTS: Mapping[str, tuple[Weight, str]] = {
     "size": (Weight.IMPOSSIBLE, "it is not fetched beyond the limit"),
     "architecture": (Weight.IMPOSSIBLE, "the type can't run it"),
     "memory": (Weight.IMPOSSIBLE, "it does not fit into the type"),
+    "closed": (Weight.FORBIDDEN, "the operator takes no new jobs just now"),
     "cpu": (Weight.IMPOSSIBLE, "the type gives an enclave fewer"),
     "metadata": (Weight.IMPOSSIBLE, "what its user wrote says not what to run"),
     "family": (Weight.IMPOSSIBLE, "hosts here are made for images of other families"),
@@ -115,6 +116,13 @@ def still_costs(view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
 def vet_image(image: Image, view: JobView, rules: PolicyRules, now: float) -> tuple[Refusal, ...]:
     """Every reason not to start the image at `now`, now that its bytes are known."""
     return (*_image_refusals(image, view, rules), *_signer_refusals(image, view, now))
+
+
+def _open_for_new(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    """Where users open jobs as they like, hiding what is offered keeps none of them away."""
+    if not view.facts.closed or view.terms.abilities.lists_on_chain:
+        return None
+    return Refusal("closed", f"no new jobs are taken: {view.facts.closed}")
 
 
 def _type_offered(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
@@ -226,6 +234,7 @@ def _named_image(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 JOB_CHECKS: tuple[JobCheck, ...] = (
+    _open_for_new,
     _type_offered,
     _type_has_enclaves,
     _size,

@@ -88,6 +88,7 @@ class Orders:
     exits: set[JobId] = field(default_factory=set)
     exit_all_at: float | None = None
     paused: bool = False  # nothing is listed, every job stays
+    resumed_at: float | None = None  # when a person last let offers be open again
     confirmed_at: float | None = None  # all that were held then
     confirmed_jobs: dict[JobId, float] = field(default_factory=dict)
 
@@ -134,4 +135,5 @@ class Memory:
             owner_jobs=owners.others(head.user, job) if head else 0,
             owner_wasted=owners.wasted_today(head.user, now) if head else 0,
             gone_since=known.gone_since,
+            closed="paused" if orders.paused else "leaving" if orders.exit_all_at else "",
         )

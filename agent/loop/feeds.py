@@ -15,6 +15,7 @@ import structlog
 from agent.apply.sweep import sweep_images, sweep_mailboxes
 from agent.journal.orders import OrderKind, OrderRecord
 from agent.load.remembered import JobMemory
+from agent.loop.market_changes import MarketChanges
 from agent.loop.state import LoopState
 from agent.market.model import JobId
 from agent.market.testimony import VOICES
@@ -40,6 +41,7 @@ class Feeds:
         self._state = state
         self._wakes = wakes
         self._named: set[JobId] = set()  # by the logs since the last comparison
+        self._changes = MarketChanges(state)
 
     def all(self) -> Mapping[str, Coroutine[None, None, None]]:
         """Every feed, ready to be made a task."""
@@ -95,6 +97,8 @@ class Feeds:
             self._confirm(order)
         elif order.kind in (OrderKind.PAUSE, OrderKind.RESUME):
             orders.paused = order.kind == OrderKind.PAUSE
+            if order.kind == OrderKind.RESUME:
+                orders.resumed_at = order.at
             self._state.offering.pressed = True
         elif order.kind in (OrderKind.OFFER, OrderKind.REMOVE_OFFER):
             self._state.take_offer(order)
@@ -117,6 +121,7 @@ class Feeds:
     async def _relist_for_ever(self) -> None:
         await self._state.looked.wait()
         while True:
+            await self._later(self._changes.look, 0.0)
             pause = await self._later(self.compare, self._relist_pause())
             await self._state.world.clock.sleep(pause)
             await self._later(self.relist, pause)

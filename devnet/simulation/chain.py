@@ -251,6 +251,9 @@ class SimChain:
         found = self.at(at).state.listings.get((instance_type, US))
         return Price(found[0]) if found else None
 
+    async def fixed(self, at: BlockRef) -> Mapping[str, str]:
+        return {}
+
     async def openings(self, at: BlockRef) -> int:
         await self.weather.before("chain.read")
         state = self.at(at).state

@@ -154,6 +154,9 @@ class SimMarket:
         await self.weather.before("chain.read")
         return self.offers.get(instance_type)
 
+    async def fixed(self, at: BlockRef) -> Mapping[str, str]:
+        return {}
+
     async def openings(self, at: BlockRef) -> int:
         active = sum(j.provider == US and not j.is_stopped for j in self.jobs_.values())
         return self.stake // self.terms_.stake_per_job - active

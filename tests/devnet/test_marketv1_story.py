@@ -25,12 +25,14 @@ from agent.market.price import Price
 from agent.market.workload import Workload
 from agent.markets.marketv1.metadata import write
 from cloud.layout import HOSTS, IMAGES
+from contracts.deploy import deploy_marketv1
 from devnet.agent_process import Provider
 from devnet.eyes import Eyes, SeenInstance
 from devnet.guest.init_params import written
 from devnet.image import build_image
 from devnet.ipfs.node import add
 from devnet.owners import Owners
+from devnet.people import account_of
 from devnet.state import Person
 from devnet.up import USD, Options, free_port, running
 from enclave.attest.certificates import load_root
@@ -297,3 +299,34 @@ def _proves(address: str, root: x509.Certificate, digest: bytes) -> bool:
     except (httpx.HTTPError, AttestationRefused):
         return False
     return True
+
+
+def _no_card(scene: Scene) -> bool:
+    spec = httpx.get(f"{scene.public}/spec").json()
+    return not [card for region in spec["min_rates"] for card in region["rate_cards"]]
+
+
+def _log(scene: Scene) -> str:
+    return (Path(scene.provider.config).parent / "logs" / "agent.log").read_text()
+
+
+def test_pause__new_jobs_are_refused__and_served_after_resume(scene: Scene) -> None:
+    scene.provider.command("pause", "--yes")
+    assert _no_card(scene)
+    job = scene.open()
+    told = f"job.refused job={job} "
+    scene.eyes.until("a refusal", lambda: told in _log(scene), PATIENCE)
+    assert not scene.eyes.instances(job)
+    scene.provider.command("resume", "--yes")
+    scene.up(job)
+    scene.owners.announce(scene.user, job, 0)
+    scene.gone(job)
+
+
+def test_token__changed_by_the_administrator__pauses_the_agent(scene: Scene) -> None:
+    """The last one: the market pays in another token from here on."""
+    market, faucet = scene.eyes.market, scene.eyes.devnet.person("faucet")
+    other = deploy_marketv1(market.w3, account_of(faucet)).payment_token
+    market.send(faucet, market.marketv1.functions.updateToken(other))
+    scene.eyes.until("no rate card", lambda: _no_card(scene), PATIENCE)
+    assert "market.changed" in _log(scene)

@@ -46,5 +46,12 @@ class ProviderMarketV1:
         """Nothing stands on this chain of what is offered: rate cards are asked for by HTTP."""
         return None
 
+    async def fixed(self, at: BlockRef) -> Mapping[str, str]:
+        """The token that jobs are paid in, and the code behind the proxy."""
+        with later():
+            token = await self._market.payment_token(at)
+            code = await self._market.implementation(at)
+        return {"token": str(token.address), "code": str(code)}
+
     async def openings(self, at: BlockRef) -> None:
         """Jobs lock no stake."""

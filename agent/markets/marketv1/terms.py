@@ -33,6 +33,7 @@ class MarketV1Terms:
         lists_on_chain=False,
         slashes=False,
         changes_in_place=True,
+        administered=True,
     )
 
     def due(self, job: Job) -> Due:

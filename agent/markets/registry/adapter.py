@@ -52,6 +52,10 @@ class ProviderMarket:
         with later():
             return await self._market.offer(self._provider, instance_type, at)
 
+    async def fixed(self, at: BlockRef) -> Mapping[str, str]:
+        """Nobody can change tokens, parameters or code of the registry."""
+        return {}
+
     async def openings(self, at: BlockRef) -> int:
         terms = await self.terms(at)
         with later():

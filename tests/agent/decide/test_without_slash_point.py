@@ -257,3 +257,13 @@ def test_attempts__all_spent__rests_and_tries_again() -> None:
     first = plan(view(job=job, now=now, facts=tried), now, RULES)
     assert "job.attempts_spent" in notes(first)
     assert Launch in kinds(first)
+
+
+@pytest.mark.parametrize("closed", ["paused", "leaving"])
+def test_closed__new_jobs_are_refused_and_those_that_run_run_on(closed: str) -> None:
+    facts = Facts(closed=closed)
+    decided = plan(view(facts=facts, image=ImageView()), NOW, RULES)
+    assert (decided.stage, decided.actions) == ("refused", ())
+    running = plan(view(host(proven=True), facts=facts), NOW, RULES)
+    assert running.stage == "running"
+    assert not kinds(running) & {Terminate}

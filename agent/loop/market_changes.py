@@ -1,0 +1,56 @@
+"""What only a market's administrator can change: the token that pays, the code that is run.
+
+A provider agreed to neither. So a change is said loudly, and no new job is taken until a person has
+looked and lets offers be open again (`resume`); what runs, runs on. What was seen first is kept in
+the journal, so that a change while no agent ran is found at the next start.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from agent.journal.lines import MARKET_CHANGED, MARKET_SEEN, Event
+from agent.journal.orders import OrderKind
+from agent.loop.state import LoopState
+
+log = structlog.get_logger()
+
+
+class MarketChanges:
+    """Looks when it is told to; remembers through the journal alone."""
+
+    def __init__(self, state: LoopState) -> None:
+        self._state = state
+
+    async def look(self) -> None:
+        """Compare with what was agreed to. Raises RetryLater."""
+        market = self._state.sources.market
+        if not market.abilities.administered:
+            return
+        told = dict(await market.fixed((await market.blocks()).head))
+        seen, changed = self._last(MARKET_SEEN), self._last(MARKET_CHANGED)
+        if not told or (seen is not None and seen.fields == told):
+            return
+        known = changed is not None and changed.fields == told
+        if seen is None or (changed is not None and known and self._resumed_since(changed.at)):
+            self._note(MARKET_SEEN, told, 20)
+        elif not known:
+            self._note(MARKET_CHANGED, told, 40)
+            now = self._state.now()
+            self._state.orders.place(now, OrderKind.PAUSE, None, "agent", {"why": MARKET_CHANGED})
+
+    def _last(self, name: str) -> Event | None:
+        lines = self._state.reader.own(name)
+        return lines[-1] if lines else None
+
+    def _resumed_since(self, second: float) -> bool:
+        resumed_at = self._state.world.memory.orders.resumed_at
+        return resumed_at is not None and resumed_at >= second
+
+    def _note(self, name: str, told: dict[str, str], level: int) -> None:
+        text = ", ".join(f"{what} {value}" for what, value in sorted(told.items()))
+        log.log(level, name, text=text)
+        self._state.world.journal.event(
+            Event(self._state.now(), name, level=level, text=text, fields=told)
+        )
+        self._state.world.journal.flush()
