@@ -10,7 +10,7 @@ import typer
 
 from commands import devnet_jobs
 from commands.devnet_money import dollars
-from commands.terminal import MOST_JOB
+from commands.terminal import MOST_JOB, waiting
 
 if TYPE_CHECKING:
     from devnet.people import Actions
@@ -74,6 +74,7 @@ def up(
     arguments = ["devnet", "up", "--dir", str(directory), "--chain", chain]
     arguments += ["--bootstrapping", str(bootstrapping), "--cooldown", str(cooldown)]
     arguments += ["--boot-share", str(boot_share), "--market", market]
+    waiting("bringing up chain, contracts, AWS and IPFS: about twenty seconds")
     return _show(detached.start(directory.resolve(), arguments), as_json)
 
 
@@ -241,6 +242,7 @@ def job_show(
     """The job as the contract stores it; --until waits for a state, exit code 4 if in vain."""
     _, actions = _open(directory)
     if until is not None:
+        waiting(f"waiting until job {job_id} is {until}, {seconds} s at most")
         actions.market.wait_for(job_id, until, seconds)
     _show_job(actions, job_id, as_json)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption, print_json, print_table
+from commands.terminal import ConfigOption, JsonOption, print_json, print_table, waiting
 from faults import Refused
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from commands.context import quiet
 
     quiet()
+    waiting("looking at chain, AWS, images and this machine: some seconds")
     findings = asyncio.run(examine(config))
     if as_json:
         print_json([finding.to_json() for finding in findings])

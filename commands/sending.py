@@ -23,7 +23,7 @@ from commands.amounts import show_coin
 from commands.context import Desk
 from commands.dialect import coin
 from commands.journal import open_reader
-from commands.terminal import agree, agree_again, print_json
+from commands.terminal import agree, agree_again, print_json, waiting
 from faults import Refused, RetryLater
 
 # Of the reference contracts, docs/gas.md: every call of a provider stays below this.
@@ -163,6 +163,7 @@ def _plan(each: Quote) -> dict[str, Any]:
 
 
 async def _send(desk: Desk, transactions: Any, step: Step, key: str, how: How) -> dict[str, Any]:
+    waiting(f"sending, then waiting for its block: {step.text}")
     while True:
         await transactions.pump()
         state = await transactions.submit(step.call, key=key)

@@ -91,6 +91,12 @@ def print_facts(facts: Sequence[tuple[str, object]]) -> None:
         typer.echo(f"{name:<{width}}{_plain(value)}")
 
 
+def waiting(text: str) -> None:
+    """Say what the silence that follows is for, to whoever sits at a terminal."""
+    if sys.stderr.isatty():
+        typer.echo(f"… {text}", err=True)
+
+
 def agree(question: str, *, yes: bool, as_json: bool = False) -> None:
     """Returns when the person agrees. Raises Refused when not, UsageFault when nobody can be asked:
     no terminal, or a program reads what is printed."""

@@ -9,6 +9,7 @@ const WORDS = { stalled: "bad", "not ready": "bad", serving: "good" };
 const SVG = "http://www.w3.org/2000/svg";
 
 let view = null;
+let silentSince = null;
 let skew = 0; // seconds the server's clock is ahead of this browser's
 const drawn = new Map();
 
@@ -63,10 +64,12 @@ async function poll() {
       view = await answer.json();
       skew = view.now - Date.now() / 1000;
       document.body.classList.remove("offline");
+      silentSince = null;
       draw();
     } catch (error) {
       document.body.classList.add("offline");
-      health("bad", "agent does not answer");
+      silentSince ??= new Date();
+      health("bad", `agent does not answer since ${silentSince.toLocaleTimeString()}`);
     }
   }
   setTimeout(poll, POLL_MS);
@@ -152,10 +155,25 @@ function tick() {
 
 const ORDER = ["bootstrapping", "exiting", "running", "refused", "ending", "ended"];
 
+const PAGE = 50; // as many as one looks at; a crowd is found by its words
+let shown = PAGE;
+
+// Whether a job has every word that was typed.
+function matches(job, words) {
+  const text = [job.id, job.instance_type, job.state, job.stage, job.instance, job.zone, job.public_ip, job.image].join(" ").toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
 function drawJobs() {
-  const jobs = [...view.jobs].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || (a.deadline ?? Infinity) - (b.deadline ?? Infinity) || a.id - b.id);
-  $("jobs-count").textContent = jobs.length ? String(jobs.length) : "";
-  $("jobs-none").hidden = jobs.length > 0;
+  const words = $("jobs-filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = view.jobs.filter((job) => matches(job, words));
+  $("jobs-find").hidden = view.jobs.length <= PAGE / 5 && !words.length;
+  const sorted = found.sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || (a.deadline ?? Infinity) - (b.deadline ?? Infinity) || a.id - b.id);
+  const jobs = sorted.slice(0, shown);
+  $("jobs-more").hidden = jobs.length === sorted.length;
+  $("jobs-hidden").textContent = `${sorted.length - jobs.length} more`;
+  $("jobs-count").textContent = words.length ? `${found.length} of ${view.jobs.length}` : String(view.jobs.length || "");
+  $("jobs-none").hidden = view.jobs.length > 0;
   const nodes = jobs.map((job) => {
     const passed = job.deadline && job.deadline < now();
     const moving = job.state === "bootstrapping" ? Math.floor(now() / 2) : Number(passed);
@@ -168,7 +186,8 @@ function drawJobs() {
   });
   const list = $("job-list");
   if (nodes.length !== list.children.length || nodes.some((node, i) => node !== list.children[i])) list.replaceChildren(...nodes);
-  for (const id of drawn.keys()) if (!jobs.some((job) => job.id === id)) drawn.delete(id);
+  const here = new Set(jobs.map((job) => job.id));
+  for (const id of drawn.keys()) if (!here.has(id)) drawn.delete(id);
 }
 
 function jobNode(job) {
@@ -248,8 +267,9 @@ function drawTypes() {
     el("th", { scope: "row" }, ...pieces(type.instance_type)),
     el("td", { class: "number" }, `${hourly(type.price)}/h`),
     el("td", { class: "number" }, type.listed ? String(type.more) : `${type.more} (not listed)`),
-    el("td", {}, type.limited_by)));
-  if (!rows.length) rows.push(el("tr", {}, el("td", { colspan: 4, class: "quiet" }, "Nothing is on offer.")));
+    el("td", { class: `number ${type.margin < 0 ? "loss" : ""}` }, type.margin === null ? "–" : `${type.margin < 0 ? "−" : "+"}${Math.abs(type.margin).toFixed(4)}`),
+    el("td", {}, type.trouble || type.limited_by)));
+  if (!rows.length) rows.push(el("tr", {}, el("td", { colspan: 5, class: "quiet" }, "Nothing is on offer.")));
   $("types").replaceChildren(...rows);
 }
 
@@ -257,14 +277,17 @@ function drawChain() {
   const { chain, money } = view;
   const facts = [
     ["Final block", `${amount(chain.final, 0, 0)} (${chain.head - chain.final} behind the head)`],
-    ...chain.endpoints.map((node) => [node.name, node.healthy ? (node.lag_blocks ? `${node.lag_blocks} blocks behind` : "in use") : "left out"]),
-    ["Stake", `${amount(money.stake_total, money.stake_decimals, 0)} ${money.stake_symbol}, ${amount(money.stake_locked, money.stake_decimals, 0)} locked`],
-    ["Coin for gas", amount(money.coin_balance, 18, 4)],
+    ...chain.endpoints.map((node) => [node.name, node.healthy ? (node.lag_blocks ? `${node.lag_blocks} blocks behind` : "in use") : node.error || "left out"]),
+    ...view.health.parts.filter((part) => part.kind === "region").map((part) => [`AWS ${part.name}`, part.text]),
+    ["Stake", `${amount(money.stake_total, money.stake_decimals, 0)} ${money.stake_symbol}, ${amount(money.stake_locked, money.stake_decimals, 0)} locked${money.stake_jobs === null ? "" : `, room for ${money.stake_jobs} jobs`}`],
+    ["Coin for gas", `${amount(money.coin_balance, 18, 4)}${money.gas_jobs === null ? "" : `, for ${Math.floor(money.gas_jobs)} jobs`}`],
     ["Gas, 24 hours", `${amount(money.gas_day, 18, 4)} of ${amount(money.gas_day_budget, 18, 4)}`],
   ];
   $("chain").replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
+$("jobs-filter").addEventListener("input", () => { shown = PAGE; if (view) { drawJobs(); tick(); } });
+$("jobs-show").addEventListener("click", () => { shown += PAGE; drawJobs(); tick(); });
 setInterval(tick, 1000);
 document.addEventListener("visibilitychange", tick);
 poll();

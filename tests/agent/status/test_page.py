@@ -20,6 +20,8 @@ import pytest
 
 from agent.config.model import Status as Settings
 from agent.status import Metrics, StatusServer
+from agent.status.health import Grade, Health, Part
+from agent.status.source import JobState
 from faults import UsageFault
 from tests.clocks import MovingClock
 
@@ -122,6 +124,37 @@ async def test_page__a_command_in_a_notice__is_set_as_code_and_stays_text(
     page = await _browse(serving, tmp_path, "--dump-dom")
     assert '<code class="mono">exit --cancel</code> takes it back' in page
     assert "<img" not in page
+
+
+@needs_browser
+async def test_page__a_thousand_jobs__draws_what_one_looks_at(
+    server: tuple[StatusServer, Source], tmp_path: Path
+) -> None:
+    serving, source = server
+    one = source.shown.jobs[0]
+    source.change(jobs=tuple(dataclasses.replace(one, id=number) for number in range(1, 1001)))
+    page = await _browse(serving, tmp_path, "--dump-dom")
+    assert page.count('class="name">Job ') == 50
+    assert "950 more" in page
+    assert "1000" in page
+
+
+@needs_browser
+async def test_page__a_region_is_away_and_a_deadline_passed__says_so_and_since_when(
+    server: tuple[StatusServer, Source], tmp_path: Path
+) -> None:
+    serving, source = server
+    away = Part("region", "us-east-1", Grade.FAIL, "AWS was not seen for 70 s")
+    late = dataclasses.replace(
+        source.shown.jobs[1], deadline=time.time() - 300, state=JobState.BOOTSTRAPPING
+    )
+    source.change(health=Health((away,)), jobs=(late,))
+    page = await _browse(serving, tmp_path, "--dump-dom")
+    assert ">not ready<" in page
+    assert "us-east-1: AWS was not seen for 70 s" in page
+    assert "slash point passed " in page
+    assert "since slash point" in page
+    assert ">passed<" not in page
 
 
 @needs_browser
