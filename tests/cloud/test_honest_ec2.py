@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -12,9 +13,9 @@ import pytest
 
 from cloud.aws import Aws
 from cloud.ec2.reconcile import duplicates
-from cloud.kinds import NoCapacity, OutcomeUnknown, QuotaReached
-from cloud.model import AttemptSpent, InstanceState
-from devnet.aws.ec2 import Timings
+from cloud.kinds import NoCapacity, NotSetUp, OutcomeUnknown, QuotaReached
+from cloud.model import AttemptSpent, Instance, InstanceId, InstanceState
+from devnet.aws.ec2 import Event, Timings
 from devnet.aws.server import Aws as HonestAws
 from tests.cloud.conftest import REGION, order, settings, user_data
 
@@ -144,3 +145,49 @@ async def test_launch__many_at_once_under_throttling__each_once(
     aws = make("same")
     await asyncio.gather(*(aws.launch(order(job, deadline=float(job))) for job in range(1, 11)))
     assert _live(honest) == 10
+
+
+async def _until(aws: Aws, instance: InstanceId, state: InstanceState) -> Instance:
+    for _ in range(200):
+        listed = {one.id: one for one in await aws.instances(REGION)}
+        if instance in listed and listed[instance].state is state:
+            return listed[instance]
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{instance} never was {state}")
+
+
+async def test_listing__retirement_announced__is_told_with_its_time(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    launched = (await make("one").launch(order(21))).id
+    await _until(make("two"), launched, InstanceState.RUNNING)
+    at = float(int(time.time()) + 3600)
+    honest.ec2.schedule(launched, Event("instance-retirement", at))
+    honest.ec2.schedule(launched, Event("instance-reboot", at - 60))
+    found = await _until(make("three"), launched, InstanceState.RUNNING)
+    assert {event.code for event in found.events} == {"instance-retirement", "instance-reboot"}
+    assert found.ending is not None
+    assert found.ending.at == at
+    assert found.ends_before(at + 1)
+    assert not found.ends_before(at)
+
+
+async def test_listing__dead_at_launch__is_told_in_ec2s_own_words(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    words = "Client.InternalError: Client error on launch"
+    honest.ec2.faults.dead_on_launch = words
+    launched = (await make("one").launch(order(22))).id
+    assert (await _until(make("one"), launched, InstanceState.TERMINATED)).state_reason == words
+
+
+async def test_launch__instance_profile_is_young__passes_with_the_same_token_later(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    honest.ec2.timings = replace(QUICK, profile=3600.0)
+    honest.ec2.profile_changed("oyster-host")
+    aws = make("one")
+    with pytest.raises(NotSetUp, match="Invalid IAM Instance Profile name"):
+        await aws.launch(order(23))
+    honest.ec2.timings = QUICK
+    assert (await aws.launch(order(23))).live
