@@ -9,7 +9,7 @@ from agent.decide.job_view import LaunchPhase, LaunchView
 from agent.decide.plan import Launch, Level, Terminate
 from agent.journal.lines import LaunchRecord
 from agent.market.model import InstanceType
-from cloud.kinds import OwnTrouble
+from cloud.kinds import OutcomeUnknown, OwnTrouble
 from cloud.model import AttemptSpent, InstanceId, InstanceState
 from cloud.request_budget import TooLate
 from faults import Refused, RetryLater, TryElsewhere
@@ -42,6 +42,9 @@ async def launch(world: World, action: Launch, outside: Outside) -> None:
     except RetryLater as later:
         if isinstance(later, TooLate) and action.job not in world.memory.jobs:
             return  # the job ended, as was told; had an earlier try bought, the listing shows it
+        if isinstance(later, OutcomeUnknown):
+            # Once is chance; for long it is as good as a refusal: the next job had no instance.
+            world.fleet.trouble.refused(_kind(action), str(later), world.clock.now())
         retry = world.clock.now() + wait_seconds(later)
         _note(world, action, LaunchPhase.LATER, str(later), retry, told=again)
     else:

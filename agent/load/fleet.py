@@ -226,6 +226,8 @@ class Fleet:
         if not instance.live and (instance.id in self._done or job in self.ended_jobs):
             return None
         if record is None:
+            if not instance.live and instance.launched_at >= self._began:
+                self.trouble.died(instance, now)  # sooner than it was ever seen alive
             record = Record(instance, now)
             self._by_id[instance.id] = record
             self._by_job.setdefault(job, {})[instance.id] = record

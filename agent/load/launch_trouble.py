@@ -1,9 +1,10 @@
 """What keeps instances from coming up, as this process met it: refusals and deaths at birth.
 
-A refusal for the provider's own set-up is of one type in one region, and over when a launch or a
-rehearsal passes. Instances that die before they proved anything are a region's trouble (its key,
-its image, its zone): two within some minutes are no chance, and only time or an enclave that
-proves itself ends that. Each spell without a success in between is waited out twice as long.
+A refusal for the provider's own set-up, or a launch that EC2 does not answer, is of one type in one
+region, and over when a launch or a rehearsal passes. Instances that die before they proved anything
+are a region's trouble (its key, its image, its zone): two within some minutes are no chance, and
+only time or an enclave that proves itself ends that. Each spell without a success in between is
+waited out twice as long.
 Kept by this process alone: after a restart the next launch tells.
 """
 
@@ -61,7 +62,7 @@ class LaunchTrouble:
         self._deaths: dict[Region, _Spell] = {}
 
     def refused(self, kind: InstanceType, reason: str, now: float) -> None:
-        """EC2 refused a launch for something that is ours to mend."""
+        """EC2 refused a launch for something that is ours to mend, or did not answer it."""
         spell = self._refused.get(kind)
         if spell is None or spell.over:
             count = spell.count + 1 if spell else 1
@@ -97,7 +98,7 @@ class LaunchTrouble:
         spell = self._refused.get(kind)
         if spell is not None and not spell.over:
             until = spell.hold(REFUSED_HOLD_SECONDS)
-            text = f"EC2 refuses every launch: {spell.reason}"
+            text = f"no launch passes: {spell.reason}"
             return Trouble(text, spell.since, spell.since + SURE_SECONDS, until, rehearsable=True)
         dying = self._deaths.get(Region(kind.region))
         if dying is None or not dying.count:

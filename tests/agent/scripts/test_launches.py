@@ -9,6 +9,7 @@ import pytest
 
 from agent.decide.plan import Level
 from agent.journal.reading import Reader
+from cloud.kinds import OutcomeUnknown
 from cloud.model import ScheduledEvent
 from devnet.simulation import loop
 from devnet.simulation.market import TERMS
@@ -70,6 +71,21 @@ def test_offer__launches_refused__goes_soon_and_comes_back_when_that_is_over() -
     back = next(when for when, text in done if text == "register")
     assert gone <= 60
     assert 200 + simulation.offer_rules.restore_after_seconds <= back <= 1100
+
+
+def test_offer__launches_not_answered__goes_though_the_region_is_seen() -> None:
+    def mute(simulation: Simulation) -> None:
+        for where in ("cloud.launch", "cloud.rehearse"):
+            simulation.weather.fail(where, lambda: OutcomeUnknown("no answer from AWS"))
+
+    def speaks(simulation: Simulation) -> None:
+        simulation.weather.fits.clear()
+
+    done = Simulation(setup=mute).run([assigned(), at(300, speaks)], 2000)
+    gone = next(when for when, text in done if text == "deregister")
+    assert gone <= 60
+    assert next(when for when, text in done if text == "register") > 900
+    assert "reportStarted job=1" in texts(done)
 
 
 def test_offer__a_refusal_of_some_seconds__stays() -> None:
