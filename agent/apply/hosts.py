@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from agent.apply.context import Outside, World
 from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Stage
@@ -11,6 +12,7 @@ from agent.decide.plan import Attest, ForgetHost, Level, WriteDesired
 from agent.journal.lines import ATTESTED
 from agent.load.fleet import Record
 from agent.ports import EnclaveEarly
+from enclave.attest.init_params import INIT_PCR
 from faults import Refused, RetryLater, TryElsewhere
 
 
@@ -33,10 +35,11 @@ async def write_desired(world: World, action: WriteDesired, outside: Outside) ->
 
 async def attest(world: World, action: Attest, outside: Outside) -> None:
     """Ask, and remember how it went; refused documents are missed answers that are told loudly."""
+    image = action.image
+    if action.init_pcr is not None:
+        image = replace(image, pcrs={**image.pcrs, INIT_PCR: action.init_pcr})
     try:
-        await outside(
-            lambda: world.attester.attest(action.instance, action.image, clock=world.clock)
-        )
+        await outside(lambda: world.attester.attest(action.instance, image, clock=world.clock))
     except EnclaveEarly as early:
         _early(world, action, str(early))
     except (RetryLater, TryElsewhere) as silent:
@@ -102,7 +105,8 @@ def _came_up(world: World, action: Attest, stages: dict[Stage, float]) -> None:
         world.learner.observe(stage, seconds)
     took = {stage.value: round(seconds, 1) for stage, seconds in stages.items()}
     instance, run = action.instance.id, action.run_id
-    world.say(action.job, ATTESTED, instance=instance, run=run, seconds=took)
+    proven: dict[str, Any] = {} if action.init_pcr is None else {"init_params": "proven"}
+    world.say(action.job, ATTESTED, instance=instance, run=run, seconds=took, **proven)
 
 
 def _stages(record: Record, attested_at: float, since: float | None) -> dict[Stage, float]:

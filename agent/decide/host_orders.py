@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from agent.clock import passed
@@ -19,7 +19,7 @@ from agent.market.model import JobId
 from agent.market.workload import Workload
 from agent.ports import Image
 from cloud.model import Region
-from enclave.attest.init_params import INIT_PCR, expected_pcr16
+from enclave.attest.init_params import expected_pcr16
 from enclave.host.documents import PACKETS, Desired, Egress, Init, Port
 
 # Of standard images, which look for their host's streams and init server by it.
@@ -143,10 +143,9 @@ def _network(rules: EnclaveRules, init: Init | None) -> dict[str, Any]:
     return {**given, **rate, "network": PACKETS}
 
 
-def _proven(image: Image, work: Workload | None) -> Image:
-    """The image with the register that its init params lead to, where it is known to extend it."""
-    register = expected_pcr16(image.pcrs, work.init_params) if work is not None else None
-    return image if register is None else replace(image, pcrs={**image.pcrs, INIT_PCR: register})
+def _init_register(image: Image, work: Workload | None) -> str | None:
+    """PCR16 as the init params lead to it, where the image is known to extend it with them."""
+    return expected_pcr16(image.pcrs, work.init_params) if work is not None else None
 
 
 def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: Draft) -> None:
@@ -161,6 +160,7 @@ def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: 
         return
     asked_at = host.probe.asked_at
     if asked_at is None or passed(now, asked_at, every):
-        draft.do(Attest(view.id, host.instance, _proven(image, view.workload), host.run))
+        register = _init_register(image, view.workload)
+        draft.do(Attest(view.id, host.instance, image, host.run, register))
     else:
         draft.look_at(asked_at + every)

@@ -66,6 +66,8 @@ class Attest:
     instance: Instance
     image: Image
     run_id: str
+    init_pcr: str | None = None
+    """PCR16 (hex) that the job's init params lead to; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,8 @@ class Host:
         due = now - self._ordered_at >= self._config.cadence.watch
         if self._network.idle and (due or orders != self._ordered):
             self._ordered, self._ordered_at = orders, now
-            self._network.start(lambda: self._keeper.ensure(orders, now))
+            early = self._desired is not None
+            self._network.start(lambda: self._keeper.ensure(orders, now, early=early))
 
     def _ahead(self) -> Orders:
         """What has to be served before the wanted enclave starts."""

@@ -57,12 +57,15 @@ class Keeper:
         self._mute_since: float | None = None
         self._ended = False
 
-    def ensure(self, orders: Orders, now: float) -> Report:
-        """Have `orders` served; what the process says of it. What hinders is in its errors."""
+    def ensure(self, orders: Orders, now: float, *, early: bool = False) -> Report:
+        """Have `orders` served; what the process says of it. What hinders is in its errors.
+
+        `early`: have the process even where nothing is ordered of it yet, since it will be.
+        """
         try:
             report = self._ask(orders)
         except ConnectionRefusedError:
-            return self._begin(orders, now)
+            return self._begin(orders, now) if early or orders != NOTHING else Report()
         except (OSError, Mute) as error:
             return self._mute(error, now)
         self._mute_since = None
@@ -76,9 +79,7 @@ class Keeper:
             return credentials(wire)[0]
 
     def _begin(self, orders: Orders, now: float) -> Report:
-        """None runs: start one, when one is needed and the last did not end just now."""
-        if orders == NOTHING:
-            return Report()
+        """None runs: start one, unless the last ended just now."""
         last = self._started_at
         self._ended = self._ended or last is not None
         if last is None or not 0 <= now - last < RETRY_SECONDS:

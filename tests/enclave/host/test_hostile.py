@@ -170,6 +170,7 @@ class Instance:
     def close(self) -> None:
         for lane in self._lanes():
             lane.close()
+        self.host._keeper.end()
 
     def _lanes(self) -> tuple[Lane[Any], ...]:
         host = self.host

@@ -76,6 +76,13 @@ def test_ensure__nothing_is_wanted__nothing_is_started(parent: Parent) -> None:
         assert parent.pid
 
 
+def test_ensure__something_will_be_wanted__the_process_is_there_for_it(parent: Parent) -> None:
+    assert parent.keeper.ensure(NOTHING, 0.0, early=True).ready
+    before = parent.pid
+    assert parent.ensure(1.0).errors == {}
+    assert parent.pid == before
+
+
 def test_ensure__another_host_program__finds_it_and_cuts_nothing(parent: Parent) -> None:
     parent.ensure()
     with client(parent.port) as near, accepted(parent.service) as far:
