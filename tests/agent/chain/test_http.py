@@ -51,6 +51,21 @@ async def test_exchange__user_and_password_in_the_url__are_sent_as_basic() -> No
     assert node.heads[0].startswith("POST /v3?apikey=x ")
 
 
+async def test_exchange__the_environment_names_a_proxy__goes_through_it_but_for_no_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with odd_node(lambda body: Said.json(each(body))) as node:
+        monkeypatch.setenv("http_proxy", node.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        for url in ("http://node.example/v1", f"{node.url}/direct"):
+            http = Http(SecretUrl(url))
+            assert await http.exchange(ASK) == each(ASK)
+            await http.close()
+    assert [head.split("\r\n")[0] for head in node.heads] == [
+        "POST http://node.example/v1 HTTP/1.1", "POST /direct HTTP/1.1",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br", "x", "GZIP "])
 async def test_exchange__packed_body__is_not_unpacked(encoding: str) -> None:
     bomb = gzip.compress(gzip.compress(b"[" + b"0," * 10**6 + b"0]"))
