@@ -335,6 +335,11 @@ class Breaker:
     )
     window_seconds: float = f.duration("10m", "1s", "1d", "The time over which ends are counted.")
     min_jobs: int = f.integer(3, 1, 100_000, "Fewer ends than this are never held.")
+    unconfirmed: int = f.integer(
+        8, 1, 10_000, "Instances that are bought on one RPC node's word at the same time; beyond, "
+        "a second node has to tell the same of the job first. It answers within seconds, so a "
+        "crowd of real jobs hardly waits; so many instances is what invented ones cost."
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,10 @@ class AgentView:
             money=self._money(),
             regions=tuple(self._world.regions),
             held=len(state.held_jobs),
+            disputed=sum(
+                known.view is not None and known.view.disputed
+                for known in state.world.memory.jobs.values()
+            ),
             stands_by=state.leadership.stands_by,
             term=state.leadership.term or 0,
             closed=state.closed,

@@ -176,6 +176,8 @@ def _agent(view: View, now: float) -> Iterator[Metric]:
     yield _gauge("lease_term", "The term in which this host leads; 0: none, or alone", view.term)
     yield from _trouble(view.health)
     yield _gauge("breaker_held", "Terminations held for a confirmation", view.held)
+    told = "Jobs of which RPC nodes tell different things"
+    yield _gauge("endpoints_disagree", told, view.disputed)
 
 
 def _trouble(health: Health) -> Iterator[Metric]:

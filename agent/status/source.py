@@ -168,6 +168,7 @@ class View:
     regions: tuple[str, ...] = ()
     aws_calls: tuple[CallRow, ...] = ()
     held: int = 0  # terminations that the breaker holds
+    disputed: int = 0  # jobs of which RPC nodes tell different things
     file: tuple[str, ...] = ()  # how the file differs from what runs, a setting a line
     stands_by: bool = False  # another host leads
     term: int = 0  # of the lease, while this host holds it; 0: it is alone, or stands by

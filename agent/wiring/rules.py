@@ -9,6 +9,7 @@ from agent.config import Config
 from agent.config.secrets import locate
 from agent.decide.bootstrap import BootstrapRules
 from agent.decide.breaker import BreakerRules
+from agent.decide.burst import BurstRules
 from agent.decide.deadline import DEFAULT_LENGTHS, Budget, Length, Stage
 from agent.decide.ending import EndingRules
 from agent.decide.host_orders import EnclaveRules, PacketRules
@@ -45,7 +46,8 @@ def rules_of(config: Config, payment_decimals: int) -> Rules:
         resync_seconds=config.jobs.resync_seconds,
         orphan_grace_seconds=config.jobs.orphan_grace_seconds,
     )
-    return Rules(lifecycle, breaker, service=service)
+    burst = BurstRules(unconfirmed=config.breaker.unconfirmed)
+    return Rules(lifecycle, breaker, burst, service)
 
 
 def offer_rules_of(config: Config) -> OfferRules:

@@ -25,7 +25,12 @@ async def chain(patient: Patient) -> list[Finding]:
     patient.stack.push_async_callback(endpoints.close)
     provider = patient.provider or ZERO_ADDRESS
     patient.desk = Desk(patient.config, patient.clock, endpoints, provider)
-    return [Finding("chain id", "ok", f"{endpoints.chain_id} (by {_nodes(endpoints.count)})")]
+    found = [Finding("chain id", "ok", f"{endpoints.chain_id} (by {_nodes(endpoints.count)})")]
+    if endpoints.count == 1:
+        text = "none: one node's word ends jobs, leaves them and has them missed"
+        todo = "add a node of another operator to chain.rpc_urls (docs/security.md)"
+        found.append(Finding("second node", "warn", text, todo))
+    return found
 
 
 async def contract(patient: Patient) -> list[Finding]:

@@ -35,6 +35,7 @@ WELL = {
         for what in ("missed", "refused", "slashed")
     },
     f"oyster_breaker_held{{{ON}}}": "0x60",
+    f"oyster_endpoints_disagree{{{ON}}}": "0x60",
     f"oyster_chain_head_age_seconds{{{ON}}}": "12x60",
     f"oyster_chain_head_age_limit_seconds{{{ON}}}": "75x60",
     **{
@@ -81,6 +82,7 @@ FIRES: list[tuple[str, dict[str, str | None], int]] = [
     ("JobSlashed", {HARM % "slashed": "_x20 1260x20"}, 22),
     ("JobRefused", {HARM % "refused": "0x9 600x50"}, 10),
     ("TerminationsHeld", {f"oyster_breaker_held{{{ON}}}": "4x60"}, 1),
+    ("EndpointsDisagree", {f"oyster_endpoints_disagree{{{ON}}}": "0x4 1x50"}, 7),
     # A short window needs a chain that is read sooner; a long one is left in peace.
     ("ChainBehind", {f"oyster_chain_head_age_seconds{{{ON}}}": "80x60"}, 2),
     ("AwsAway", {TROUBLE % ("region", "us-east-1"): "0x4 2x50"}, 6),

@@ -1,0 +1,142 @@
+"""What is believed of a job when one of two endpoints lies: properties over any claim."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.decide.belief import HOLD_SECONDS, PATIENCE_SECONDS, Case, Heard, Past, believe
+from agent.decide.burst import BurstRules, Standing, Wish, admits
+from agent.market.model import BlockNumber, BlockRef, Job, JobStatus, StopReason, Wei
+from agent.market.testimony import Disagreement, Story, compare
+from agent.markets.registry.terms import RegistryTerms
+from faults import RetryLater
+from tests.agent.samples import JOB, OTHER, REGISTRY, US
+
+pytestmark = pytest.mark.unit
+
+TERMS = RegistryTerms(Wei(100), 600, 900, 300, 2)
+TRUE = JOB
+NOW = float(TRUE.assigned_at + 100)
+AT = BlockRef(BlockNumber(9), "0x" + "ab" * 32, TRUE.assigned_at + 90)
+
+
+def _stopped(job: Job) -> Job:
+    return replace(
+        job,
+        status=JobStatus.STOPPED,
+        stop_reason=StopReason.USER_REQUEST,
+        stopped_at=job.assigned_at,
+    )
+
+
+LIES: list[Job | None] = [
+    None,
+    _stopped(TRUE),
+    replace(TRUE, provider=OTHER),
+    replace(
+        TRUE, started_at=TRUE.assigned_at + 1, status=JobStatus.RUNNING, endpoint="192.0.2.1:1"
+    ),
+    replace(TRUE, generation=TRUE.generation + 1),
+    replace(TRUE, enclave_url="ipfs://another"),
+    replace(TRUE, user=REGISTRY),
+]
+lies = st.sampled_from(LIES)
+
+
+def case(claim: Job | None, **more: object) -> Case:
+    return Case(claim, TERMS, US, NOW, **more)  # type: ignore[arg-type]  # fields by name
+
+
+@given(lie=lies)
+def test_claim__against_what_is_known__is_not_believed_on_one_word(lie: Job | None) -> None:
+    belief = believe(case(lie, known=TRUE))
+    assert (belief.job, belief.agreed, belief.asks) == (TRUE, False, True)
+
+
+@given(lie=lies, first=st.booleans(), claims=st.booleans(), known=st.booleans())
+def test_two_stories__whoever_claims_them__nothing_is_agreed_and_something_is_served(
+    lie: Job | None, first: bool, claims: bool, known: bool
+) -> None:
+    stories = (lie, TRUE) if first else (TRUE, lie)
+    heard = Heard(AT, stories)
+    belief = believe(
+        case(lie if claims else TRUE, known=TRUE if known else None, heard=heard, watched=True)
+    )
+    assert not belief.agreed
+    assert belief.asks
+    assert belief.job is not None
+    assert belief.job.provider == US
+    if known:
+        assert belief.job == TRUE
+
+
+@given(told=lies)
+def test_claim__that_two_tell__is_believed_whatever_was_known(told: Job | None) -> None:
+    belief = believe(case(told, known=TRUE, heard=Heard(AT, (told,))))
+    assert (belief.job, belief.agreed) == (told, True)
+
+
+@given(lie=lies)
+def test_claim__while_the_second_is_silent_for_long__is_believed_and_never_agreed(
+    lie: Job | None,
+) -> None:
+    belief = believe(case(lie, known=TRUE, since=NOW - PATIENCE_SECONDS - 1))
+    assert (belief.job, belief.agreed) == (lie, False)
+
+
+def test_claim__of_another_job_under_the_id__holds_for_a_while() -> None:
+    another = replace(TRUE, enclave_url="ipfs://another")
+    assert believe(case(another, known=TRUE)).hold
+    later = believe(case(another, known=TRUE, since=NOW - HOLD_SECONDS - 1))
+    assert (later.job, later.hold) == (another, False)
+
+
+def test_claim__of_a_new_job__is_believed_at_once_and_asked_about() -> None:
+    belief = believe(case(TRUE))
+    assert (belief.job, belief.asks, belief.hold) == (TRUE, True, False)
+
+
+def test_stories__after_a_restart__the_journals_is_preferred() -> None:
+    another = replace(TRUE, enclave_url="ipfs://another")
+    past = Past(TRUE.generation, TRUE.assigned_at, TRUE.instance_type, TRUE.enclave_url)
+    assert believe(case(another, past=past)).hold
+    belief = believe(case(another, past=past, heard=Heard(AT, (another, TRUE))))
+    assert (belief.job, belief.other) == (TRUE, another)
+
+
+def test_stories__one_is_to_be_refused__the_other_is_served() -> None:
+    denied = replace(TRUE, user=REGISTRY)
+    belief = believe(
+        case(denied, heard=Heard(AT, (denied, TRUE)), unfit=lambda job: job.user == REGISTRY)
+    )
+    assert belief.job == TRUE
+
+
+def test_compare__two_of_three__decide_and_one_of_two_does_not() -> None:
+    stories = [
+        Story(AT, BlockNumber(9), TERMS, {TRUE.id: job} if job else {})
+        for job in (None, TRUE, TRUE)
+    ]
+    assert compare(AT, [TRUE.id], stories, of=3).jobs == {TRUE.id: (TRUE,)}
+    assert compare(AT, [TRUE.id], stories[:2], of=2).jobs == {TRUE.id: (None, TRUE)}
+    with pytest.raises(RetryLater):
+        compare(AT, [], stories[:1], of=2)
+    moved = replace(stories[0], block=replace(AT, timestamp=AT.timestamp + 1))
+    with pytest.raises(Disagreement):
+        compare(AT, [], [moved, stories[1]], of=2)
+
+
+def test_launch__on_one_word__is_one_of_a_few_or_waits() -> None:
+    few = BurstRules().unconfirmed
+    alone = Wish(agreed=False, disputed=False, waited_enough=False)
+    assert admits(alone, Standing(few - 1, few), BurstRules()) == ""
+    assert admits(alone, Standing(few, few), BurstRules())
+    assert admits(replace(alone, agreed=True), Standing(few, few), BurstRules()) == ""
+    patient = replace(alone, waited_enough=True)
+    assert admits(patient, Standing(few, few, 20), BurstRules()) == ""
+    assert admits(patient, Standing(few, 21, 20), BurstRules())
+    assert admits(replace(patient, disputed=True), Standing(few, few, 20), BurstRules())
