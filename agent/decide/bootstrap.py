@@ -34,6 +34,7 @@ from cloud.ec2.reconcile import Duplicates, duplicates
 from cloud.model import Identity, LaunchOrder, Region
 from cloud.request_budget import Urgency
 
+NEW_INSTANCE = (*HOST_STAGES, Stage.ENCLAVE)
 IMAGE_SECONDS = 3600.0  # where no deadline presses, as for an image asked for its PCRs alone
 
 
@@ -69,6 +70,8 @@ def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rul
         return
     if view.missed(now):
         _missed(view, now, draft, rules)
+        return
+    if not view.slash_point and not view.live and _ends_first(view, job, now, draft, rules):
         return
     if now < view.deadline:
         draft.look_at(view.deadline)
@@ -200,11 +203,17 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
 
 def _buy_before_end(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> None:
     """One more instance, unless the job ends before it could serve; no slash point presses."""
-    latest = latest_useful(view, job, rules.bootstrap.budget.usual(*HOST_STAGES, Stage.ENCLAVE))
-    if now >= latest:
-        draft.note("job.ends_first", "it ends before a new instance could serve")
-        return
-    launch(view, job, now, draft, rules, Urgency(float(view.deadline), latest))
+    if not _ends_first(view, job, now, draft, rules):
+        latest = latest_useful(view, job, rules.bootstrap.budget.usual(*NEW_INSTANCE))
+        launch(view, job, now, draft, rules, Urgency(float(view.deadline), latest))
+
+
+def _ends_first(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> bool:
+    """Whether nothing is to be bought or fetched for it: it is over before anything could serve."""
+    if now < latest_useful(view, job, rules.bootstrap.budget.usual(*NEW_INSTANCE)):
+        return False
+    draft.note("job.ends_first", "it ends before a new instance could serve")
+    return True
 
 
 def latest_useful(view: JobView, job: Job, needed: float) -> float:
