@@ -46,7 +46,7 @@ guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was ac
 	$(BIN)/python -m bench --guard
 
 real: $(STAMP)   ## the package under a real systemd, from apt install to apt purge; needs root, skips without
-	OYSTER_REAL=1 $(BIN)/python -m pytest tests/real
+	OYSTER_REAL=1 $(BIN)/python -m pytest --timeout 900 tests/real
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC
 	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire)
