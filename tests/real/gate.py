@@ -35,21 +35,19 @@ class Gate:
     def shut(self) -> None:
         """Refuse from now on."""
         if self._listener is not None:
-            with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+            _cut(self._listener)
             self._listener = None
         pairs, self._pairs = self._pairs, []
         for each in pairs:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            _cut(each)
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
+                self._pairs.append(near)
                 far = socket.create_connection(self._target)
-                self._pairs += [near, far]
+                self._pairs.append(far)
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
@@ -59,5 +57,11 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(1 << 16):
             sink.sendall(data)
     for each in (source, sink):
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+        _cut(each)
+
+
+def _cut(each: socket.socket) -> None:
+    """End it for both sides; another thread may have done so before."""
+    with suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()
