@@ -71,12 +71,30 @@ class Seen:
     """What is remembered of ids, by everybody who reads for one provider.
 
     `scanned`: for each reader, the blocks at which it counted ids and how many it had read;
-    `ours` are the ids that any reader said are ours, `last` our jobs as they were last seen open.
+    `ours` are the ids that any reader said are ours, `last` our jobs as they were last seen open;
+    `closed`: for each reader, since which block it has said of ours that they are closed.
     """
 
     ours: set[JobId] = field(default_factory=set)
     last: dict[JobId, Job] = field(default_factory=dict)
     scanned: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    closed: dict[str, dict[JobId, int]] = field(default_factory=dict)
+
+    def to_read(self, reader: str, at: BlockRef, count: int) -> list[JobId]:
+        """Those of ours that this reader has to be asked of: a closed one only until no fork can
+        open it again."""
+        done = self.closed.get(reader, {})
+        over = {job for job, block in done.items() if block <= at.number - RESCAN_BLOCKS}
+        return sorted(job for job in self.ours - over if job < count)
+
+    def note_closed(self, reader: str, at: BlockRef, jobs: Mapping[JobId, Job]) -> None:
+        """What this reader says at that block of ids of ours."""
+        done = self.closed.setdefault(reader, {})
+        for number, job in jobs.items():
+            if job.is_stopped:
+                done.setdefault(number, at.number)
+            else:
+                done.pop(number, None)
 
     def first_unread(self, reader: str, at: BlockRef) -> int:
         """From which id on this reader has to be asked again."""
@@ -240,8 +258,8 @@ class Market:
         for start in range(first, count, SCAN):
             await self._scan(provider, range(start, min(start + SCAN, count)), at)
         self.seen.read_up_to(self._name, at, count)
-        known = sorted(job for job in self.seen.ours if job < count)
-        jobs = await self.jobs(known, at)
+        jobs = await self.jobs(self.seen.to_read(self._name, at, count), at)
+        self.seen.note_closed(self._name, at, jobs)
         ours = {n: job for n, job in jobs.items() if job.provider == provider}
         return {number: job for number, job in ours.items() if not job.is_stopped}
 

@@ -150,6 +150,26 @@ async def test_open_jobs__read_once__asks_for_new_ids_and_ours_alone(
     assert counting.asked == 1 + 3  # the count of ids; the job, its lock and the count again
 
 
+async def test_open_jobs__closed_long_ago__are_never_asked_for_again(
+    live: Live, market: Market, endpoints: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "RESCAN_BLOCKS", 2)
+    live.open()
+    live.open()
+    counting = Counting(endpoints)
+    again = market_of(market, reader=counting)
+    us = live.address(0)
+    await again.open_jobs(us, live.head)
+    live.close(0)
+    assert list(await again.open_jobs(us, live.head)) == [1]
+    live.mine(3)
+    await again.open_jobs(us, live.head)
+    live.mine(3)
+    counting.asked = 0
+    assert list(await again.open_jobs(us, live.head)) == [1]
+    assert counting.asked == 1 + 3
+
+
 async def test_open_jobs__ids_that_a_fork_gave_to_us__are_read_again(
     live: Live, market: Market
 ) -> None:
