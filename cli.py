@@ -25,6 +25,7 @@ from commands import (
     image,
     jobs,
     keys,
+    notify,
     offers,
     provider,
     service,
@@ -65,6 +66,7 @@ app.add_typer(offers.app, name="offers")
 app.add_typer(provider.app, name="provider")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(config.app, name="config")
+app.add_typer(notify.app, name="notify")
 app.add_typer(hosts.app, name="hosts")
 app.command()(setup)
 app.command()(init)

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -29,7 +30,7 @@ from agent.process import crashes
 from agent.process.reloading import Reloading
 from agent.process.waiting import ATTEMPT_SECONDS, opened
 from agent.sd_notify import Notifier
-from agent.status import Metrics, StatusServer
+from agent.status import Metrics, StatusServer, notify
 from agent.status.agent_view import AgentView
 from agent.status.money import Money
 from agent.status.tally import Tally
@@ -99,6 +100,7 @@ async def serve(
 
 async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:
     metrics, money = Metrics(), Money(world, clock)
+    told = notify.notifier_of(world.config)
     tally, upkeep = Tally(metrics, clock), Upkeep(world, reloading.path, clock)
     tally.restore(world.state.reader)
     view = AgentView(world, money, tally, upkeep, clock)
@@ -115,6 +117,9 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
         world.agent.on_turn = _turns(notifier, metrics, world.state, reloading)
         follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
         follows["history"] = world.history.follow
+        if told is not None:
+            rules = notify.word_rules_of(world.config)
+            follows["notify"] = partial(notify.follow, told, view, rules, clock)
         asides = [
             asyncio.create_task(_aside(*each, clock), name=each[0]) for each in follows.items()
         ]

@@ -64,6 +64,7 @@ EXAMPLES = {
     "offers set": "offers set us-east-1/c6a.xlarge 0.17/h --dry-run",
     "offers remove": "offers remove us-east-1/c6a.xlarge",
     "offers list": "offers list us-east-1/c6a.xlarge",
+    "notify test": "notify test",
     "config check": "config check",
     "config diff": "config diff --json",
     "jobs list": "jobs list",

@@ -132,6 +132,7 @@ SCHEMAS: Mapping[str, Schema] = {
         )
     ),
     "config check": record({"path": TEXT, "sound": FLAG, "problems": rows(TEXT)}),
+    "notify test": record({"places": WHOLE}),
     "config diff": record({"agrees": FLAG, "differences": rows(TEXT)}),
     "service status": record({"unit": TEXT, "active": TEXT, "enabled": TEXT, "agent": TEXT}),
     "status": {

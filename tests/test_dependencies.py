@@ -113,7 +113,10 @@ def test_dependencies__each_tool__is_declared() -> None:
 @pytest.mark.parametrize(
     ("packages", "groups"),
     [
-        (("agent", "cli.py", "cloud", "commands", "contracts", "enclave", "faults.py"), ("run",)),
+        (
+            ("agent", "cli.py", "cloud", "commands", "contracts", "enclave", "faults.py"),
+            ("run", "notify"),
+        ),
         (("oyster_provider", "program.py"), ("run",)),
         (("devnet",), ("run", "devnet")),
         (("bench", "release", "tests"), ("run", "devnet", "dev")),

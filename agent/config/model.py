@@ -394,6 +394,28 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Notify:
+    """Word of trouble without Prometheus: mail, chat, webhooks. Needs the extra `notify`."""
+
+    urls_file: str = f.file(
+        "",
+        "A secret file with one apprise URL a line (mailto://, tgram://, slack://, json://; see "
+        "github.com/caronc/apprise). Empty: nobody is told.",
+        example='"credential:notify-urls"',
+    )
+    least: str = f.text(
+        "warn", "fail: only what keeps the agent from serving; warn: what to look at, too.",
+        choices=("warn", "fail"),
+    )  # fmt: skip
+    repeat_seconds: float = f.duration(
+        "6h", "10m", "7d", "What lasts is told again this often."
+    )  # fmt: skip
+    per_hour: int = f.integer(
+        10, 1, 1000, "No more messages an hour; the next one says how many were held back."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is written to standard error."""
 
@@ -440,6 +462,7 @@ class Config:
     breaker: Breaker = field(default_factory=Breaker)
     enclave: Enclave = field(default_factory=Enclave)
     status: Status = field(default_factory=Status)
+    notify: Notify = field(default_factory=Notify)
     log: Log = field(default_factory=Log)
     journal: JournalPlace = field(default_factory=JournalPlace)
     # The file's folder: relative paths and credentials start here. Not a setting.

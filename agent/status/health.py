@@ -153,8 +153,8 @@ def judge(seen: Seen) -> Health:
 
 
 KINDS = (
-    "loop", "chain", "node", "credentials", "region", "journal", "disk", "file", "offer", "jobs",
-    "terminations", "wallet", "effects", "leadership",
+    "loop", "start", "chain", "node", "credentials", "region", "journal", "disk", "file", "offer",
+    "jobs", "terminations", "wallet", "effects", "leadership",
 )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def _loop(seen: Seen) -> Iterator[Part]:
         yield Part("loop", "", Grade.FAIL, f"no progress for {age:.0f} s", "see the agent's log")
     elif not seen.resynced:
         yield _ok("loop", "turns")
-        yield Part("jobs", "", Grade.FAIL, "the first resync is not done")
+        yield Part("start", "", Grade.FAIL, "the first resync is not done")
     else:
         yield _ok("loop", "turns")
 

@@ -10,7 +10,9 @@ from commands.checkup.patient import Finding, Patient, skipped
 from faults import RetryLater
 
 # What doctor can't see by itself; of the rest it has a check of its own, and a cause is named once.
-OWN = frozenset({"loop", "jobs", "file", "offer", "terminations", "wallet", "effects", "journal"})
+OWN = frozenset(
+    {"loop", "start", "jobs", "file", "offer", "terminations", "wallet", "effects", "journal"}
+)
 
 
 async def agent(patient: Patient) -> list[Finding]:

@@ -43,7 +43,7 @@ def test_health__all_is_well__serves() -> None:
     ("change", "kind", "grade", "said"),
     [
         ({"progress_at": NOW - 61}, "loop", "fail", "no progress for 61 s"),
-        ({"resynced": False}, "jobs", "fail", "first resync"),
+        ({"resynced": False}, "start", "fail", "first resync"),
         ({"chain_error": "refused"}, "chain", "fail", "can't be read: refused"),
         ({"head_at": NOW - 76}, "chain", "fail", "76 s old"),
         ({"head_at": NOW - 121, "window_seconds": 0}, "chain", "fail", "121 s old"),
