@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from agent.config.model import Config, Enclave
 from enclave.host.documents import PACKETS
+from enclave.host.network import reach
 from enclave.host.network.packet import own_port
 from enclave.ipfs.places import gateway_url, kubo_multiaddr
 from enclave.web.image_list import ImageList
@@ -143,11 +144,29 @@ def _enclave(config: Config) -> Iterator[Finding]:
     if 22 in listens:
         yield ("enclave", "ports"), "22 is the host's own; hosts have no administration port"
     yield from _attestation_port(enclave, listens)
+    yield from _egress(enclave)
+    if enclave.debug and not enclave.root_file:
+        yield ("enclave", "debug"), "a debug enclave cannot be attested by AWS's root; unset it"
+
+
+def _egress(enclave: Enclave) -> Iterator[Finding]:
+    """Each of the form, and none an address that hosts never connect to."""
     for text in enclave.egress:
         if not _EGRESS.match(text):
             yield ("enclave", "egress"), f"{text!r} is not VSOCK=HOST:PORT"
-    if enclave.debug and not enclave.root_file:
-        yield ("enclave", "debug"), "a debug enclave cannot be attested by AWS's root; unset it"
+            continue
+        host = text.partition("=")[2].rpartition(":")[0]
+        near = reach.why_not(host) if _is_address(host) else None
+        if near is not None:
+            yield ("enclave", "egress"), f"{host} is no place for an enclave: {near}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _attestation_port(enclave: Enclave, listens: list[int]) -> Iterator[Finding]:

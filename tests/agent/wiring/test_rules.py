@@ -54,3 +54,13 @@ def test_network__packets_and_a_port_of_the_host__is_a_finding() -> None:
     ]
     enclave = replace(enclave, attestation_port=1301)
     assert list(_enclave(replace(Config(), enclave=enclave))) == []
+
+
+def test_egress__an_address_that_hosts_never_reach__is_a_finding() -> None:
+    ways = ("9=10.0.0.5:443", "10=169.254.169.254:80", "11=1.1.1.1:443", "12=kms.example:443")
+    enclave = replace(Config().enclave, egress=ways)
+    found = [text for _, text in _enclave(replace(Config(), enclave=enclave))]
+    assert found == [
+        "10.0.0.5 is no place for an enclave: private (RFC 1918)",
+        "169.254.169.254 is no place for an enclave: link-local; the metadata service is here",
+    ]
