@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -20,15 +21,20 @@ from agent.status.app import Status, host_name
 from agent.status.doors import BACKLOG, Doors, guarded, quietly
 from agent.status.metrics import Metrics
 from agent.status.source import StatusSource
-from faults import UsageFault
+from faults import RetryLater, UsageFault
 
 _CLOSE_SECONDS = 2
+
+
+# Not the configuration's fault: another program, or an outgoing connection, has the port just
+# now, or the interface is not up yet.
+_TAKEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 
 
 class StatusServer:
     """`async with StatusServer(...)`: it answers from entry to exit. `addresses` are the real ones.
 
-    Raises UsageFault at entry when an address cannot be listened on.
+    Raises at entry RetryLater when an address is taken just now, UsageFault when it can't be had.
     """
 
     def __init__(
@@ -107,7 +113,8 @@ def _listen(address: str) -> socket.socket:
         bound.setblocking(False)
     except OSError as error:
         bound.close()
-        raise UsageFault(
-            f"cannot listen on {address}: {error.strerror}; change it in [status]"
-        ) from error
+        said = f"cannot listen on {address}: {error.strerror}"
+        if error.errno in _TAKEN:
+            raise RetryLater(f"{said}; end what has it, or change it in [status]") from error
+        raise UsageFault(f"{said}; change it in [status]") from error
     return bound

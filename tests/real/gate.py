@@ -46,7 +46,11 @@ class Gate:
             while True:
                 near, _ = listener.accept()
                 self._pairs.append(near)
-                far = socket.create_connection(self._target)
+                try:
+                    far = socket.create_connection(self._target)
+                except OSError:
+                    _cut(near)
+                    continue
                 self._pairs.append(far)
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(source, sink), daemon=True).start()

@@ -163,9 +163,10 @@ class Machine:
         return None
 
 
-def until(done: Callable[[], object], seconds: float, otherwise: str) -> None:
+def until(done: Callable[[], object], seconds: float, otherwise: str | Callable[[], str]) -> None:
     """Ask until it is so: a real machine has no clock to pass in. Fails after `seconds`."""
     end = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < end, otherwise
+        if time.monotonic() > end:
+            raise AssertionError(otherwise if isinstance(otherwise, str) else otherwise())
         time.sleep(0.25)

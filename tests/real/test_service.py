@@ -132,7 +132,7 @@ def test_service__configuration_is_wrong__ends_with_78_and_is_not_restarted(
     good = (world.machine.root / CONFIG.lstrip("/")).read_text()
     world.machine.write(CONFIG, "nonsense = 1\n", 0o640)
     assert world.systemctl("restart", UNIT).returncode != 0
-    until(lambda: world.is_(ActiveState="failed", ExecMainStatus="78"), 30, world.log())
+    until(lambda: world.is_(ActiveState="failed", ExecMainStatus="78"), 30, world.log)
     world.machine.write(CONFIG, good, 0o640)
 
 
@@ -142,7 +142,7 @@ def test_service__another_chain_than_configured__ends_with_3_and_is_not_restarte
     world.configure({"chain": {"chain_id": 1}})
     world.systemctl("reset-failed", UNIT)
     world.systemctl("restart", UNIT)
-    until(lambda: world.is_(ActiveState="failed", ExecMainStatus="3"), 30, world.log())
+    until(lambda: world.is_(ActiveState="failed", ExecMainStatus="3"), 30, world.log)
     assert "chain" in world.log("-p", "err")
     world.configure({"chain": {"chain_id": world.state["given"]["chain"]["chain_id"]}})
 
@@ -156,14 +156,14 @@ def test_start__nodes_are_away_longer_than_a_start_may_take__waits_and_goes_on(
     world.drop_in("TimeoutStartSec=12s")
     world.systemctl("reset-failed", UNIT)
     world.systemctl("start", "--no-block", UNIT)
-    until(lambda: "waiting to start" in world.shown("StatusText")["StatusText"], 30, world.log())
+    until(lambda: "waiting to start" in world.shown("StatusText")["StatusText"], 30, world.log)
     time.sleep(20)  # what is real here is systemd's clock
     assert world.is_(ActiveState="activating", NRestarts="0")
     for gate in world.gates:
         gate.open()
     world.serves()
     world.drop_in()
-    until(lambda: "1 running" in world.shown("StatusText")["StatusText"], 30, world.log())
+    until(lambda: "1 running" in world.shown("StatusText")["StatusText"], 30, world.log)
 
 
 def test_user_data__run_by_debians_cloud_init__puts_the_host_program_under_systemd(
@@ -216,7 +216,7 @@ def test_upgrade__in_place_with_a_journal__restarts_and_keeps_job_and_history(
 def test_machine__rebooted__the_service_is_back_by_itself(world: World, job: int) -> None:
     world.machine.reboot()
     world.serves()
-    until(lambda: "1 running" in world.shown("StatusText")["StatusText"], 30, world.log())
+    until(lambda: "1 running" in world.shown("StatusText")["StatusText"], 30, world.log)
 
 
 def test_stop_and_purge__keep_the_keys_and_say_so(world: World, job: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class World:
 
     def serves(self, seconds: float = 60) -> None:
         """Wait until the unit is active: READY=1 was said."""
-        until(lambda: self.is_(ActiveState="active", SubState="running"), seconds, self.log())
+        until(lambda: self.is_(ActiveState="active", SubState="running"), seconds, self.log)
 
     def log(self, *words: str) -> str:
         """What the journal has of the unit."""
@@ -154,12 +155,20 @@ def _settle(world: World) -> None:
     world.configure({
         "chain": {"finality": chain["finality"], "poll": chain["poll"]},
         "aws": {"endpoint_url": given["aws"]["endpoint_url"]},
-        "status": {"listen": given["status"]["listen"]},  # the loopback is everybody's
+        "status": {"listen": f"127.0.0.1:{_free_port()}"},  # the loopback is everybody's
         "images": {"gateways": given["images"]["gateways"]},
         "enclave": {**_ports(given), "root_file": "/etc/oyster-provider/root.pem"},
     })  # fmt: skip
     world.oyster("cloud", "setup")
     world.oyster("register", TYPE, PRICE, "--stake", "500", "--yes")
+
+
+def _free_port() -> int:
+    """Below the ports that outgoing connections get: one of those may be taken at a restart."""
+    for port in range(21000, 32000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def _ports(given: dict[str, Any]) -> dict[str, Any]:

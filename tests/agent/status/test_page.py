@@ -22,7 +22,7 @@ from agent.config.model import Status as Settings
 from agent.status import Metrics, StatusServer
 from agent.status.health import Grade, Health, Part
 from agent.status.source import JobState
-from faults import UsageFault
+from faults import RetryLater
 from tests.clocks import MovingClock
 
 from .conftest import NOW, Source, a_view
@@ -75,7 +75,7 @@ async def test_server__stopped__lets_its_address_go_at_once() -> None:
 async def test_server__address_taken__is_said_with_its_section() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(listen=f"127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(UsageFault, match=r"change it in \[status\]"):
+        with pytest.raises(RetryLater, match=r"change it in \[status\]"):
             async with StatusServer(settings, Source(a_view()), Metrics(), MovingClock(NOW)):
                 pass
 
