@@ -29,7 +29,7 @@ from devnet.simulation.storm import Result, Storm, quiet
 
 pytestmark = pytest.mark.integration
 
-BEGINS, ENDS = 150.0, 1100.0  # seconds: jobs come before it and while it lasts, and end in it
+BEGINS, ENDS = 100.0, 900.0  # seconds: jobs come before it and while it lasts, and end in it
 JOBS = 8
 PLACES = ("first", "second")
 ATTACKS: Mapping[Statement, Sequence[Lie]] = {
@@ -57,7 +57,10 @@ def lied_to(lie: Lie, place: str, *, wire: bool, seed: int = 77) -> Scenario:
     size = 2 * lies(wire=wire).index(lie) + PLACES.index(place)
     liar = Trouble(Kind.LIAR, BEGINS, ENDS, size)
     what = replace(scenario(seed, JOBS, wire=wire), witness=True, others_price=10**13, depth=6)
-    people = tuple(requests(seed, JOBS, within=500.0))
+    short = (
+        replace(one, deposit=min(one.deposit, 700)) for one in requests(seed, JOBS, within=300.0)
+    )
+    people = tuple(short)
     plan = Plan(seed, (liar,), gentle=True)
     return replace(what, requests=people, block_seconds=6.0, latency=0.05, plan=plan)
 
