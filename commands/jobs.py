@@ -298,7 +298,7 @@ def _since(events: list[Event]) -> list[float]:
     for each in events:
         assigned = each.fields.get("assigned_at")
         if each.name == "job.assigned" and isinstance(assigned, int | float):
-            began = float(assigned)
+            began = min(float(assigned), each.at)  # a block may be ahead of this clock
         found.append(began)
     return found
 
