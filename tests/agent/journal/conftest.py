@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from agent.journal import writing
 from agent.journal.engines import open_file, open_server
 from tests import postgres
 
@@ -37,3 +38,9 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     yield open_
     for engine in engines:
         engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no held file: how long a commit takes is not what these tests are about."""
+    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 60.0)
