@@ -8,14 +8,15 @@ import pytest
 
 import faults
 from commands.run import service_code
-from faults import Bug, Fault, MustStop, Refused, RetryLater, TryElsewhere, UsageFault
+from faults import Bug, Fault, Fenced, MustStop, Refused, RetryLater, TryElsewhere, UsageFault
 
 from .program import oyster_here
 
 pytestmark = pytest.mark.unit
 
 CODES: dict[type[Fault], int] = {
-    UsageFault: 78, MustStop: 3, RetryLater: 69, TryElsewhere: 69, Refused: 1, Bug: 1, Fault: 1,
+    UsageFault: 78, MustStop: 3, RetryLater: 69, TryElsewhere: 69, Refused: 1, Bug: 1,
+    Fault: 1, Fenced: 75,
 }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def new_key_each_second(patch: pytest.MonkeyPatch) -> None:
 
 
 def refuses_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(agent.decide.bootstrap, "vet", lambda *given: (Refusal("mood", "not today"),))
+    patch.setattr(agent.decide.bootstrap, "vet", lambda *given: (Refusal("type", "not today"),))
 
 
 def never_in_time(patch: pytest.MonkeyPatch) -> None:
