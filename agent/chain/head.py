@@ -110,7 +110,7 @@ class HeadTracker:
 
     A head that is old or of the future, or whose time went back, is asked of the others, too, and
     the first that has a better one is believed. Which of them all has it right is not decided
-    here: what can't be undone is asked of two (`agent.decide.trust`).
+    here: what can't be undone is asked of two (`agent.decide.who_must_agree`).
     """
 
     def __init__(self, reader: Heads, finality: Finality) -> None:

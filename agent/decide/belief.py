@@ -1,10 +1,10 @@
 """What is believed of a job: one endpoint's claim at the head, or what was known before it.
 
 A claim that leads to nothing but what can be undone is believed at once. One that would lead to an
-end, an exit or a report left out (`agent.decide.trust`) is believed when a second endpoint tells
-the same; until then what was known stands. Where two tell different stories, the one by which there
-is a job to serve is acted on, as far as that can be undone: a lie costs an instance for a while
-there, and the stake the other way.
+end, an exit or a report left out (`agent.decide.who_must_agree`) is believed when a second endpoint
+tells the same; until then what was known stands. Where two tell different stories, the one by which
+there is a job to serve is acted on, as far as that can be undone: a lie costs an instance for a
+while there, and the stake the other way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.decide.trust import TABLE, Statement, Until, needs_two
+from agent.decide.who_must_agree import TABLE, Statement, Until, needs_two
 from agent.market.model import Address, BlockRef, Job
 from agent.market.terms import Terms
 

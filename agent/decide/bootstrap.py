@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from agent.clock import passed
+from agent.decide.dead_instances import next_try_at, tell_deaths
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
-from agent.decide.deaths import next_try_at, tell_deaths
 from agent.decide.ending import EndingRules, exit_waits, may_send, next_key, request_exit
 from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
@@ -144,7 +144,7 @@ def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
 
 
 def _leave(view: JobView, now: float, draft: Draft, rules: Rules, *, told: bool) -> None:
-    """An exit can't be taken back: not on one endpoint's word (`agent.decide.trust`)."""
+    """An exit can't be taken back: not on one endpoint's word (`agent.decide.who_must_agree`)."""
     if told:
         request_exit(view, now, draft, rules.ending)
     else:

@@ -20,8 +20,8 @@ from agent.decide.bootstrap import (
     launch,
     told_double,
 )
+from agent.decide.dead_instances import tell_deaths
 from agent.decide.deadline import HOST_STAGES, Stage
-from agent.decide.deaths import tell_deaths
 from agent.decide.ending import collect, exit_waits, request_exit
 from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
 from agent.decide.job_view import Host, JobView, LaunchPhase

@@ -2,7 +2,7 @@
 
 Cost: one exchange for the blocks, one batch for the jobs at the head; and only where something
 irreversible may follow, one batch at the finalized block. A second endpoint is asked beside the
-turns (`agent.load.asking`): what it told is in the memory when the next one begins.
+turns (`agent.load.second_voices`): what it told is in the memory when the next one begins.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from agent.decide.job_view import (
     parse_instance_type,
 )
 from agent.decide.lifecycle import needs_final
-from agent.load.asking import Asking
 from agent.load.fleet import Fleet
 from agent.load.remembered import JobMemory, Memory
+from agent.load.second_voices import Asking
 from agent.market.model import BlockRef, Job, JobId
 from agent.market.terms import Terms
 from agent.ports import Account, Blocks, Call, Clock, Cloud, Market, Witness

@@ -1,7 +1,7 @@
 """What several endpoints say of the same block, and what of it two of them tell alike.
 
 Values and one comparison, for whoever asks more than one endpoint. Which statements need two
-voices, and what is done until there are, is `agent.decide.trust`.
+voices, and what is done until there are, is `agent.decide.who_must_agree`.
 """
 
 from __future__ import annotations

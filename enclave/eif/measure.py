@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from enclave.eif.format import Broken, Header, ImageRefused, Section
 from enclave.eif.metadata import Json
+from enclave.eif.pcr_sums import Hashes
 from enclave.eif.signature import Signer
-from enclave.eif.sums import Hashes
 from enclave.eif.walk import Walk
 
 MIB = 1 << 20

@@ -29,8 +29,8 @@ from enclave.eif.format import (
     unpack_header,
 )
 from enclave.eif.metadata import Json, read_metadata
+from enclave.eif.pcr_sums import Hashes
 from enclave.eif.signature import Signer, read_signature
-from enclave.eif.sums import Hashes
 
 # Below this, threads cost more than they bring.
 THREADS_FROM_BYTES = 8 << 20

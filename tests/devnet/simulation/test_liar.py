@@ -17,7 +17,7 @@ import agent.load.loader
 import devnet.simulation.chain
 from agent.decide.belief import Belief, Case
 from agent.decide.burst import BurstRules
-from agent.decide.trust import TABLE, Statement
+from agent.decide.who_must_agree import TABLE, Statement
 from agent.market import testimony
 from agent.market.model import BlockRef, JobId
 from devnet.simulation.fault_plan import Kind, Plan, Trouble

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.decide.trust import TABLE, Agree, Statement, Until, needs_two
+from agent.decide.who_must_agree import TABLE, Agree, Statement, Until, needs_two
 
 pytestmark = pytest.mark.unit
 
