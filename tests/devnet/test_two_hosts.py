@@ -20,7 +20,6 @@ from tests.devnet.scene import Scene, opened
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.xdist_group("two hosts"),
     pytest.mark.timeout(600),
 ]
 
@@ -131,14 +130,25 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     next(servers, None)
 
 
-def test_two_hosts__started__one_leads_and_both_are_configured_alike(pair: Pair) -> None:
+def test_two_hosts__whatever_becomes_of_the_leader__one_leads_and_nothing_is_done_twice(
+    pair: Pair,
+) -> None:
+    """One story: each step begins with the hosts as the one before left them."""
+    _both_are_configured_alike(pair)
+    _killed(pair)
+    _told_to_yield(pair)
+    _frozen_past_its_lease(pair)
+    _told_to_end(pair)
+
+
+def _both_are_configured_alike(pair: Pair) -> None:
     standing = pair.standing()
     assert {name: one["role"] for name, one in standing.items()} == {"a": "leads", "b": "stands by"}
     assert {one["configuration"] for one in standing.values()} == {"as here"}
     pair.serves_one_more()
 
 
-def test_leader__killed__the_other_goes_on_and_nothing_is_done_twice(pair: Pair) -> None:
+def _killed(pair: Pair) -> None:
     job = pair.scene.request()
     pair.scene.launched(job)
     pair.hosts["a"].kill()
@@ -148,7 +158,7 @@ def test_leader__killed__the_other_goes_on_and_nothing_is_done_twice(pair: Pair)
     pair.serves_one_more()
 
 
-def test_leader__told_to_yield__hands_over(pair: Pair) -> None:
+def _told_to_yield(pair: Pair) -> None:
     pair.hosts["a"].start()
     pair.until_stands_by("a")
     told = pair.scene.provider.ask("hosts", "yield")
@@ -157,7 +167,7 @@ def test_leader__told_to_yield__hands_over(pair: Pair) -> None:
     pair.serves_one_more()
 
 
-def test_leader__frozen_past_its_lease__ends_when_it_wakes(pair: Pair) -> None:
+def _frozen_past_its_lease(pair: Pair) -> None:
     pair.hosts["b"].start()
     pair.until_stands_by("b")
     pair.hosts["a"].signal(signal.SIGSTOP)
@@ -168,7 +178,8 @@ def test_leader__frozen_past_its_lease__ends_when_it_wakes(pair: Pair) -> None:
     pair.serves_one_more()
 
 
-def test_leader__told_to_end__gives_the_lease_back(pair: Pair) -> None:
+def _told_to_end(pair: Pair) -> None:
+    """The lease is given back."""
     pair.hosts["a"].start()
     pair.until_stands_by("a")
     pair.hosts["b"].signal(signal.SIGTERM)
