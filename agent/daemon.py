@@ -30,7 +30,7 @@ from agent.process import crashes
 from agent.process.reloading import Reloading
 from agent.process.waiting import ATTEMPT_SECONDS, opened
 from agent.sd_notify import Notifier
-from agent.status import Metrics, StatusServer, notify
+from agent.status import Metrics, StatusServer, notify_send
 from agent.status.agent_view import AgentView
 from agent.status.money import Money
 from agent.status.tally import Tally
@@ -100,7 +100,7 @@ async def serve(
 
 async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:
     metrics, money = Metrics(), Money(world, clock)
-    told = notify.notifier_of(world.config)
+    told = notify_send.notifier_of(world.config)
     tally, upkeep = Tally(metrics, clock), Upkeep(world, reloading.path, clock)
     tally.restore(world.state.reader)
     view = AgentView(world, money, tally, upkeep, clock)
@@ -118,8 +118,8 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
         follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
         follows["history"] = world.history.follow
         if told is not None:
-            rules = notify.word_rules_of(world.config)
-            follows["notify"] = partial(notify.follow, told, view, rules, clock)
+            rules = notify_send.word_rules_of(world.config)
+            follows["notify"] = partial(notify_send.follow, told, view, rules, clock)
         asides = [
             asyncio.create_task(_aside(*each, clock), name=each[0]) for each in follows.items()
         ]

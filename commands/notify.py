@@ -15,8 +15,8 @@ def try_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     import asyncio
 
     from agent.config import load
-    from agent.status.notify import notifier_of
-    from agent.status.word import Message
+    from agent.status.notify_send import notifier_of
+    from agent.status.notify_words import Message
     from commands.context import quiet
     from faults import UsageFault
 

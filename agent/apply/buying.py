@@ -1,4 +1,4 @@
-"""Lets launches through, or has them wait for a second endpoint (`agent.decide.burst`)."""
+"""Lets launches through, or has them wait for a second endpoint (`decide.unconfirmed_launches`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from agent.agenda import Agenda
 from agent.apply.context import World
-from agent.decide.burst import BurstRules, Standing, Wish, admits
 from agent.decide.job_view import JobView
 from agent.decide.plan import Launch
+from agent.decide.unconfirmed_launches import BurstRules, Standing, Wish, admits
 from agent.market.model import JobId
 
 WAITS = "launch.waits"  # on the job's timeline: for a second endpoint to tell the same of it

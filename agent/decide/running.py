@@ -20,7 +20,6 @@ from agent.decide.bootstrap import (
     launch,
     told_double,
 )
-from agent.decide.dead_instances import tell_deaths
 from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.ending import collect, exit_waits, request_exit
 from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
@@ -35,8 +34,9 @@ from agent.decide.keepalive import (
     judge,
     next_probe_at,
 )
-from agent.decide.leaving import unwanted, worth_leaving
+from agent.decide.leave_or_serve import unwanted, worth_leaving
 from agent.decide.plan import Draft, Level
+from agent.decide.relaunch_after_death import tell_deaths
 from agent.market.model import Job
 from cloud.ec2.reconcile import duplicates
 from cloud.request_budget import Urgency

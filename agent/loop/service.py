@@ -18,7 +18,7 @@ import structlog
 from agent.apply.buying import Buying
 from agent.apply.in_flight import InFlight
 from agent.clock import passed
-from agent.decide import breaker, keepalive
+from agent.decide import keepalive, termination_breaker
 from agent.decide.deadline import Budget
 from agent.decide.job_view import CALM, JobView
 from agent.decide.keepalive import Answers, Doubt
@@ -370,9 +370,9 @@ class Agent:
         wanted = [a for _, p in decided for a in p.actions if isinstance(a, Terminate)]
         looked = frozenset(view.id for view, _ in decided)
         served = self._world.fleet.live_jobs() if wanted else 0
-        asked = breaker.Asked(looked, wanted, served)
+        asked = termination_breaker.Asked(looked, wanted, served)
         state, rules = self._state.breaker, self._state.rules.breaker
-        ruling = breaker.judge(asked, state, self._state.now(), rules)
+        ruling = termination_breaker.judge(asked, state, self._state.now(), rules)
         fresh = ruling.state.held - state.held
         self._state.breaker = ruling.state
         for action in ruling.held:

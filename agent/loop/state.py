@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from agent.agenda import Agenda
 from agent.apply.context import World
 from agent.apply.listings import Offering
-from agent.decide.breaker import BreakerRules, BreakerState
-from agent.decide.burst import BurstRules
 from agent.decide.drain import Drain
 from agent.decide.lifecycle import LifecycleRules
+from agent.decide.termination_breaker import BreakerRules, BreakerState
+from agent.decide.unconfirmed_launches import BurstRules
 from agent.journal.orders import OrderRecord, Orders
 from agent.journal.reading import Reader
 from agent.load.loader import Loader, Sources

@@ -8,8 +8,6 @@ from agent.apply.attester import AttestationRules
 from agent.config import Config
 from agent.config.secrets import locate
 from agent.decide.bootstrap import BootstrapRules
-from agent.decide.breaker import BreakerRules
-from agent.decide.burst import BurstRules
 from agent.decide.deadline import DEFAULT_LENGTHS, Budget, Length, Stage
 from agent.decide.ending import EndingRules
 from agent.decide.host_orders import EnclaveRules, PacketRules
@@ -17,6 +15,8 @@ from agent.decide.keepalive import HealthRules
 from agent.decide.lifecycle import LifecycleRules
 from agent.decide.listings import OfferRules
 from agent.decide.refusal import PolicyRules
+from agent.decide.termination_breaker import BreakerRules
+from agent.decide.unconfirmed_launches import BurstRules
 from agent.loop.state import Rules, ServiceRules
 from agent.wiring.adapters import offered_prices
 from enclave.host.documents import PACKETS, Egress, Port

@@ -14,12 +14,12 @@ from agent.ports import Call, Image, Order
 from cloud.model import InstanceId
 from devnet.simulation.chain import Block, SimChain, Tx
 from devnet.simulation.cloud import NEVER, Machine
-from devnet.simulation.fault_plan import Plan, covered
 from devnet.simulation.loop import START
 from devnet.simulation.market import OTHER, US
 from devnet.simulation.people import AUDITORS, sha_of
 from devnet.simulation.protocol import SCALE, Job
 from devnet.simulation.storm_cloud import StormCloud
+from devnet.simulation.storm_troubles import Plan, covered
 
 # Invariants, by the names that runs print.
 ONE = "at most one instance an attempt, beyond a declared race"

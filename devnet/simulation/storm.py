@@ -24,8 +24,6 @@ from devnet.simulation import loop, people
 from devnet.simulation.actors import Actors
 from devnet.simulation.chain import Block, SimChain, SimSecondEndpoint, Tx
 from devnet.simulation.cloud import Machine
-from devnet.simulation.fault_acts import begin
-from devnet.simulation.fault_plan import Kind
 from devnet.simulation.invariants import LEFT, Allowances, Invariants, Violation
 from devnet.simulation.lives import Lives
 from devnet.simulation.loop import StormClock
@@ -37,6 +35,8 @@ from devnet.simulation.protocol import Job
 from devnet.simulation.scenario import genesis
 from devnet.simulation.stage import Stage
 from devnet.simulation.storm_cloud import StormCloud, StormImages
+from devnet.simulation.storm_trouble_acts import begin
+from devnet.simulation.storm_troubles import Kind
 from devnet.simulation.wire.chain import WireChain
 from devnet.simulation.wire.ledger import Ledger
 from devnet.simulation.wire.life import Wire, WireLife

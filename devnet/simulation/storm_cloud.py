@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from agent.ports import Attested, Clock, Image
 from cloud.model import HostReport, Instance, InstanceId, LaunchOrder, Region
 from devnet.simulation.cloud import HEARTBEAT_SECONDS, NEVER, Lengths, Machine, SimCloud, SimImages
-from devnet.simulation.fault_plan import Fate
+from devnet.simulation.storm_troubles import Fate
 from faults import Refused, RetryLater
 
 

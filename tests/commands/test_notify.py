@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.status.notify import Notifier
-from agent.status.word import Message
+from agent.status.notify_send import Notifier
+from agent.status.notify_words import Message
 from faults import RetryLater, UsageFault
 
 from .conftest import World

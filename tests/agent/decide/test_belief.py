@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.decide.belief import HOLD_SECONDS, PATIENCE_SECONDS, Case, Heard, Past, believe
-from agent.decide.burst import BurstRules, Standing, Wish, admits
+from agent.decide.unconfirmed_launches import BurstRules, Standing, Wish, admits
 from agent.market.model import BlockNumber, BlockRef, Job, JobStatus, StopReason, Wei
 from agent.market.testimony import Disagreement, Story, compare
 from agent.markets.registry.terms import RegistryTerms

@@ -10,7 +10,6 @@ import pytest
 
 from agent.agenda import Agenda
 from agent.decide import keepalive
-from agent.decide.breaker import Asked, BreakerRules, BreakerState, judge
 from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Budget, Learner, Length, Stage
 from agent.decide.job_view import Host, Observed, Probe
 from agent.decide.keepalive import (
@@ -25,6 +24,7 @@ from agent.decide.keepalive import (
     run_id,
 )
 from agent.decide.plan import Terminate
+from agent.decide.termination_breaker import Asked, BreakerRules, BreakerState, judge
 from agent.market.model import JobId
 from cloud.model import InstanceId, Region
 from enclave.host.documents import Status

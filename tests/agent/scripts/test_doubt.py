@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.decide.breaker import BreakerRules
+from agent.decide.termination_breaker import BreakerRules
 from agent.journal.orders import OrderKind
 from agent.market.model import JobId
 from devnet.simulation.world import Simulation, default_rules

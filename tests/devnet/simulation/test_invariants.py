@@ -20,7 +20,6 @@ from agent.decide.job_view import Host, JobView
 from agent.decide.plan import Draft, ForgetHost
 from agent.decide.refusal import Refusal
 from agent.load.loader import Loader
-from devnet.simulation.fault_plan import Fate, Kind, Plan, Trouble
 from devnet.simulation.invariants import (
     BROKEN,
     DROPPED,
@@ -38,6 +37,7 @@ from devnet.simulation.invariants import (
 from devnet.simulation.protocol import Job, Model
 from devnet.simulation.scenario import Scenario, scenario
 from devnet.simulation.storm import Result, Storm, quiet
+from devnet.simulation.storm_troubles import Fate, Kind, Plan, Trouble
 
 pytestmark = pytest.mark.integration
 

@@ -16,16 +16,16 @@ import pytest
 import agent.load.loader
 import devnet.simulation.chain
 from agent.decide.belief import Belief, Case
-from agent.decide.burst import BurstRules
+from agent.decide.unconfirmed_launches import BurstRules
 from agent.decide.who_must_agree import TABLE, Statement
 from agent.market import testimony
 from agent.market.model import BlockRef, JobId
-from devnet.simulation.fault_plan import Kind, Plan, Trouble
 from devnet.simulation.invariants import EARLY, GIVEN_UP, MISSED, NAMES
 from devnet.simulation.opinions import FIRST_INVENTED, Lie, lies
 from devnet.simulation.people import requests
 from devnet.simulation.scenario import Scenario, scenario
 from devnet.simulation.storm import Result, Storm, quiet
+from devnet.simulation.storm_troubles import Kind, Plan, Trouble
 
 pytestmark = pytest.mark.integration
 

@@ -7,12 +7,12 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from devnet.simulation.fault_plan import Kind, Trouble
 from devnet.simulation.lives import Lives
 from devnet.simulation.model_faults import Fit
 from devnet.simulation.opinions import Lie, lies
 from devnet.simulation.stage import Stage
-from devnet.simulation.wire import fault_acts as wire
+from devnet.simulation.storm_troubles import Kind, Trouble
+from devnet.simulation.wire import storm_trouble_acts as wire
 from faults import Fault, RetryLater
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from devnet.simulation.fault_plan import Kind, Trouble
 from devnet.simulation.stage import Stage
+from devnet.simulation.storm_troubles import Kind, Trouble
 from devnet.simulation.wire.chain import GWEI, WireChain
 
 
