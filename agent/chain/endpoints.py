@@ -40,7 +40,7 @@ log = structlog.get_logger()
 MAX_REST_SECONDS = 60.0  # a dead endpoint is tried again once a minute
 WRONG_CHAIN_REST_SECONDS = 300.0
 PROBE_SECONDS = 15.0  # between looks at every endpoint's height, beside what is asked anyway
-MAX_LAG_BLOCKS = 12  # 3 s on a chain of 0.25 s, 2.4 minutes on one of 12 s
+MAX_LAG_SECONDS = 60.0  # 5 blocks of 12 s, 240 of 0.25 s
 DOUBT_SECONDS = 60.0  # a node whose word was doubted is asked first again a few probes later
 # What a node refuses by itself: a lie here keeps a report from being sent, and costs the stake.
 ASKED_TWICE = frozenset({"eth_estimateGas"})
@@ -82,12 +82,12 @@ class Endpoints:
     """A Reader over all endpoints. Build with `await Endpoints.open(...)`."""
 
     def __init__(
-        self, nodes: Sequence[Node], chain_id: int, clock: Clock, max_lag_blocks: int
+        self, nodes: Sequence[Node], chain_id: int, clock: Clock, max_lag_seconds: float
     ) -> None:
         self.chain_id = chain_id
         self._nodes = list(nodes)
         self._clock = clock
-        self._max_lag = max_lag_blocks
+        self._max_lag = max_lag_seconds
         self._probed_at = clock.now()
         self._probe: asyncio.Task[None] | None = None
 
@@ -98,7 +98,7 @@ class Endpoints:
         clock: Clock,
         *,
         chain_id: int | None = None,
-        max_lag_blocks: int = MAX_LAG_BLOCKS,
+        max_lag_seconds: float = MAX_LAG_SECONDS,
         timeout_seconds: float = 10.0,
     ) -> Endpoints:
         """Ask every endpoint for its chain id. Those that don't answer are asked again later.
@@ -110,7 +110,7 @@ class Endpoints:
         https = [
             Http(SecretUrl(url), timeout_seconds=timeout_seconds, now=clock.now) for url in urls
         ]
-        return await cls.over(https, clock, chain_id=chain_id, max_lag_blocks=max_lag_blocks)
+        return await cls.over(https, clock, chain_id=chain_id, max_lag_seconds=max_lag_seconds)
 
     @classmethod
     async def over(
@@ -119,11 +119,11 @@ class Endpoints:
         clock: Clock,
         *,
         chain_id: int | None = None,
-        max_lag_blocks: int = MAX_LAG_BLOCKS,
+        max_lag_seconds: float = MAX_LAG_SECONDS,
     ) -> Endpoints:
         """As `open`, over whatever leads to the nodes."""
         nodes = [Node(Rpc(transport, clock)) for transport in transports]
-        endpoints = cls(nodes, chain_id or 0, clock, max_lag_blocks)
+        endpoints = cls(nodes, chain_id or 0, clock, max_lag_seconds)
         try:
             await endpoints._agree_on_chain(chain_id)
         except BaseException:
@@ -269,15 +269,24 @@ class Endpoints:
         return not passed(self._clock.now(), node.failed_at, node.rest_seconds)
 
     def _lags(self, node: Node) -> bool:
-        return self._behind(node) > self._max_lag
+        """By the age of its newest block, beside the youngest; nothing is younger than now."""
+        now = self._clock.now()
+        if node.tip is None or node.tip.timestamp >= now - OLD_SECONDS:
+            return False
+        youngest = min(now, max((tip.timestamp for tip in self._believable(now)), default=0))
+        return youngest - node.tip.timestamp > self._max_lag
 
     def _behind(self, node: Node) -> int:
         """Blocks; 0 of one whose newest block is young: what others claim beyond it is a claim."""
-        now, tips = self._clock.now(), [one.tip for one in self._nodes if one.tip is not None]
+        now = self._clock.now()
         if node.tip is None or node.tip.timestamp >= now - OLD_SECONDS:
             return 0
-        believable = [tip.number for tip in tips if not untimely(tip, now, old=float("inf"))]
-        return max(0, max(believable, default=0) - node.tip.number)
+        newest = max((tip.number for tip in self._believable(now)), default=0)
+        return max(0, newest - node.tip.number)
+
+    def _believable(self, now: float) -> list[BlockRef]:
+        tips = [node.tip for node in self._nodes if node.tip is not None]
+        return [tip for tip in tips if not untimely(tip, now, old=float("inf"))]
 
     def _doubted(self, node: Node) -> bool:
         at = node.doubted_at

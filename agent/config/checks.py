@@ -8,18 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from agent.config.model import Config, Enclave
+from agent.config.presets import preset_of
 from enclave.host.documents import PACKETS
 from enclave.host.network import reach
 from enclave.host.network.packet import own_port
 from enclave.ipfs.places import gateway_url, kubo_multiaddr
 from enclave.web.image_list import ImageList
 from faults import UsageFault
-
-# Marlin's own deployments (its command line and indexers name them), by chain id.
-MARKETV1_CONTRACTS = {
-    42161: "0x9d95D61eA056721E358BC49fE995caBF3B86A34B",
-    56: "0xc1a7730fb170FAd054e4587665d7B2fd3ce299e8",
-}
 
 Finding = tuple[tuple[str | int, ...], str]
 
@@ -48,8 +43,8 @@ def contradictions(config: Config) -> Iterator[Finding]:
 
 def _chain(config: Config) -> Iterator[Finding]:
     chain = config.chain
-    known = chain.market == "marketv1" and chain.chain_id in MARKETV1_CONTRACTS
-    if not chain.registry and not known:
+    known = preset_of(chain.market, chain.chain_id)
+    if not chain.registry and known is None:
         yield ("chain", "registry"), "is missing; write the address of the market's contract"
     if not config.chain.rpc_urls:
         yield ("chain", "rpc_urls"), "names no node; give one here or in rpc_urls_file"

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from agent.config.presets import FINALITY_AUTO
 from agent.config.secrets import check_url
 from agent.config.units import (
     Rate,
@@ -128,8 +129,8 @@ def _listen(raw: object) -> str:
 
 def _finality(raw: object) -> str:
     text = str(_integer(raw)) if isinstance(raw, int) else _text(raw)
-    if text not in ("finalized", "safe") and not text.isdigit():
-        raise ValueError(f"{text!r} is neither 'finalized', 'safe' nor a number of blocks")
+    if text not in (FINALITY_AUTO, "finalized", "safe") and not text.isdigit():
+        raise ValueError(f"{text!r} is neither 'auto', 'finalized', 'safe' nor a number of blocks")
     return text
 
 

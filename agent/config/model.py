@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.config import fields as f
+from agent.config.presets import FINALITY_AUTO
 from agent.config.units import Rate
 from agent.secret import SecretUrl
 
@@ -50,8 +51,9 @@ class Chain:
         example='"wss://node.example/ws"',
     )
     finality: str = f.finality(
-        "finalized",
-        "From when on a block counts as final: the node's tag, or so many blocks deep. Nothing is "
+        FINALITY_AUTO,
+        "From when on a block counts as final: the node's tag (finalized, safe), or so many blocks "
+        "deep; auto: the known depth of Marlin's deployments, elsewhere finalized. Nothing is "
         "terminated for a reason that is not final.",
     )
     poll_seconds: float = f.duration(
@@ -60,8 +62,12 @@ class Chain:
     timeout_seconds: float = f.duration(
         "10s", "100ms", "2m", "A node that takes longer to answer has failed; the next is asked."
     )
-    max_lag_blocks: int = f.integer(
-        5, 1, 10_000, "A node this far behind the best one is passed over."
+    max_lag_seconds: float = f.duration(
+        "60s",
+        "1s",
+        "1h",
+        "A node whose newest block is so much older than another's is passed over; in time, since "
+        "blocks come every 0.25 s on one chain and every 12 s on another.",
     )
     log_range_blocks: int = f.integer(
         2_000, 1, 1_000_000, "Blocks asked for at once; halved when a node says that is too many."

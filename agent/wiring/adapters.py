@@ -14,8 +14,8 @@ from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality
 from agent.chain.transactions import Patience
 from agent.chain.wallet import Signer, keystore_address, open_keystore, open_raw
-from agent.config.checks import MARKETV1_CONTRACTS
 from agent.config.model import Config
+from agent.config.presets import FINALITY_AUTO, Preset, preset_of
 from agent.config.secrets import locate
 from agent.config.units import Rate
 from agent.market.model import Address, Price, Wei, address
@@ -41,15 +41,20 @@ async def open_endpoints(config: Config, clock: Clock) -> Endpoints:
         [url.reveal() for url in chain.rpc_urls],
         clock,
         chain_id=chain.chain_id,
-        max_lag_blocks=chain.max_lag_blocks,
+        max_lag_seconds=chain.max_lag_seconds,
         timeout_seconds=chain.timeout_seconds,
     )
 
 
 def contract_of(config: Config) -> Address:
     """The market's contract. Raises UsageFault: mistyped (its checksum does not fit)."""
-    chain = config.chain
-    return address(chain.registry or MARKETV1_CONTRACTS.get(chain.chain_id, ""))
+    chain, known = config.chain, known_deployment(config)
+    return address(chain.registry or (known.contract if known else ""))
+
+
+def known_deployment(config: Config) -> Preset | None:
+    """What is known of the contract beforehand; None: it is one of somebody's own."""
+    return preset_of(config.chain.market, config.chain.chain_id, config.chain.registry)
 
 
 def provider_of(config: Config, wallet: Address) -> Address:
@@ -59,7 +64,9 @@ def provider_of(config: Config, wallet: Address) -> Address:
 
 def finality_of(config: Config) -> Finality:
     """A tag or a depth, in the head tracker's words."""
-    text = config.chain.finality
+    text, known = config.chain.finality, known_deployment(config)
+    if text == FINALITY_AUTO:
+        return Finality(known.finality_blocks if known else None)
     return Finality(None if text in _TAGS else int(text))
 
 

@@ -151,7 +151,7 @@ async def _open_chain(
     market = market_of(config, endpoints)
     try:
         head = await tracker.poll()
-        payment, pond = await tokens_of(market, head.block)
+        payment, pond = await tokens_of(market, config, head.block)
     except TryElsewhere as fault:
         raise RetryLater(f"the market can't be read: {fault}") from fault
     transactions = Transactions(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from agent import ports
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import Log
@@ -20,6 +22,7 @@ from agent.load.earnings import EARNINGS_READ, Earnings, settled_topic
 from agent.load.slashes import READ as SLASHES_READ
 from agent.load.slashes import Slashes, slash_topic
 from agent.market.model import Address, BlockRef, JobId, Price
+from agent.markets.marketv1 import shape
 from agent.markets.marketv1.adapter import ProviderMarketV1
 from agent.markets.marketv1.calls import Calls as MarketV1Calls
 from agent.markets.marketv1.reads import Market as MarketV1
@@ -31,7 +34,9 @@ from agent.markets.registry.reads import Market as Registry
 from agent.markets.registry.reads import job_topics as registry_topics
 from agent.markets.token import Token
 from agent.markets.transactor import OrderCalls
-from agent.wiring.adapters import contract_of
+from agent.wiring.adapters import contract_of, known_deployment
+
+log = structlog.get_logger()
 
 AnyMarket = Registry | MarketV1
 JobsIn = Callable[[Sequence[Log]], Collection[JobId]]
@@ -44,12 +49,14 @@ def market_of(config: Config, endpoints: Endpoints) -> AnyMarket:
     return Registry(endpoints, contract_of(config))
 
 
-async def tokens_of(market: AnyMarket, at: BlockRef) -> tuple[Token, Token | None]:
+async def tokens_of(market: AnyMarket, config: Config, at: BlockRef) -> tuple[Token, Token | None]:
     """What jobs are paid in, and what is staked, where something is. Raises MustStop: the contract
-    is of a form that is not known here."""
+    is of a form that is not known here; RetryLater: the node has not caught up."""
     if isinstance(market, MarketV1):
-        await market.check(at)
-        return await market.payment_token(at), None
+        token, odd = await shape.check(market, known_deployment(config), at)
+        for text in odd:
+            log.warning("market.unknown", text=f"{text}; see that its terms are still the same")
+        return token, None
     pond, payment = await market.tokens(at)
     return payment, pond
 

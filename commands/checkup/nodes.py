@@ -85,10 +85,8 @@ def _down(node: Diagnosis, verdict: str) -> Finding:
 
 async def finality(patient: Patient) -> list[Finding]:
     """Whether each tells a final block, as `chain.finality` wants it."""
-    wanted = patient.config.chain.finality
-    tag = not wanted.isdigit()
     todo = 'chain.finality = "64" (a depth in blocks that this chain never takes back)'
-    if not tag:
+    if finality_of(patient.config).depth is not None:
         todo = "a smaller chain.finality, or a node that keeps more blocks"
     return _each(patient, "finality", lambda node: node.finality, "final blocks are told", todo)
 

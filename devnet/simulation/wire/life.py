@@ -36,7 +36,7 @@ from devnet.simulation.wire.signing import StormSigner
 from faults import RetryLater
 
 POLL_SECONDS = 1.0
-MAX_LAG_BLOCKS = 5
+MAX_LAG_SECONDS = 60.0
 
 
 @dataclass
@@ -105,7 +105,7 @@ class WireLife(Life):
     async def _run(self, ports: Ports, wire: Wire) -> None:
         lines = [Line(node, lambda: not self.journal.dead, wire.sends) for node in wire.nodes]
         endpoints = await Endpoints.over(
-            lines, ports.clock, chain_id=CHAIN_ID, max_lag_blocks=MAX_LAG_BLOCKS
+            lines, ports.clock, chain_id=CHAIN_ID, max_lag_seconds=MAX_LAG_SECONDS
         )
         wired = _wired(ports, wire, endpoints, self.journal)
         await self.begin(wired).run()

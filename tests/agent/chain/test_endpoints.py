@@ -39,7 +39,7 @@ def second(stage: Stage) -> Iterator[ChainServer]:
 @pytest_asyncio.fixture
 async def two(stage: Stage, second: ChainServer) -> AsyncIterator[Endpoints]:
     urls = [stage.node.url, second.url]
-    opened = await Endpoints.open(urls, stage.clock, max_lag_blocks=2, timeout_seconds=0.3)
+    opened = await Endpoints.open(urls, stage.clock, max_lag_seconds=2, timeout_seconds=0.3)
     yield opened
     await opened.close()
 

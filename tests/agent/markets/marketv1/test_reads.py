@@ -26,7 +26,6 @@ from agent.market.model import (
 from agent.markets.marketv1 import reads
 from agent.markets.marketv1.reads import Market, Seen, jobs_in
 from agent.markets.marketv1.terms import MarketV1Terms
-from faults import MustStop
 from tests.agent.markets.marketv1.conftest import KIND, START, WORK, Live
 
 pytestmark = pytest.mark.integration
@@ -216,16 +215,6 @@ async def test_events__of_ours_alone__name_jobs(live: Live, market: Market) -> N
 )  # fmt: skip
 def test_events__that_are_none__are_passed_over(odd: dict[str, Any]) -> None:
     assert jobs_in([odd], ZERO_ADDRESS, set()) == set()
-
-
-async def test_check__another_contract__stops_the_agent(live: Live, market: Market) -> None:
-    await market.check(live.head)
-    elsewhere = Market(market._reader, live.payment, market.own_terms)
-    with pytest.raises(MustStop, match="no MarketV1"):
-        await elsewhere.check(live.head)
-    nobody = Market(market._reader, live.address(2), market.own_terms)
-    with pytest.raises(MustStop, match="no MarketV1"):
-        await nobody.check(live.head)
 
 
 async def test_token_and_url__read__are_the_contracts(live: Live, market: Market) -> None:
