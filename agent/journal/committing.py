@@ -5,21 +5,20 @@ A disk that refuses is said with what it says; a row that can't be stored is dro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 import structlog
 
-from agent.journal.engines import OF_THE_DISK, alone
+from agent.journal.engines import Fence, alone, noting
+from agent.journal.refusals import Refusal, of_whom
 from agent.journal.schema import launches, timeline
 from faults import Fenced
 
 log = structlog.get_logger()
 
 Row: TypeAlias = tuple[sa.Table, dict[str, Any]]
-Fence: TypeAlias = Callable[[sa.Connection], None]
-"""First in a writing transaction; raises Fenced where another host leads."""
 
 _INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
 
@@ -27,16 +26,15 @@ _INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
 def commit(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
     """All of `rows` in one transaction; how many were dropped, mostly none.
 
-    Raises Fenced, and DatabaseError where it is the disk or the file that refuses: then nothing
-    was stored.
+    Raises Fenced, and what the driver does where it is the disk, the file or the server that
+    refuses (`refusals.of_whom`): then nothing was stored.
     """
     try:
-        with engine.begin() as connection:
-            fence(connection)
+        with noting(engine, fence) as connection:
             for table, values in _grouped(rows):
                 connection.execute(_INSERTS[table], values)
     except Exception as broken:
-        if type(broken) in OF_THE_DISK or isinstance(broken, Fenced):
+        if isinstance(broken, Fenced) or of_whom(broken) is not Refusal.ROW:
             raise
         return _commit_singly(engine, rows, fence)
     return 0
@@ -45,14 +43,13 @@ def commit(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
 def _commit_singly(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
     """A statement that fails takes only itself back, so the good rows are kept."""
     bad = list[tuple[sa.Table, dict[str, Any], Exception]]()
-    with engine.begin() as connection:
-        fence(connection)
+    with noting(engine, fence) as connection:
         for table, row in rows:
             try:
                 with alone(connection):
                     connection.execute(_INSERTS[table], [row])
             except Exception as broken:
-                if type(broken) in OF_THE_DISK:
+                if of_whom(broken) is not Refusal.ROW:
                     raise
                 bad.append((table, row, broken))
     for table, row, why in bad:

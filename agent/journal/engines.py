@@ -1,22 +1,23 @@
 """The journal's database: a file of SQLite's, or a server with PostgreSQL for several hosts.
 
-All that the two do differently is here; tables, reads and writes are the same statements. psycopg
-is imported by SQLAlchemy when a server is named, and never otherwise.
+All that the two do differently is here; tables, reads and writes are the same statements. Each of
+them goes through `asking` or `changing`, which say as faults what the driver raises. psycopg is
+imported by SQLAlchemy when a server is named, and never otherwise.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
+from agent.journal.refusals import as_fault, first_line, is_busy
 from agent.journal.schema import migrate
 from agent.secret import SecretUrl
 from faults import MustStop, RetryLater
@@ -25,12 +26,9 @@ BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commi
 LOOP_MILLISECONDS = 100  # the same for who sits on the agent's loop: then it is asked again later
 CONNECT_SECONDS = 2  # a server that takes no connection in this time is away
 SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledged for so long
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
-# What a driver raises of the disk, the file (a damaged one: DatabaseError itself) or the way to the
-# server; the classes beside these (DataError, ProgrammingError, …), and all that is not the
-# driver's, are of the row.
-OF_THE_DISK = (OperationalError, InternalError, DatabaseError)
+Fence: TypeAlias = Callable[[sa.Connection], None]
+"""First in a writing transaction; raises Fenced where another host leads."""
 
 
 def open_file(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:
@@ -45,7 +43,7 @@ def open_file(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engi
         migrate(engine)
     except DatabaseError as broken:
         engine.dispose()
-        if getattr(broken.orig, "sqlite_errorcode", None) in _BUSY:
+        if is_busy(broken):
             raise RetryLater(f"another process holds the journal {path}: {broken.orig}") from None
         raise MustStop(f"the journal {path} can't be opened: {broken.orig}; move it away") from None
     return engine
@@ -62,10 +60,12 @@ def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) 
         migrate(engine)
     except OperationalError as away:
         engine.dispose()
-        raise RetryLater(f"the journal's server {url} does not answer: {_first(away)}") from None
+        raise RetryLater(
+            f"the journal's server {url} does not answer: {first_line(away)}"
+        ) from None
     except DatabaseError as broken:
         engine.dispose()
-        raise MustStop(f"the journal on {url} can't be opened: {_first(broken)}") from None
+        raise MustStop(f"the journal on {url} can't be opened: {first_line(broken)}") from None
     return engine
 
 
@@ -90,11 +90,6 @@ def _server(url: SecretUrl, patience_milliseconds: int) -> sa.Engine:
         raise MustStop(f"the journal's URL can't be used: {text}") from None
     sa.event.listen(engine, "connect", partial(_prepare_server, patience_milliseconds))
     return engine
-
-
-def _first(broken: DatabaseError) -> str:
-    """The driver's first line: it may name host and user, never a password."""
-    return str(broken.orig).strip().partition("\n")[0]
 
 
 def _own(path: Path) -> None:
@@ -126,16 +121,45 @@ def _prepare_server(patience_milliseconds: int, connection: Any, _record: object
 
 @contextmanager
 def asking(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection for reads. Raises RetryLater while the journal can't be read."""
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except OperationalError as now:
-        raise RetryLater(f"the journal can't be read just now: {_first(now)}") from None
+    """A connection for reads. Raises RetryLater while the journal can't be read, MustStop when its
+    file is damaged."""
+    with _told("the journal can't be read"), engine.connect() as connection:
+        yield connection
 
 
 @contextmanager
-def synced(engine: sa.Engine) -> Iterator[sa.Connection]:
+def changing(
+    engine: sa.Engine, what: str, fence: Fence = lambda connection: None
+) -> Iterator[sa.Connection]:
+    """A transaction that is on the disk at its end, behind the fence. Raises Fenced; RetryLater
+    and MustStop that begin with `what`; of a row that can't be stored what the driver raises."""
+    with _told(what), _synced(engine) as connection:
+        fence(connection)
+        yield connection
+
+
+@contextmanager
+def noting(engine: sa.Engine, fence: Fence) -> Iterator[sa.Connection]:
+    """The same where a power cut may take the end back; raises what the driver does, for who keeps
+    the rows and writes them again."""
+    with engine.begin() as connection:
+        fence(connection)
+        yield connection
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        fault = as_fault(error, what)
+        if fault is None:
+            raise
+        raise fault from None
+
+
+@contextmanager
+def _synced(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that is on the disk at its end, whatever happens to the machine then."""
     if engine.dialect.name != "sqlite":
         with engine.begin() as connection:  # PostgreSQL's commit waits for its log by itself

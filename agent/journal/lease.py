@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DatabaseError
 
 from agent.journal import hosts
+from agent.journal.engines import changing
 from agent.journal.hosts import BootClock, Gate, LeaseRules, Member, Term
+from faults import Fault
 
 log = structlog.get_logger()
 
@@ -69,25 +70,29 @@ class ServerLease:
         if term is None:
             return
         try:
-            with self._engine.begin() as connection:
+            with changing(self._engine, "the lease can't be given back") as connection:
                 hosts.renew(connection, self._name, term.token, 0.0)
-        except DatabaseError as away:
-            log.warning("lease.not_given_back", error=_first(away))  # it runs out by itself
+        except Fault as away:
+            log.warning("lease.not_given_back", error=str(away))  # it runs out by itself
 
     def _keep(self) -> None:
         while not self._ending.is_set():
             try:
                 if not self.turn():
                     return
-            except DatabaseError as away:
-                self._unreachable(_first(away))
+            except Fault as away:
+                self._unreachable(str(away))
+            except Exception as bug:  # a thread that ended here would leave its host waiting
+                log.exception("lease.bug", error=repr(bug))
+                self._unreachable(repr(bug))
             leads = self.term is not None
             self._ending.wait(self._rules.renew_seconds if leads else self._rules.poll_seconds)
 
     def turn(self) -> bool:
-        """One look: take, or hold on. False once the lease is lost. Raises what the driver does."""
+        """One look: take, or hold on. False once the lease is lost. Raises RetryLater while the
+        server is away."""
         asked_at, had = self._clock(), self.term
-        with self._engine.begin() as connection:
+        with changing(self._engine, "the lease can't be looked at") as connection:
             now = self._hold_on(connection, had) if had else self._try(connection)
             hosts.note_member(connection, self._member, LEADS if now else STANDS_BY)
         self.away = ""
@@ -115,7 +120,3 @@ class ServerLease:
         if not self.away:
             log.error("lease.server_away", error=why)
         self.away = why
-
-
-def _first(away: DatabaseError) -> str:
-    return str(away.orig).strip().partition("\n")[0]

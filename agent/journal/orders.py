@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from agent.journal.engines import asking, synced
+from agent.journal.engines import asking, changing
 from agent.journal.schema import orders
 from agent.market.model import JobId
 
@@ -89,7 +89,7 @@ class Orders:
         self, at: float, kind: str, job: JobId | None, by: str, fields: Mapping[str, Any] = _NONE
     ) -> int:
         """Write an order, and its number; the agent takes it up within a second, or when it
-        starts."""
+        starts. Raises RetryLater while the journal can't be written."""
         row = {"at": at, "kind": kind, "job": job, "by": by, "fields": dict(fields)}
-        with synced(self._engine) as connection:
+        with changing(self._engine, "the order can't be placed") as connection:
             return int(connection.scalar(sa.insert(orders).values(row).returning(orders.c.id)) or 0)

@@ -6,18 +6,20 @@ over must send an order where the one before it did. The first to note an order'
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DatabaseError
 
-from agent.journal.engines import asking
+from agent.journal.engines import asking, changing
 from agent.journal.hosts import Lease
 from agent.journal.schema import spots
 from cloud.ec2.spots import KEEP_SECONDS, Spot, order_key, spot_from, spot_to
 from cloud.model import LaunchOrder
 from faults import RetryLater
+
+PRUNE_SECONDS = 3600.0  # between two looks for notes that are too old
 
 
 class SharedSpots:
@@ -28,6 +30,7 @@ class SharedSpots:
     def __init__(self, engine: sa.Engine, lease: Lease) -> None:
         self._engine = engine
         self._fence = lease.fence
+        self._pruned_at = -math.inf
 
     def recall(self, order: LaunchOrder) -> Spot | None:
         """Where the order was sent last, unless that was refused definitely. Raises RetryLater."""
@@ -38,16 +41,18 @@ class SharedSpots:
 
     def note(self, order: LaunchOrder, spot: Spot, now: float) -> None:
         """The order is about to be sent to `spot`. Raises RetryLater: it was sent elsewhere by
-        another host, or nothing can be noted just now; Fenced."""
+        another host, or nothing can be noted just now; Fenced. Now and then it drops the notes
+        that are older than KEEP_SECONDS."""
         row = {"order_key": order_key(order), "spot": spot_to(spot), "at": now}
         first = postgresql.insert(spots).values(row).on_conflict_do_nothing()
-        try:
-            with self._engine.begin() as connection:
-                self._fence(connection)
-                connection.execute(first)
-        except DatabaseError as away:
-            said = str(away.orig).strip().partition("\n")[0]
-            raise RetryLater(f"where the launch goes can't be noted just now: {said}") from None
+        prunes = now - self._pruned_at >= PRUNE_SECONDS
+        what = "where the launch goes can't be noted"
+        with changing(self._engine, what, self._fence) as connection:
+            if prunes:
+                connection.execute(sa.delete(spots).where(spots.c.at < now - KEEP_SECONDS))
+            connection.execute(first)
+        if prunes:
+            self._pruned_at = now
         if self.recall(order) != spot:
             raise RetryLater("another host sent this launch elsewhere: it is looked at again")
 
@@ -57,15 +62,6 @@ class SharedSpots:
             spots.c.order_key == order_key(order),
             sa.cast(spots.c.spot, postgresql.JSONB) == sa.cast(spot_to(spot), postgresql.JSONB),
         )
-        try:
-            with self._engine.begin() as connection:
-                self._fence(connection)
-                connection.execute(sa.delete(spots).where(same))
-        except DatabaseError as away:
-            raise RetryLater(f"the journal's server is away: {away.orig}") from None
-
-    def prune(self, now: float) -> int:
-        """Drop what is older than KEEP_SECONDS; returns how many. Nothing while not leading."""
-        with self._engine.begin() as connection:
-            gone = connection.execute(sa.delete(spots).where(spots.c.at < now - KEEP_SECONDS))
-            return gone.rowcount
+        what = "a refused launch can't be noted"
+        with changing(self._engine, what, self._fence) as connection:
+            connection.execute(sa.delete(spots).where(same))

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from agent.chain.encoding import Fees
 from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
-from agent.journal.engines import asking, storable, synced
+from agent.journal.engines import asking, changing, storable
 from agent.journal.hosts import Alone, Lease
+from agent.journal.refusals import first_line, is_taken
 from agent.journal.schema import Big, metadata
 from agent.market.model import Address, JobId, Wei
-from faults import MustStop, RetryLater
+from faults import Fault, MustStop, RetryLater
 
 transactions = sa.Table(
     "transactions",
@@ -57,16 +58,14 @@ class TxJournal:
         Raises RetryLater: another process took one of them, or the disk is full or somebody else
         writes; MustStop: the file is broken.
         """
-        with _written(record), synced(self._engine) as connection:
-            self._fence(connection)
+        with self._writing(record) as connection:
             connection.execute(sa.insert(transactions).values(_row(record)))
 
     def change(self, record: TxRecord) -> None:
         """What is new of one that was added. Raises RetryLater: not now, or it is there no more;
         MustStop: the file is broken."""
         mine = sa.and_(transactions.c.key == record.key, transactions.c.send == record.send)
-        with _written(record), synced(self._engine) as connection:
-            self._fence(connection)
+        with self._writing(record) as connection:
             done = connection.execute(sa.update(transactions).where(mine).values(_row(record)))
             if done.rowcount != 1:
                 raise RetryLater(f"transaction {record.label} is not in the journal any more")
@@ -115,31 +114,25 @@ class TxJournal:
                 days[day] = days.get(day, 0) + int(fee)
         return days
 
+    @contextmanager
+    def _writing(self, record: TxRecord) -> Iterator[sa.Connection]:
+        try:
+            what = f"transaction {record.label} waits: it can't be recorded"
+            with changing(self._engine, what, self._fence) as connection:
+                yield connection
+        except DBAPIError as wrong:
+            raise _of_the_row(record, wrong) from None
+
     def _all(self, query: sa.Select[Any]) -> list[TxRecord]:
         with asking(self._engine) as connection:
             return [_record(dict(row)) for row in connection.execute(query).mappings()]
 
 
-@contextmanager
-def _written(record: TxRecord) -> Iterator[None]:
-    """What a database says of a write, as faults."""
-    try:
-        yield
-    except IntegrityError as taken:
-        if not _is_taken(taken.orig):
-            raise MustStop(f"transaction {record.label} can't be recorded: {taken.orig}") from None
+def _of_the_row(record: TxRecord, wrong: DBAPIError) -> Fault:
+    if isinstance(wrong, IntegrityError) and is_taken(wrong):
         text = f"transaction {record.label} waits: nonce {record.nonce} or send {record.send}"
-        raise RetryLater(f"{text} was taken by another process: {taken.orig}") from None
-    except OperationalError as now:
-        raise RetryLater(f"transaction {record.label} waits: journal: {now.orig}") from None
-    except DatabaseError as broken:
-        raise MustStop(f"transaction {record.label} can't be recorded: {broken.orig}") from None
-
-
-def _is_taken(broken: BaseException | None) -> bool:
-    """Whether a unique index refused it: by SQLite's name, or PostgreSQL's unique_violation."""
-    name, state = getattr(broken, "sqlite_errorname", ""), getattr(broken, "sqlstate", "")
-    return name in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY") or state == "23505"
+        return RetryLater(f"{text} was taken by another process: {first_line(wrong)}")
+    return MustStop(f"transaction {record.label} can't be recorded: {first_line(wrong)}")
 
 
 def _row(record: TxRecord) -> dict[str, Any]:

@@ -21,12 +21,13 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.journal.committing import Row, commit
 from agent.journal.engines import storable
 from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event, LaunchRecord
+from agent.journal.refusals import first_line
 from agent.journal.schema import launches, timeline
 
 log = structlog.get_logger()
@@ -125,7 +126,7 @@ class Journal:
         rows = self._take()
         try:
             dropped = await self.aside(lambda: self._commit(rows))
-        except DatabaseError as broken:
+        except SQLAlchemyError as broken:
             self._refused(rows, broken)
             return
         except Exception:
@@ -148,7 +149,7 @@ class Journal:
             return True
         try:
             dropped = self._commit(rows)
-        except DatabaseError as broken:
+        except SQLAlchemyError as broken:
             self._refused(rows, broken)
             return False
         except Exception:
@@ -168,10 +169,10 @@ class Journal:
         with self._committing:  # one writer of this process at a time: two would wait on the file
             return commit(self.engine, rows, self._fence) if rows else 0
 
-    def _refused(self, rows: list[Row], broken: DatabaseError) -> None:
+    def _refused(self, rows: list[Row], broken: SQLAlchemyError) -> None:
         """The disk's word: the rows are committed with the next ones."""
         self._waiting[:0] = rows
-        self._degrade(str(broken.orig))
+        self._degrade(first_line(broken))
 
     def _degrade(self, why: str) -> None:
         if not self.degraded:

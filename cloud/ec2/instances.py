@@ -91,8 +91,7 @@ class Instances:
         self._catalog = catalog
         self._find_home = find_home
         self._user_data = user_data
-        self._spots: Spots = spots or LaunchMemory(settings.state_dir / "launches")
-        self._spots.prune(calls.clock.now())
+        self._spots: Spots = spots or _own_memory(settings, calls.clock.now())
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.sold_out = SoldOut(calls.clock.now)
         self._memos: dict[Region, Reserved] = {}
@@ -349,6 +348,12 @@ class Instances:
             return list(chain.from_iterable(memo.over(every(found, "Reservations"))))
 
         return await self._calls.ask(region, "DescribeInstances", doing, look)
+
+
+def _own_memory(settings: Settings, now: float) -> LaunchMemory:
+    memory = LaunchMemory(settings.state_dir / "launches")
+    memory.prune(now)
+    return memory
 
 
 def _no_zone(order: LaunchOrder) -> str:

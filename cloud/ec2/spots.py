@@ -61,10 +61,6 @@ class Spots(Protocol):
         """AWS refused the order at `spot`: nothing runs there."""
         ...
 
-    def prune(self, now: float) -> int:
-        """Drop what is older than KEEP_SECONDS; returns how many."""
-        ...
-
 
 def spot_to(spot: Spot) -> dict[str, Any]:
     """As JSON keeps it."""

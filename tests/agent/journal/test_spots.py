@@ -84,9 +84,15 @@ def test_note__the_server_is_away__is_to_be_tried_later(server: Server) -> None:
     engine.dispose()
 
 
-def test_prune__what_is_old__goes(engine: sa.Engine) -> None:
-    spots = SharedSpots(engine, Alone())
-    spots.note(order(), HERE, 1.0)
-    assert spots.prune(KEEP_SECONDS) == 0
-    assert spots.prune(KEEP_SECONDS + 2.0) == 1
-    assert spots.recall(order()) is None
+def test_prune__by_who_leads__drops_what_is_old_with_a_later_note(engine: sa.Engine) -> None:
+    one, two = lease(engine, "a"), lease(engine, "b")
+    one.turn()
+    SharedSpots(engine, one).note(order(), HERE, 1.0)
+    with pytest.raises(Fenced):  # a standby drops nothing
+        SharedSpots(engine, two).note(order(job=8), HERE, KEEP_SECONDS + 2.0)
+    assert SharedSpots(engine, one).recall(order()) == HERE
+    SharedSpots(engine, one).note(order(job=8), HERE, KEEP_SECONDS)
+    assert SharedSpots(engine, one).recall(order()) == HERE  # young enough
+    SharedSpots(engine, one).note(order(job=9), HERE, KEEP_SECONDS + 2.0)
+    assert SharedSpots(engine, one).recall(order()) is None
+    assert SharedSpots(engine, one).recall(order(job=9)) == HERE

@@ -1,0 +1,85 @@
+"""What a database's driver raises, as what to do about it: one table for SQLite and PostgreSQL.
+
+The classes are those of PEP 249 as SQLAlchemy wraps them; a server's SQLSTATE says more than the
+class and comes first (PostgreSQL 17 documentation, appendix A "PostgreSQL Error Codes").
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import Enum
+
+from sqlalchemy import exc
+
+from faults import Fault, MustStop, RetryLater
+
+
+class Refusal(Enum):
+    """Of whom the driver speaks."""
+
+    AWAY = "away"  # the disk, the server, the way to it, or somebody who holds it: later
+    BROKEN = "broken"  # the file is damaged, or none of ours: a person has to look
+    ROW = "row"  # this statement, today and tomorrow: the others may be stored
+
+
+# By the first letters of a SQLSTATE, the longest that fits; what is not named is AWAY, since a
+# server's own trouble ends by a restart or a failover of the server.
+_OF_STATES = {
+    "21": Refusal.ROW,  # cardinality
+    "22": Refusal.ROW,  # data exception: too large, not of the encoding, no JSON
+    "23": Refusal.ROW,  # an integrity constraint
+    "42": Refusal.ROW,  # a statement that is wrong, but for:
+    "42501": Refusal.AWAY,  # insufficient privilege: somebody revoked it, and can grant it
+    "42P01": Refusal.AWAY,  # undefined table: restored to an older state, or another search_path
+    "42703": Refusal.AWAY,  # undefined column: the same
+    "54": Refusal.ROW,  # a limit of the program: a row or an index entry that is too large
+    "54001": Refusal.AWAY,  # but too deep a stack is the server's
+}
+
+# By class, where there is no SQLSTATE: SQLite, and a server that could not say one.
+_OF_CLASSES: dict[type[Exception], Refusal] = {
+    exc.OperationalError: Refusal.AWAY,  # busy, full, unreadable; no connection
+    exc.InterfaceError: Refusal.AWAY,  # the connection was closed under us
+    exc.InternalError: Refusal.AWAY,  # a transaction that is aborted, a server that only reads
+    exc.TimeoutError: Refusal.AWAY,  # all connections of the pool wait for a server that hangs
+    exc.DatabaseError: Refusal.BROKEN,  # SQLite's SQLITE_CORRUPT and SQLITE_NOTADB have no class
+}
+
+
+def of_whom(error: Exception) -> Refusal:
+    """Whom `error`, raised by a statement, is about. What is no driver's is of the row: a value
+    that no column takes."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    if state:
+        fitting = [prefix for prefix in _OF_STATES if state.startswith(prefix)]
+        return _OF_STATES[max(fitting, key=len)] if fitting else Refusal.AWAY
+    return _OF_CLASSES.get(type(error), Refusal.ROW)
+
+
+def as_fault(error: exc.SQLAlchemyError, what: str) -> Fault | None:
+    """`error` as a fault that begins with `what`; None: the statement itself is wrong."""
+    match of_whom(error):
+        case Refusal.AWAY:
+            return RetryLater(f"{what} just now: {first_line(error)}")
+        case Refusal.BROKEN:
+            return MustStop(f"{what}: {first_line(error)}; move the journal away")
+        case Refusal.ROW:
+            return None
+
+
+def first_line(error: Exception) -> str:
+    """The driver's first line: it may name host and user, never a password or a row."""
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+
+
+def is_busy(error: exc.DatabaseError) -> bool:
+    """Whether another process holds SQLite's file."""
+    busy = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(error.orig, "sqlite_errorcode", None) in busy
+
+
+def is_taken(error: exc.IntegrityError) -> bool:
+    """Whether a unique index refused it: by SQLite's name, or PostgreSQL's unique_violation."""
+    broken = error.orig
+    name, state = getattr(broken, "sqlite_errorname", ""), getattr(broken, "sqlstate", "")
+    return name in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY") or state == "23505"
