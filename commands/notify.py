@@ -16,7 +16,7 @@ def try_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     from agent.config import load
     from agent.status.notify_send import notifier_of
-    from agent.status.notify_words import Message
+    from agent.status.notify_when import Message
     from commands.context import quiet
     from faults import UsageFault
 

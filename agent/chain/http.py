@@ -20,8 +20,8 @@ import httpx
 
 from agent.chain.answers import LARGE_BYTES, Error, Json, of_one, parsed, said_in
 from agent.chain.bounded_stream import BoundedBackend, Crumbs
+from agent.chain.retry_after import asked_wait
 from agent.chain.rpc import EndpointDown, Got, Limited, NodeRefused
-from agent.chain.waits import asked_wait
 from agent.secret import SecretUrl
 from enclave.shown import USER_AGENT
 

@@ -25,7 +25,7 @@ from agent.chain.answers import (
 )
 from agent.chain.answers import Json as Json
 from agent.chain.pace import BatchSize, Pace
-from agent.chain.waits import asked_wait
+from agent.chain.retry_after import asked_wait
 from agent.clock import SystemClock
 from agent.ports import Clock
 from agent.secret import SecretUrl

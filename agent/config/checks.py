@@ -12,7 +12,7 @@ from agent.config.presets import preset_of
 from enclave.host.documents import PACKETS
 from enclave.host.network import reach
 from enclave.host.network.packet import own_port
-from enclave.ipfs.places import gateway_url, kubo_multiaddr
+from enclave.ipfs.configured_sources import gateway_url, kubo_multiaddr
 from enclave.web.image_list import ImageList
 from faults import UsageFault
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from agent.clock import passed
+from agent.decide.cost_of_refusing import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
 from agent.decide.ending import EndingRules, exit_waits, may_send, next_key, request_exit
 from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
 from agent.decide.keepalive import clock_time
-from agent.decide.leave_or_serve import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.plan import (
     Draft,
     FetchImage,

@@ -22,6 +22,7 @@ from agent.decide.bootstrap import (
 )
 from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.ending import collect, exit_waits, request_exit
+from agent.decide.give_up_running import unwanted, worth_leaving
 from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
 from agent.decide.job_view import Host, JobView, LaunchPhase
 from agent.decide.keepalive import (
@@ -34,7 +35,6 @@ from agent.decide.keepalive import (
     judge,
     next_probe_at,
 )
-from agent.decide.leave_or_serve import unwanted, worth_leaving
 from agent.decide.plan import Draft, Level
 from agent.decide.relaunch_after_death import tell_deaths
 from agent.market.model import Job

@@ -17,7 +17,7 @@ from agent.config.secrets import locate
 from agent.ports import Clock
 from agent.secret import read_secret
 from agent.status.health import Grade
-from agent.status.notify_words import Message, Word, WordRules
+from agent.status.notify_when import Message, Word, WordRules
 from agent.status.source import StatusSource
 from faults import RetryLater, UsageFault
 

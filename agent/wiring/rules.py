@@ -21,7 +21,7 @@ from agent.loop.state import Rules, ServiceRules
 from agent.wiring.adapters import offered_prices
 from enclave.host.documents import PACKETS, Egress, Port
 from enclave.web.image_list import ImageList
-from enclave.web.urls import BadUrl, parse_image_url
+from enclave.web.image_url import BadUrl, parse_image_url
 
 
 def rules_of(config: Config, payment_decimals: int) -> Rules:

@@ -25,11 +25,12 @@ from enclave.fetch.slots import Place, Turns
 from enclave.fetch.store import Busy, ImageStore, StoredImage, allocate
 from enclave.ipfs.assembly import Emit
 from enclave.ipfs.gateway import Source, gateway_for
-from enclave.ipfs.retrieval import IpfsFetch, Standings
+from enclave.ipfs.retrieval import IpfsFetch
+from enclave.ipfs.source_standing import Standings
 from enclave.ipfs.unixfs import Piece, Span
 from enclave.web.guard import Cancelled, Guard, OutOfTime
 from enclave.web.http import HttpSession, Resolve
-from enclave.web.urls import HttpsUrl, IpfsUrl, parse_image_url
+from enclave.web.image_url import HttpsUrl, IpfsUrl, parse_image_url
 from faults import Refused
 
 # Each holds up to 60 MiB and keeps about one core busy; a trickling one holds little of both.

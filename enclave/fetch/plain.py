@@ -17,8 +17,8 @@ import httpcore
 from enclave.cid import SHA2_384
 from enclave.web.guard import Guard
 from enclave.web.http import HttpSession, Unreachable, body, header
+from enclave.web.image_url import HttpsUrl, told
 from enclave.web.retry import rounds_of
-from enclave.web.urls import HttpsUrl, told
 from faults import Refused, TryElsewhere
 
 # No number that int() would refuse for its length.

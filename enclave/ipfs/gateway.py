@@ -16,8 +16,8 @@ import httpcore
 from enclave.cid import Cid
 from enclave.ipfs.answers import FINAL, BadAnswer, Busy, bad_answer, sentence
 from enclave.ipfs.car import MAX_BLOCK_BYTES, BadCar, CarReader, Lie
+from enclave.ipfs.configured_sources import gateway_url
 from enclave.ipfs.dagpb import BadDag
-from enclave.ipfs.places import gateway_url
 from enclave.shown import shown
 from enclave.web.guard import Guard
 from enclave.web.http import HttpSession, Resolve, body, header

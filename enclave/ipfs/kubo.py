@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 
 from enclave.cid import Cid
 from enclave.ipfs.answers import BadAnswer
+from enclave.ipfs.configured_sources import kubo_multiaddr
 from enclave.ipfs.gateway import PROOF_BYTES, Blocks, Session, read_bounded, verified
-from enclave.ipfs.places import kubo_multiaddr
 from enclave.shown import USER_AGENT, shown
 from enclave.web.guard import Guard, in_time
 from enclave.web.http import FREE_PIECES, LEAST_PIECE_BYTES

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,17 +17,18 @@ from typing import Final
 from tenacity import Retrying
 
 from enclave.cid import Cid
-from enclave.ipfs.answers import Busy, Withheld
+from enclave.ipfs.answers import Withheld
 from enclave.ipfs.assembly import Emit, Intake
 from enclave.ipfs.bulk import Bulk, Opened
 from enclave.ipfs.car import Lie
 from enclave.ipfs.gateway import Source, unbroken
 from enclave.ipfs.race import Race, Rules
 from enclave.ipfs.resume import go_on_from
+from enclave.ipfs.source_standing import Standings, Verdict
 from enclave.ipfs.unixfs import PathWalk
 from enclave.web.guard import Guard
+from enclave.web.image_url import IpfsUrl
 from enclave.web.retry import rounds_of
-from enclave.web.urls import IpfsUrl
 from faults import RetryLater, TryElsewhere
 
 HEAD_START_SECONDS: Final = 0.3  # what a better source gets before the next is asked as well
@@ -39,29 +39,6 @@ BULK_HEAD_START_SECONDS: Final = 1.0
 
 class Unavailable(RetryLater):
     """No source had it, in all rounds; the message says what each did."""
-
-
-@dataclass(slots=True)
-class Standing:
-    """How a source has behaved: the less of each the better, in this order."""
-
-    lies: int = 0
-    failures: int = 0
-    rests_until: float = 0.0  # by the guards' clock: it asked to be left alone till then
-
-
-@dataclass(slots=True)
-class Standings:
-    """The record of all sources, kept between fetches by whoever holds it."""
-
-    by_name: dict[str, Standing] = field(default_factory=dict)
-
-    def of(self, source: Source) -> Standing:
-        return self.by_name.setdefault(source.name, Standing())
-
-    def order(self, sources: Sequence[Source]) -> list[Source]:
-        """Best first; equals stay in the order given."""
-        return sorted(sources, key=lambda one: (self.of(one).lies, self.of(one).failures))
 
 
 class IpfsFetch:
@@ -138,7 +115,7 @@ class IpfsFetch:
         finally:
             if intake.walk.position > before:
                 self.used[source.name] = None
-        self._standings.of(source).failures //= 2
+        self._standings.served(source)
         return None
 
     def _block(self, cid: Cid) -> bytes:
@@ -155,7 +132,7 @@ class IpfsFetch:
         if won is None:
             raise self._unavailable(str(cid))
         source, block = won
-        self._standings.of(source).failures //= 2
+        self._standings.served(source)
         self._lead(source)
         return block
 
@@ -164,32 +141,28 @@ class IpfsFetch:
     ) -> float | None:
         """Remember it; seconds until the source may be asked again, None: not for this file."""
         drop(source)
-        self._judge(source, fault)
+        verdict = self._judge(source, fault)
         if isinstance(fault, Withheld):
-            self._sources = [one for one in self._sources if one is not source]
-        if isinstance(fault, Withheld | Lie):
-            return None
-        if isinstance(fault, Busy):
-            self._standings.of(source).rests_until = self._guard.now() + fault.rest_seconds
-            return fault.rest_seconds
-        return 0.0
+            self._leave_out(source)
+        return None if isinstance(fault, Withheld | Lie) else verdict.rest_seconds
 
     def _resting(self, source: Source) -> float:
-        return max(0.0, self._standings.of(source).rests_until - self._guard.now())
+        return self._standings.resting(source, self._guard.now())
 
     def _lead(self, winner: Source) -> None:
         self.used[winner.name] = None
         self._sources = [winner, *(other for other in self._sources if other is not winner)]
 
-    def _judge(self, source: Source, fault: TryElsewhere) -> None:
+    def _judge(self, source: Source, fault: TryElsewhere) -> Verdict:
         """Remember how the source behaved; a liar is not asked again."""
-        standing = self._standings.of(source)
         self._notes[source.name] = str(fault)
-        if isinstance(fault, Lie):
-            standing.lies += 1
-            self._sources = [one for one in self._sources if one is not source]
-        else:
-            standing.failures += 1
+        verdict = self._standings.judge(source, fault, self._guard.now())
+        if verdict.dropped:
+            self._leave_out(source)
+        return verdict
+
+    def _leave_out(self, source: Source) -> None:
+        self._sources = [one for one in self._sources if one is not source]
 
     def _unavailable(self, what: str) -> Unavailable:
         said = "; ".join(f"{name}: {note}" for name, note in self._notes.items())

@@ -19,7 +19,7 @@ import httpcore
 
 from enclave.shown import USER_AGENT, shown
 from enclave.web.guard import LOOK_UP_SECONDS, Guard, in_time
-from enclave.web.urls import BadUrl, https_host, origin
+from enclave.web.image_url import BadUrl, https_host, origin
 from faults import TryElsewhere
 
 CONNECT_SECONDS: Final = 10.0

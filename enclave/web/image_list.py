@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from enclave.cid import RAW, SHA2_256, BadCid, Cid, parse_cid
-from enclave.web.urls import BadUrl, HttpsUrl, IpfsUrl, parse_image_url
+from enclave.web.image_url import BadUrl, HttpsUrl, IpfsUrl, parse_image_url
 from faults import UsageFault
 
 _SHA256 = re.compile(r"(?:0x|sha256[:=])?([0-9a-f]{64})")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.status.notify_send import Notifier
-from agent.status.notify_words import Message
+from agent.status.notify_when import Message
 from faults import RetryLater, UsageFault
 
 from .conftest import World

@@ -15,7 +15,7 @@ from enclave.fetch import plain
 from enclave.fetch.plain import PlainFetch, Take, WrongDigest
 from enclave.web.guard import Guard, Stalled
 from enclave.web.http import HttpSession, Unreachable
-from enclave.web.urls import HttpsUrl
+from enclave.web.image_url import HttpsUrl
 from tests.enclave.ipfs.test_gateway import http_server
 
 pytestmark = pytest.mark.integration

@@ -31,7 +31,7 @@ from enclave.cid import (
 from enclave.ipfs.car import BadCar, CarReader, car_header
 from enclave.ipfs.dagpb import BadDag, Kind
 from enclave.ipfs.unixfs import FileWalk, Span
-from enclave.web.urls import BadUrl, HttpsUrl, parse_image_url
+from enclave.web.image_url import BadUrl, HttpsUrl, parse_image_url
 from tests.enclave.bounds import bounded, bytes_changed
 
 pytestmark = pytest.mark.unit

@@ -21,7 +21,8 @@ from enclave.ipfs.answers import BadAnswer
 from enclave.ipfs.assembly import Intake
 from enclave.ipfs.car import BadCar, Lie
 from enclave.ipfs.kubo import KuboNode
-from enclave.ipfs.retrieval import IpfsFetch, Standings
+from enclave.ipfs.retrieval import IpfsFetch
+from enclave.ipfs.source_standing import Standings
 from enclave.ipfs.unixfs import Piece
 from enclave.web.guard import Guard, Stalled
 from faults import UsageFault

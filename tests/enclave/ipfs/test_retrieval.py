@@ -19,10 +19,11 @@ from enclave.ipfs import race
 from enclave.ipfs.dagpb import BadDag
 from enclave.ipfs.gateway import Gateway, Session, Source
 from enclave.ipfs.kubo import KuboNode
-from enclave.ipfs.retrieval import IpfsFetch, Standings, Unavailable
+from enclave.ipfs.retrieval import IpfsFetch, Unavailable
+from enclave.ipfs.source_standing import Standings
 from enclave.ipfs.unixfs import Piece, Span
 from enclave.web.guard import Guard, OutOfTime
-from enclave.web.urls import IpfsUrl
+from enclave.web.image_url import IpfsUrl
 from faults import UsageFault
 from tests.enclave import gateway as lying
 

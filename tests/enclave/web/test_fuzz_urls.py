@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclave.cid import RAW, Cid, cid_of
-from enclave.ipfs.places import gateway_url, kubo_multiaddr
+from enclave.ipfs.configured_sources import gateway_url, kubo_multiaddr
 from enclave.web.image_list import ImageList
-from enclave.web.urls import BadUrl, IpfsUrl, parse_image_url, told
+from enclave.web.image_url import BadUrl, IpfsUrl, parse_image_url, told
 from faults import UsageFault
 from tests.fuzz.budget import examples
 

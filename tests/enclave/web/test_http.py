@@ -25,7 +25,7 @@ from enclave.web.http import (
     is_below,
     is_public,
 )
-from enclave.web.urls import BadUrl, origin
+from enclave.web.image_url import BadUrl, origin
 
 pytestmark = pytest.mark.unit
 

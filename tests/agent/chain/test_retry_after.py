@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.chain.pace import BATCH_LIMIT, BatchSize, Pace
-from agent.chain.waits import MOST_SECONDS, asked_wait
+from agent.chain.retry_after import MOST_SECONDS, asked_wait
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.status.health import Grade, Health, Part
-from agent.status.notify_words import HOUR, Word, WordRules
+from agent.status.notify_when import HOUR, Word, WordRules
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from enclave.web.urls import BadUrl, check_public_host, origin, told
+from enclave.web.image_url import BadUrl, check_public_host, origin, told
 from faults import UsageFault
 
 # Kubo's RPC has one path, which is added by whoever asks; people copy it with the address.

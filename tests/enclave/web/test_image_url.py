@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enclave.cid import RAW, SHA2_256, SHA2_384, Cid, cid_of
-from enclave.web.urls import BadUrl, HttpsUrl, IpfsUrl, parse_image_url
+from enclave.web.image_url import BadUrl, HttpsUrl, IpfsUrl, parse_image_url
 
 pytestmark = pytest.mark.unit
 

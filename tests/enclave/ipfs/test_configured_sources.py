@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ipfshttpclient.http_common import multiaddr_to_url_data
 
-from enclave.ipfs.places import gateway_url, kubo_multiaddr
+from enclave.ipfs.configured_sources import gateway_url, kubo_multiaddr
 from faults import UsageFault
 
 pytestmark = pytest.mark.unit
