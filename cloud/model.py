@@ -84,6 +84,21 @@ class AttemptSpent(Refused):
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """What a launch does otherwise because instances of its job died as they were launched.
+
+    `images`: how many machine images that would serve are passed over. `aws_key`: the root volume
+    is encrypted under AWS's own key, not under the account's default, which may be unusable.
+    """
+
+    images: int = 0
+    aws_key: bool = False
+
+
+AS_USUAL = Detour()
+
+
 def always() -> bool:
     """What is wanted whatever comes."""
     return True
@@ -95,7 +110,8 @@ class LaunchOrder:
 
     `deadline` (unix seconds) orders queued launches: closest first; from `latest` on it is not
     launched any more, nor when `wanted` says no as its turn comes. `first_zone` narrows the zones
-    tried to start with; None leaves the choice to the adapter.
+    tried to start with; None leaves the choice to the adapter. The `detour` makes no other order:
+    where one was sent stays where it is sent.
     """
 
     identity: Identity
@@ -104,6 +120,7 @@ class LaunchOrder:
     deadline: float
     first_zone: Zone | None = None
     latest: float = float("inf")
+    detour: Detour = field(default=AS_USUAL, compare=False)
     wanted: Callable[[], bool] = field(default=always, compare=False, repr=False)
 
 

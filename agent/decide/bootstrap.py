@@ -27,7 +27,7 @@ from agent.decide.plan import (
 )
 from agent.decide.race import all_late
 from agent.decide.refusal import PolicyRules, Refusal, vet, vet_image
-from agent.decide.relaunch_after_death import next_try_at, tell_deaths
+from agent.decide.relaunch_after_death import detour, next_try_at, tell_deaths
 from agent.market.model import Job
 from agent.ports import Call, Order
 from cloud.ec2.reconcile import Duplicates, duplicates
@@ -337,7 +337,12 @@ def _order(view: JobView, job: Job, attempt: int, urgency: Urgency) -> LaunchOrd
         attempt=attempt,
     )
     return LaunchOrder(
-        identity, Region(kind.region), kind.ec2_type, urgency.deadline, latest=urgency.latest
+        identity,
+        Region(kind.region),
+        kind.ec2_type,
+        urgency.deadline,
+        latest=urgency.latest,
+        detour=detour(view, job),
     )
 
 

@@ -2,7 +2,8 @@
 
 What kills at once (an unusable key, a broken image) kills the next one as well, and a minute or an
 operator mends it. So after the first replacement, which is free, the attempts that are left are
-spread over the time in which one could still come up in time.
+spread over the time in which one could still come up in time, and each is launched otherwise than
+those before it: in another zone, from another image, under another key.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from agent.decide.deadline import HOST_STAGES, TAIL_STAGES, Budget
 from agent.decide.job_view import Host, JobView, LaunchPhase
 from agent.decide.plan import Draft, Level
 from agent.market.model import Job
+from cloud.model import Detour
 
+DEATHS_AN_IMAGE = 2  # two in different zones speak against what they were launched from
 FREE_DEATHS = 1  # one instance may die of anything: its replacement is bought at once
 
 
@@ -29,6 +32,23 @@ def tell_deaths(view: JobView, job: Job, draft: Draft) -> None:
         reason = host.instance.state_reason or "EC2 gives no reason"
         text = f"{host.instance.id} (attempt {host.attempt}) ended: {reason}"
         draft.note("instance.died", text, Level.WARNING)
+
+
+def detour(view: JobView, job: Job) -> Detour:
+    """What the next launch does otherwise than those that died.
+
+    Its zone is another one in any case. From the second death on its image is another, too; and
+    where EC2's words may mean the key of the volume, that is AWS's own.
+    """
+    dead = died(view, job)
+    keys = any(_of_the_key(host.instance.state_reason or "") for host in dead)
+    return Detour(images=len(dead) // DEATHS_AN_IMAGE, aws_key=keys)
+
+
+def _of_the_key(reason: str) -> bool:
+    """EC2 user guide, "Instance terminates immediately": a launch from, or to, a volume whose key
+    can't be used ends with Client.InternalError, or names the key."""
+    return ("InternalError" in reason and reason.startswith("Client.")) or "KMS" in reason.upper()
 
 
 def next_try_at(

@@ -20,10 +20,11 @@ from weakref import WeakValueDictionary
 
 from cloud.clients import Calls
 from cloud.ec2.catalog import Catalog
-from cloud.ec2.described import instance_of, reserved, tag_specifications
+from cloud.ec2.described import instance_of, reserved
+from cloud.ec2.launch_request import launch_request
 from cloud.ec2.places import Places, Subnet, zone_order
 from cloud.ec2.soldout import SoldOut
-from cloud.ec2.spots import LaunchMemory, Spot, Spots, client_token, order_key
+from cloud.ec2.spots import LaunchMemory, Spot, Spots, order_key
 from cloud.errors import would_work
 from cloud.kinds import (
     Busy,
@@ -292,51 +293,18 @@ class Instances:
 
     async def _spot(self, order: LaunchOrder, subnet: Subnet) -> Spot:
         facts = await self._catalog.facts(order.region, order.instance_type)
-        ami = await self._places.ami(order.region, facts.architecture)
-        return Spot(subnet.zone, subnet.id, ami.id, ami.root_device, ami.least_gib)
+        detour = order.detour
+        ami = await self._places.ami(order.region, facts.architecture, detour.images)
+        disk = (ami.root_device, ami.least_gib, detour.aws_key)
+        return Spot(subnet.zone, subnet.id, ami.id, *disk)
 
     async def _request(self, order: LaunchOrder, spot: Spot) -> RunInstancesRequestTypeDef:
         user_data = self._user_data(order, await self._find_home(order.region))
         if len(user_data) > USER_DATA_LIMIT:
             text = f"user data has {len(user_data)} bytes, EC2 takes {USER_DATA_LIMIT}"
             raise NotSetUp(f"{text}: shorten [enclave] ports or egress")
-        return {
-            "ClientToken": client_token(order, spot),
-            "MinCount": 1,
-            "MaxCount": 1,
-            "ImageId": spot.ami,
-            "InstanceType": order.instance_type,  # type: ignore[typeddict-item]  # stubs list all types by name
-            "UserData": user_data,  # type: ignore[typeddict-item]  # botocore takes bytes, and encodes
-            "EnclaveOptions": {"Enabled": True},
-            "MetadataOptions": {
-                "HttpEndpoint": "enabled",
-                "HttpTokens": "required",
-                "HttpPutResponseHopLimit": 1,
-            },
-            "InstanceInitiatedShutdownBehavior": "terminate",
-            "IamInstanceProfile": {"Name": self._settings.role},
-            "BlockDeviceMappings": [
-                {
-                    "DeviceName": spot.root_device,
-                    "Ebs": {
-                        "Encrypted": True,
-                        "DeleteOnTermination": True,
-                        "VolumeType": "gp3",
-                        "VolumeSize": max(self._settings.root_volume_gib, spot.least_gib),
-                    },
-                }
-            ],
-            "NetworkInterfaces": [
-                {
-                    "DeviceIndex": 0,
-                    "SubnetId": spot.subnet,
-                    "Groups": [await self._places.group(order.region)],
-                    "AssociatePublicIpAddress": True,
-                    "DeleteOnTermination": True,
-                }
-            ],
-            "TagSpecifications": tag_specifications(order.identity),
-        }
+        group = await self._places.group(order.region)
+        return launch_request(order, spot, self._settings, group, user_data)
 
     async def _described(
         self, region: Region, filters: list[FilterTypeDef], doing: str, memo: Reserved

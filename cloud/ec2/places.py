@@ -87,13 +87,25 @@ class Places:
         """The id of the security group. Raises NotSetUp."""
         return await self._cache.get(("group", region), lambda: self._group(region))
 
-    async def ami(self, region: Region, architecture: str) -> Ami:
+    async def ami(self, region: Region, architecture: str, passed_over: int = 0) -> Ami:
         """The image to start from, the newest that EC2 has not refused lately.
 
-        Raises NotSetUp when the configured one is not there.
+        `passed_over`: so many are left out, for what was launched from them died; all in turn when
+        there are not that many. Raises NotSetUp when the configured one is not there.
         """
         images = await self._amis(region, architecture)
-        return next(filter(self._serves, images), images[0])
+        if passed_over:
+            images = _without_doubles((*images, *await self._spare(region, architecture)))
+        serving = tuple(filter(self._serves, images)) or images[:1]
+        return serving[passed_over % len(serving)]
+
+    async def _spare(self, region: Region, architecture: str) -> tuple[Ami, ...]:
+        """Amazon's own images, newest first, on which a host installs what it needs by itself; none
+        where one image is configured by its id: whoever pins it wants that one."""
+        if self._settings.ami.startswith("ami-"):
+            return ()
+        key = ("older", "ami", region, architecture)
+        return await self._cache.get(key, lambda: self._images(region, architecture, AL2023_NAMES))
 
     async def pass_over(self, region: Region, architecture: str, image: str) -> bool:
         """EC2 refused to launch from `image`; whether there is another to launch from."""
@@ -109,10 +121,7 @@ class Places:
         images = await self._cache.get(key, lambda: self._configured(region, architecture))
         if self._settings.ami != "al2023" or any(map(self._serves, images)):
             return images
-        older = await self._cache.get(
-            ("older", *key), lambda: self._images(region, architecture, AL2023_NAMES)
-        )
-        return (*images, *older)
+        return (*images, *await self._spare(region, architecture))
 
     def forget(self) -> None:
         """Something that was there is gone: ask AWS again."""
@@ -210,6 +219,10 @@ def zone_order(order: LaunchOrder, subnets: tuple[Subnet, ...]) -> tuple[Subnet,
     )
     turned = subnets[start:] + subnets[:start]
     return tuple(sorted(turned, key=lambda subnet: subnet.zone != order.first_zone))
+
+
+def _without_doubles(images: tuple[Ami, ...]) -> tuple[Ami, ...]:
+    return tuple({image.id: image for image in images}.values())
 
 
 def _subnet(found: SubnetTypeDef) -> Subnet:

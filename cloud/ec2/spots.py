@@ -33,7 +33,8 @@ KEEP_SECONDS = 14 * 86400  # AWS does not say how long it keeps a token; an orde
 class Spot:
     """Where and from what image an instance is launched; with the order it makes the token.
 
-    `least_gib` is what the image's root volume takes at least.
+    `least_gib` is what the image's root volume takes at least; `aws_key`, whether that is
+    encrypted under AWS's own key instead of the account's default.
     """
 
     zone: Zone
@@ -41,6 +42,7 @@ class Spot:
     ami: str
     root_device: str
     least_gib: int = 0
+    aws_key: bool = False
 
 
 class Spots(Protocol):
@@ -158,7 +160,8 @@ def order_key(order: LaunchOrder) -> str:
 
 def client_token(order: LaunchOrder, spot: Spot) -> str:
     """The ClientToken of this order at this spot: 64 hex digits, all that EC2 allows."""
-    return _digest(f"{order_key(order)}:{spot.ami}:{spot.subnet}")
+    key = ":aws-key" if spot.aws_key else ""
+    return _digest(f"{order_key(order)}:{spot.ami}:{spot.subnet}{key}")
 
 
 def _digest(text: str) -> str:

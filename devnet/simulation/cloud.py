@@ -167,6 +167,7 @@ class SimCloud:
     refuses: str = ""  # every launch, for the account's own set-up
     dies_after: float = NEVER  # seconds that a new instance lives
     dies_of: str = ""  # EC2's reason for that
+    survives: Callable[[LaunchOrder], bool] = lambda order: False  # what it does not kill
     staged_at: dict[tuple[Region, str], float] = field(default_factory=dict)
     mail: set[InstanceId] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
@@ -202,7 +203,7 @@ class SimCloud:
             ip=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
             launched_at=self.clock.now(),
             lengths=self.lengths,
-            ends_at=self.clock.now() + self.dies_after,
+            ends_at=NEVER if self.survives(order) else self.clock.now() + self.dies_after,
             dies_of=self.dies_of,
         )
         self.machines[machine.id] = machine

@@ -108,6 +108,32 @@ def test_instances__that_die_at_once__are_spread_over_the_window_and_told_in_ec2
     assert launches[-1] < asked < WINDOW - 10  # then, and not at the slash point
 
 
+def test_instances__whose_image_kills_them__are_launched_from_another_and_reported() -> None:
+    def bad_image(simulation: Simulation) -> None:
+        dying(simulation)
+        simulation.cloud.survives = lambda order: order.detour.images > 0
+
+    simulation = Simulation(setup=bad_image)
+    done = simulation.run([assigned()], WINDOW + 60)
+    launches = [text for _, text in done if text.startswith("launch")]
+    assert len(launches) == 3
+    assert "reportStarted job=1" in texts(done)
+    assert "requestToExitJob job=1" not in texts(done)
+
+
+def test_instances__whose_disks_key_kills_them__are_launched_under_awss_own_at_once() -> None:
+    def bad_key(simulation: Simulation) -> None:
+        dying(simulation)
+        simulation.cloud.survives = lambda order: order.detour.aws_key
+
+    simulation = Simulation(setup=bad_key)
+    done = simulation.run([assigned()], 200)
+    launches = [when for when, text in done if text.startswith("launch")]
+    assert len(launches) == 2
+    assert launches[1] - launches[0] < 10
+    assert "reportStarted job=1" in texts(done)
+
+
 def test_offer__two_instances_died_at_once__goes_at_once_and_is_tried_again_later() -> None:
     simulation = Simulation(setup=dying)
     done = simulation.run([assigned()], 3000)

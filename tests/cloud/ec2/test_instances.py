@@ -21,7 +21,7 @@ from cloud.kinds import (
     QuotaReached,
     Throttled,
 )
-from cloud.model import AttemptSpent, InstanceId, InstanceState, Zone
+from cloud.model import AttemptSpent, Detour, InstanceId, InstanceState, Zone
 from faults import Refused
 from tests.cloud.conftest import REGION, FakeClock, Faults, answer, fine, order
 
@@ -236,6 +236,46 @@ async def test_launch__no_other_image__says_so_and_tries_the_same_order_again(
         await aws.launch(order())
     faults._before.clear()
     await aws.launch(order())
+
+
+@pytest.mark.parametrize("ami", ["al2023", "al2023-ami-2023.*"])
+async def test_launch__instances_of_the_image_died__goes_from_another_and_stays_there(
+    make_aws: Callable[..., Aws], ami: str
+) -> None:
+    aws = make_aws(ami=ami)
+    watched = Faults(aws)
+    watched.watch("ec2")
+    await aws.launch(order())
+    watched.after("RunInstances", *[answer("InternalError", 500)] * 3)
+    with pytest.raises(OutcomeUnknown):
+        await aws.launch(order(attempt=2, detour=Detour(images=1)))
+    await aws.launch(order(attempt=2, detour=Detour(images=2)))  # sent where it was sent before
+    first, *others = watched.calls("RunInstances")
+    assert len({sent["ImageId"] for sent in others}) == 1
+    assert first["ImageId"] != others[0]["ImageId"]
+    assert len({sent["ClientToken"] for sent in others}) == 1
+
+
+async def test_launch__image_pinned_by_its_id__is_the_only_one_whatever_died(
+    make_aws: Callable[..., Aws],
+) -> None:
+    pinned = (await make_aws()._instances._places.ami(REGION, "x86_64")).id
+    aws = make_aws(ami=pinned)
+    watched = Faults(aws)
+    watched.watch("ec2")
+    await aws.launch(order(detour=Detour(images=3)))
+    assert watched.calls("RunInstances")[0]["ImageId"] == pinned
+
+
+async def test_launch__the_accounts_key_is_suspected__awss_own_and_another_token(
+    aws: Aws, faults: Faults
+) -> None:
+    await aws.launch(order())
+    await aws.launch(order(8, detour=Detour(aws_key=True)))
+    usual, other = (call["BlockDeviceMappings"][0]["Ebs"] for call in faults.calls("RunInstances"))
+    assert "KmsKeyId" not in usual
+    assert other["KmsKeyId"] == "alias/aws/ebs"
+    assert other["Encrypted"] is True
 
 
 async def test_launch__volume_smaller_than_the_image__is_made_large_enough(
