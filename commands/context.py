@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,22 +18,26 @@ from agent.chain.transactions import Transactions
 from agent.clock import SystemClock
 from agent.config import Config, load
 from agent.market.model import Address, BlockRef
+from agent.market.terms import Abilities
+from agent.market.terms import Terms as AnyTerms
 from agent.markets.marketv1.reads import Market as MarketV1
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import Market, Stake
 from agent.markets.registry.terms import RegistryTerms
-from agent.markets.token import Token
+from agent.markets.token import Holdings, Token
 from agent.wiring.adapters import (
     cloud_settings,
     contract_of,
     fees_of,
     finality_of,
+    offered_prices,
     open_endpoints,
     open_signer,
     patience_of,
     provider_address,
 )
+from agent.wiring.markets import AnyMarket, abilities_of, ask_for, market_of
 from faults import RetryLater, TryElsewhere, UsageFault
 
 if TYPE_CHECKING:
@@ -40,12 +45,35 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Why a command of one market says no on the other.
-ONLY_OF = {
-    "registry": "this command speaks with the registry: chain.market is marketv1, which has no "
-    "stake, no offers on the chain and no exits",
-    "marketv1": "this command is for Marlin's market: chain.market is registry; "
-    "see `oyster-provider offers --help` for what is listed there",
+
+class Need(StrEnum):
+    """What of a market a command can't do without."""
+
+    STAKE = "a stake"
+    OFFERS = "offers on the chain"
+    EXIT = "exits"
+    CARDS = "rate cards at a URL"
+
+    def met_by(self, can: Abilities) -> bool:
+        found = {
+            Need.STAKE: can.has_stake,
+            Need.OFFERS: can.lists_on_chain,
+            Need.EXIT: can.can_exit,
+            Need.CARDS: not can.lists_on_chain,
+        }
+        return found[self]
+
+
+# Why a command says no on a market that has not what it needs.
+LACKS = {
+    Need.STAKE: "this market has no stake: whoever opens a job names the provider, and none is "
+    "locked for it",
+    Need.OFFERS: "this market lists no offers on its chain: types and prices are [[offers]] in the "
+    "configuration, shown as rate cards at the URL of `oyster-provider provider add`",
+    Need.EXIT: "this market has no exit: `oyster-provider pause` takes no new jobs, `provider "
+    "remove` takes the URL off the list, and what runs is served until its user or its money ends",
+    Need.CARDS: "this market lists offers on its chain, not at a provider's URL: "
+    "see `oyster-provider offers --help`",
 }
 
 
@@ -61,6 +89,11 @@ class Desk:
     @cached_property
     def registry(self) -> Address:
         return contract_of(self.config)
+
+    @cached_property
+    def reads(self) -> AnyMarket:
+        """The market, by what any market can be asked."""
+        return market_of(self.config, self.endpoints)
 
     @cached_property
     def market(self) -> Market:
@@ -96,8 +129,34 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What any market says at one block of its terms, and of what this provider has there."""
+
+    at: BlockRef
+    terms: AnyTerms
+    holdings: Holdings
+
+    @property
+    def abilities(self) -> Abilities:
+        return self.terms.abilities
+
+    @property
+    def money(self) -> Token:
+        """What jobs are paid in."""
+        return self.holdings.payment
+
+
+async def standing_of(desk: Desk) -> Standing:
+    """At the head, by the prices of the configuration."""
+    at = await desk.head()
+    held = await desk.reads.holdings(desk.provider, at)
+    ask_for(desk.reads, offered_prices(desk.config, held.payment.decimals), desk.config)
+    return Standing(at, await desk.reads.terms(at), held)
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
-    """What most commands want to know of the market at one block."""
+    """What the commands of a market with a stake want to know of it at one block."""
 
     at: BlockRef
     params: RegistryTerms
@@ -114,13 +173,20 @@ async def terms_of(desk: Desk) -> Terms:
     return Terms(at, params, await desk.market.stake_of(desk.provider, at), pond, money)
 
 
+def require(config: Config, needs: Iterable[Need]) -> None:
+    """Raises UsageFault: the configured market has not what the command needs."""
+    can = abilities_of(config)
+    for need in needs:
+        if not need.met_by(can):
+            raise UsageFault(LACKS[need])
+
+
 @asynccontextmanager
-async def open_desk(config: Path | Config | None, of: str = "registry") -> AsyncIterator[Desk]:
-    """The configured market, which must be the one that the command is `of`, if it is of one.
-    Raises what opening it raises, each with what to do."""
+async def open_desk(config: Path | Config | None, *needs: Need) -> AsyncIterator[Desk]:
+    """The configured market, which must have what the command needs. Raises what opening it raises,
+    each with what to do."""
     loaded = config if isinstance(config, Config) else load(config)
-    if of and loaded.chain.market != of:
-        raise UsageFault(ONLY_OF[of])
+    require(loaded, needs)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         provider = await provider_address(loaded)
@@ -129,13 +195,11 @@ async def open_desk(config: Path | Config | None, of: str = "registry") -> Async
         yield Desk(loaded, clock, endpoints, provider)
 
 
-def at_desk(
-    config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]], *, of: str = "registry"
-) -> T:
+def at_desk(config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]], *needs: Need) -> T:
     """Run `work` at the desk. What another node might answer leaves as RetryLater."""
 
     async def run() -> T:
-        async with open_desk(config, of) as desk:
+        async with open_desk(config, *needs) as desk:
             return await work(desk)
 
     quiet()

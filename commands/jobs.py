@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from agent.journal.lines import Event
     from agent.journal.reading import Reader
-    from agent.market.model import Job
-    from commands.context import Desk, Terms
+    from commands.context import Desk, Standing
+    from commands.told import Told
 
 WATCH_SECONDS = 2.0
 FOLLOW_SECONDS = 1.0
@@ -35,7 +35,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at jobs and what happened to 
 
 JobArgument = Annotated[
     int,
-    typer.Argument(min=1, max=MOST_JOB, help="The job's number.", autocompletion=completion.jobs),
+    typer.Argument(min=0, max=MOST_JOB, help="The job's number.", autocompletion=completion.jobs),
 ]
 
 
@@ -54,52 +54,55 @@ def list_(
     import sys
     import time
 
+    from commands.job_shown import to_json
     from faults import UsageFault
 
     if watch and as_json:
         raise UsageFault("--watch draws for people; `/jobs` of the agent's status server is JSON")
     while True:
-        terms, jobs = _read(config, everything=everything)
+        standing, jobs = _read(config, everything=everything)
         if watch and sys.stdout.isatty():
             typer.echo("\x1b[2J\x1b[H", nl=False)  # an empty screen (ECMA-48)
         if as_json:
-            print_json([to_json(job, terms) for job in jobs])
+            print_json([to_json(told, standing) for told in jobs])
         else:
-            _print_jobs(terms, jobs)
+            _print_jobs(standing, jobs)
         if not watch:
             return
         time.sleep(WATCH_SECONDS)
 
 
-def _read(config: Path | None, *, everything: bool) -> tuple[Terms, list[Job]]:
+def _read(config: Path | None, *, everything: bool) -> tuple[Standing, list[Told]]:
     """Active jobs by their deadline; with `everything` those of the journal too, newest last."""
-    from commands.context import at_desk, terms_of
+    from commands.context import at_desk, standing_of
+    from commands.job_shown import deadline_of
     from commands.journal import open_reader
+    from commands.told import tell
 
-    async def work(desk: Desk) -> tuple[Terms, list[Job]]:
-        terms = await terms_of(desk)
-        ids = set(await desk.market.jobs_of(desk.provider, terms.at))
+    async def work(desk: Desk) -> tuple[Standing, list[Told]]:
+        standing = await standing_of(desk)
+        active, _ = await desk.reads.listing(desk.provider, standing.at)
+        with open_reader(desk.config) as reader:
+            ids = {*active, *(reader.jobs(MOST_PAST) if everything else ())}
+            jobs = await desk.reads.jobs(sorted(ids), standing.at)
+            told = await tell(desk, standing, reader, jobs.values())
         if everything:
-            with open_reader(desk.config) as reader:
-                ids |= set(reader.jobs(MOST_PAST))
-        jobs = await desk.market.jobs(sorted(ids), terms.at)
-        if everything:
-            return terms, [jobs[number] for number in sorted(jobs)]
-        return terms, sorted(jobs.values(), key=lambda job: _deadline(job, terms)[0] or 1 << 62)
+            return standing, [told[number] for number in sorted(told)]
+        return standing, sorted(told.values(), key=lambda t: deadline_of(t, standing)[0] or 1 << 62)
 
     return at_desk(config, work)
 
 
-def _print_jobs(terms: Terms, jobs: list[Job]) -> None:
+def _print_jobs(standing: Standing, jobs: list[Told]) -> None:
     from commands.amounts import show_amount, show_price, show_until
+    from commands.job_shown import deadline_of, state_of
 
-    now, rows = terms.at.timestamp, []
-    for job in jobs:
-        at, why = _deadline(job, terms)
+    now, money, rows = standing.at.timestamp, standing.money, []
+    for told in jobs:
+        job, (at, why) = told.job, deadline_of(told, standing)
         left = show_until(at - now, why) if at else "-"
-        rate = show_price(job.price, terms.money)
-        escrow = show_amount(job.escrow, terms.money)
-        rows.append((job.id, job.instance_type, _state(job, terms), left, rate, escrow))
+        rate, escrow = show_price(job.price, money), show_amount(job.escrow, money)
+        rows.append((job.id, job.instance_type, state_of(told, standing), left, rate, escrow))
     print_table(
         ("job", "type", "state", "next", "price", "escrow"), rows, empty="no job is assigned"
     )
@@ -108,21 +111,27 @@ def _print_jobs(terms: Terms, jobs: list[Job]) -> None:
 @app.command()
 def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job: the chain's facts, money, stage times and the timeline."""
-    from commands.context import at_desk, terms_of
+    from commands.context import at_desk, standing_of
+    from commands.job_shown import facts_of, to_json
+    from commands.journal import open_reader
+    from commands.told import tell
     from faults import Refused
 
-    async def work(desk: Desk) -> tuple[Terms, Job, list[Event]]:
-        terms = await terms_of(desk)
-        found = (await desk.market.jobs([_id(job)], terms.at)).get(_id(job))
-        if found is None:
+    async def work(desk: Desk) -> tuple[Standing, Told, list[Event]]:
+        standing = await standing_of(desk)
+        jobs = await desk.reads.jobs([_id(job)], standing.at)
+        if not jobs:
             raise Refused(f"job {job} is not on the chain; `oyster-provider jobs list` has yours")
-        return terms, found, _timeline(desk, job)
+        with open_reader(desk.config) as reader:
+            told = await tell(desk, standing, reader, jobs.values())
+            return standing, told[_id(job)], reader.timeline(_id(job))
 
-    terms, found, events = at_desk(config, work)
+    standing, told, events = at_desk(config, work)
     if as_json:
-        print_json({**to_json(found, terms), "timeline": [_event_json(each) for each in events]})
+        shown = to_json(told, standing)
+        print_json({**shown, "timeline": [_event_json(each) for each in events]})
         return
-    print_facts(_facts(found, terms))
+    print_facts(facts_of(told, standing))
     typer.echo("")
     _print_timeline(events)
 
@@ -176,7 +185,7 @@ def confirm_terminations(
     job: Annotated[
         int | None,
         typer.Argument(
-            min=1,
+            min=0,
             max=MOST_JOB,
             help="One job; all held ones if absent.",
             autocompletion=completion.jobs,
@@ -194,89 +203,16 @@ def confirm_terminations(
     from commands.journal import order
 
     loaded = load(config)
-    which = f"job {job}" if job else "every job whose termination is held"
+    which = "every job whose termination is held" if job is None else f"job {job}"
     if not as_json:
         typer.echo(f"terminate the instances of {which}, as the chain asks")
     agree("Is it true on the chain that these jobs are over?", yes=yes, as_json=as_json)
-    order(loaded, time.time(), OrderKind.CONFIRM_TERMINATIONS, _id(job) if job else None)
+    whose = None if job is None else _id(job)
+    order(loaded, time.time(), OrderKind.CONFIRM_TERMINATIONS, whose)
     if as_json:
         print_json({"ordered": OrderKind.CONFIRM_TERMINATIONS, "job": job})
     else:
         typer.echo("ordered; the agent takes it up within a second, or when it starts")
-
-
-def to_json(job: Job, terms: Terms) -> dict[str, Any]:
-    """A job for programs: the contract's fields by its names, and what follows from them."""
-    from commands.dialect import moment, price, tokens
-
-    (at, why), money = _deadline(job, terms), terms.money
-    return {
-        "job": job.id, "user": job.user, "provider": job.provider,
-        "instance_type": job.instance_type, "price": price(job.price, money),
-        "max_price": price(job.max_price, money), "enclave_url": job.enclave_url,
-        "generation": job.generation, "status": job.status.name.lower(),
-        "stop_reason": job.stop_reason.name.lower(), "assigned_at": moment(job.assigned_at),
-        "started_at": moment(job.started_at), "exit_requested_at": moment(job.exit_requested_at),
-        "stopped_at": moment(job.stopped_at), "escrow": tokens(job.escrow, money),
-        "settled_until": moment(job.settled_until), "endpoint": job.endpoint,
-        "state": _state(job, terms), "deadline": moment(at), "deadline_is": why,
-        "accrued": tokens(terms.params.accrued(job, terms.at.timestamp), money),
-        "earned": tokens(earned(job, terms), money), "block": terms.at.number,
-    }  # fmt: skip
-
-
-def earned(job: Job, terms: Terms) -> int:
-    """What this assignment has come to by the terms' block, in base units of the token."""
-    return terms.params.earned(job, terms.at.timestamp)
-
-
-def _state(job: Job, terms: Terms) -> str:
-    if not job.is_stopped and terms.params.is_over(job, terms.at.timestamp):
-        return "over, not settled"
-    return job.status.name.lower()
-
-
-def _deadline(job: Job, terms: Terms) -> tuple[int | None, str]:
-    if job.is_stopped:
-        return None, ""
-    if not job.is_started:
-        return terms.params.due(job).at, "slash point"
-    end = terms.params.ending(job)
-    return (end.at, end.reason.name.lower().replace("_", " ")) if end else (None, "")
-
-
-def _facts(job: Job, terms: Terms) -> list[tuple[str, object]]:
-    from commands.amounts import show_amount, show_price, show_time, show_until
-
-    money, now = terms.money, terms.at.timestamp
-    at, why = _deadline(job, terms)
-    stopped = f"{show_time(job.stopped_at)} ({job.stop_reason.name.lower()})"
-    return [
-        ("job", f"{job.id}, generation {job.generation}"),
-        ("state", _state(job, terms)),
-        ("type", job.instance_type),
-        ("price", show_price(job.price, money)),
-        ("image", job.enclave_url),
-        ("user", job.user),
-        ("provider", job.provider),
-        ("endpoint", job.endpoint or "-"),
-        ("assigned", show_time(job.assigned_at)),
-        ("started", show_time(job.started_at)),
-        ("exit asked", show_time(job.exit_requested_at)),
-        ("stopped", stopped if job.stopped_at else "-"),
-        ("next", show_until(at - now, why) if at else "-"),
-        ("earned", show_amount(earned(job, terms), money, 6)),
-        ("escrow left", show_amount(job.escrow, money, 6)),
-    ]
-
-
-def _timeline(desk: Desk, job: int) -> list[Event]:
-    from commands.journal import open_reader
-
-    if not desk.config.journal_file.exists():
-        return []
-    with open_reader(desk.config) as reader:
-        return reader.timeline(_id(job))
 
 
 def _print_timeline(events: list[Event]) -> None:

@@ -48,7 +48,7 @@ def leave(
 
     Exit 4 when no agent is there to carry it out: the order stands until one starts.
     """
-    from commands.context import at_desk
+    from commands.context import Need, at_desk
     from commands.ordering import agent_there
 
     _require_one(job, everything=everything, cancel=cancel)
@@ -59,7 +59,7 @@ def leave(
         how = _How(yes, dry_run, as_json, wait and not cancel)
         await _carry_out(desk, plan, lines, how, there=there)
 
-    at_desk(config, work)
+    at_desk(config, work, Need.EXIT)
 
 
 def _require_one(job: int | None, *, everything: bool, cancel: bool) -> None:

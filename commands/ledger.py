@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from agent.chain.rpc import NodeRefused
-from agent.journal.lines import ASSIGNED, SLASHED, Event, LaunchRecord
+from agent.journal.lines import SLASHED, Event, LaunchRecord
 from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
 from agent.market.model import Job, JobId
-from agent.markets.registry.reads import registry_abi
-from commands.context import Desk, Terms, terms_of
+from commands.context import Desk, Standing, standing_of
 from commands.costs import Cost, costs_of
-from commands.jobs import earned
 from commands.journal import open_reader
+from commands.told import Told, read_settlements, tell
 from faults import RetryLater, TryElsewhere
 
 DAY = 86_400
@@ -73,7 +72,7 @@ class Day:
 class Ledger:
     """Everything `report` shows, as of one block."""
 
-    terms: Terms
+    standing: Standing
     lines: Sequence[Line]
     days: Sequence[Day]
 
@@ -82,7 +81,6 @@ class Ledger:
 class _Books:
     """What the journal knows."""
 
-    assigned: dict[JobId, Event]
     slashed: dict[JobId, Event]
     launches: dict[JobId, list[LaunchRecord]]
     gas: TxJournal
@@ -90,89 +88,93 @@ class _Books:
 
 async def read_ledger(desk: Desk, after: float) -> Ledger:
     """Jobs that ended or run after `after` (unix seconds). Raises RetryLater, TryElsewhere."""
-    terms = await terms_of(desk)
+    standing = await standing_of(desk)
+    active, _ = await desk.reads.listing(desk.provider, standing.at)
     with open_reader(desk.config) as reader:
-        ids = {*reader.jobs(_MOST_JOBS), *await desk.market.jobs_of(desk.provider, terms.at)}
-        jobs = await desk.market.jobs(sorted(ids), terms.at)
+        ids = {*reader.jobs(_MOST_JOBS), *active}
+        jobs = await desk.reads.jobs(sorted(ids), standing.at)
         books = _read_books(reader, sorted(ids))
-        served = [job for job in jobs.values() if _served(desk, job, books)]
-        costs = await costs_of(desk, [job.instance_type for job in served], terms.money)
+        told = await tell(desk, standing, reader, jobs.values())
+        served = [one for one in told.values() if _served(desk, one, books)]
+        costs = await costs_of(desk, [one.job.instance_type for one in served], standing.money)
         lines = [
-            await _line(desk, terms, job, books, costs[job.instance_type])
-            for job in sorted(served, key=lambda job: job.id)
+            await _line(desk, standing, one, books, costs[one.job.instance_type])
+            for one in sorted(served, key=lambda one: one.job.id)
         ]
         gas = books.gas.worst_fees_by_day(after)
     lines = [line for line in lines if line.until >= after]
-    return Ledger(terms, lines, list(_days(lines, gas, after)))
+    return Ledger(standing, lines, list(_days(lines, gas, after)))
 
 
 def _read_books(reader: Reader, ids: Sequence[JobId]) -> _Books:
-    return _Books(
-        reader.last(ASSIGNED), reader.last(SLASHED), reader.launches(ids), TxJournal(reader.engine)
-    )
+    return _Books(reader.last(SLASHED), reader.launches(ids), TxJournal(reader.engine))
 
 
-def _served(desk: Desk, job: Job, books: _Books) -> bool:
+def _served(desk: Desk, told: Told, books: _Books) -> bool:
+    job = told.job
+    if told.refused and not told.job.started_at and not told.earned:
+        return job.id in books.launches or job.id in books.slashed
     return job.provider == desk.provider or job.id in books.slashed
 
 
-async def _line(desk: Desk, terms: Terms, job: Job, books: _Books, rate: Cost) -> Line:
-    slash = books.slashed.get(job.id)
-    until = int(slash.at) if slash else (job.stopped_at or terms.at.timestamp)
+async def _line(desk: Desk, standing: Standing, told: Told, books: _Books, rate: Cost) -> Line:
+    job, slash = told.job, books.slashed.get(told.job.id)
+    until = int(slash.at) if slash else _until(told, standing)
     launches = books.launches.get(job.id, [])
     started = job.started_at if job.provider == desk.provider else 0
     price = rate.price
     return Line(
         job=job.id,
         instance_type=job.instance_type,
-        state="slashed" if slash else ("ended" if job.stopped_at else "running"),
+        state="slashed" if slash else ("ended" if _over(told, standing) else "running"),
         started_at=started,
         began=started or int(min((each.at for each in launches), default=0)),
         until=until,
-        earned=await _earned(desk, terms, job),
+        earned=await _earned(desk, standing, told),
         instance_hours=_instance_hours(launches, until),
         cost_rate=rate,
-        hourly=None if price is None else price.per("h", terms.money.decimals),
+        hourly=None if price is None else price.per("h", standing.money.decimals),
         gas_wei=books.gas.worst_fees(job=job.id),
-        slashed=_lost(slash, terms),
+        slashed=_lost(slash, standing, job),
     )
 
 
-def _lost(slash: Event | None, terms: Terms) -> Fraction:
-    """Whole POND that the contract took; StakePerJob where the log had no amount."""
-    if slash is None:
+def _over(told: Told, standing: Standing) -> bool:
+    return told.job.is_stopped or standing.terms.is_over(told.job, standing.at.timestamp)
+
+
+def _until(told: Told, standing: Standing) -> int:
+    """Until when it was served: its end, where it has one by now."""
+    job, now = told.job, standing.at.timestamp
+    end = standing.terms.ending(job) if _over(told, standing) and not job.is_stopped else None
+    return job.stopped_at or (min(end.at, now) if end else now)
+
+
+def _lost(slash: Event | None, standing: Standing, job: Job) -> Fraction:
+    """Whole POND that the contract took; what the job can lose where the log had no amount."""
+    pond = standing.holdings.pond
+    if slash is None or pond is None:
         return Fraction(0)
-    amount = int(slash.fields.get("amount", 0)) or terms.params.stake_per_job
-    return Fraction(amount, 10**terms.pond.decimals)
+    amount = int(slash.fields.get("amount", 0)) or standing.terms.at_risk(job)
+    return Fraction(amount, 10**pond.decimals)
 
 
-async def _earned(desk: Desk, terms: Terms, job: Job) -> Fraction | None:
-    unit = 10**terms.money.decimals
-    if job.provider == desk.provider:
-        return Fraction(earned(job, terms), unit)
-    paid = await _paid(desk, terms, job)
-    return None if paid is None else Fraction(paid, unit)
+async def _earned(desk: Desk, standing: Standing, told: Told) -> Fraction | None:
+    ours = told.job.provider == desk.provider
+    units = told.earned if ours else await _paid(desk, standing, told.job)
+    return None if units is None else Fraction(units, 10**standing.money.decimals)
 
 
-async def _paid(desk: Desk, terms: Terms, job: Job) -> int | None:
-    """What a job that is somebody else's now had paid us: the sum of its JobSettled events.
+async def _paid(desk: Desk, standing: Standing, job: Job) -> int | None:
+    """What a job that is somebody else's now had paid us: the sum of its settlements.
 
     None when no node answers a search through all blocks for one job and one provider.
     """
-    topics = [
-        registry_abi().topics["JobSettled"],
-        f"0x{job.id:064x}",
-        f"0x{int(desk.provider, 16):064x}",
-    ]
-    query = {
-        "address": desk.registry, "topics": topics, "fromBlock": "0x0",
-        "toBlock": hex(terms.at.number),
-    }  # fmt: skip
     try:
-        logs = await desk.endpoints.call("eth_getLogs", query)
-        return sum(int(str(each["data"]), 16) for each in logs)
-    except (NodeRefused, RetryLater, TryElsewhere, TypeError, ValueError, KeyError):
+        found = await read_settlements(desk, standing, [job.id], 0)
+    except (NodeRefused, RetryLater, TryElsewhere):
         return None
+    return sum(each.amount for each in found)
 
 
 def _instance_hours(launches: Sequence[LaunchRecord], until: float) -> Fraction:

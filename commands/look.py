@@ -144,22 +144,31 @@ def capacity(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     )
 
 
-async def _room(desk: Desk) -> list[dict[str, Any]]:
-    from cloud.model import Region
+async def _by_stake(desk: Desk) -> int | None:
+    """How many more jobs the stake is for; None: none is locked on this market."""
+    from agent.wiring.markets import abilities_of
     from commands.context import terms_of
 
+    if not abilities_of(desk.config).has_stake:
+        return None
     terms = await terms_of(desk)
-    by_stake = terms.stake.unlocked // max(1, terms.params.stake_per_job)
+    return terms.stake.unlocked // max(1, terms.params.stake_per_job)
+
+
+async def _room(desk: Desk) -> list[dict[str, Any]]:
+    from cloud.model import Region
+
+    by_stake = await _by_stake(desk)
     aws = desk.open_cloud()
     rows = []
     try:
         for offer in desk.config.offers:
             found = await aws.headroom(Region(offer.region), offer.instance_type)
-            tight = by_stake < found.more
+            tight = by_stake is not None and by_stake < found.more
             rows.append(
                 {
                     "type": offer.type,
-                    "more": min(by_stake, found.more),
+                    "more": found.more if by_stake is None else min(by_stake, found.more),
                     "limited_by": "stake" if tight else found.limited_by,
                     "aws": found.more,
                     "stake": by_stake,

@@ -49,7 +49,7 @@ def set_(
 
     Returns when all three agree.
     """
-    from commands.context import at_desk, terms_of
+    from commands.context import Need, at_desk, terms_of
     from commands.offering import carry_through
     from commands.sending import How
 
@@ -58,7 +58,7 @@ def set_(
         wish = await wish_for(desk, terms, instance_type, price, below_cost=below_cost)
         await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
-    at_desk(config, work)
+    at_desk(config, work, Need.OFFERS)
 
 
 @app.command()
@@ -70,7 +70,7 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Take a type off the market: file, agent and chain; running jobs of it go on."""
-    from commands.context import at_desk
+    from commands.context import Need, at_desk
     from commands.offering import Wish, carry_through
     from commands.sending import How, Step
     from faults import Refused
@@ -84,7 +84,7 @@ def remove(
         wish = Wish(instance_type, None, None, step)
         await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
-    at_desk(config, work)
+    at_desk(config, work, Need.OFFERS)
 
 
 @app.command("list")
@@ -103,10 +103,10 @@ def list_(
 
     The cost is the configuration's, else AWS's list price with a public address.
     """
-    from commands.context import at_desk
+    from commands.context import Need, at_desk
     from commands.costs import cost_text
 
-    rows = at_desk(config, lambda desk: _compare(desk, instance_type or []))
+    rows = at_desk(config, lambda desk: _compare(desk, instance_type or []), Need.OFFERS)
     if as_json:
         print_json([row.to_json() for row in rows])
         return

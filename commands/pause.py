@@ -28,7 +28,6 @@ def pause(
         lambda desk: _order(
             desk, OrderKind.PAUSE, "paused", said, yes=yes, dry_run=dry_run, as_json=as_json
         ),
-        of="",
     )
 
 
@@ -48,7 +47,6 @@ def resume(
         lambda desk: _order(
             desk, OrderKind.RESUME, "", said, yes=yes, dry_run=dry_run, as_json=as_json
         ),
-        of="",
     )
 
 

@@ -76,15 +76,15 @@ def remove(
 @app.command()
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What the market's list says of this provider, and whether its URL answers."""
-    from commands.context import at_desk
+    from commands.context import Need, at_desk
     from commands.terminal import print_json
 
     async def work(desk: Desk) -> dict[str, Any]:
         url = await desk.marketv1.provider_url(desk.provider, await desk.head())
-        wrong = _unanswered(url) if url else "not registered"
+        wrong = unanswered(url) if url else "not registered"
         return {"provider": desk.provider, "url": url, "answers": not wrong, "wrong": wrong}
 
-    found = at_desk(config, work, of="marketv1")
+    found = at_desk(config, work, Need.CARDS)
     if as_json:
         print_json(found)
         return
@@ -100,7 +100,7 @@ def _change(config: Any, url: str, *, yes: bool, dry_run: bool, as_json: bool, n
     check_url(url)
 
     def steps(desk: Desk) -> Step:
-        wrong = _unanswered(url)
+        wrong = unanswered(url)
         if wrong:
             todo = "start the agent with status.public_listen behind this URL first"
             raise Refused(f"{wrong}; {todo}")
@@ -114,7 +114,7 @@ def _change(config: Any, url: str, *, yes: bool, dry_run: bool, as_json: bool, n
 
 def _send(config: Any, step_of: Any, how: Any) -> None:
     from agent.wiring.adapters import open_signer
-    from commands.context import at_desk
+    from commands.context import Need, at_desk
     from commands.sending import carry_out
     from faults import UsageFault
 
@@ -125,7 +125,7 @@ def _send(config: Any, step_of: Any, how: Any) -> None:
             raise UsageFault(f"{text}: only the provider's own key can change its entry")
         await carry_out(desk, [step_of(desk)], how)
 
-    at_desk(config, work, of="marketv1")
+    at_desk(config, work, Need.CARDS)
 
 
 def check_url(url: str) -> None:
@@ -149,7 +149,7 @@ def check_url(url: str) -> None:
         raise UsageFault(f"{url!r} must be a plain URL: no query, no fragment, no user info")
 
 
-def _unanswered(url: str) -> str:
+def unanswered(url: str) -> str:
     """Why the URL does not give rate cards, as Marlin's tools would read them; empty: it does."""
     import httpx
 

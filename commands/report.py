@@ -64,12 +64,12 @@ def to_json(ledger: Ledger, since: str | None) -> dict[str, Any]:
     """The whole report for programs."""
     from commands.ledger import total
 
-    whole = _day_row(total(ledger.lines, ledger.days))
+    whole, pond = _day_row(total(ledger.lines, ledger.days)), ledger.standing.holdings.pond
     return {
         "since": since,
-        "block": ledger.terms.at.number,
-        "token": ledger.terms.money.symbol,
-        "stake_token": ledger.terms.pond.symbol,
+        "block": ledger.standing.at.number,
+        "token": ledger.standing.money.symbol,
+        "stake_token": pond.symbol if pond else None,
         "jobs": [_job_row(line) for line in ledger.lines],
         "days": [_day_row(day) for day in ledger.days],
         "total": {key: whole[key] for key in DAY_KEYS[1:]},
@@ -101,11 +101,11 @@ def _print(ledger: Ledger, *, by_day: bool) -> None:
     if not by_day:
         _print_jobs(ledger)
     _print_days(ledger)
-    money, pond = ledger.terms.money, ledger.terms.pond
+    money, pond = ledger.standing.money, ledger.standing.holdings.pond
     lost = any(line.slashed for line in ledger.lines)
-    slashed = f", slashed in {pond.symbol}" if lost else ""
+    slashed = f", slashed in {pond.symbol}" if lost and pond else ""
     typer.echo(f"earned, cost, margin in {money.symbol}, gas in the chain's coin{slashed}")
-    typer.echo("margin is earned less cost, before gas and slashes")
+    typer.echo(f"margin is earned less cost, before gas{' and slashes' if pond else ''}")
     rates = {line.instance_type: line.cost_rate for line in ledger.lines}
     for kind in sorted(rates):
         typer.echo(f"cost of {kind}: {cost_text(rates[kind], money)}")

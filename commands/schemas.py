@@ -19,6 +19,7 @@ WHOLE: Schema = {"type": "integer"}
 NUMBER: Schema = {"type": "number"}
 ADDRESS: Schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
 HASH: Schema = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
+DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 TYPE: Schema = {"type": "string", "description": "REGION/TYPE"}
 MOMENT: Schema = {
     "type": "string",
@@ -75,13 +76,21 @@ EVENT = record(
         "fields": {"type": "object"},
     }
 )  # fmt: skip
+NOTICE = record({"price": PRICE, "at": MOMENT})
+WORKLOAD = record(
+    {
+        "memory_mib": WHOLE, "cpu_count": WHOLE, "family": TEXT, "debug": FLAG,
+        "init_params_sha256": maybe(DIGEST),
+    }
+)  # fmt: skip
 JOB = {
     "job": WHOLE, "user": ADDRESS, "provider": ADDRESS, "instance_type": TYPE, "price": PRICE,
     "max_price": PRICE, "enclave_url": TEXT, "generation": WHOLE, "status": TEXT,
     "stop_reason": TEXT, "assigned_at": maybe(MOMENT), "started_at": maybe(MOMENT),
     "exit_requested_at": maybe(MOMENT), "stopped_at": maybe(MOMENT), "escrow": AMOUNT,
     "settled_until": maybe(MOMENT), "endpoint": TEXT, "state": TEXT, "deadline": maybe(MOMENT),
-    "deadline_is": TEXT, "accrued": AMOUNT, "earned": AMOUNT, "block": WHOLE,
+    "deadline_is": TEXT, "refused": TEXT, "notice": maybe(NOTICE), "workload": maybe(WORKLOAD),
+    "accrued": AMOUNT, "earned": maybe(AMOUNT), "block": WHOLE,
 }  # fmt: skip
 PART = record(
     {
@@ -107,7 +116,7 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "capacity": rows(
         record(
-            {"type": TYPE, "more": WHOLE, "limited_by": TEXT, "aws": WHOLE, "stake": WHOLE}
+            {"type": TYPE, "more": WHOLE, "limited_by": TEXT, "aws": WHOLE, "stake": maybe(WHOLE)}
         )
     ),
     "jobs list": rows(record(JOB)),

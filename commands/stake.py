@@ -25,7 +25,7 @@ def stake(
 ) -> None:
     """Stake POND: each job locks StakePerJob of it."""
     from commands.amounts import check_amount, read_amount
-    from commands.context import at_desk, terms_of
+    from commands.context import Need, at_desk, terms_of
     from commands.sending import How, carry_out
 
     check_amount(amount, "POND")
@@ -35,7 +35,7 @@ def stake(
         steps = await stake_steps(desk, terms, read_amount(amount, terms.pond))
         await carry_out(desk, steps, How(yes, dry_run, as_json))
 
-    at_desk(config, work)
+    at_desk(config, work, Need.STAKE)
 
 
 def unstake(
@@ -48,7 +48,7 @@ def unstake(
 ) -> None:
     """Withdraw stake that no job locks."""
     from commands.amounts import check_amount, read_amount, show_amount
-    from commands.context import at_desk, terms_of
+    from commands.context import Need, at_desk, terms_of
     from commands.sending import How, Step, carry_out
     from faults import Refused, UsageFault
 
@@ -72,7 +72,7 @@ def unstake(
             typer.echo("no further job comes then: a running agent takes the offers off")
         await carry_out(desk, [Step(desk.calls.unstake(wanted), text)], How(yes, dry_run, as_json))
 
-    at_desk(config, work)
+    at_desk(config, work, Need.STAKE)
 
 
 def register(
@@ -92,7 +92,7 @@ def register(
 ) -> None:
     """Stake what is missing and offer one type: the way from nothing to the first job."""
     from commands.amounts import read_amount
-    from commands.context import at_desk, terms_of
+    from commands.context import Need, at_desk, terms_of
     from commands.offering import carry_through
     from commands.offers import wish_for
     from commands.sending import How
@@ -105,7 +105,7 @@ def register(
         wish = await wish_for(desk, terms, instance_type, price, steps=steps, below_cost=below_cost)
         await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
-    at_desk(config, work)
+    at_desk(config, work, Need.STAKE)
 
 
 async def stake_steps(desk: Desk, terms: Terms, amount: int) -> list[Step]:

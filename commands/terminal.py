@@ -25,7 +25,7 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 COPIED = frozenset({"type", "job", "check", "name"})  # columns that people copy from
-MOST_JOB = 2**63 - 1  # what the journal's file can hold; a contract's ids start at 1
+MOST_JOB = 2**63 - 1  # what the journal's file can hold
 BelowCostOption = Annotated[
     bool,
     typer.Option("--below-cost", help="Mean a price below cost, or three times off what is known."),

@@ -29,6 +29,7 @@ __all__ = [
     "Notice",
     "Offer",
     "Price",
+    "Settlement",
     "StopReason",
     "Wei",
     "address",
@@ -143,6 +144,15 @@ class Job:
     @property
     def is_exiting(self) -> bool:
         return self.status is JobStatus.EXITING
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One payment to a job's provider, as its event tells; a transaction pays a job once."""
+
+    job: JobId
+    amount: Wei
+    transaction: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Abilities:
     """A stake is lost by what is left undone."""
     changes_in_place: bool
     """What a job runs may be changed by its user while it runs."""
+    keeps_sums: bool
+    """The chain says what a job was paid so far; else that is told by settlements' events alone."""
     administered: bool
     """Somebody can change the token that pays and the code that is run."""
 

@@ -22,6 +22,7 @@ from agent.load.earnings import EARNINGS_READ, Earnings, settled_topic
 from agent.load.slashes import READ as SLASHES_READ
 from agent.load.slashes import Slashes, slash_topic
 from agent.market.model import Address, BlockRef, JobId, Price
+from agent.market.terms import Abilities
 from agent.markets.marketv1 import shape
 from agent.markets.marketv1.adapter import ProviderMarketV1
 from agent.markets.marketv1.calls import Calls as MarketV1Calls
@@ -32,6 +33,7 @@ from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls as RegistryCalls
 from agent.markets.registry.reads import Market as Registry
 from agent.markets.registry.reads import job_topics as registry_topics
+from agent.markets.registry.terms import RegistryTerms
 from agent.markets.token import Token
 from agent.markets.transactor import OrderCalls
 from agent.wiring.adapters import contract_of, known_deployment
@@ -49,15 +51,30 @@ def market_of(config: Config, endpoints: Endpoints) -> AnyMarket:
     return Registry(endpoints, contract_of(config))
 
 
-async def tokens_of(market: AnyMarket, config: Config, at: BlockRef) -> tuple[Token, Token | None]:
-    """What jobs are paid in, and what is staked, where something is. Raises MustStop: the contract
-    is of a form that is not known here; RetryLater: the node has not caught up."""
+def abilities_of(config: Config) -> Abilities:
+    """What the configured market has, before anybody is asked."""
+    found = MarketV1Terms if config.chain.market == "marketv1" else RegistryTerms
+    return found.abilities
+
+
+async def form_of(
+    market: AnyMarket, config: Config, at: BlockRef
+) -> tuple[Token, Token | None, Sequence[str]]:
+    """What jobs are paid in, what is staked, where something is, and what is not as it was known.
+    Raises MustStop: the contract is of a form that is not known here; RetryLater: the node has not
+    caught up."""
     if isinstance(market, MarketV1):
         token, odd = await shape.check(market, known_deployment(config), at)
-        for text in odd:
-            log.warning("market.unknown", text=f"{text}; see that its terms are still the same")
-        return token, None
+        return token, None, odd
     pond, payment = await market.tokens(at)
+    return payment, pond, ()
+
+
+async def tokens_of(market: AnyMarket, config: Config, at: BlockRef) -> tuple[Token, Token | None]:
+    """What jobs are paid in, and what is staked. Raises as `form_of`, and says what is odd."""
+    payment, pond, odd = await form_of(market, config, at)
+    for text in odd:
+        log.warning("market.unknown", text=f"{text}; see that its terms are still the same")
     return payment, pond
 
 

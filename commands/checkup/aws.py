@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.config.model import Offer
+from agent.wiring.adapters import contract_of
 from cloud.kinds import NotAllowed, NotSetUp
 from cloud.model import Identity, LaunchOrder, Region
 from commands.checkup.patient import Finding, Patient, skipped
@@ -187,9 +188,10 @@ def _drop(offer: Offer) -> str:
 
 
 def _nobody(patient: Patient) -> Identity:
-    """Job 0, which there is none of: what is rehearsed is rehearsed for it."""
-    chain, provider = patient.config.chain, patient.provider or ""
-    return Identity(chain.chain_id, chain.registry, provider, job=0, generation=0, attempt=0)
+    """A generation that no job has: what is rehearsed is rehearsed for it."""
+    chain_id, contract = patient.config.chain.chain_id, contract_of(patient.config)
+    provider = patient.provider or ""
+    return Identity(chain_id, contract, provider, job=0, generation=0, attempt=0)
 
 
 def _rehearsal(patient: Patient, offer: Offer) -> LaunchOrder:

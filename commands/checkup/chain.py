@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from agent.market.model import ZERO_ADDRESS
-from agent.wiring.adapters import open_endpoints, open_signer
+from agent.wiring.adapters import offered_prices, open_endpoints, open_signer, provider_of
+from agent.wiring.markets import abilities_of, form_of
 from commands.amounts import show_amount, show_span
 from commands.checkup.patient import Finding, Patient, skipped
-from commands.context import Desk, terms_of
+from commands.context import Desk, Standing, Terms, standing_of, terms_of
+from commands.provider import unanswered
 
 # A clock that is off this far misjudges deadlines and AWS refuses its signatures at five minutes.
 CLOCK_SECONDS = 30
@@ -16,7 +20,8 @@ GAS_FOR_TEN_JOBS = 3_000_000
 
 async def key(patient: Patient) -> list[Finding]:
     signer = await open_signer(patient.config)
-    patient.provider = signer.address
+    patient.payer = signer.address
+    patient.provider = provider_of(patient.config, signer.address)
     return [Finding("key", "ok", f"signs for {signer.address}")]
 
 
@@ -42,14 +47,26 @@ async def contract(patient: Patient) -> list[Finding]:
         return [Finding("contract", "fail", f"{patient.desk.registry} has no code", todo)]
     if all(node.finality or node.at_hash for node in patient.nodes if not node.down):
         return [skipped("contract", "no node can read it: see finality and reads at a block")]
-    terms = patient.terms = await terms_of(patient.desk)
+    desk = patient.desk
+    _, _, odd = await form_of(desk.reads, desk.config, await desk.head())
+    patient.standing = await standing_of(patient.desk)
+    if patient.standing.abilities.has_stake:
+        patient.terms = await terms_of(patient.desk)
+    todo = "see that the market's terms are still the same, then update this program"
+    found = [Finding("contract", "ok", _in_words(patient.standing, patient.terms))]
+    return found + [Finding("contract's code", "warn", text, todo) for text in odd]
+
+
+def _in_words(standing: Standing, terms: Terms | None) -> str:
+    if terms is None:
+        money = standing.money
+        return f"pays in {money.symbol} of {money.decimals} decimals; it has no stake"
     params = terms.params
-    text = (
+    return (
         f"StakePerJob {show_amount(params.stake_per_job, terms.pond)}, "
         f"bootstrapping {show_span(params.job_bootstrapping)}, "
         f"cool-down {show_span(params.job_exit_cool_down)}"
     )
-    return [Finding("contract", "ok", text)]
 
 
 async def clock(patient: Patient) -> list[Finding]:
@@ -73,9 +90,9 @@ async def gas(patient: Patient) -> list[Finding]:
     desk = patient.desk
     if desk is None:
         return [skipped("gas", "no node of this chain answers")]
-    if patient.provider is None:
+    if patient.payer is None:
         return [skipped("gas", "the key cannot be opened")]
-    balance = int(await desk.endpoints.call("eth_getBalance", desk.provider, "latest"), 16)
+    balance = int(await desk.endpoints.call("eth_getBalance", patient.payer, "latest"), 16)
     fees = await market_fees(desk.endpoints, fees_of(patient.config))
     if fees is None:
         todo = "wait, or raise gas.max_fee"
@@ -83,13 +100,17 @@ async def gas(patient: Patient) -> list[Finding]:
     need = GAS_FOR_TEN_JOBS * fees.max_fee
     if balance >= need:
         return [Finding("gas", "ok", f"{balance / 1e18:.4f} coin, ten jobs take {need / 1e18:.4f}")]
-    verdict = "warn" if balance >= need // 10 else "fail"
-    todo = f"send {desk.provider} at least {need / 1e18:.4f}"
+    # Where no start is reported, what is served does not wait for a transaction.
+    reports = abilities_of(patient.config).reports_start
+    verdict = "fail" if reports and balance < need // 10 else "warn"
+    todo = f"send {patient.payer} at least {need / 1e18:.4f}"
     return [Finding("gas", verdict, f"{balance / 1e18:.6f} coin", todo)]
 
 
 async def stake(patient: Patient) -> list[Finding]:
     terms = patient.terms
+    if not abilities_of(patient.config).has_stake:
+        return [skipped("stake", "this market has no stake")]
     if terms is None:
         return [skipped("stake", "the contract cannot be read")]
     if patient.provider is None:
@@ -105,24 +126,41 @@ async def stake(patient: Patient) -> list[Finding]:
 
 
 async def offers(patient: Patient) -> list[Finding]:
-    desk, terms = patient.desk, patient.terms
-    if desk is None or terms is None:
+    desk, standing = patient.desk, patient.standing
+    if desk is None or standing is None:
         return [skipped("offers", "the contract cannot be read")]
     if patient.provider is None:
         return [skipped("offers", "the key cannot be opened")]
+    if not standing.abilities.lists_on_chain:
+        return [await _cards(desk, standing)]
     if not desk.config.offers:
         todo = "oyster-provider offers set TYPE PRICE"
         return [Finding("offers", "warn", "nothing is on offer", todo)]
     listed = [
         offer.type
         for offer in desk.config.offers
-        if await desk.market.offer(desk.provider, offer.type, terms.at)
+        if await desk.market.offer(desk.provider, offer.type, standing.at)
     ]
     missing = sorted({offer.type for offer in desk.config.offers} - set(listed))
     if missing:
         todo = "oyster-provider offers set, or wait until capacity is back"
         return [Finding("offers", "warn", f"not listed: {', '.join(missing)}", todo)]
     return [Finding("offers", "ok", f"{len(listed)} listed")]
+
+
+async def _cards(desk: Desk, standing: Standing) -> Finding:
+    """What tools find who look this provider up: a URL, and rate cards behind it."""
+    if not offered_prices(desk.config, standing.money.decimals):
+        return Finding("offers", "warn", "nothing is on offer", "add [[offers]] to the file")
+    url = await desk.marketv1.provider_url(desk.provider, standing.at)
+    if not url:
+        todo = "oyster-provider provider add --url URL, with the provider's own key"
+        return Finding("offers", "warn", "this provider is not on the market's list", todo)
+    wrong = await asyncio.to_thread(unanswered, url)
+    if wrong:
+        todo = "start the agent with status.public_listen behind this URL, or change the URL"
+        return Finding("offers", "warn", wrong, todo)
+    return Finding("offers", "ok", f"{url} shows rate cards")
 
 
 def _nodes(count: int) -> str:

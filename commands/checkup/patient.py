@@ -10,7 +10,7 @@ from typing import Any
 from agent.clock import SystemClock
 from agent.config import Config
 from agent.market.model import Address
-from commands.context import Desk, Terms
+from commands.context import Desk, Standing, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,10 @@ class Patient:
     path: Path
     clock: SystemClock = field(default_factory=SystemClock)
     provider: Address | None = None
+    payer: Address | None = None  # whose coin pays for transactions
     desk: Desk | None = None
-    terms: Terms | None = None
+    standing: Standing | None = None
+    terms: Terms | None = None  # of a market with a stake
     nodes: list[Any] = field(default_factory=list)  # commands.checkup.nodes.Diagnosis of each
     aws: Any = None  # once it has answered
     away: set[str] = field(default_factory=set)  # regions that did not answer: asked no more

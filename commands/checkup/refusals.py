@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.config.model import Config
+from agent.wiring.markets import abilities_of
 from commands.amounts import show_amount, show_span
 from commands.checkup.patient import Finding, Patient, skipped
 
@@ -19,6 +20,8 @@ def inviting(config: Config) -> Iterator[str]:
 
 async def refusals(patient: Patient) -> list[Finding]:
     """Which refusals of this configuration may be slashed, and for how much."""
+    if not abilities_of(patient.config).slashes:
+        return [skipped("refusals", "no refusal costs a stake on this market")]
     if patient.terms is None:
         return [skipped("refusals", "the chain cannot be read")]
     params = patient.terms.params

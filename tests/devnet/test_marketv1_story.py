@@ -265,7 +265,7 @@ def test_job__that_nobody_can_serve__costs_nothing(scene: Scene, metadata: str) 
 
 def test_commands__of_the_registry__say_that_this_market_has_none(scene: Scene) -> None:
     for words in (("stake", "1"), ("exit", "--all", "--yes"), ("offers", "list")):
-        with pytest.raises(Refused, match="marketv1, which has no stake"):
+        with pytest.raises(Refused, match=r"this market (has|lists) no"):
             scene.provider.command(*words)
 
 

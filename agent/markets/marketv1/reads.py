@@ -31,11 +31,13 @@ from agent.market.model import (
     JobStatus,
     Notice,
     Price,
+    Settlement,
     StopReason,
     Wei,
 )
 from agent.markets.marketv1.metadata import Metadata, read
 from agent.markets.marketv1.terms import MarketV1Terms
+from agent.markets.settlements import read_settlements, words_of
 from agent.markets.token import Holdings, Token, read_token
 from faults import MustStop, Refused
 
@@ -278,6 +280,14 @@ class Market:
         an event tells when one is paid for again."""
         jobs, over = await self.open_jobs(provider, at), self.own_terms.is_over
         return [number for number, job in jobs.items() if not over(job, at.timestamp)]
+
+    async def settlements(
+        self, ids: Sequence[JobId], provider: Address, first: int, at: BlockRef
+    ) -> list[Settlement]:
+        """What these jobs paid their provider, who never changes, from block `first` up to `at`.
+        Raises NodeRefused."""
+        topics = [market_abi().topics["JobSettled"], words_of(ids)]
+        return await read_settlements(self._reader, self.contract, topics, first, at)
 
     async def job_logs(self, first: int, at: BlockRef) -> list[Log]:
         """The events that speak of jobs, from block `first` up to `at`. Raises NodeRefused."""

@@ -33,6 +33,7 @@ class MarketV1Terms:
         lists_on_chain=False,
         slashes=False,
         changes_in_place=True,
+        keeps_sums=False,
         administered=True,
     )
 

@@ -29,10 +29,12 @@ from agent.market.model import (
     JobStatus,
     Offer,
     Price,
+    Settlement,
     StopReason,
     Wei,
 )
 from agent.markets.registry.terms import RegistryTerms
+from agent.markets.settlements import read_settlements, word_of, words_of
 from agent.markets.token import Holdings, Token, read_token, token_abi
 from faults import UsageFault
 
@@ -162,6 +164,13 @@ class Market:
             "fromBlock": hex(first), "toBlock": hex(at.number),
         }  # fmt: skip
         return logs_of((await self._reader.batch([Request("eth_getLogs", (query,))]))[0])
+
+    async def settlements(
+        self, ids: Sequence[JobId], provider: Address, first: int, at: BlockRef
+    ) -> list[Settlement]:
+        """What these jobs paid the provider from block `first` up to `at`. Raises NodeRefused."""
+        topics = [registry_abi().topics["JobSettled"], words_of(ids), word_of(int(provider, 16))]
+        return await read_settlements(self._reader, self.registry, topics, first, at)
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> dict[JobId, Job]:
         """The jobs by id; ids that the block does not know are left out."""

@@ -26,6 +26,7 @@ class RegistryTerms:
         lists_on_chain=True,
         slashes=True,
         changes_in_place=False,
+        keeps_sums=True,
         administered=False,
     )
 
