@@ -118,7 +118,7 @@ TABLE: Mapping[Statement, Row] = {
     ),
     Statement.LISTED: Row(
         "purchases, a reading that never ends", Agree.BOUND, Until.NOBODY,
-        "each job locks StakePerJob, so the locked stake says how many there can be",
+        "each job locks StakePerJob, so the locked stake says how many; MarketV1's ids cost gas",
     ),
     Statement.REVERTS: Row(
         "a report left out", Agree.TWO, Until.NOBODY,

@@ -25,6 +25,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("finality", nodes.finality),
     ("reads at a block", nodes.at_hash),
     ("batches", nodes.batches),
+    ("job ids", nodes.ids),
     ("contract", chain.contract),
     ("clock", chain.clock),
     ("gas", chain.gas),

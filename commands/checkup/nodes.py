@@ -16,6 +16,9 @@ from agent.chain.pace import BATCH_LIMIT
 from agent.chain.rpc import Request, Rpc, integer
 from agent.config import Config
 from agent.market.model import BlockRef
+from agent.markets.marketv1.reads import Market as MarketV1
+from agent.markets.marketv1.seen import AHEAD
+from agent.markets.marketv1.terms import MarketV1Terms
 from agent.wiring.adapters import contract_of, finality_of
 from commands.checkup.patient import Finding, Patient, skipped
 from faults import Fault
@@ -37,6 +40,7 @@ class Diagnosis:
     takes: int = BATCH_LIMIT  # requests in one exchange
     rate: float | None = None  # requests a second
     said: str = ""  # when it took fewer
+    jobs: int | None = None  # of MarketV1: how many there ever were
 
 
 async def nodes(patient: Patient) -> list[Finding]:
@@ -119,6 +123,19 @@ async def batches(patient: Patient) -> list[Finding]:
     return findings
 
 
+async def ids(patient: Patient) -> list[Finding]:
+    """Of MarketV1: whether nodes tell of as many jobs. Ids are read as far as two say."""
+    told = {node.name: node.jobs for node in _well(patient) if node.jobs is not None}
+    if not told:
+        return []
+    counts = sorted(told.values())
+    if counts[-1] - counts[0] <= AHEAD:
+        return [Finding("job ids", "ok", f"{counts[-1]} jobs were ever opened")]
+    text = ", ".join(f"{name} tells of {count} jobs" for name, count in told.items())
+    todo = "one of them is behind or lies: what only one tells is read slowly; replace it"
+    return [Finding("job ids", "warn", text, todo)]
+
+
 def _well(patient: Patient) -> list[Diagnosis]:
     return [node for node in patient.nodes if not node.down]
 
@@ -147,6 +164,8 @@ async def _diagnosed(rpc: Rpc, config: Config) -> Diagnosis:
     node.finality = await _why_not(lambda: _final(rpc, node, finality_of(config)))
     node.at_hash = await _why_not(lambda: _call(rpc, node, config))
     node.batch = "" if node.at_hash else await _why_not(lambda: _full(rpc, node, config))
+    if config.chain.market == "marketv1" and not node.at_hash:
+        await _why_not(lambda: _count(rpc, node, config))
     node.takes, node.rate, node.said = rpc.size.limit, rpc.pace.rate, rpc.refused_with
     return node
 
@@ -171,6 +190,11 @@ async def _final(rpc: Rpc, node: Diagnosis, wanted: Finality) -> None:
 
 async def _call(rpc: Rpc, node: Diagnosis, config: Config) -> None:
     await _full(rpc, node, config, count=1)
+
+
+async def _count(rpc: Rpc, node: Diagnosis, config: Config) -> None:
+    assert node.newest is not None
+    node.jobs = await MarketV1(rpc, contract_of(config), MarketV1Terms()).job_count(node.newest)
 
 
 async def _full(rpc: Rpc, node: Diagnosis, config: Config, count: int = BATCH_LIMIT) -> None:

@@ -141,3 +141,18 @@ async def test_nodes__none_answers__the_rest_is_skipped(world: World) -> None:
         ("http://127.0.0.1:9", "fail"), ("nodes", "warn"), ("finality", "skip"),
         ("reads at a block", "skip"), ("batches", "skip"), ("clock", "skip"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [((5, 5), "ok"), ((5, 50), "ok"), ((5, 10**9), "warn"), ((0, 500), "warn")],
+)
+async def test_job_ids__that_nodes_count_differently__are_named(
+    world: World, counts: tuple[int, int], verdict: str
+) -> None:
+    patient = Patient(load(world.config), world.config)
+    patient.nodes = [nodes.Diagnosis(f"node {count}", jobs=count) for count in counts]
+    (finding,) = await nodes.ids(patient)
+    assert finding.verdict == verdict
+    if verdict == "warn":
+        assert all(f"node {count} tells of {count} jobs" in finding.found for count in counts)

@@ -9,10 +9,11 @@ later looks read our own and the newest ids alone (`Seen`). A job is `jobs` and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import structlog
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
@@ -20,6 +21,7 @@ from eth_utils.crypto import keccak
 
 import contracts
 from agent.chain.abi import Abi
+from agent.chain.endpoints import Endpoints
 from agent.chain.events import Log, logs_of
 from agent.chain.rpc import Json, NodeRefused, Reader, Request
 from agent.market.model import (
@@ -35,21 +37,22 @@ from agent.market.model import (
     StopReason,
     Wei,
 )
+from agent.market.testimony import VOICES
 from agent.markets.marketv1.metadata import Metadata, read
+from agent.markets.marketv1.seen import MOST_JOBS, Seen
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.settlements import read_settlements, words_of
 from agent.markets.token import Holdings, Token, read_token
 from faults import MustStop, Refused
+
+log = structlog.get_logger()
 
 EXTRA_DECIMALS = 12
 RATE_LOCK = keccak(text="RATE_LOCK")
 # Where a proxy keeps the address of its code (EIP-1967).
 IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
 MOST_SECONDS = 1 << 40  # a time beyond this never comes
-MOST_JOBS = 1 << 40  # ids are kept as 64-bit numbers; the live contract counts from 0
 SCAN = 1_000  # ids that are read in one batch of exchanges
-# Ids that were opened within so many blocks are looked at again: a fork may have given them away.
-RESCAN_BLOCKS = 1_000
 
 _JOB_EVENTS = (
     "JobOpened", "JobSettled", "JobClosed", "JobDeposited", "JobWithdrew",
@@ -66,51 +69,6 @@ def market_abi() -> Abi:
 def job_topics() -> list[str]:
     """The events that speak of a job, for the log filter; all but JobOpened name the job alone."""
     return [market_abi().topics[name] for name in _JOB_EVENTS]
-
-
-@dataclass(slots=True)
-class Seen:
-    """What is remembered of ids, by everybody who reads for one provider.
-
-    `scanned`: for each reader, the blocks at which it counted ids and how many it had read;
-    `ours` are the ids that any reader said are ours, `last` our jobs as they were last seen open;
-    `closed`: for each reader, since which block it has said of ours that they are closed.
-    """
-
-    ours: set[JobId] = field(default_factory=set)
-    last: dict[JobId, Job] = field(default_factory=dict)
-    scanned: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    closed: dict[str, dict[JobId, int]] = field(default_factory=dict)
-
-    def to_read(self, reader: str, at: BlockRef, count: int) -> list[JobId]:
-        """Those of ours that this reader has to be asked of: a closed one only until no fork can
-        open it again."""
-        done = self.closed.get(reader, {})
-        over = {job for job, block in done.items() if block <= at.number - RESCAN_BLOCKS}
-        return sorted(job for job in self.ours - over if job < count)
-
-    def note_closed(self, reader: str, at: BlockRef, jobs: Mapping[JobId, Job]) -> None:
-        """What this reader says at that block of ids of ours."""
-        done = self.closed.setdefault(reader, {})
-        for number, job in jobs.items():
-            if job.is_stopped:
-                done.setdefault(number, at.number)
-            else:
-                done.pop(number, None)
-
-    def first_unread(self, reader: str, at: BlockRef) -> int:
-        """From which id on this reader has to be asked again."""
-        marks = self.scanned.get(reader, [])
-        settled = [count for block, count in marks if block <= at.number - RESCAN_BLOCKS]
-        return max(settled, default=0)
-
-    def read_up_to(self, reader: str, at: BlockRef, count: int) -> None:
-        """Keeps the newest mark that no fork reaches, and what came after it."""
-        marks = [mark for mark in self.scanned.get(reader, []) if mark[0] < at.number]
-        old = [mark for mark in marks if mark[0] <= at.number - RESCAN_BLOCKS]
-        new = [mark for mark in marks if mark[0] > at.number - RESCAN_BLOCKS]
-        # A look a minute leaves a mark each; those between are not needed to know where to begin.
-        self.scanned[reader] = [*old[-1:], *new[:1], (at.number, count)]
 
 
 def jobs_in(logs: Sequence[Mapping[str, Any]], provider: Address, ours: set[JobId]) -> set[JobId]:
@@ -193,11 +151,23 @@ class Market:
         return Holdings(await self.payment_token(at))
 
     async def job_count(self, at: BlockRef) -> int:
-        """How many jobs were ever opened. Raises NodeRefused: more than can be counted."""
-        count = int(await self._one("jobIndex", at=at))
-        if count > MOST_JOBS:
-            raise NodeRefused(f"a node tells of {count} jobs")
-        return count
+        """How many jobs were ever opened, as it is told; the most that ids can be of what is
+        more."""
+        return min(int(await self._one("jobIndex", at=at)), MOST_JOBS)
+
+    async def _counted(self, at: BlockRef) -> int:
+        """How many there are, by this reader. What surprises is asked of every endpoint."""
+        told, seen, all_ = await self.job_count(at), self.seen, self._reader
+        if isinstance(all_, Endpoints) and all_.count >= VOICES and seen.surprising(told):
+            counts = await all_.voices(self._newest_count, all_.count)
+            if len(counts) >= VOICES:
+                seen.agree(sorted(counts)[-VOICES], at)
+        seen.told(self._name, at, told)
+        return told
+
+    async def _newest_count(self, rpc: Reader) -> int:
+        answer = (await rpc.batch([self._call("jobIndex", at=None)]))[0]
+        return min(int(market_abi().decode("jobIndex", answer)), MOST_JOBS)
 
     async def provider_url(self, provider: Address, at: BlockRef) -> str:
         """Where a provider says what it offers; empty: it is not registered."""
@@ -255,21 +225,35 @@ class Market:
 
     async def open_jobs(self, provider: Address, at: BlockRef) -> dict[JobId, Job]:
         """Every open job of the provider, paid or dry: the ids not read yet are read, once."""
-        count = await self.job_count(at)
-        first = min(self.seen.first_unread(self._name, at), count)
-        for start in range(first, count, SCAN):
-            await self._scan(provider, range(start, min(start + SCAN, count)), at)
-        self.seen.read_up_to(self._name, at, count)
+        count = await self._counted(at)
+        await self._read_new(provider, at, count)
         jobs = await self.jobs(self.seen.to_read(self._name, at, count), at)
-        self.seen.note_closed(self._name, at, jobs)
+        self.seen.note_over(self._name, at, jobs, provider)
         ours = {n: job for n, job in jobs.items() if job.provider == provider}
         return {number: job for number, job in ours.items() if not job.is_stopped}
 
-    async def _scan(self, provider: Address, ids: range, at: BlockRef) -> None:
+    async def _read_new(self, provider: Address, at: BlockRef, count: int) -> None:
+        """The ids up to `count` that this reader was not asked for, as far as it is followed."""
+        reach = self.seen.reach(self._name, at, count)
+        read, proven, found = reach.first, self.seen.proven(self._name), True
+        while reach.goes_on(read, found=found):
+            ids = range(read, min(read + SCAN, reach.last))
+            last = await self._scan(provider, ids, at)
+            read, found, proven = ids.stop, last is not None, max(proven, (last or -1) + 1)
+        self.seen.read_up_to(self._name, at, read, proven)
+        if read < count:
+            log.warning("market.count_doubted", told=count, read=read, endpoint=self._name)
+
+    async def _scan(self, provider: Address, ids: range, at: BlockRef) -> int | None:
+        """The last of these that is a job; those of ours are remembered."""
         calls = [self._call("jobs", _key(JobId(number)), at=at) for number in ids]
+        last = None
         for number, answer in zip(ids, await self._reader.batch(calls), strict=True):
-            if _provider_of(answer) == provider:
+            owner, whose = _people_of(answer)
+            last = last if owner == ZERO_ADDRESS else number
+            if whose == provider:
                 self.seen.ours.add(JobId(number))
+        return last
 
     async def listing(self, provider: Address, at: BlockRef) -> tuple[list[JobId], None]:
         """The provider's jobs that are worth serving; no stake is locked for any."""
@@ -310,9 +294,10 @@ class Market:
         abi = market_abi()
         return [abi.decode(name, answer) for (name, _), answer in zip(calls, answers, strict=True)]
 
-    def _call(self, name: str, *args: object, at: BlockRef) -> Request:
+    def _call(self, name: str, *args: object, at: BlockRef | None) -> Request:
+        """At that block, or at whatever is a node's newest."""
         data = "0x" + market_abi().encode(name, *args).hex()
-        where = {"blockHash": at.hash, "requireCanonical": True}
+        where = {"blockHash": at.hash, "requireCanonical": True} if at else "latest"
         return Request("eth_call", ({"to": self.contract, "data": data}, where))
 
 
@@ -346,13 +331,16 @@ def _fields(number: JobId, answer: Json) -> _Fields:
     return _Fields(metadata, _checksummed(owner), _checksummed(provider), rate, balance, settled)
 
 
-def _provider_of(answer: Json) -> Address | None:
-    """The third word: all that a scan needs of thousands of answers. Raises NodeRefused."""
+def _people_of(answer: Json) -> tuple[Address, Address]:
+    """Owner and provider, the second word and the third: all that a scan needs of thousands of
+    answers. Raises NodeRefused."""
     text = str(answer).removeprefix("0x")
     try:
-        return _checksummed(f"0x{int(text[128:192], 16) % (1 << 160):040x}")
+        words = (int(text[at : at + 64], 16) % (1 << 160) for at in (64, 128))
+        owner, provider = (_checksummed(f"0x{word:040x}") for word in words)
     except ValueError:
         raise NodeRefused("a node answers jobs with something else") from None
+    return owner, provider
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from agent.chain.endpoints import Endpoints
 from agent.market.model import JobId
-from agent.markets.marketv1.reads import Market, Seen, jobs_in
+from agent.markets.marketv1.reads import Market, jobs_in
+from agent.markets.marketv1.seen import Seen
 from agent.markets.marketv1.terms import MarketV1Terms
 from tests.agent.markets.marketv1.conftest import CARD, KIND, Live
 from tests.fuzz.liar import MANY, NODE_S, Json, Liar, usable, worded
