@@ -66,9 +66,12 @@ class Reader:
         with self._rows(sa.select(timeline).where(timeline.c.id.in_(newest))) as rows:
             return {JobId(row["job"]): _event(row) for row in rows}
 
-    def named(self, name: str) -> list[Event]:
-        """Every line of jobs that has this name, oldest first."""
+    def named(self, name: str, since: float | None = None) -> list[Event]:
+        """Every line of jobs that has this name, of that time (unix seconds) or later, oldest
+        first."""
         of_jobs = sa.and_(timeline.c.job.is_not(None), timeline.c.name == name)
+        if since is not None:
+            of_jobs = sa.and_(of_jobs, timeline.c.at >= since)
         with self._rows(sa.select(timeline).where(of_jobs).order_by(timeline.c.id)) as rows:
             return [_event(row) for row in rows]
 

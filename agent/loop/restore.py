@@ -11,6 +11,7 @@ from agent.apply.context import World
 from agent.decide.belief import Past
 from agent.decide.job_view import LaunchPhase, LaunchView
 from agent.decide.plan import SERVED_AT_A_LOSS
+from agent.decide.termination_breaker import BreakerState
 from agent.journal.lines import (
     ASSIGNED,
     ATTESTED,
@@ -46,6 +47,21 @@ def restore(world: World, reader: Reader, abilities: Abilities) -> None:
         for record in records:
             if record.at > ended.get(job, 0.0):
                 _remember(world, job, record)
+
+
+def breaker_window(reader: Reader, now: float, window_seconds: float) -> BreakerState:
+    """Of which jobs the end was asked for lately, by this process or the one before: a restart, or
+    another host that takes over, must not let a mass of ends pass as several small ones.
+
+    What was held is asked for again at the first look, and counts from then on. A job that nothing
+    was launched for has nothing to end.
+    """
+    asked = dict[JobId, float]()
+    for event in reader.named(END_ASKED, now - window_seconds):
+        if event.job is not None:
+            asked.setdefault(event.job, min(event.at, now))
+    launched = reader.launches(list(asked))
+    return BreakerState({job: at for job, at in asked.items() if job in launched})
 
 
 def _assignments(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:

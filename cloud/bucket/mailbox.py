@@ -4,12 +4,16 @@ The agent alone writes desired.json, a host alone writes status.json; here they 
 S3 is strongly consistent for reads and lists (S3 user guide, "data consistency model"), and the
 ETag of a small object encrypted with SSE-S3 is the MD5 of its bytes ("Checking object integrity"):
 so one list call shows what changed, and whether a document that should be there is there.
+
+desired.json is written over the version that was listed and no other (S3 user guide, "conditional
+writes"): of two hosts that both think they lead, the one that knows less is refused, and looks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -22,7 +26,7 @@ from cloud import layout
 from cloud.bucket.staging import Staging
 from cloud.bucket.status_cache import KeptWords, Words
 from cloud.clients import Clients
-from cloud.kinds import Missing, NotSetUp
+from cloud.kinds import Busy, Missing, NotSetUp
 from cloud.model import HostReport, InstanceId, Region
 from cloud.settings import Account
 from faults import Refused
@@ -47,8 +51,11 @@ Find = Callable[[], Awaitable[Account]]
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
+    """A desired.json as it was last seen or written; `turn` counts what this process saw."""
+
     etag: str
     written_at: float
+    turn: int
 
 
 class Mailbox:
@@ -63,14 +70,15 @@ class Mailbox:
         self._kept = KeptWords(kept)
         self._reports: dict[Region, dict[InstanceId, HostReport]] = {}
         self._desired: dict[tuple[Region, InstanceId], _Seen] = {}
+        self._turns = itertools.count()
         self._reading = asyncio.Semaphore(PARALLEL_READS)
 
     async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
         """The last status of every host; reads again only what changed. Raises RetryLater."""
         account = await self._find()
-        mine = layout.host_prefix(account.role_id)
+        mine, begun = layout.host_prefix(account.role_id), next(self._turns)
         listed = await self._list(region, mine, f"listing the mailbox of {region}")
-        self._note_desired(region, listed)
+        self._note_desired(region, listed, begun)
         there = _named(listed, layout.STATUS)
         before = self._reports.get(region)
         if before is None:
@@ -119,7 +127,8 @@ class Mailbox:
     ) -> None:
         """Replace desired.json of one host; the same document again changes nothing.
 
-        Sends nothing when the last list call showed this very document, younger than a week.
+        Sends nothing when the last list call showed this very document, younger than a week. Raises
+        Busy when it is not as it was listed any more: it is to be looked at again; RetryLater.
         """
         body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         if len(body) > DOCUMENT_LIMIT:
@@ -130,8 +139,21 @@ class Mailbox:
             return
         account = await self._find()
         key = layout.desired_key(account.role_id, instance)
-        await self._put(account, region, key, body)
-        self._desired[region, instance] = _Seen(etag, self._now())
+        await self._replace(account, region, key, body, seen)
+        self._desired[region, instance] = _Seen(etag, self._now(), next(self._turns))
+
+    async def _replace(
+        self, account: Account, region: Region, key: str, body: bytes, seen: _Seen | None
+    ) -> None:
+        """Where nothing was seen the object must not be there; where the SDK sends an answerless
+        call again, its own first one is what is in the way, as the next list call shows."""
+        asked = {"IfMatch": seen.etag} if seen else {"IfNoneMatch": "*"}
+        try:
+            await self._put(account, region, key, body, **asked)
+        except NotSetUp as gone:
+            if not isinstance(gone.__cause__, Missing) or not seen:
+                raise
+            raise Busy(f"{key} was deleted since it was listed; it is looked at again") from gone
 
     async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
         """Have `images/<sha256>` in the region's bucket; returns at once when it is there.
@@ -237,7 +259,9 @@ class Mailbox:
         words = Words(found["ETag"], ahead, text)
         return _report(instance, words, found), words
 
-    async def _put(self, account: Account, region: Region, key: str, body: bytes) -> None:
+    async def _put(
+        self, account: Account, region: Region, key: str, body: bytes, **only: str
+    ) -> None:
         s3 = self._clients.s3(region)
         await self._run(
             f"writing {key} in {region}",
@@ -247,6 +271,7 @@ class Mailbox:
                 Body=body,
                 ServerSideEncryption="AES256",
                 ExpectedBucketOwner=account.id,
+                **only,  # type: ignore[arg-type] # conditions, each a text
             ),
         )
 
@@ -269,12 +294,18 @@ class Mailbox:
         except Missing as fault:
             raise NotSetUp(f"{fault}; run `cloud setup`") from fault
 
-    def _note_desired(self, region: Region, listed: list[ObjectTypeDef]) -> None:
-        for key in [key for key in self._desired if key[0] == region]:
-            del self._desired[key]
-        for instance, found in _named(listed, layout.DESIRED).items():
-            seen = _Seen(found["ETag"], found["LastModified"].timestamp())
-            self._desired[region, instance] = seen
+    def _note_desired(self, region: Region, listed: list[ObjectTypeDef], begun: int) -> None:
+        """What was written while the list was read may be younger than its line there."""
+        kept = {
+            key: seen
+            for key, seen in self._desired.items()
+            if key[0] != region or seen.turn > begun
+        }
+        there = {
+            (region, instance): _Seen(found["ETag"], found["LastModified"].timestamp(), begun)
+            for instance, found in _named(listed, layout.DESIRED).items()
+        }
+        self._desired = there | kept
 
 
 def parsed(text: bytes) -> Mapping[str, object]:
