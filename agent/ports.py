@@ -85,6 +85,11 @@ class Market(Protocol):
         """This provider's listing of one type; None when it is not listed. Raises RetryLater."""
         ...
 
+    def took(self, job: Job) -> None:
+        """This provider has taken the job as it is now: what it pays may change, what it was taken
+        for does not. Of no meaning where prices stay."""
+        ...
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         """What only the market's administrator can change, by name; nothing where nobody can.
         Raises RetryLater."""

@@ -56,11 +56,15 @@ def _chain(config: Config) -> Iterator[Finding]:
 
 
 def _wallet(config: Config) -> Iterator[Finding]:
-    wallet = config.wallet
-    given = [name for name in ("keystore_file", "key_file", "kms_key_id") if getattr(wallet, name)]
-    if len(given) != 1:
+    wallet, given = config.wallet, config.wallet.given
+    if len(given) > 1 or (not given and config.chain.market != "marketv1"):
         found = " and ".join(given) or "none of them"
         yield ("wallet",), f"needs one of keystore_file, key_file or kms_key_id; it has {found}"
+    elif not given and not config.chain.provider:
+        yield (
+            ("chain", "provider"),
+            "is missing; without a key in [wallet] it says whose jobs are served",
+        )
     if wallet.keystore_file and not wallet.password_file:
         yield ("wallet", "password_file"), "is missing; keystore_file cannot be opened without it"
     if wallet.password_file and not wallet.keystore_file:

@@ -34,7 +34,7 @@ class Chain:
     )
     provider: str = f.address(
         "Whose jobs are served, where that is not the wallet's own account; for marketv1, where "
-        "anybody may settle and the provider's key is needed to register alone."
+        "anybody may settle: the wallet may be another key, which pays gas, or none."
     )
     rpc_urls: tuple[SecretUrl, ...] = f.urls(
         "JSON-RPC nodes, best first. Two of different operators: the second confirms what cannot "
@@ -96,7 +96,8 @@ class Gas:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """The provider's key: exactly one of keystore_file, key_file and kms_key_id."""
+    """The key that signs: one of keystore_file, key_file and kms_key_id. On marketv1 none at all,
+    where chain.provider says whose jobs are served: then nothing is settled from here."""
 
     keystore_file: str = f.file(
         "", "An encrypted JSON keystore (geth's format).", example='"credential:keystore"'
@@ -111,6 +112,12 @@ class Wallet:
         example='"alias/oyster"',
     )
     kms_region: str = f.text("", "The KMS key's region; the first of aws.regions when empty.")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The settings that name a key."""
+        named = ("keystore_file", "key_file", "kms_key_id")
+        return tuple(name for name in named if getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ from agent.ports import Call, Order
 
 @dataclass(frozen=True, slots=True)
 class EndingRules:
-    """Seconds. `settle_every_seconds` 0: earnings are only collected at the end."""
+    """Seconds. `settle_every_seconds` 0: earnings are only collected at the end. `signs`: whether
+    there is a key at all; without one, settling is left to whoever else may."""
 
     # An assignment seen at the head is in the final block at this age, or was undone.
     clock_skew_seconds: float = 30.0
@@ -52,6 +53,7 @@ class EndingRules:
     look_again_seconds: float = 5.0
     next_block_seconds: float = 1.0  # at the end's second the head is older: the next may be near
     linger_seconds: float = 300.0  # looked at so long before it is forgotten: an endpoint may lag
+    signs: bool = True
     max_sends: int = 5  # a transaction that was mined without effect is tried so often
     refused_retry_seconds: float = 30.0  # a refusal may be the node's lag: simulate anew then
 
@@ -70,7 +72,7 @@ def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> F
     final = view.final
     if final is None:
         return Final(waiting="the finalized block is not read yet")
-    reason = _reason(final.job, final, view, host, rules)
+    reason = _reason(final.job, final, view, host, now, rules)
     if not reason:
         return Final(waiting=f"block {final.block.number} does not make it final yet")
     if view.facts.confirmed_at is not None:
@@ -82,7 +84,7 @@ def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> F
         text = "endpoints disagree about it; confirm-terminations JOB ends it"
         return Final(waiting=text)
     if final.witness is WitnessPhase.SPOKE:
-        same = _reason(final.witnessed, final, view, host, rules)
+        same = _reason(final.witnessed, final, view, host, now, rules)
         return Final(reason, confirmed=True) if same else Final(waiting="a second endpoint differs")
     if now - _end_time(view, now) > rules.witness_patience_seconds:
         return Final(reason)
@@ -95,7 +97,7 @@ def _exited(view: JobView, final: FinalView) -> bool:
 
 
 def _reason(
-    job: Job | None, final: FinalView, view: JobView, host: Host, rules: EndingRules
+    job: Job | None, final: FinalView, view: JobView, host: Host, now: float, rules: EndingRules
 ) -> str:
     """Why `job`, as of the finalized block, needs `host` no more; empty: it may yet need it."""
     settled = final.block.timestamp >= host.instance.launched_at + rules.clock_skew_seconds
@@ -105,11 +107,20 @@ def _reason(
         return f"generation {job.generation} took its place"
     if job.generation < host.generation or job.provider != view.account.provider:
         return f"assigned to {_short(job.provider)}" if settled else ""
-    if view.terms.is_over(job, final.block.timestamp):
+    if view.terms.is_over(job, _judged_at(view, final, now)):
         return _why_over(view.terms.ending(job))
     due, started = view.terms.due(job), job.is_started
     missed = due.kind is DueKind.SLASH and not started and final.block.timestamp >= due.at
     return "not started in time" if missed else ""
+
+
+def _judged_at(view: JobView, final: FinalView, now: float) -> int:
+    """By which second the end must have come. Where losing an instance in vain costs a stake, that
+    of the final block. Else the head's, which this clock bounds: that the job is as it is there is
+    final, and whoever pays no more is not served for as long as finality takes."""
+    if view.terms.abilities.slashes:
+        return final.block.timestamp
+    return max(final.block.timestamp, min(view.head_block.timestamp, int(now)))
 
 
 def _short(address: Address) -> str:
@@ -220,7 +231,7 @@ def exit_waits(now: float, draft: Draft, rules: EndingRules) -> None:
 def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None:
     """Settle a long job now and then, so that what was earned does not stay in the escrow."""
     job = view.head
-    if job is None or not job.is_started or rules.settle_every_seconds <= 0:
+    if job is None or not job.is_started or not rules.signs or rules.settle_every_seconds <= 0:
         return
     period = int(rules.settle_every_seconds)
     due = (job.settled_until or job.started_at) + period

@@ -113,7 +113,7 @@ def _serve(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRu
 
 def _over(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRules) -> None:
     end = view.terms.ending(job)
-    if end is None or not _to_record(view, job, now):
+    if end is None or not rules.ending.signs or not _to_record(view, job, now):
         _gone(view, now, draft, rules)
         return
     record_end(view, end, now, draft, rules.ending)

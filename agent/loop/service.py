@@ -336,9 +336,11 @@ class Agent:
         if known.told >= job.generation:
             return
         known.told = job.generation
+        self._state.sources.market.took(job)
         self._world.say(
             view.id,
             ASSIGNED,
+            price=str(job.price.raw),
             instance_type=job.instance_type,
             url=job.enclave_url,
             assigned_at=job.assigned_at,
@@ -351,7 +353,8 @@ class Agent:
         job, now = view.head, int(self._state.now())
         if job is None or view.hosts or not view.terms.is_over(job, now):
             return False
-        return not view.terms.unrecorded(job, now)
+        signs = self._state.rules.lifecycle.ending.signs
+        return not signs or not view.terms.unrecorded(job, now)
 
     def _note_end(self, known: JobMemory, view: JobView, decision: Plan) -> None:
         """Since when the chain asks for the end: a confirmation counts only from then on.

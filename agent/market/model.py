@@ -107,8 +107,8 @@ class Notice:
 class Job:
     """A job as the contract stores it. A time of 0 means: has not happened.
 
-    `notice` and `workload` are of markets that have them; `unreadable` says why a job's own
-    description can't be served.
+    `notice` and `workload` are of markets that have them, and so is `agreed`: the price at which
+    this provider took the job. `unreadable` says why a job's own description can't be served.
     """
 
     id: JobId
@@ -129,6 +129,7 @@ class Job:
     settled_until: int
     endpoint: str
     notice: Notice | None = None
+    agreed: Price | None = None
     workload: Workload | None = None
     unreadable: str = ""
 

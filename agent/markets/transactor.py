@@ -25,6 +25,14 @@ class OrderCalls(Protocol):
         ...
 
 
+class NoTransactor:
+    """`ports.Transactor` of an agent without a key: it sends nothing. Decisions know, and order
+    nothing (`EndingRules.signs`); what is ordered all the same is refused."""
+
+    async def carry_out(self, order: ports.Order) -> ports.Mined:
+        raise Refused(f"{order.call} is not sent: [wallet] names no key")
+
+
 class MarketTransactor:
     """`ports.Transactor` over Transactions: waits for a block, and keeps all in flight moving."""
 

@@ -138,7 +138,7 @@ class AgentView:
     def _seen(self) -> Seen:
         """What health is judged by, from memory."""
         state, row, upkeep = self._world.state, self._figures.row, self._upkeep
-        newest = self._world.chain.followed.last
+        newest, sent = self._world.chain.followed.last, self._world.chain.transactions
         return Seen(
             now=self._clock.now(),
             progress_at=self.progress_at(),
@@ -160,8 +160,9 @@ class AgentView:
             recent=self._tally.recent(RECENT_SECONDS),
             file=upkeep.lines(),
             disk=upkeep.disk,
-            other_agent_at=self._world.chain.transactions.nonce_taken_at,
+            other_agent_at=sent.nonce_taken_at if sent else None,
             gas_jobs=row.gas_jobs,
+            signs=sent is not None,
             stake_jobs=row.stake_jobs,
             leadership=state.leadership.words,
             bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],

@@ -139,6 +139,7 @@ class Seen:
     disk: Disk | None = None
     other_agent_at: float | None = None
     gas_jobs: float | None = None
+    signs: bool = True
     stake_jobs: int | None = None
     leadership: str = ""
 
@@ -310,7 +311,9 @@ def _held(seen: Seen) -> Iterator[Part]:
 
 def _wallet(seen: Seen) -> Iterator[Part]:
     at = seen.other_agent_at
-    if at is not None and seen.now - at < RECENT_SECONDS:
+    if not seen.signs:
+        yield _ok("wallet", "none: jobs are served, and nothing is settled from here")
+    elif at is not None and seen.now - at < RECENT_SECONDS:
         text = "another program sends transactions with this key: a second agent?"
         yield Part("wallet", "", Grade.WARN, text, "stop one of the two")
     elif seen.gas_jobs is not None and seen.gas_jobs < 1:

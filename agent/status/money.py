@@ -40,7 +40,7 @@ class Money:
         self._reader = world.state.reader
         self._record = TxJournal(world.state.reader.engine)
         self._provider = world.state.sources.account.provider
-        self._payer = world.chain.signer.address
+        self._payer = world.chain.signer.address if world.chain.signer else None
         self._clock = clock
         self._fees = fees_of(world.config)
         self._memory = world.state.world.memory
@@ -61,7 +61,7 @@ class Money:
         blocks = await self._head.blocks()
         at, provider = blocks.head, self._provider
         held = await self._market.holdings(provider, at)
-        balance = int(await self._endpoints.call("eth_getBalance", self._payer, "latest"), 16)
+        balance = await self._coin()
         terms = await self._head.terms(at)
         total, today = await self._earned(blocks, terms)
         self.row = replace(
@@ -72,9 +72,15 @@ class Money:
             stake_symbol=held.pond.symbol if held.pond else "",
             stake_decimals=held.pond.decimals if held.pond else 0, coin_balance=balance,
             window_seconds=self._window(terms), stake_jobs=await self._head.openings(at),
-            gas_jobs=await self._gas_jobs(balance),
+            gas_jobs=await self._gas_jobs(balance) if self._payer else None,
             gas_day=self._record.worst_fees(since=self._clock.now() - _DAY),
         )  # fmt: skip
+
+    async def _coin(self) -> int:
+        """What is there for gas, wei; 0 where no key could spend any."""
+        if self._payer is None:
+            return 0
+        return int(await self._endpoints.call("eth_getBalance", self._payer, "latest"), 16)
 
     def _window(self, terms: Terms) -> int:
         """Seconds from an assignment to its slash point, as for a job that is known; 0: the market

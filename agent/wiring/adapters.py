@@ -25,6 +25,7 @@ from cloud.model import Region
 from cloud.settings import Owner, PortRange, Settings
 from enclave.host.documents import PACKETS
 from enclave.host.network.packet import FIRST_PORT, LAST_PORT, LOW_PORTS
+from faults import UsageFault
 
 if TYPE_CHECKING:
     from agent.chain.kms import KmsSigner
@@ -57,9 +58,11 @@ def known_deployment(config: Config) -> Preset | None:
     return preset_of(config.chain.market, config.chain.chain_id, config.chain.registry)
 
 
-def provider_of(config: Config, wallet: Address) -> Address:
+def provider_of(config: Config, signer: Signer | None) -> Address:
     """Whose jobs are served: the account that is named, else the wallet's."""
-    return address(config.chain.provider) if config.chain.provider else wallet
+    if config.chain.provider or signer is None:
+        return address(config.chain.provider)
+    return signer.address
 
 
 def finality_of(config: Config) -> Finality:
@@ -85,9 +88,18 @@ def patience_of(config: Config) -> Patience:
     return Patience(replace=config.gas.replace_seconds)
 
 
+async def open_wallet(config: Config) -> Signer | None:
+    """The key that the agent signs with; None: it has none, and sends nothing. Raises as
+    `open_signer`."""
+    return await open_signer(config) if config.wallet.given else None
+
+
 async def open_signer(config: Config) -> Signer:
-    """The provider's key, ready to sign. Raises UsageFault (open to others, too), MustStop."""
+    """The configured key, ready to sign. Raises UsageFault (none, or open to others, too),
+    MustStop."""
     wallet = config.wallet
+    if not wallet.given:
+        raise UsageFault("this needs a key: name keystore_file, key_file or kms_key_id in [wallet]")
     if wallet.kms_key_id:
         return await _kms(config)
     if wallet.key_file:

@@ -39,9 +39,9 @@ from agent.loop.service import Agent
 from agent.loop.state import LoopState
 from agent.markets.second_endpoint import SecondEndpoint
 from agent.markets.token import Token
-from agent.markets.transactor import MarketTransactor
+from agent.markets.transactor import MarketTransactor, NoTransactor
 from agent.markets.wakes import ChainWakes
-from agent.ports import Account, Clock
+from agent.ports import Account, Clock, Transactor
 from agent.wiring.adapters import (
     cloud_settings,
     fees_of,
@@ -49,7 +49,7 @@ from agent.wiring.adapters import (
     image_sources,
     offered_prices,
     open_endpoints,
-    open_signer,
+    open_wallet,
     patience_of,
     provider_of,
 )
@@ -85,8 +85,8 @@ class Chain:
     tracker: HeadTracker
     followed: HeadTracker  # polled all the time, jobs or not
     market: AnyMarket
-    signer: Signer
-    transactions: Transactions
+    signer: Signer | None  # without a key nothing is sent
+    transactions: Transactions | None
     payment: Token
     pond: Token | None  # what is staked
 
@@ -134,15 +134,15 @@ async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wir
     """An agent over the real world, closed at the end. Raises what `faults` names."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        signer = await open_signer(config)
-        provider = provider_of(config, signer.address)
+        signer = await open_wallet(config)
+        provider = provider_of(config, signer)
         opened = await asyncio.to_thread(open_journal, config, provider, version(), stack)
         chain = await _open_chain(config, signer, opened.record, clock, stack)
         yield await _wire(config, chain, opened, clock, stack)
 
 
 async def _open_chain(
-    config: Config, signer: Signer, record: TxJournal, clock: Clock, stack: AsyncExitStack
+    config: Config, signer: Signer | None, record: TxJournal, clock: Clock, stack: AsyncExitStack
 ) -> Chain:
     endpoints = await open_endpoints(config, clock)
     stack.push_async_callback(endpoints.close)
@@ -154,17 +154,25 @@ async def _open_chain(
         payment, pond = await tokens_of(market, config, head.block)
     except TryElsewhere as fault:
         raise RetryLater(f"the market can't be read: {fault}") from fault
-    transactions = Transactions(
+    transactions = _transactions(config, endpoints, signer, record, clock)
+    followed = HeadTracker(endpoints, finality)
+    return Chain(endpoints, tracker, followed, market, signer, transactions, payment, pond)
+
+
+def _transactions(
+    config: Config, endpoints: Endpoints, signer: Signer | None, record: TxJournal, clock: Clock
+) -> Transactions | None:
+    if signer is None:
+        return None
+    return Transactions(
         endpoints,
         signer,
         record,
         clock,
         policy=fees_of(config),
-        finality=finality,
+        finality=finality_of(config),
         patience=patience_of(config),
     )
-    followed = HeadTracker(endpoints, finality)
-    return Chain(endpoints, tracker, followed, market, signer, transactions, payment, pond)
 
 
 async def _wire(
@@ -176,20 +184,21 @@ async def _wire(
 ) -> Wired:
     journal, reader, leadership = opened.journal, opened.reader, Leadership(opened.kept)
     account = Account(
-        chain.endpoints.chain_id, chain.market.contract, provider_of(config, chain.signer.address)
+        chain.endpoints.chain_id, chain.market.contract, provider_of(config, chain.signer)
     )
     regions = tuple(Region(name) for name in config.aws.regions)
     aws = await _open_cloud(config, account, opened, regions, clock, stack)
     market = provider_view(chain.market, chain.tracker, account.provider)
-    if market.abilities.reports_start and account.provider != chain.signer.address:
-        text = f"chain.provider is {account.provider}, the wallet's account {chain.signer.address}"
+    signs = chain.signer.address if chain.signer else None
+    if market.abilities.reports_start and account.provider != signs:
+        text = f"chain.provider is {account.provider}, the wallet's account {signs}"
         raise UsageFault(f"{text}: on this market the provider itself has to sign; leave it out")
     staked = (chain.pond.symbol, chain.pond.decimals) if chain.pond else ()
     watched = events_of(chain.market, account.provider, clock, journal.event, reader, staked)
     witness = SecondEndpoint(
         chain.market, chain.endpoints, account.provider, finality_of(config), watched.jobs_in
     )
-    transactor = MarketTransactor(chain.transactions, calls_of(chain.market), clock)
+    transactor = _transactor(chain, clock)
     world = World(
         cloud=aws,
         mailbox=aws.mailbox,
@@ -224,6 +233,12 @@ async def _wire(
     history = _history(config, chain, watched, journal, clock)
     earnings, loaded = watched.earnings, Loaded(config)
     return Wired(Agent(state, wakes), state, chain, config, regions, aws, history, loaded, earnings)
+
+
+def _transactor(chain: Chain, clock: Clock) -> Transactor:
+    if chain.transactions is None:
+        return NoTransactor()
+    return MarketTransactor(chain.transactions, calls_of(chain.market), clock)
 
 
 def _reader_of(config: Config, chain: Chain, watched: Events, topics: Sequence[str]) -> EventReader:

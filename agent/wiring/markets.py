@@ -18,6 +18,7 @@ from agent.chain.head import HeadTracker
 from agent.config import Config
 from agent.journal.lines import Event
 from agent.journal.reading import Reader
+from agent.load.agreed_rates import agreed_rates
 from agent.load.earnings import EARNINGS_READ, Earnings, settled_topic
 from agent.load.slashes import READ as SLASHES_READ
 from agent.load.slashes import Slashes, slash_topic
@@ -125,6 +126,7 @@ def events_of(
     if isinstance(market, MarketV1):
         earnings = Earnings(provider, market.seen.ours, clock, tell)
         earnings.restore(reader)
+        market.seen.taken.update(agreed_rates(reader))
         history = (settled_topic(), EARNINGS_READ)
         return Events(marketv1_topics(), earnings.jobs_in, history, earnings)
     slashes = Slashes(provider, clock, tell, *staked)

@@ -35,6 +35,7 @@ def rules_of(config: Config, payment_decimals: int) -> Rules:
             dry_grace_seconds=config.jobs.dry_grace_seconds,
             settle_every_seconds=config.jobs.settle_every_seconds,
             settle_least=int(config.jobs.settle_least * 10**payment_decimals),
+            signs=bool(config.wallet.given),
         ),
     )
     breaker = BreakerRules(

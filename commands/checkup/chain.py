@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from agent.market.model import ZERO_ADDRESS
-from agent.wiring.adapters import offered_prices, open_endpoints, open_signer, provider_of
+from agent.wiring.adapters import offered_prices, open_endpoints, open_wallet, provider_of
 from agent.wiring.markets import abilities_of, form_of
 from commands.amounts import show_amount, show_span
 from commands.checkup.patient import Finding, Patient, skipped
@@ -19,9 +19,11 @@ GAS_FOR_TEN_JOBS = 3_000_000
 
 
 async def key(patient: Patient) -> list[Finding]:
-    signer = await open_signer(patient.config)
+    signer = await open_wallet(patient.config)
+    patient.provider = provider_of(patient.config, signer)
+    if signer is None:
+        return [Finding("key", "ok", "none: jobs are served, and nothing is settled from here")]
     patient.payer = signer.address
-    patient.provider = provider_of(patient.config, signer.address)
     return [Finding("key", "ok", f"signs for {signer.address}")]
 
 
@@ -90,6 +92,8 @@ async def gas(patient: Patient) -> list[Finding]:
     desk = patient.desk
     if desk is None:
         return [skipped("gas", "no node of this chain answers")]
+    if not patient.config.wallet.given:
+        return [skipped("gas", "no key, no transactions")]
     if patient.payer is None:
         return [skipped("gas", "the key cannot be opened")]
     balance = int(await desk.endpoints.call("eth_getBalance", patient.payer, "latest"), 16)

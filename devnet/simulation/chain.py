@@ -251,6 +251,9 @@ class SimChain:
         found = self.at(at).state.listings.get((instance_type, US))
         return Price(found[0]) if found else None
 
+    def took(self, job: values.Job) -> None:
+        """Its price stays as it is."""
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         return {}
 

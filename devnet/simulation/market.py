@@ -154,6 +154,9 @@ class SimMarket:
         await self.weather.before("chain.read")
         return self.offers.get(instance_type)
 
+    def took(self, job: Job) -> None:
+        """Its price stays as it is."""
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         return {}
 

@@ -33,7 +33,7 @@ from devnet.image import build_image
 from devnet.ipfs.node import add
 from devnet.owners import Owners
 from devnet.people import account_of
-from devnet.state import Person
+from devnet.state import Devnet, Person
 from devnet.up import USD, Options, free_port, running
 from enclave.attest.certificates import load_root
 from enclave.attest.document import AttestationRefused, Expected, verify
@@ -50,6 +50,7 @@ pytestmark = [
 KIND = InstanceType("us-east-1", "c6a.xlarge")
 CARD = Price.parse("3.60/h", decimals=6)
 LOCK_SECONDS = 8
+HOT_KEY = "rival"  # whose key the agent has
 PATIENCE = 120  # seconds; a busy machine, not the agent, is what takes them
 CONFIG = {
     "chain": {"finality": "3"},
@@ -135,12 +136,20 @@ def _opened(folder: Path) -> Iterator[Scene]:
     with running(options) as net:
         config = Path(net.devnet.config_files["provider"])
         offer = f'\n[[offers]]\ntype = "{KIND}"\nprice = "3.60/h"\n'
-        config.write_text(config.read_text() + offer)
+        config.write_text(_with_hot_key(config.read_text(), net.devnet) + offer)
         provider = Provider(net.devnet, net.children, config)
         provider.command("cloud", "setup")
         images = (_image(folder, "one"), _image(folder, "two"))
         provider.run_agent()
         yield Scene(Eyes(net.devnet), provider, f"http://{public}", images)
+
+
+def _with_hot_key(config: str, devnet: Devnet) -> str:
+    """The provider's jobs, served by an account that is not the provider's and pays gas alone."""
+    us, hot = devnet.person("provider"), devnet.person(HOT_KEY)
+    named = config.replace("[chain]\n", f'[chain]\nprovider = "{us.address}"\n', 1)
+    assert us.key_file in named
+    return named.replace(us.key_file, hot.key_file)
 
 
 def _image(folder: Path, name: str) -> Workload:
@@ -182,6 +191,34 @@ def test_spec__as_the_command_line_reads_it__opens_a_job_that_is_served(scene: S
     scene.up(job)
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
+
+
+def test_agent__without_any_key__serves_and_ends_jobs_and_settles_nothing(scene: Scene) -> None:
+    """And a rate that was lowered and finalized while it was away ends its job at once."""
+    lowered = scene.open()
+    scene.up(lowered)
+    config, paid = Path(scene.provider.config), scene.earned()
+    scene.provider.crash_agent()
+    scene.owners.announce(scene.user, lowered, CARD.raw // 2)
+    before = config.read_text()
+    key_file = scene.eyes.devnet.person(HOT_KEY).key_file
+    config.write_text(before.replace(f'key_file = "{key_file}"', ""))
+    time.sleep(LOCK_SECONDS + 2)  # the chain's clock is the wall's
+    scene.owners.revise(scene.user, lowered)
+    by_user = scene.earned()  # finalizing settles
+    assert by_user > paid
+    scene.provider.run_agent()
+    job = scene.open()
+    opened = scene.owners.job(job)["lastSettled"]
+    scene.up(job)
+    scene.gone(lowered)
+    scene.owners.announce(scene.user, job, 0)
+    scene.gone(job)
+    assert scene.owners.job(job)["lastSettled"] == opened
+    assert scene.earned() == by_user
+    config.write_text(before)
+    scene.provider.crash_agent()
+    scene.provider.run_agent()
 
 
 def test_job__its_whole_life__is_seen_from_outside_and_leaves_nothing(scene: Scene) -> None:
@@ -239,16 +276,26 @@ def _status(scene: Scene, instance: SeenInstance) -> dict[str, Any]:
 
 
 def test_job__dry__is_settled_to_the_unit_and_served_again_after_a_deposit(scene: Scene) -> None:
-    before = scene.earned()
+    """By a key that is not the provider's: it pays the gas, and the provider is paid."""
+    w3 = scene.eyes.market.w3
+    us, hot = (account_of(scene.eyes.devnet.person(who)).address for who in ("provider", HOT_KEY))
+    coins, before = w3.eth.get_balance(hot), scene.earned()
     job = scene.open(balance=30_000)  # 30 seconds
     scene.up(job)
     scene.gone(job)
     assert scene.eyes.until("settled", lambda: not scene.owners.job(job)["balance"], PATIENCE)
     assert scene.earned() - before == 30_000
+    assert w3.eth.get_balance(hot) < coins
+    assert w3.eth.get_transaction_count(us) == 0
     scene.owners.deposit(scene.user, job, USD)
     scene.up(job)
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
+
+
+def test_entry__without_the_providers_key__can_not_be_changed(scene: Scene) -> None:
+    with pytest.raises(Refused, match="only the provider's own key can change its entry"):
+        scene.provider.command("provider", "remove", "--yes")
 
 
 @pytest.mark.parametrize("metadata", ["", "no json", '{"region":"us-east-1"}', "[" * 500])

@@ -46,6 +46,10 @@ class ProviderMarketV1:
         """Nothing stands on this chain of what is offered: rate cards are asked for by HTTP."""
         return None
 
+    def took(self, job: Job) -> None:
+        """Remembers the rate: the contract keeps the present one alone."""
+        self._market.seen.taken.setdefault(job.id, job.price)
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         """The token that jobs are paid in, and the code behind the proxy."""
         with later():

@@ -207,7 +207,7 @@ class Market:
         if fields.owner == ZERO_ADDRESS:
             return self._closed(number)
         notice = Notice(Price(rate), unlock) if unlock else None
-        job = _open_job(number, fields, notice)
+        job = _open_job(number, fields, notice, self.seen.taken.get(number))
         if number in self.seen.ours:
             known = self.seen.last.get(number)
             if known is not None and known.user == job.user:
@@ -355,7 +355,7 @@ def _read(metadata: bytes) -> Metadata | str:
     return found if isinstance(found, Metadata) else found.text
 
 
-def _open_job(number: JobId, fields: _Fields, notice: Notice | None) -> Job:
+def _open_job(number: JobId, fields: _Fields, notice: Notice | None, agreed: Price | None) -> Job:
     said = _read(fields.metadata)
     metadata = said if isinstance(said, Metadata) else None
     return Job(
@@ -366,7 +366,7 @@ def _open_job(number: JobId, fields: _Fields, notice: Notice | None) -> Job:
         generation=1, status=JobStatus.RUNNING, stop_reason=StopReason.NONE,
         assigned_at=fields.last_settled, started_at=fields.last_settled, exit_requested_at=0,
         stopped_at=0, escrow=Wei(fields.balance), settled_until=fields.last_settled, endpoint="",
-        notice=notice, workload=metadata.workload if metadata else None,
+        notice=notice, agreed=agreed, workload=metadata.workload if metadata else None,
         unreadable=said if isinstance(said, str) else "",
     )  # fmt: skip
 

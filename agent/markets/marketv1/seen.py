@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from agent.market.model import BlockRef, Job, JobId
+from agent.market.model import BlockRef, Job, JobId, Price
 
 MOST_JOBS = 1 << 40  # ids are kept as 64-bit numbers; the live contract counts from 0
 # Ids that were opened within so many blocks are looked at again: a fork may have given them away.
@@ -73,7 +73,7 @@ class Seen:
     `marks`: how far each reader has read; `ours` are the ids that any reader said are ours, `last`
     our jobs as they were last seen open; `over`: for each reader, since which block it has said of
     ours that they are closed, or another provider's. `agreed` is what two endpoints told of the
-    count, `alone` what each reader told.
+    count, `alone` what each reader told. `taken`: the rates at which this provider took jobs.
     """
 
     ours: set[JobId] = field(default_factory=set)
@@ -82,6 +82,7 @@ class Seen:
     over: dict[str, dict[JobId, int]] = field(default_factory=dict)
     agreed: Base | None = None
     alone: dict[str, Base] = field(default_factory=dict)
+    taken: dict[JobId, Price] = field(default_factory=dict)
 
     # Which of ours to read.
 

@@ -42,11 +42,11 @@ class MarketV1Terms:
         return Due(job.assigned_at + GOAL_SECONDS, DueKind.GOAL)
 
     def ending(self, job: Job) -> Ending | None:
-        """Dryness, or a notice of a rate that this provider does not serve for. At rate 0, at once:
-        it pays nothing. None: it is paid for longer than any clock counts."""
+        """Dryness, or a notice of a rate that this provider does not serve for. At such a rate, as
+        at 0, at once: it holds since the last settlement, which finalizing it makes."""
         if job.is_stopped:
             return Ending(job.stopped_at, job.stop_reason)
-        if job.price.raw == 0:
+        if job.price.raw == 0 or job.price < self._least(job):
             return Ending(job.settled_until, StopReason.RATE_LOWERED)
         dry = Ending(paid_until(job) - self.stop_before_dry, StopReason.ESCROW_EXHAUSTED)
         notice = job.notice
@@ -55,9 +55,10 @@ class MarketV1Terms:
         return dry
 
     def _least(self, job: Job) -> Price:
-        """The lowest rate that the job is served for: its present one, or a lower card."""
+        """The lowest rate that the job is served for: the one it was taken at, or a lower card."""
         card = self.min_rates.get(job.instance_type)
-        return job.price if card is None else min(card, job.price)
+        taken = job.price if job.agreed is None else job.agreed
+        return taken if card is None else min(card, taken)
 
     def is_over(self, job: Job, now: int) -> bool:
         end = self.ending(job)

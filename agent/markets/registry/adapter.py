@@ -52,6 +52,9 @@ class ProviderMarket:
         with later():
             return await self._market.offer(self._provider, instance_type, at)
 
+    def took(self, job: Job) -> None:
+        """Its price stays as it is."""
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         """Nobody can change tokens, parameters or code of the registry."""
         return {}

@@ -142,6 +142,17 @@ def test_parse__two_keys_or_none__are_refused() -> None:
             parse(BASE.replace('key_file = "key"', wallet))
 
 
+def test_parse__no_key__is_served_with_where_the_market_lets_anybody_settle() -> None:
+    named = BASE.replace('key_file = "key"', "").replace(
+        "[chain]", f'[chain]\nmarket = "marketv1"\nprovider = "0x{"52" * 20}"', 1
+    )
+    assert parse(named).wallet.given == ()
+    with pytest.raises(ConfigFault, match=r"chain\.provider: is missing; without a key"):
+        parse(named.replace(f'provider = "0x{"52" * 20}"', ""))
+    with pytest.raises(ConfigFault, match="none of them"):
+        parse(named.replace("marketv1", "registry"))
+
+
 def test_environment__overrides__one_value_of_a_section() -> None:
     environ = {
         "OYSTER_CHAIN__POLL": "250ms",

@@ -218,6 +218,83 @@ def test_notice__of_the_end__is_served_to_its_unlock_and_no_longer() -> None:
     assert only(after, Terminate).reason == "its rate fell below the least"
 
 
+FINALITY = 60.0  # seconds that the final block is behind the head
+
+
+@pytest.mark.parametrize("before_dry", [0, 1, 300])
+@pytest.mark.parametrize("rate", [1, 10**12, 7 * 10**12, 2**128])
+@pytest.mark.parametrize("how", ["dry", "notice", "both"])
+def test_stop__whatever_ends_it__is_ordered_in_the_second_after_the_last_that_is_paid(
+    before_dry: int, rate: int, how: str
+) -> None:
+    """The bound on unpaid service: nothing but the order's own way, where the state is final."""
+    paid = 3600 * rate // 10**12 + (rate == 1)
+    seconds = paid * 10**12 // rate
+    unlock = OPENED.settled_until + (seconds // 2 if how == "both" else 400)
+    notice = Notice(Price(0), unlock) if how != "dry" else None
+    job = replace(OPENED, price=Price(rate), escrow=Wei(paid), notice=notice)
+    dry = OPENED.settled_until + seconds - before_dry
+    end = dry if notice is None else min(dry, unlock)
+    terms = MarketV1Terms(stop_before_dry=before_dry)
+
+    def decided(now: float) -> Plan:
+        seen = view(host(proven=True), job=job, now=now, final=final(job, now - FINALITY))
+        return plan(replace(seen, terms=terms), now, RULES)
+
+    before = decided(end - 1.0)
+    assert before.stage == "running"
+    assert Terminate not in kinds(before)
+    assert before.next_look_at is not None
+    assert before.next_look_at <= end
+    assert Terminate in kinds(decided(float(end)))
+
+
+@pytest.mark.parametrize("head_behind", [0, 5, 59])
+def test_stop__by_a_head_that_stands__waits_for_the_chains_time(head_behind: int) -> None:
+    dry = replace(OPENED, escrow=Wei(100))
+    now = OPENED.settled_until + 100.0
+    seen = view(host(proven=True), job=dry, now=now, final=final(dry, now - FINALITY))
+    seen = replace(seen, head_block=replace(BLOCK, timestamp=int(now) - head_behind))
+    assert (Terminate in kinds(plan(seen, now, RULES))) == (head_behind == 0)
+
+
+def test_stop__by_a_head_of_the_future__goes_by_this_clock() -> None:
+    dry = replace(OPENED, escrow=Wei(100))
+    now = OPENED.settled_until + 90.0
+    seen = view(host(proven=True), job=dry, now=now, final=final(dry, now - FINALITY))
+    seen = replace(seen, head_block=replace(BLOCK, timestamp=int(now) + 59))
+    assert Terminate not in kinds(plan(seen, now, RULES))
+
+
+def test_stop__a_notice_that_is_not_final__waits() -> None:
+    noticed = replace(OPENED, notice=Notice(Price(0), NOW + 300))
+    now = NOW + 300.0
+    seen = view(host(proven=True), job=noticed, now=now, final=final(OPENED, now - FINALITY))
+    assert Terminate not in kinds(plan(seen, now, RULES))
+
+
+@pytest.mark.parametrize("price", [0, OPENED.price.raw - 1])
+def test_rate__lowered_while_nobody_looked__is_taken_down_and_nothing_is_bought(price: int) -> None:
+    """Finalized, and no notice stands any more: all that tells is what it was taken for."""
+    lowered = replace(OPENED, price=Price(price), agreed=OPENED.price, settled_until=NOW - 5)
+    seen = view(host(proven=True), job=lowered, final=final(lowered, NOW - FINALITY))
+    decided = plan(seen, NOW, RULES)
+    assert kinds(decided) == {Terminate}
+    assert only(decided, Terminate).reason == "its rate fell below the least"
+    assert not kinds(plan(view(job=lowered, image=ImageView()), NOW, RULES)) & {Launch, FetchImage}
+
+
+def test_keyless__of_a_dry_job__is_taken_down_and_finished_with_nothing_sent() -> None:
+    rules = replace(RULES, ending=replace(RULES.ending, signs=False, settle_every_seconds=1))
+    dry = replace(OPENED, escrow=Wei(5))
+    now = OPENED.settled_until + 6.0
+    seen = view(host(proven=True), job=dry, now=now, final=final(dry, now))
+    assert kinds(plan(seen, now, rules)) == {Terminate}
+    gone = view(job=dry, now=now, image=ImageView(ImagePhase.RELEASED))
+    assert kinds(plan(gone, now, rules)) == {Finish}
+    assert Settle not in kinds(plan(view(host(proven=True)), NOW, rules))
+
+
 def test_closed__by_its_owner__is_taken_down_and_nothing_is_sent() -> None:
     closed = replace(
         OPENED, status=JobStatus.STOPPED, stop_reason=StopReason.USER_REQUEST, stopped_at=NOW

@@ -100,3 +100,8 @@ def test_health__paused_on_purpose__is_no_trouble() -> None:
 @given(st.integers(0, 100_000))
 def test_behind__any_window__leaves_most_of_it(window: int) -> None:
     assert behind_seconds(window) <= max(30, window / 4) or window == 0
+
+
+def test_wallet__without_a_key__is_well_and_says_so() -> None:
+    (wallet,) = [part for part in judge(replace(WELL, signs=False)).parts if part.kind == "wallet"]
+    assert (wallet.grade, "nothing is settled" in wallet.text) == (Grade.OK, True)

@@ -121,6 +121,34 @@ def test_ending__card_was_raised_since__a_job_goes_on_at_its_own_rate() -> None:
     assert dearer.ending(less) == Ending(T0 + 300, StopReason.RATE_LOWERED)
 
 
+@pytest.mark.parametrize(
+    ("card", "taken", "rate", "over"),
+    [
+        (UNIT, UNIT, UNIT - 1, True),  # lowered below both
+        (UNIT, UNIT, UNIT, False),
+        (UNIT, 5 * UNIT, UNIT, False),  # still what the card asks
+        (UNIT, 5 * UNIT, UNIT - 1, True),
+        (9 * UNIT, UNIT, UNIT, False),  # the card was raised since
+        (9 * UNIT, UNIT, UNIT - 1, True),
+        (0, UNIT, 1, False),  # the card was lowered
+        (None, UNIT, UNIT - 1, True),  # the type is not on offer any more
+        (None, UNIT, 3 * UNIT, False),
+        (UNIT, None, 1, False),  # not taken: vetting refuses it
+    ],
+)
+def test_ending__a_lower_rate_that_holds_already__is_at_once_below_what_it_was_taken_for(
+    card: int | None, taken: int | None, rate: int, over: bool
+) -> None:
+    terms = MarketV1Terms({} if card is None else {TYPE: Price(card)})
+    agreed = None if taken is None else Price(taken)
+    one = replace(JOB, price=Price(rate), agreed=agreed, settled_until=T0 + 50)
+    end = terms.ending(one)
+    assert (end == Ending(T0 + 50, StopReason.RATE_LOWERED)) is over
+    assert terms.is_over(one, T0 + 50) is over
+    if over:
+        assert not terms.unrecorded(one, T0 + 900)  # finalizing it settled all that was served
+
+
 def test_ending__stop_before_dry__is_so_much_earlier() -> None:
     early = MarketV1Terms(stop_before_dry=300)
     assert early.ending(JOB) == Ending(T0 + 700, StopReason.ESCROW_EXHAUSTED)

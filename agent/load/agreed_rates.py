@@ -1,0 +1,24 @@
+"""What jobs paid when they were taken, as the journal has it.
+
+Where a user may change the rate, the chain keeps the present one alone. A job that pays less than
+it was taken for, and less than is asked, is served no more: also when it was lowered while no
+agent ran, whose notice nobody saw.
+"""
+
+from __future__ import annotations
+
+from agent.journal.lines import ASSIGNED, Event
+from agent.journal.reading import Reader
+from agent.market.model import JobId, Price
+
+
+def agreed_rates(reader: Reader) -> dict[JobId, Price]:
+    """By job; those that an older version took are not there."""
+    lines = reader.last(ASSIGNED).items()
+    found = {job: _price(event) for job, event in lines}
+    return {job: price for job, price in found.items() if price is not None}
+
+
+def _price(event: Event) -> Price | None:
+    text = str(event.fields.get("price", ""))
+    return Price(int(text)) if text.isascii() and text.isdigit() else None
