@@ -9,7 +9,7 @@ from agent.journal.orders import OrderKind, Orders
 from agent.market.model import JobId
 from devnet.simulation import people
 from devnet.simulation.lives import Lives
-from devnet.simulation.market import US
+from devnet.simulation.names import US
 from devnet.simulation.people import Request
 from devnet.simulation.protocol import Job
 from devnet.simulation.stage import Stage
@@ -57,7 +57,8 @@ class Actors:
 
     def _job_of(self, one: Request) -> Job | None:
         """The job that came of a request: its user, image, type and deposit tell."""
-        for job in self.stage.chain.head.state.jobs:
+        jobs: list[Job] = self.stage.chain.head.state.jobs
+        for job in jobs:
             same = (job.user, job.enclave_url, job.instance_type, job.max_price)
             wanted = (one.user, one.url, one.instance_type, one.max_price)
             if same == wanted and not job.stop_reason:

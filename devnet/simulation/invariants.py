@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from agent.ports import Call, Image, Order
 from cloud.model import InstanceId
-from devnet.simulation.chain import Block, SimChain, Tx
+from devnet.simulation.blocks import Block, BlockChain, Tx
 from devnet.simulation.cloud import NEVER, Machine
 from devnet.simulation.loop import START
-from devnet.simulation.market import OTHER, US
+from devnet.simulation.names import OTHER, US
 from devnet.simulation.people import AUDITORS, sha_of
 from devnet.simulation.protocol import SCALE, Job
 from devnet.simulation.storm_cloud import StormCloud
@@ -67,7 +67,7 @@ class Allowances:
 class Invariants:
     """Hears of every event; `found` are the violations so far, `judged` counts the decided."""
 
-    chain: SimChain
+    chain: BlockChain
     cloud: StormCloud
     plan: Plan
     served: Callable[[Job], bool]
@@ -367,7 +367,7 @@ class Invariants:
             needed += allow.spare
         # What a fault interrupts is done again: at most one image or boot each time.
         needed += touches * min(self.image_seconds, 30.0)
-        return until - since - lost >= needed
+        return bool(until - since - lost >= needed)
 
     def _check_earnings(self) -> None:
         """Independent of the model's books: what our intervals add up to, and nobody else's."""

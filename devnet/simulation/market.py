@@ -26,21 +26,10 @@ from agent.market.terms import Abilities
 from agent.market.testimony import Listing, Story, Testimony, compare
 from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
+from devnet.simulation.contract import SimContract
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.names import OTHER, US, USER
 from faults import Refused, RetryLater
-
-US = Address("0x1111111111111111111111111111111111111111")
-OTHER = Address("0x2222222222222222222222222222222222222222")
-USER = Address("0x3333333333333333333333333333333333333333")
-REGISTRY = Address("0x4444444444444444444444444444444444444444")
-
-TERMS = RegistryTerms(
-    stake_per_job=Wei(1000),
-    job_bootstrapping=600,
-    job_startup=900,
-    job_exit_cool_down=3600,
-    quorum=2,
-)
 
 Transaction = Callable[[int], None]
 
@@ -55,21 +44,13 @@ class Waiting:
 
 
 @dataclass
-class SimMarket:
+class SimMarket(SimContract):
     """Chain and contract. `depth` blocks under the head are final."""
 
     clock: Clock
     weather: Weather
-    terms_: RegistryTerms = TERMS
     block_seconds: float = 12.0
     depth: int = 5
-    jobs_: dict[JobId, Job] = field(default_factory=dict)
-    offers: dict[str, Price] = field(default_factory=dict)
-    stake: int = 1_000_000
-    earned: int = 0
-    refunded: int = 0
-    deposited: int = 0
-    slashed: int = 0
     number: int = 0
     lies: Callable[[Mapping[JobId, Job]], Mapping[JobId, Job]] | None = None
     sent: list[tuple[float, str, str]] = field(default_factory=list)
@@ -85,7 +66,6 @@ class SimMarket:
         self._mined: dict[str, Mined] = {}
         self._history: list[tuple[int, dict[JobId, Job]]] = [(0, {})]
         self._times: list[int] = [int(self.clock.now())]
-        self._touched: set[JobId] = set()
         self._heads = asyncio.Event()
 
     # Blocks.
@@ -168,7 +148,7 @@ class SimMarket:
         await self._heads.wait()
         self._heads.clear()
         await self.weather.before("chain.events")
-        touched, self._touched = self._touched, set()
+        touched, self.touched = self.touched, set()
         return sorted(touched)
 
     # What the agent sends: `Transactor`.
@@ -194,12 +174,12 @@ class SimMarket:
     def _simulate(self, order: Order) -> None:
         """What would happen in the next block: raises Refused as the node's eth_call would."""
         before = (dict(self.jobs_), dict(self.offers), self.earned, self.refunded)
-        touched = set(self._touched)
+        touched = set(self.touched)
         try:
             self._call(order)(int(self.clock.now()))
         finally:
             self.jobs_, self.offers, self.earned, self.refunded = before
-            self._touched = touched
+            self.touched = touched
 
     def _call(self, order: Order) -> Transaction:
         job, kind = order.job, order.instance_type or ""
@@ -213,73 +193,6 @@ class SimMarket:
             Call.DEREGISTER: lambda at: self.offers.__delitem__(kind),
         }
         return calls[order.call]
-
-    # The contract's functions, as of a block's second.
-
-    def _get(self, at: int, job: JobId | None) -> Job:
-        found = self.jobs_.get(job) if job is not None else None
-        if found is None:
-            raise Refused("no such job")
-        self._touched.add(found.id)
-        return found
-
-    def _alive(self, at: int, job: JobId | None) -> Job:
-        found = self._get(at, job)
-        if self.terms_.is_over(found, at):
-            raise Refused("the job is over")
-        return found
-
-    def _put(self, job: Job) -> None:
-        self.jobs_[job.id] = job
-        self._touched.add(job.id)
-
-    def report_started(self, at: int, job: JobId | None, endpoint: str) -> None:
-        found = self._alive(at, job)
-        if found.is_started or at >= self.terms_.due(found).at:
-            raise Refused("too late to start, or started")
-        status = JobStatus.EXITING if found.exit_requested_at else JobStatus.RUNNING
-        self._put(replace(found, started_at=at, status=status, endpoint=endpoint))
-
-    def settle(self, at: int, job: JobId | None) -> None:
-        found = self._get(at, job)
-        if found.is_stopped:
-            return
-        end = self.terms_.ending(found)
-        if end is not None and at >= end.at:
-            self._stop(found, end.at, end.reason)
-        else:
-            self._pay(found, at)
-
-    def _pay(self, job: Job, at: int) -> Job:
-        due = self.terms_.accrued(job, at)
-        if job.provider == US:
-            self.earned += due
-        settled = at if job.is_started else job.settled_until
-        paid = replace(job, escrow=Wei(job.escrow - due), settled_until=settled)
-        self._put(paid)
-        return paid
-
-    def _stop(self, job: Job, at: int, reason: StopReason) -> None:
-        paid = self._pay(job, at)
-        self.refunded += paid.escrow
-        stopped = JobStatus.STOPPED
-        self._put(replace(paid, status=stopped, stop_reason=reason, stopped_at=at, escrow=Wei(0)))
-
-    def request_exit(self, at: int, job: JobId | None) -> None:
-        found = self._alive(at, job)
-        if found.exit_requested_at:
-            raise Refused("an exit is requested already")
-        paid = self._pay(found, at)
-        self._put(replace(paid, exit_requested_at=at, status=JobStatus.EXITING))
-
-    def finalize_exit(self, at: int, job: JobId | None) -> None:
-        found = self._get(at, job)
-        if found.is_stopped:
-            return
-        end = self.terms_.ending(found)
-        if end is None or at < end.at:
-            raise Refused("the cool-down has not passed")
-        self._stop(found, end.at, end.reason)
 
     # The other actors: their transactions are in the next block.
 
@@ -370,16 +283,6 @@ class SimMarket:
             )
 
         self.submit(run)
-
-    def undo(self, job: JobId) -> None:
-        """A reorganisation took the job's assignment away, and it does not come back."""
-        self.jobs_.pop(job, None)
-        self._touched.add(job)
-
-    def money_is_exact(self) -> bool:
-        """Rule 9: deposits are in escrows, with the provider, or back with users."""
-        others = self.deposited - self.earned - self.refunded
-        return others >= sum(job.escrow for job in self.jobs_.values()) >= 0
 
 
 @dataclass

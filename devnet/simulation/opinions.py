@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from agent.market.model import BlockNumber, BlockRef
-from devnet.simulation.market import OTHER, US
+from devnet.simulation.names import OTHER, US
 from devnet.simulation.protocol import USER_REQUEST, Job, State, Terms
 
 TEN_YEARS = 10 * 365 * 86_400

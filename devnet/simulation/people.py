@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agent.market.model import Address
-from devnet.simulation.chain import Block, SimChain
+from devnet.simulation.blocks import Block, BlockChain
 from devnet.simulation.cloud import hash_of
-from devnet.simulation.market import OTHER, US
+from devnet.simulation.names import OTHER, US
 from devnet.simulation.protocol import Job
 from devnet.simulation.storm_cloud import StormCloud
 
@@ -73,7 +73,7 @@ class Auditors:
     A started enclave is reported when it was not found answering for `patience` seconds.
     """
 
-    chain: SimChain
+    chain: BlockChain
     cloud: StormCloud
     patience: float
     silent_since: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def sha_of(url: str) -> str:
 class Competitor:
     """Another provider: starts most of what it is given, and is slashed for the rest."""
 
-    chain: SimChain
+    chain: BlockChain
     seed: int
     begun: set[tuple[int, int]] = field(default_factory=set)
 

@@ -37,14 +37,20 @@ from devnet.simulation.world import MortalJournal
 
 
 @dataclass(frozen=True)
-class Ports:
-    """Everything outside of the agent."""
+class ChainSide:
+    """The chain as the agent meets it."""
 
-    account: Account
     market: Market
     wakes: Wakes
     transactor: Transactor
     witness: Witness | None
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Everything outside of the agent but the chain."""
+
+    account: Account
     cloud: Cloud
     mailbox: Mailbox
     attester: Attester
@@ -77,16 +83,16 @@ class Manner:
     hear: Callable[[Event], None]
 
 
-def assemble(ports: Ports, journal: HeardJournal, manner: Manner) -> LoopState:
+def assemble(rest: Rest, chain: ChainSide, journal: HeardJournal, manner: Manner) -> LoopState:
     """The agent's own parts over these ports."""
-    memory, clock, rules = Memory(), ports.clock, manner.rules
-    fleet = Fleet(ports.cloud, ports.mailbox, clock, ports.account)
+    memory, clock, rules = Memory(), rest.clock, manner.rules
+    fleet = Fleet(rest.cloud, rest.mailbox, clock, rest.account)
     world = World(
-        cloud=ports.cloud,
-        mailbox=ports.mailbox,
-        images=ports.images,
-        attester=ports.attester,
-        transactor=ports.transactor,
+        cloud=rest.cloud,
+        mailbox=rest.mailbox,
+        images=rest.images,
+        attester=rest.attester,
+        transactor=chain.transactor,
         clock=clock,
         journal=journal,
         memory=memory,
@@ -95,11 +101,11 @@ def assemble(ports: Ports, journal: HeardJournal, manner: Manner) -> LoopState:
         hook=manner.hook,
     )
     sources = Sources(
-        ports.account, ports.market, ports.witness, ports.cloud, fleet, memory, clock,
-        ports.regions,
+        rest.account, chain.market, chain.witness, rest.cloud, fleet, memory, clock,
+        rest.regions,
     )  # fmt: skip
     offering = Offering(
-        ports.market, ports.cloud, ports.transactor, clock, journal,
+        chain.market, rest.cloud, chain.transactor, clock, journal,
         rules.lifecycle.policy.prices, manner.offers, fleet,
     )  # fmt: skip
     return LoopState(sources, world, Reader(manner.engine), offering, rules)
@@ -130,10 +136,10 @@ class Life:
         """The jobs that the agent remembers."""
         return self.state.world.memory.jobs if self.state else {}
 
-    def begin(self, ports: Ports) -> Agent:
+    def begin(self, rest: Rest, chain: ChainSide) -> Agent:
         """The agent of this life, over these ports."""
-        self.state = assemble(ports, self.journal, self.manner)
-        self.agent = Agent(self.state, ports.wakes)
+        self.state = assemble(rest, chain, self.journal, self.manner)
+        self.agent = Agent(self.state, chain.wakes)
         return self.agent
 
     def kill(self) -> None:
@@ -147,6 +153,6 @@ class Life:
 class Process(Life):
     """A life over ports that are there at once."""
 
-    def __init__(self, ports: Ports, manner: Manner) -> None:
+    def __init__(self, rest: Rest, chain: ChainSide, manner: Manner) -> None:
         super().__init__(manner)
-        self.task = asyncio.create_task(self.begin(ports).run(), name="agent")
+        self.task = asyncio.create_task(self.begin(rest, chain).run(), name="agent")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devnet.simulation import loop
-from devnet.simulation.chain import SimChain, SimSecondEndpoint
+from devnet.simulation.blocks import BlockChain
+from devnet.simulation.chain import SimSecondEndpoint
 from devnet.simulation.invariants import Invariants
 from devnet.simulation.loop import StormClock
 from devnet.simulation.model_faults import Weather
@@ -28,7 +29,7 @@ class Stage:
     clock: StormClock = field(init=False)
     agent_clock: StormClock = field(init=False)
     weather: Weather = field(init=False)
-    chain: SimChain = field(init=False)
+    chain: BlockChain = field(init=False)
     nodes: list[Node] = field(init=False)
     second_views: Views = field(default_factory=Views)  # what the second endpoint gets wrong
     cloud: StormCloud = field(init=False)

@@ -15,22 +15,27 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from agent.chain.endpoints import Endpoints
 from agent.chain.head import Finality
 from agent.load.remembered import JobMemory
 from agent.market.model import JobId
+from agent.markets.registry.reads import Market as Registry
 from agent.ports import Account, Order
+from agent.wiring.markets import AnyMarket
 from cloud.model import Region
 from devnet.simulation import loop, people
 from devnet.simulation.actors import Actors
-from devnet.simulation.chain import Block, SimChain, SimSecondEndpoint, Tx
+from devnet.simulation.blocks import Block, Tx
+from devnet.simulation.chain import SimChain, SimSecondEndpoint
 from devnet.simulation.cloud import Machine
 from devnet.simulation.invariants import LEFT, Allowances, Invariants, Violation
 from devnet.simulation.lives import Lives
 from devnet.simulation.loop import StormClock
-from devnet.simulation.market import REGISTRY, US
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.names import REGISTRY, US
+from devnet.simulation.opinions import Views
 from devnet.simulation.people import DENIED, HOSTILE
-from devnet.simulation.process import Life, Manner, Ports, Process
+from devnet.simulation.process import ChainSide, Life, Manner, Process, Rest
 from devnet.simulation.protocol import Job
 from devnet.simulation.scenario import genesis
 from devnet.simulation.stage import Stage
@@ -38,9 +43,11 @@ from devnet.simulation.storm_cloud import StormCloud, StormImages
 from devnet.simulation.storm_trouble_acts import begin
 from devnet.simulation.storm_troubles import Kind
 from devnet.simulation.wire.chain import WireChain
+from devnet.simulation.wire.contract import Contract, Told
 from devnet.simulation.wire.ledger import Ledger
 from devnet.simulation.wire.life import Wire, WireLife
 from devnet.simulation.wire.node import Node
+from devnet.simulation.wire.words import REGISTRY_WORDS
 
 HOME = Region("us-east-1")
 FAR_OFF = 60.0  # seconds by which a wall clock is off when ages can't be judged by it any more
@@ -122,31 +129,45 @@ class Storm(Stage):
             self.clock, self.weather, what.lengths, done=self.note, fate_of=what.plan.fate
         )
         self.images = StormImages(self.clock, self.weather, what.image_seconds, {HOSTILE})
-        second = SimSecondEndpoint(self.chain, self.weather, self.second_views)
-        self.witness = second if what.witness else None
+        self.witness = self._second()
         self.auditors = people.Auditors(self.chain, self.cloud, patience=1200)
         self.competitor = people.Competitor(self.chain, what.seed)
         self._watch_everything()
         self.lives = Lives(self, what.plan, self._life)
         self.actors = Actors(self, self.lives, what.requests)
 
-    def _ports(self) -> Ports:
-        return Ports(
-            Account(1, REGISTRY, US), self.chain, self.chain, self.chain, self.witness,
-            self.cloud, self.cloud, self.cloud, self.images, self.agent_clock, (HOME,),
+    def _second(self) -> SimSecondEndpoint | None:
+        """The second endpoint, where there is one and no JSON-RPC between."""
+        if not self.what.witness or not isinstance(self.chain, SimChain):
+            return None
+        return SimSecondEndpoint(self.chain, self.weather, self.second_views)
+
+    def _rest(self) -> Rest:
+        return Rest(
+            Account(1, REGISTRY, US), self.cloud, self.cloud, self.cloud, self.images,
+            self.agent_clock, (HOME,),
         )  # fmt: skip
 
     def _nodes(self) -> Iterator[Node]:
         if isinstance(self.chain, WireChain):
-            yield Node.first(self.chain, self.weather)
+            yield Node.first(self.chain, self.weather, self._told(self.chain.views))
             if self.what.witness:
-                yield Node.second(self.chain, self.weather, self.second_views)
+                yield Node.second(self.chain, self.weather, self._told(self.second_views))
+
+    def _told(self, views: Views) -> Told:
+        return Contract(views, REGISTRY_WORDS, terms=self.chain.model.terms)
 
     def _life(self, manner: Manner) -> Life:
-        if not self.what.wire:
-            return Process(self._ports(), manner)
+        chain = self.chain
+        if isinstance(chain, SimChain):
+            side = ChainSide(chain, chain, chain, self.witness)
+            return Process(self._rest(), side, manner)
         finality = Finality(None if self.what.seed % 2 else self.what.depth)
-        return WireLife(self._ports(), Wire(self.nodes, finality, self.lives.sends), manner)
+        wire = Wire(self.nodes, finality, self.lives.sends, self._market)
+        return WireLife(self._rest(), wire, manner)
+
+    def _market(self, endpoints: Endpoints) -> AnyMarket:
+        return Registry(endpoints, REGISTRY)
 
     def _watch_everything(self) -> None:
         watch = Invariants(

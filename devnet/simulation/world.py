@@ -29,8 +29,9 @@ from agent.ports import Account
 from cloud.model import Region
 from devnet.simulation import loop
 from devnet.simulation.cloud import SimCloud, SimImages
-from devnet.simulation.market import REGISTRY, US, SimMarket, SimWitness
+from devnet.simulation.market import SimMarket, SimWitness
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.names import REGISTRY, US
 
 HOME = Region("us-east-1")
 TYPE = "us-east-1/c6a.xlarge"

@@ -1,6 +1,6 @@
 """A storm's chain with an account on it: one nonce sequence, fees, and a pool that nodes keep.
 
-Everybody else's transactions go into the next block as in `SimChain`; the provider's are signed
+Everybody else's transactions go into the next block as in `BlockChain`; the provider's are signed
 bytes that wait in the pool until their nonce is next and the block's base fee lets them in. A fork
 takes them off; then they are mined again, wait again, or are forgotten.
 """
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.chain.encoding import Fees, Unsigned
-from devnet.simulation.chain import Block, SimChain, Tx
-from devnet.simulation.market import REGISTRY, US
-from devnet.simulation.wire import words
-from devnet.simulation.wire.orders import order_of
+from devnet.simulation.blocks import Block, BlockChain, Tx
+from devnet.simulation.names import REGISTRY, US
+from devnet.simulation.wire.orders import OrderOf, order_of
+from devnet.simulation.wire.words import REGISTRY_WORDS, Words
 
 GWEI = 10**9
 BUMP_PERCENT = 10  # by which geth wants both fees raised in a replacement
@@ -50,10 +50,13 @@ class Attempt:
 
 
 @dataclass
-class WireChain(SimChain):
-    """`waiting` is the nodes' pool of the provider's transactions, by nonce."""
+class WireChain(BlockChain):
+    """`waiting` is the nodes' pool of the provider's transactions, by nonce; `words` and `order_of`
+    say what a transaction calls, and what the agent ordered by it."""
 
     base_fee: int = GWEI
+    words: Words = REGISTRY_WORDS
+    order_of: OrderOf = order_of
     waiting: dict[int, Attempt] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,14 +102,14 @@ class WireChain(SimChain):
 
     def _tx_of(self, what: Unsigned) -> OurTx:
         """The transaction that these bytes are an attempt of: an earlier one, or a new one."""
-        function, args = words.called(what.data)
+        function, args = self.words.called(what.data)
         name = f"{what.nonce}:{function}:{args}"
         known = self.log.get(name)
         if isinstance(known, OurTx):
             return known
         tx = OurTx(US, function, args, key="ours", nonce=what.nonce, era=self._era)
         self.log[name] = tx
-        self.on_sent(tx, order_of(function, args))
+        self.on_sent(tx, self.order_of(function, args))
         return tx
 
     def forget(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.ports import Call
-from devnet.simulation.chain import Block, Tx
+from devnet.simulation.blocks import Block, Tx
 from devnet.simulation.invariants import TWICE, Invariants
 from devnet.simulation.protocol import Job
 from devnet.simulation.wire.chain import OurTx, WireChain

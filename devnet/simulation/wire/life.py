@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import EventReader
@@ -20,16 +20,14 @@ from agent.chain.transactions import Patience, Transactions
 from agent.config.model import Gas
 from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
-from agent.load.slashes import Slashes
 from agent.market.model import Wei
-from agent.markets.registry.adapter import ProviderMarket
-from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import Market, job_topics
 from agent.markets.second_endpoint import SecondEndpoint
 from agent.markets.transactor import MarketTransactor
 from agent.markets.wakes import ChainWakes
-from devnet.simulation.market import REGISTRY, US
-from devnet.simulation.process import HeardJournal, Life, Manner, Ports
+from agent.ports import Clock
+from agent.wiring.markets import AnyMarket, calls_of, events_of, provider_view
+from devnet.simulation.names import US
+from devnet.simulation.process import ChainSide, HeardJournal, Life, Manner, Rest
 from devnet.simulation.wire.chain import CHAIN_ID
 from devnet.simulation.wire.node import Node
 from devnet.simulation.wire.signing import StormSigner
@@ -93,28 +91,44 @@ class Wire:
     nodes: Sequence[Node]
     finality: Finality
     sends: Callable[[str], None]
+    market: Callable[[Endpoints], AnyMarket]
 
 
 class WireLife(Life):
     """Opens the chain, then runs. Ends with RetryLater when no node answers at the start."""
 
-    def __init__(self, ports: Ports, wire: Wire, manner: Manner) -> None:
+    def __init__(self, rest: Rest, wire: Wire, manner: Manner) -> None:
         super().__init__(manner)
-        self.task = asyncio.create_task(self._run(ports, wire), name="agent")
+        self.task = asyncio.create_task(self._run(rest, wire), name="agent")
 
-    async def _run(self, ports: Ports, wire: Wire) -> None:
+    async def _run(self, rest: Rest, wire: Wire) -> None:
         lines = [Line(node, lambda: not self.journal.dead, wire.sends) for node in wire.nodes]
         endpoints = await Endpoints.over(
-            lines, ports.clock, chain_id=CHAIN_ID, max_lag_seconds=MAX_LAG_SECONDS
+            lines, rest.clock, chain_id=CHAIN_ID, max_lag_seconds=MAX_LAG_SECONDS
         )
-        wired = _wired(ports, wire, endpoints, self.journal)
-        await self.begin(wired).run()
+        chain = _wired(rest.clock, wire, endpoints, self.journal)
+        await self.begin(rest, chain).run()
 
 
-def _wired(ports: Ports, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> Ports:
-    """The same ports, those of the chain over JSON-RPC."""
-    market, clock = Market(endpoints, REGISTRY), ports.clock
-    gas, finality = Gas(), wire.finality
+def _wired(clock: Clock, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> ChainSide:
+    """The chain over JSON-RPC, as `agent.wiring` puts it together for that market."""
+    market, finality = wire.market(endpoints), wire.finality
+    events = events_of(market, US, clock, journal.event, Reader(journal.engine))
+    second = SecondEndpoint(market, endpoints, US, finality, events.jobs_in)
+    follower = HeadFollower(HeadTracker(endpoints, finality), clock, Pace(poll=POLL_SECONDS))
+    logs = EventReader(endpoints, market.contract, events.topics, events.jobs_in)
+    return ChainSide(
+        market=provider_view(market, HeadTracker(endpoints, finality), US),
+        wakes=ChainWakes(follower, logs),
+        transactor=_transactor(clock, market, endpoints, wire, journal),
+        witness=second if endpoints.count > 1 else None,
+    )
+
+
+def _transactor(
+    clock: Clock, market: AnyMarket, endpoints: Endpoints, wire: Wire, journal: HeardJournal
+) -> MarketTransactor:
+    gas = Gas()
     transactions = Transactions(
         endpoints, StormSigner(), MortalTxJournal(journal), clock,
         policy=FeePolicy(
@@ -122,22 +136,7 @@ def _wired(ports: Ports, wire: Wire, endpoints: Endpoints, journal: HeardJournal
             per_job=Wei(gas.per_job_wei),
             per_day=Wei(gas.per_day_wei),
         ),
-        finality=finality,
+        finality=wire.finality,
         patience=Patience(replace=gas.replace_seconds),
     )  # fmt: skip
-    slashes = Slashes(US, ports.clock, journal.event)
-    slashes.restore(Reader(journal.engine))
-    second = SecondEndpoint(market, endpoints, US, finality, slashes.jobs_in)
-    return replace(
-        ports,
-        market=ProviderMarket(market, HeadTracker(endpoints, finality), US),
-        wakes=_wakes(ports, wire, endpoints, slashes),
-        transactor=MarketTransactor(transactions, Calls(REGISTRY), clock),
-        witness=second if endpoints.count > 1 else None,
-    )
-
-
-def _wakes(ports: Ports, wire: Wire, endpoints: Endpoints, slashes: Slashes) -> ChainWakes:
-    tracker = HeadTracker(endpoints, wire.finality)
-    follower = HeadFollower(tracker, ports.clock, Pace(poll=POLL_SECONDS))
-    return ChainWakes(follower, EventReader(endpoints, REGISTRY, job_topics(), slashes.jobs_in))
+    return MarketTransactor(transactions, calls_of(market), clock)

@@ -14,14 +14,14 @@ from eth_utils.crypto import keccak
 from agent.chain.rpc import EndpointDown, Json
 from agent.secret import SecretUrl
 from devnet.simulation import opinions
-from devnet.simulation.chain import Block
-from devnet.simulation.market import US
+from devnet.simulation.blocks import Block
 from devnet.simulation.model_faults import Weather
-from devnet.simulation.opinions import FIRST_INVENTED, Lie, Views
+from devnet.simulation.names import US
+from devnet.simulation.opinions import Lie
 from devnet.simulation.protocol import Refusal
 from devnet.simulation.wire import words
 from devnet.simulation.wire.chain import CHAIN_ID, GWEI, Declined, OurTx, WireChain
-from devnet.simulation.wire.contract import Contract
+from devnet.simulation.wire.contract import Told
 from devnet.simulation.wire.signing import NotOurs, opened
 from faults import Fault
 
@@ -29,9 +29,6 @@ GAS = 60_000
 REVERTED, NOT_FOUND, DECLINED, LIMITED, NO_METHOD = 3, -32001, -32000, -32005, -32601
 RICH = 10**21  # wei
 SENDS = frozenset({"eth_sendRawTransaction", "eth_estimateGas"})
-
-
-_INVENTED = range(FIRST_INVENTED, FIRST_INVENTED + opinions.INVENTED)
 
 
 class Error(Exception):
@@ -53,7 +50,7 @@ class Node:
     chain: WireChain
     weather: Weather
     name: str
-    contract: Contract
+    contract: Told
     hides_receipts: bool = False
     refuses: bool = False
 
@@ -73,15 +70,13 @@ class Node:
         }
 
     @classmethod
-    def first(cls, chain: WireChain, weather: Weather) -> Node:
+    def first(cls, chain: WireChain, weather: Weather, contract: Told) -> Node:
         """The agent's own, with the storm's opinions."""
-        contract = Contract(chain.model.terms, chain.views)
         return cls(SecretUrl("http://first"), chain, weather, "chain", contract)
 
     @classmethod
-    def second(cls, chain: WireChain, weather: Weather, views: Views) -> Node:
+    def second(cls, chain: WireChain, weather: Weather, contract: Told) -> Node:
         """Sometimes silent, with opinions of its own."""
-        contract = Contract(chain.model.terms, views)
         return cls(SecretUrl("http://second"), chain, weather, "witness", contract)
 
     async def exchange(self, body: Json) -> Json:
@@ -167,10 +162,10 @@ class Node:
             raise _reverted(refusal) from None
 
     def _estimate(self, call: Json) -> Json:
-        function, args = words.called(_bytes(call["data"]))
+        function, args = self.chain.words.called(_bytes(call["data"]))
         if self.contract.views.lie is Lie.REVERTS:
             raise _reverted(Refusal("no reason"))
-        if self.contract.views.lie is Lie.INVENTED and args and args[0] in _INVENTED:
+        if self.contract.invents(args):
             return hex(GAS)
         try:
             self.chain.simulate(self._seen()[-1], function, args)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from agent.market.model import JobId, Price
 from agent.ports import Call, Order
+
+OrderOf = Callable[[str, tuple[Any, ...]], Order]
 
 
 def order_of(function: str, args: tuple[Any, ...]) -> Order:

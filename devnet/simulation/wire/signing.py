@@ -14,7 +14,7 @@ import rlp
 
 from agent.chain.encoding import TYPE, Fees, Signature, Unsigned
 from agent.market.model import Address, Wei
-from devnet.simulation.market import US
+from devnet.simulation.names import US
 
 
 class NotOurs(ValueError):

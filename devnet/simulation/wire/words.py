@@ -7,7 +7,6 @@ would agree on each other's mistakes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from eth_abi.abi import decode, encode
@@ -22,23 +21,6 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 
 
-@lru_cache(maxsize=1)
-def _entries() -> Sequence[Entry]:
-    return tuple(contracts.abi(contracts.REGISTRY))
-
-
-@lru_cache(maxsize=1)
-def _functions() -> dict[bytes, Entry]:
-    found = (entry for entry in _entries() if entry["type"] == "function")
-    return {_selector(entry): entry for entry in found}
-
-
-@lru_cache(maxsize=1)
-def _events() -> dict[str, tuple[Entry, str]]:
-    found = (entry for entry in _entries() if entry["type"] == "event")
-    return {entry["name"]: (entry, _topic_of(entry)) for entry in found}
-
-
 def _selector(entry: Entry) -> bytes:
     return bytes(function_abi_to_4byte_selector(cast("ABIFunction", entry)))
 
@@ -51,22 +33,47 @@ def _types(parts: Iterable[Entry]) -> list[str]:
     return [collapse_if_tuple(part) for part in parts]
 
 
-@lru_cache(maxsize=65536)
-def called(data: bytes) -> tuple[str, tuple[Any, ...]]:
-    """The function's name and its arguments. Raises KeyError: the contract has none such."""
-    entry = _functions()[data[:4]]
-    return entry["name"], tuple(decode(_types(entry["inputs"]), data[4:]))
+class Words:
+    """Of one contract, by the name of its artifact."""
+
+    def __init__(self, artifact: str) -> None:
+        entries: Sequence[Entry] = contracts.abi(artifact)
+        self._functions = {_selector(one): one for one in entries if one["type"] == "function"}
+        self._events = {
+            one["name"]: (one, _topic_of(one)) for one in entries if one["type"] == "event"
+        }
+        self._outputs = {one["name"]: _types(one["outputs"]) for one in self._functions.values()}
+        self._called: dict[bytes, tuple[str, tuple[Any, ...]]] = {}
+
+    def called(self, data: bytes) -> tuple[str, tuple[Any, ...]]:
+        """The function's name and its arguments. Raises KeyError: the contract has none such."""
+        if data not in self._called:
+            entry = self._functions[data[:4]]
+            args = tuple(decode(_types(entry["inputs"]), data[4:]))
+            self._called[data] = entry["name"], args
+        return self._called[data]
+
+    def answered(self, name: str, *values: Any) -> str:
+        """What a function returns, as eth_call has it."""
+        return "0x" + _encoded(self._outputs[name], values).hex()
+
+    def log(self, event: Event) -> tuple[list[str], str]:
+        """Topics and data of one event."""
+        entry, topic = self._events[event.name]
+        pairs = list(zip(entry["inputs"], event.args, strict=True))
+        topics = [_topic(part["type"], value) for part, value in pairs if part["indexed"]]
+        plain = [(part["type"], value) for part, value in pairs if not part["indexed"]]
+        data = _encoded([kind for kind, _ in plain], [value for _, value in plain])
+        return [topic, *topics], "0x" + data.hex()
 
 
-@lru_cache(maxsize=32)
-def _outputs(name: str) -> list[str]:
-    entry = next(one for one in _functions().values() if one["name"] == name)
-    return _types(entry["outputs"])
-
-
-def answered(name: str, *values: Any) -> str:
-    """What a function returns, as eth_call has it."""
-    return "0x" + encode(_outputs(name), values).hex()
+def _encoded(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
+    """A text is its bytes, and these need not be UTF-8: half surrogates stand for single ones."""
+    pairs = [
+        ("bytes", value.encode("utf-8", "surrogateescape")) if kind == "string" else (kind, value)
+        for kind, value in zip(kinds, values, strict=True)
+    ]
+    return encode([kind for kind, _ in pairs], [value for _, value in pairs])
 
 
 def reverted(reason: str) -> str:
@@ -74,15 +81,8 @@ def reverted(reason: str) -> str:
     return "0x08c379a0" + encode(["string"], [reason]).hex()
 
 
-def log(event: Event) -> tuple[list[str], str]:
-    """Topics and data of one event."""
-    entry, topic = _events()[event.name]
-    pairs = list(zip(entry["inputs"], event.args, strict=True))
-    topics = [_topic(part["type"], value) for part, value in pairs if part["indexed"]]
-    plain = [(part["type"], value) for part, value in pairs if not part["indexed"]]
-    data = encode([kind for kind, _ in plain], [value for _, value in plain])
-    return [topic, *topics], "0x" + data.hex()
-
-
 def _topic(kind: str, value: Any) -> str:
     return "0x" + encode([kind], [value]).hex()
+
+
+REGISTRY_WORDS = Words(contracts.REGISTRY)

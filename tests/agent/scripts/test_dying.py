@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from devnet.simulation.market import TERMS
+from devnet.simulation.contract import TERMS
 from devnet.simulation.world import Simulation
 from enclave.eif.signature import Signer
 from tests.agent.scripts.play import ONE, assigned, at, clean, stopped

@@ -9,7 +9,7 @@ import pytest
 from agent.decide.listings import OfferRules
 from agent.journal.orders import OrderKind
 from cloud.request_budget import Budget
-from devnet.simulation.market import OTHER
+from devnet.simulation.names import OTHER
 from devnet.simulation.world import Simulation, default_rules
 from tests.agent.scripts.play import (
     BOUGHT,

@@ -12,7 +12,7 @@ from agent.journal.reading import Reader
 from cloud.kinds import OutcomeUnknown
 from cloud.model import ScheduledEvent
 from devnet.simulation import loop
-from devnet.simulation.market import TERMS
+from devnet.simulation.contract import TERMS
 from devnet.simulation.world import Simulation
 from tests.agent.scripts.play import BOUGHT, ONE, assigned, at, clean, machine, stopped
 

@@ -8,7 +8,8 @@ import pytest
 
 from agent.load.owners import DAY_SECONDS, Owners
 from agent.market.model import Address, JobId
-from devnet.simulation.market import TERMS, USER
+from devnet.simulation.contract import TERMS
+from devnet.simulation.names import USER
 from devnet.simulation.world import Simulation, default_rules
 from tests.agent.scripts.play import assigned, at, clean, crowd, stopped
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.decide.refusal import WEIGHTS
-from devnet.simulation.market import TERMS
+from devnet.simulation.contract import TERMS
 from devnet.simulation.world import Simulation, default_rules
 from tests.agent.scripts.play import ONE, assigned, at, clean
 

@@ -9,7 +9,7 @@ import pytest
 from agent.decide.refusal import PolicyRules
 from agent.market.model import Address, Price
 from devnet.simulation.cloud import Machine
-from devnet.simulation.market import USER
+from devnet.simulation.names import USER
 from devnet.simulation.world import PRICES, Simulation, default_rules
 from enclave.web.image_list import ImageList
 from faults import Refused, RetryLater
@@ -30,7 +30,7 @@ def test_assignment__its_event_lost__is_found_by_the_next_listing() -> None:
         simulation.weather.fail("chain.events", seconds=30)
 
     script = [at(0.5, deaf), assigned(1)]
-    simulation = Simulation(setup=lambda s: setattr(s.market, "_touched", Deaf()))
+    simulation = Simulation(setup=lambda s: setattr(s.market, "touched", Deaf()))
     done = simulation.run(script[1:], 900)
     assert [text for _, text in done][:1] == ["launch job=1 attempt=1"]
     assert 60 <= done[0][0] <= 61

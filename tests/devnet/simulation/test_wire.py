@@ -15,8 +15,8 @@ from agent.markets.registry.calls import Calls
 from devnet.simulation.__main__ import failure, play
 from devnet.simulation.invariants import TWICE, Violation
 from devnet.simulation.loop import START
-from devnet.simulation.market import REGISTRY
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.names import REGISTRY
 from devnet.simulation.protocol import Refusal
 from devnet.simulation.scenario import Scenario, genesis, scenario
 from devnet.simulation.storm import Storm, quiet

@@ -24,14 +24,16 @@ from agent.markets.second_endpoint import SecondEndpoint
 from agent.markets.transactor import SETTLEMENTS_AT_ONCE, MarketTransactor
 from agent.markets.wakes import ChainWakes
 from devnet.simulation.loop import VirtualClock, current, run
-from devnet.simulation.market import REGISTRY
 from devnet.simulation.model_faults import Weather
+from devnet.simulation.names import REGISTRY
 from devnet.simulation.people import USERS
 from devnet.simulation.scenario import genesis, scenario
 from devnet.simulation.wire.chain import WireChain
+from devnet.simulation.wire.contract import Contract
 from devnet.simulation.wire.life import Line
 from devnet.simulation.wire.node import Node
 from devnet.simulation.wire.signing import StormSigner
+from devnet.simulation.wire.words import REGISTRY_WORDS
 from faults import Refused, RetryLater, UsageFault
 from tests.agent.chain.memory_log import MemoryLog
 
@@ -260,7 +262,8 @@ class Modelled:
         clock, truth = VirtualClock(current()), VirtualClock(current())
         weather = Weather(truth, least=latency, most=latency)
         chain = WireChain(truth, weather, genesis(scenario(1)))
-        endpoints = await Endpoints.over([Line(Node.first(chain, weather))], clock)
+        told = Contract(chain.views, REGISTRY_WORDS, terms=chain.model.terms)
+        endpoints = await Endpoints.over([Line(Node.first(chain, weather, told))], clock)
         sending = Transactions(endpoints, StormSigner(), MemoryLog(), clock, finality=Finality(5))
         return cls(chain, MarketTransactor(sending, Calls(REGISTRY), clock), clock)
 
