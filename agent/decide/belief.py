@@ -168,10 +168,11 @@ def _doubtful(story: Job, case: Case) -> tuple[bool, bool, bool, bool]:
 
 
 def _was(story: Job, case: Case) -> bool:
-    """Whether it is of the assignment that was known before."""
-    if case.known is not None:
-        return _assignment(story, case) == _assignment(case.known, case)
-    return case.past is not None and case.past.is_of(story, case)
+    """Whether it is of the assignment that was known before: what an earlier process wrote down
+    counts before what this one believed of a single endpoint."""
+    if case.past is not None and case.past.generation == story.generation:
+        return case.past.is_of(story, case)
+    return case.known is not None and _assignment(story, case) == _assignment(case.known, case)
 
 
 def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:

@@ -105,7 +105,8 @@ def _coming(host: Host, observed: Observed, rules: HealthRules) -> Judgement:
     since = max(host.instance.launched_at, host.probe.restarted_at or 0.0)
     if host.status is not None:
         since = max(since, host.status.phases.get(host.status.phase, 0.0))
-    if observed.reports_at is None or observed.reports_at - since < rules.start_seconds:
+    waited = min((observed.reports_at or since) - since, host.known_seconds)
+    if waited < rules.start_seconds:
         return Judgement(Verdict.COMING, "its enclave is not up yet")
     phase = host.status.phase if host.status else "not booted"
     return Judgement(Verdict.HOST_DEAD, f"{phase} for {rules.start_seconds:.0f} s and more")
@@ -150,11 +151,13 @@ def _silent(host: Host, observed: Observed, now: float, rules: HealthRules) -> J
 
 
 def heartbeat_stale(host: Host, observed: Observed, rules: HealthRules) -> bool:
-    """Whether the mailbox was read and the host's last word in it is old."""
+    """Whether the mailbox was read and the host's last word in it is old, by the clock and by the
+    looks in which nothing new was there: a clock that jumps makes nobody silent."""
     if observed.reports_at is None:
         return False
     last = host.written_at if host.written_at is not None else host.instance.launched_at
-    return observed.reports_at - last > rules.heartbeat_seconds
+    quiet = min(observed.reports_at - last, host.quiet_seconds)
+    return quiet > rules.heartbeat_seconds
 
 
 def restarting(host: Host, now: float, rules: HealthRules) -> bool:

@@ -198,12 +198,17 @@ def _price(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 def _escrow(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    wanted = view.terms.owed(job.price, int(rules.min_escrow_seconds))
-    if job.escrow < wanted:
-        seconds = job.escrow * Price.SCALE // job.price.raw
-        least = int(rules.min_escrow_seconds)
+    """What it paid for already counts: one that was funded since is worth what it is in all."""
+    least, paid_for = int(rules.min_escrow_seconds), _settled_seconds(job)
+    if job.escrow < view.terms.owed(job.price, max(0, least - paid_for)):
+        seconds = paid_for + job.escrow * Price.SCALE // job.price.raw
         return Refusal("escrow", f"the escrow pays for {seconds} s, at least {least} s are asked")
     return None
+
+
+def _settled_seconds(job: Job) -> int:
+    """For how long the provider was paid for it so far."""
+    return max(0, job.settled_until - job.started_at) if job.started_at else 0
 
 
 def _crowd(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:

@@ -35,7 +35,8 @@ VISIBLE_SECONDS = 120.0
 SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
 UNSEEN_LOOKS = 10  # and so many listings without it
 UNSEEN_SECONDS = 90.0  # several looks: a region that says nothing for so long is not there
-LONGEST_LOOK = 20.0  # seconds that one listing counts at most: a clock that jumps is no time passed
+LONGEST_LOOK = 20.0  # seconds that one look counts at most: a clock that jumps is no time passed
+OLDER = 300.0  # seconds that what is found at a start counts as known, if it was launched before
 
 
 @dataclass(slots=True)
@@ -53,6 +54,10 @@ class Record:
     unhealthy_since: float | None = None
     condemned: bool = False
     unseen: int = 0  # listings in a row without it
+    known_seconds: float = 0.0
+    quiet_seconds: float = 0.0
+    read_at: float | None = None  # its mailbox, the last time
+    heard_at: float | None = None  # when the host wrote what was read then, by the mailbox's clock
 
     def host(self) -> Host:
         return Host(
@@ -63,6 +68,8 @@ class Record:
             desired_run=self.desired_run,
             unhealthy_since=self.unhealthy_since,
             condemned=self.condemned,
+            known_seconds=self.known_seconds,
+            quiet_seconds=self.quiet_seconds,
         )
 
 
@@ -228,7 +235,7 @@ class Fleet:
         if record is None:
             if not instance.live and instance.launched_at >= self._began:
                 self.trouble.died(instance, now)  # sooner than it was ever seen alive
-            record = Record(instance, now)
+            record = Record(instance, now, known_seconds=self._known_before(instance, now))
             self._by_id[instance.id] = record
             self._by_job.setdefault(job, {})[instance.id] = record
             self._strangers.pop(instance.id, None)
@@ -243,8 +250,15 @@ class Fleet:
             self._note_death(record, instance, now)
         if news:
             self.change(record, instance)
+        record.known_seconds += _step(record.looked_at, now)
         record.looked_at, record.unseen_seconds, record.unseen = now, 0.0, 0
         return job if news else None
+
+    def _known_before(self, instance: Instance, now: float) -> float:
+        """For how long it has been there, as far as two clocks may be believed about that."""
+        if instance.launched_at >= self._began:
+            return 0.0
+        return min(max(now - instance.launched_at, 0.0), OLDER)
 
     def _note_death(self, record: Record, instance: Instance, now: float) -> None:
         """One that proved nothing and that nobody here ended may be the first of many."""
@@ -272,8 +286,8 @@ class Fleet:
 
     def _missed(self, record: Record, now: float) -> bool:
         """Count a listing without it; whether there were enough, over time enough."""
-        step = min(max(now - record.looked_at, 0.0), LONGEST_LOOK)
-        record.unseen_seconds, record.looked_at = record.unseen_seconds + step, now
+        record.unseen_seconds += _step(record.looked_at, now)
+        record.looked_at = now
         record.unseen += 1
         return record.unseen_seconds >= self._visible_seconds and record.unseen >= UNSEEN_LOOKS
 
@@ -291,6 +305,9 @@ class Fleet:
                 self._strangers.setdefault(report.instance, (region, asked_at))
             elif record is not None and self._take_report(record, report):
                 changed.add(JobId(record.instance.identity.job))
+        for record in self._by_id.values():
+            if record.instance.region == region:
+                _count_quiet(record, reports.get(record.instance.id), asked_at)
         old = self._observed.get(region, Observed())
         self._observed[region] = replace(old, reports_at=asked_at)
         return changed
@@ -326,6 +343,21 @@ class Fleet:
         else:
             self.faults.pop(region, None)
         return changed
+
+
+def _step(before: float, now: float) -> float:
+    """Seconds that have passed between two looks, as far as the clock is believed."""
+    return min(max(now - before, 0.0), LONGEST_LOOK)
+
+
+def _count_quiet(record: Record, report: HostReport | None, now: float) -> None:
+    """One more look into the mailbox: did the host write since the one before?"""
+    heard = report is not None and report.written_at != record.heard_at
+    if heard and report is not None:
+        record.heard_at, record.quiet_seconds = report.written_at, 0.0
+    elif record.read_at is not None:
+        record.quiet_seconds += _step(record.read_at, now)
+    record.read_at = now
 
 
 def _order(host: Host) -> tuple[int, int, float, str]:

@@ -187,7 +187,10 @@ class Loader:
                 unfit=unfit,
             )
         )
-        known.believed = belief.job
+        if not belief.hold:  # nothing was decided by it
+            known.believed = belief.job
+        if belief.agreed and claim and known.past and claim.generation == known.past.generation:
+            known.past = None  # two have told what it is; the journal's memory served its time
         known.confirmed |= belief.agreed and self._serves(claim)
         if belief.job == claim and not belief.hold:
             known.differs_since = None

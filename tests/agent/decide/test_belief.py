@@ -108,6 +108,19 @@ def test_stories__after_a_restart__the_journals_is_preferred() -> None:
     assert (belief.job, belief.other) == (TRUE, another)
 
 
+def test_stories__one_endpoint_was_believed_meanwhile__the_journals_is_preferred_all_the_same() -> (
+    None
+):
+    another = replace(TRUE, enclave_url="ipfs://another")
+    past = Past(TRUE.generation, TRUE.assigned_at, TRUE.instance_type, TRUE.enclave_url)
+    both = Heard(AT, (another, TRUE))
+    belief = believe(case(another, known=another, past=past, heard=both))
+    assert (belief.job, belief.other) == (TRUE, another)
+    newer = replace(TRUE, generation=TRUE.generation + 1)  # of which the journal knows nothing
+    belief = believe(case(newer, known=newer, past=past, heard=Heard(AT, (newer, another))))
+    assert belief.job == newer
+
+
 def test_stories__one_is_to_be_refused__the_other_is_served() -> None:
     denied = replace(TRUE, user=REGISTRY)
     belief = believe(

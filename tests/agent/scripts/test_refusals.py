@@ -70,6 +70,19 @@ def test_job__that_was_poor_and_is_funded_once_it_is_up__is_kept() -> None:
     assert "requestToExitJob job=1" not in done
 
 
+def test_job__that_was_poor_is_kept__though_part_of_what_it_was_funded_with_is_paid_already() -> (
+    None
+):
+    simulation = with_cool_down(3600)
+    script = [
+        assigned(1, ONE, escrow=500),
+        at(85, lambda s: s.market.fund(ONE, int(MIN_ESCROW) - 480)),
+    ]
+    done = [text for _, text in simulation.run(script, 2000)]
+    assert "reportStarted job=1" in done
+    assert "requestToExitJob job=1" not in done
+
+
 def test_job__served_at_a_loss_and_the_agent_restarted__is_left_all_the_same() -> None:
     simulation = with_cool_down(3600)
     script = [assigned(1, ONE, **POOR), at(25, lambda s: s.restart_in(3.0))]
