@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.head import HeadTracker
-from agent.chain.transaction_log import TransactionLog
+from agent.chain.transaction_log import TransactionStore
 from agent.chain.transactions import Transactions
 from agent.clock import SystemClock
 from agent.config import Config, load
@@ -115,7 +115,7 @@ class Desk:
         """The newest block; what a command reads is read at one."""
         return (await HeadTracker(self.endpoints, finality_of(self.config)).poll()).block
 
-    async def transactions(self, record: TransactionLog) -> Transactions:
+    async def transactions(self, record: TransactionStore) -> Transactions:
         """Over the agent's own record, so that both keep to one sequence of nonces."""
         return Transactions(
             self.endpoints,

@@ -6,6 +6,7 @@ its approval), so where a node cannot tell yet, a usual figure stands in and is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_wei
 from agent.journal.transactions import TxJournal
 from agent.wiring.adapters import fees_of
+from agent.wiring.journal import host_name
 from commands.amounts import show_coin
 from commands.context import Desk
 from commands.dialect import coin
@@ -100,7 +102,8 @@ async def send(desk: Desk, quotes: Sequence[Quote], how: How) -> list[dict[str, 
     with open_reader(desk.config, make=True) as journal:
         transactions = await desk.transactions(TxJournal(journal.engine))
         begun = desk.clock.now()
-        keys = [f"cli:{begun:.3f}:{n}" for n in range(len(quotes))]
+        here = f"{host_name(desk.config)}:{os.getpid()}"  # two terminals of two hosts at once
+        keys = [f"cli:{here}:{begun:.3f}:{n}" for n in range(len(quotes))]
         return [
             await _send(desk, transactions, each.step, key, how)
             for each, key in zip(quotes, keys, strict=True)

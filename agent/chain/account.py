@@ -77,7 +77,7 @@ class Account:
     async def mined_count(self) -> int:
         """Of the account's transactions; what does not fit ours is asked of a second endpoint."""
         counted = integer(await self._count(), MOST_NONCE)
-        highest = self._log.highest()
+        highest = await self._log.highest()
         if highest is None or counted > highest + 1:
             counted = min([counted, *await self.counts()])
         doubt = self._leap.doubted(counted, _after(highest), self._clock.now())

@@ -34,24 +34,25 @@ class Budget:
         self._log = log
         self._policy = policy
 
-    def over(self, spending: Spending, now: float) -> str:
+    async def over(self, spending: Spending, now: float) -> str:
         """Why it has to wait; empty: it has not."""
         percent = 100 if spending.urgent else 100 - KEPT_PERCENT
         kept = "" if spending.urgent else f", but for {KEPT_PERCENT} % for reports and exits"
-        day = self._log.worst_fees(since=now - DAY_SECONDS) + spending.worst
+        day = await self._log.worst_fees(since=now - DAY_SECONDS) + spending.worst
         if 100 * day > percent * self._policy.per_day:
             return f"the gas budget of 24 h ({self._policy.per_day} wei) is spent{kept}"
         if spending.job is None:
             return ""
-        job = self._log.worst_fees(job=spending.job) + spending.worst
+        job = await self._log.worst_fees(job=spending.job) + spending.worst
         if 100 * job > percent * self._policy.per_job:
             return (
                 f"the gas budget of job {spending.job} ({self._policy.per_job} wei) is spent{kept}"
             )
         return ""
 
-    def lacking(self, spending: Spending, balance: int, max_fee: int) -> int:
+    async def lacking(self, spending: Spending, balance: int, max_fee: int) -> int:
         """Wei that the account has too little of, what is open and what is kept included."""
-        reserved = sum(r.worst_fee for r in self._log.unfinished() if r.status is TxStatus.OPEN)
+        unfinished = await self._log.unfinished()
+        reserved = sum(r.worst_fee for r in unfinished if r.status is TxStatus.OPEN)
         kept = 0 if spending.urgent else KEPT_GAS * max_fee
         return max(0, reserved + kept + spending.worst - balance)

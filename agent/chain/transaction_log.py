@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from agent.aside import Aside
 from agent.chain.encoding import Fees
 from agent.market.model import Address, JobId, Wei
 
@@ -62,8 +63,9 @@ class TxRecord:
         return self.fee
 
 
-class TransactionLog(Protocol):
-    """Kept by the journal, for one account on one chain. Every write is durable on return."""
+class TransactionStore(Protocol):
+    """Kept by the journal, for one account on one chain. Every write is durable on return. All may
+    raise RetryLater."""
 
     def add(self, record: TxRecord) -> None:
         """A new one. Raises RetryLater: not now, or its nonce (of one that is not lost) or its key
@@ -93,3 +95,39 @@ class TransactionLog(Protocol):
     def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
         """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""
         ...
+
+
+class TransactionLog:
+    """A store as the loop asks it: aside where the store may wait for a server."""
+
+    def __init__(self, store: TransactionStore, aside: Aside) -> None:
+        self._store = store
+        self._aside = aside
+
+    async def add(self, record: TxRecord) -> None:
+        """As `TransactionStore.add`."""
+        await self._aside(lambda: self._store.add(record))
+
+    async def change(self, record: TxRecord) -> None:
+        """As `TransactionStore.change`."""
+        await self._aside(lambda: self._store.change(record))
+
+    async def latest(self, key: str) -> TxRecord | None:
+        """The record of this key with the highest send."""
+        return await self._aside(lambda: self._store.latest(key))
+
+    async def unfinished(self) -> Sequence[TxRecord]:
+        """All that are not final, by nonce."""
+        return await self._aside(self._store.unfinished)
+
+    async def nonces(self, least: int) -> Sequence[int]:
+        """From `least` on, of all records but lost ones."""
+        return await self._aside(lambda: self._store.nonces(least))
+
+    async def highest(self) -> int | None:
+        """The highest nonce of all records but lost ones."""
+        return await self._aside(self._store.highest)
+
+    async def worst_fees(self, *, job: JobId | None = None, since: float = 0.0) -> int:
+        """Sum of `worst_fee` in wei, of one job or all, of records created at `since` or later."""
+        return await self._aside(lambda: self._store.worst_fees(job=job, since=since))

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import structlog
 
+from agent.aside import Aside, at_once
 from agent.chain.account import Account
 from agent.chain.budget import Budget, Spending
 from agent.chain.encoding import Fees
@@ -23,7 +24,13 @@ from agent.chain.nonces import FILL_MOST, Gap, Gaps, first_free, is_ripe
 from agent.chain.pending import Sight, is_ours_still, look
 from agent.chain.receipts import Receipt, receipt_of
 from agent.chain.rpc import CallReverted, Json, Rpc, integer
-from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord, TxStatus
+from agent.chain.transaction_log import (
+    Attempt,
+    TransactionLog,
+    TransactionStore,
+    TxRecord,
+    TxStatus,
+)
 from agent.chain.transaction_states import Call as Call
 from agent.chain.transaction_states import Confirmed as Confirmed
 from agent.chain.transaction_states import Patience as Patience
@@ -51,15 +58,16 @@ class Transactions:
         self,
         endpoints: Endpoints,
         signer: Signer,
-        record: TransactionLog,
+        record: TransactionStore,
         clock: Clock,
         *,
         policy: FeePolicy | None = None,
         finality: Finality | None = None,
         patience: Patience | None = None,
+        aside: Aside = at_once,
     ) -> None:
         self._endpoints = endpoints
-        self._log = record
+        self._log = TransactionLog(record, aside)
         self._clock = clock
         self._policy = policy or FeePolicy()
         self._finality = finality or Finality()
@@ -70,21 +78,21 @@ class Transactions:
         self._held: dict[str, tuple[float, TxState]] = {}
         self.nonce_taken_at: float | None = None  # when another program last used a nonce of ours
         self._lost_since: dict[tuple[str, int], int] = {}
-        self._budget = Budget(record, self._policy)
+        self._budget = Budget(self._log, self._policy)
         self._gaps = Gaps()
         age = self._patience.fees_age
-        self._account = Account(endpoints, signer, record, clock, self._policy, age)
+        self._account = Account(endpoints, signer, self._log, clock, self._policy, age)
 
     # Beginning
 
-    def state(self, key: str) -> TxState | None:
+    async def state(self, key: str) -> TxState | None:
         """What has become of a key, without asking anyone; None: nothing was sent for it."""
-        record = self._log.latest(key)
+        record = await self._log.latest(key)
         return None if record is None else _state(record)
 
-    def came_to_nothing(self, key: str) -> bool:
+    async def came_to_nothing(self, key: str) -> bool:
         """Whether what was last sent for it changed nothing, so that `submit` would send anew."""
-        record = self._log.latest(key)
+        record = await self._log.latest(key)
         return record is not None and _may_repeat(record)
 
     async def submit(
@@ -94,17 +102,17 @@ class Transactions:
         whatever happens between. The same call is not sent beside one that is open, or mined later
         than `as_of` (the block that the caller decided on): the answer is about that one, and has
         its key. Raises MustStop alone (the journal or the key is broken)."""
-        record = self._log.latest(key)
-        if record is not None and not _may_repeat(record):
-            return _state(record)
-        since, held = self._held.get(key, (0.0, None))
-        if held is not None and not passed(self._clock.now(), since, self._patience.retry):
-            return held
         if key in self._starting:
             return Pending(key)
-        self._starting.add(key)
-        self._held.pop(key, None)
+        self._starting.add(key)  # before the first wait: of two that ask at once one begins
         try:
+            record = await self._log.latest(key)
+            if record is not None and not _may_repeat(record):
+                return _state(record)
+            since, held = self._held.get(key, (0.0, None))
+            if held is not None and not passed(self._clock.now(), since, self._patience.retry):
+                return held
+            self._held.pop(key, None)
             same = await self._on_its_way(call, as_of)
             if same is not None:
                 return _state(same)
@@ -119,18 +127,19 @@ class Transactions:
 
     async def _on_its_way(self, call: Call, as_of: int | None) -> TxRecord | None:
         """What makes the same call and is open, or was mined later than `as_of`; as of now."""
-        if not self._same(call):
+        if not await self._same(call):
             return None
         await self.pump()
-        for same in self._same(call):
+        for same in await self._same(call):
             news = same.status is TxStatus.MINED and as_of is not None and same.block > as_of
             if news or same.status is TxStatus.OPEN:
                 return same
         return None
 
-    def _same(self, call: Call) -> list[TxRecord]:
+    async def _same(self, call: Call) -> list[TxRecord]:
         """What is not final and makes the same call."""
-        return [r for r in self._log.unfinished() if (r.to, r.data) == (call.to, call.data)]
+        unfinished = await self._log.unfinished()
+        return [r for r in unfinished if (r.to, r.data) == (call.to, call.data)]
 
     def _hold(self, state: Reverted | Waiting) -> TxState:
         self._held[state.key] = (self._clock.now(), state)
@@ -148,7 +157,7 @@ class Transactions:
         balance = await self._account.balance()
         spending = Spending(job, gas * fees.max_fee, call.urgent)
         async with self._nonces:
-            refusal = self._unaffordable(key, spending, balance, fees)
+            refusal = await self._unaffordable(key, spending, balance, fees)
             if refusal is not None:
                 log.warning("tx.waits", key=key, call=call.label, reason=refusal.message)
                 return self._hold(refusal)
@@ -157,13 +166,13 @@ class Transactions:
         await self._account.broadcast(record)
         return _state(record)
 
-    def _unaffordable(
+    async def _unaffordable(
         self, key: str, spending: Spending, balance: int, fees: Fees
     ) -> Waiting | None:
-        over = self._budget.over(spending, self._clock.now())
+        over = await self._budget.over(spending, self._clock.now())
         if over:
             return self._waiting(key, Why.BUDGET, over)
-        lacking = self._budget.lacking(spending, balance, fees.max_fee)
+        lacking = await self._budget.lacking(spending, balance, fees.max_fee)
         if lacking:
             text = f"{self._account.address} lacks {lacking} wei for gas; send it some"
             return self._waiting(key, Why.FUNDS, text)
@@ -173,9 +182,9 @@ class Transactions:
         self, call: Call, key: str, job: JobId | None, send: int, gas: int, fees: Fees
     ) -> TxRecord:
         mined = await self._account.mined_count()
-        nonce = first_free(mined, self._log.nonces(mined))
+        nonce = first_free(mined, await self._log.nonces(mined))
         record = await self._account.unsent(call, key, job, send, gas, nonce, fees)
-        self._log.add(record)
+        await self._log.add(record)
         return record
 
     # Following
@@ -183,7 +192,7 @@ class Transactions:
     async def pump(self) -> None:
         """Advance all that is not final by one look at the chain. Raises MustStop alone."""
         async with self._pumping:
-            await self._pump(self._log.unfinished())
+            await self._pump(await self._log.unfinished())
 
     async def _pump(self, records: Sequence[TxRecord]) -> None:
         if not records:
@@ -211,7 +220,7 @@ class Transactions:
         if record.status is not TxStatus.OPEN:
             log.warning("tx.undone_by_fork", key=record.key, block=record.block)
             record = replace(record, status=TxStatus.OPEN, tx_hash="", block=0, fee=Wei(0))
-            self._log.change(record)
+            await self._log.change(record)
         if sight.nonce > record.nonce:
             return await self._taken(record, sight)
         self._lost_since.pop((record.key, record.send), None)
@@ -231,7 +240,7 @@ class Transactions:
             )
         if receipt.bounded:
             log.warning("tx.fee_beyond_signed", key=record.key, tx=attempt.hash)
-        self._log.change(
+        await self._log.change(
             replace(
                 record, status=status, reason=reason, final=final, block=receipt.block,
                 tx_hash=attempt.hash, fee=Wei(receipt.fee + await self._beyond(record, receipt)),
@@ -283,14 +292,14 @@ class Transactions:
             return
         log.error("tx.nonce_taken_by_another", key=record.key, nonce=record.nonce)
         self.nonce_taken_at = self._clock.now()
-        self._log.change(replace(record, status=TxStatus.LOST, final=True))
+        await self._log.change(replace(record, status=TxStatus.LOST, final=True))
 
     async def _nudge(self, record: TxRecord) -> None:
         """Replace what waits too long; broadcast again what a node may have forgotten."""
         now, last = self._clock.now(), record.attempts[-1]
         if passed(now, last.at, self._patience.replace):
             fees = raised(last.fees, await self._account.market(), self._policy)
-            if fees is not None and not self._budget.over(self._extra(record, fees), now):
+            if fees is not None and not await self._budget.over(self._extra(record, fees), now):
                 return await self._replace(record, fees)
         if passed(now, self._account.sent_at.get(last.hash, 0.0), self._patience.rebroadcast):
             await self._account.broadcast(record)
@@ -304,7 +313,7 @@ class Transactions:
     async def _replace(self, record: TxRecord, fees: Fees) -> None:
         attempt = await self._account.sign(record, fees)
         replaced = replace(record, attempts=(*record.attempts, attempt))
-        self._log.change(replaced)
+        await self._log.change(replaced)
         log.info("tx.replaced", key=record.key, nonce=record.nonce, max_fee=fees.max_fee)
         await self._account.broadcast(replaced)
 
@@ -313,8 +322,9 @@ class Transactions:
     async def _mind_the_gap(self, sight: Sight) -> None:
         """An open transaction above a nonce that nobody sends waits for ever: the nonces below it
         are filled, or it is given up and its call sent under one that is free."""
-        opened = [r.nonce for r in self._log.unfinished() if r.status is TxStatus.OPEN]
-        taken, now = self._log.nonces(sight.nonce), self._clock.now()
+        unfinished = await self._log.unfinished()
+        opened = [r.nonce for r in unfinished if r.status is TxStatus.OPEN]
+        taken, now = await self._log.nonces(sight.nonce), self._clock.now()
         gap = self._gaps.look(sight.nonce, opened, taken, now)
         if gap is None:
             return
@@ -328,7 +338,7 @@ class Transactions:
         if gap.size <= FILL_MOST:
             await self._fill(gap)
         else:
-            self._give_up(gap)
+            await self._give_up(gap)
 
     async def _fill(self, gap: Gap) -> None:
         me = self._account.address
@@ -338,23 +348,23 @@ class Transactions:
         for nonce in gap.missing:
             call = Call(me, b"", f"fill nonce {nonce}", urgent=True)
             gas, key = await self._account.gas(call, 1), f"fill:{nonce}"
-            last = self._log.latest(key)
+            last = await self._log.latest(key)
             async with self._nonces:
-                if nonce in self._log.nonces(nonce):
+                if nonce in await self._log.nonces(nonce):
                     continue
                 send = 1 if last is None else last.send + 1
                 record = await self._account.unsent(call, key, None, send, gas, nonce, fees)
-                self._log.add(record)
+                await self._log.add(record)
             log.warning("tx.gap_filled", nonce=nonce, below=gap.below)
             await self._account.broadcast(record)
 
-    def _give_up(self, gap: Gap) -> None:
-        for record in self._log.unfinished():
+    async def _give_up(self, gap: Gap) -> None:
+        for record in await self._log.unfinished():
             if record.nonce == gap.below and record.status is TxStatus.OPEN:
                 reason = f"nonce {record.nonce} is not reached: the account is at {gap.missing[0]}"
                 log.warning("tx.nonce_given_up", key=record.key, reason=reason)
                 lost = replace(record, status=TxStatus.LOST, final=True, reason=reason)
-                self._log.change(lost)
+                await self._log.change(lost)
 
 
 def _may_repeat(record: TxRecord) -> bool:

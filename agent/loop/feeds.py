@@ -69,14 +69,14 @@ class Feeds:
 
     async def _follow_orders(self) -> None:
         while True:
-            self._take_orders()
+            await self._take_orders()
             await self._state.world.clock.sleep(self._state.rules.service.orders_seconds)
 
-    def _take_orders(self) -> None:
-        """What was ordered since; asked again in a second where the file is held just now."""
-        taken = self._state.world.memory.orders.taken
+    async def _take_orders(self) -> None:
+        """What was ordered since; asked again in a second where the journal is held or away."""
+        taken, orders = self._state.world.memory.orders.taken, self._state.orders
         try:
-            found = self._state.orders.after(taken.last, taken.missing)
+            found = await self._state.aside(lambda: orders.after(taken.last, tuple(taken.missing)))
         except RetryLater as later:
             log.info("orders.later", error=str(later))
             return

@@ -28,7 +28,7 @@ class MarketChanges:
         if not market.abilities.administered:
             return
         told = dict(await market.fixed((await market.blocks()).head))
-        seen, changed = self._last(MARKET_SEEN), self._last(MARKET_CHANGED)
+        seen, changed = await self._last(MARKET_SEEN), await self._last(MARKET_CHANGED)
         if not told or (seen is not None and seen.fields == told):
             return
         known = changed is not None and changed.fields == told
@@ -37,10 +37,11 @@ class MarketChanges:
         elif not known:
             self._note(MARKET_CHANGED, told, 40)
             now = self._state.now()
-            self._state.orders.place(now, OrderKind.PAUSE, None, "agent", {"why": MARKET_CHANGED})
+            why, place = {"why": MARKET_CHANGED}, self._state.orders.place
+            await self._state.aside(lambda: place(now, OrderKind.PAUSE, None, "agent", why))
 
-    def _last(self, name: str) -> Event | None:
-        lines = self._state.reader.own(name)
+    async def _last(self, name: str) -> Event | None:
+        lines = await self._state.aside(lambda: self._state.reader.own(name))
         return lines[-1] if lines else None
 
     def _resumed_since(self, second: float) -> bool:

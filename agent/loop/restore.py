@@ -5,7 +5,10 @@ With an empty journal nothing is restored, and the decisions are the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
 
 from agent.apply.context import World
 from agent.decide.belief import Past
@@ -23,11 +26,31 @@ from agent.journal.lines import (
     LaunchRecord,
 )
 from agent.journal.reading import Reader
+from agent.loop.state import LoopState
 from agent.market.model import JobId
 from agent.market.terms import Abilities
 from cloud.model import InstanceId
+from faults import RetryLater
 
+log = structlog.get_logger()
+
+AGAIN_SECONDS = 2.0  # between two attempts to read the journal
 RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter any more
+
+
+async def remember(state: LoopState, stopping: asyncio.Event, lives: Callable[[], None]) -> None:
+    """What the journal knows; again and again while it can't be read, whoever leads by then."""
+    reader, window = state.reader, state.rules.breaker.window_seconds
+    while not stopping.is_set():
+        try:
+            restore(state.world, reader, state.sources.market.abilities)
+            state.breaker = breaker_window(reader, state.now(), window)
+            state.offering.restore(reader)
+            return
+        except RetryLater as later:
+            log.warning("restore.later", error=str(later))
+        lives()
+        await state.world.clock.sleep(AGAIN_SECONDS)
 
 
 def restore(world: World, reader: Reader, abilities: Abilities) -> None:

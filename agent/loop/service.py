@@ -30,7 +30,7 @@ from agent.load.loader import parts
 from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
 from agent.loop.feeds import CHAIN_SECONDS, Feeds
-from agent.loop.restore import breaker_window, restore
+from agent.loop.restore import remember
 from agent.loop.standby import stand_by
 from agent.loop.state import LoopState, Progress
 from agent.market.model import JobId
@@ -91,10 +91,7 @@ class Agent:
         if self._stopping.is_set():
             self._raise_fatal()
             return
-        restore(self._world, self._state.reader, self._state.sources.market.abilities)
-        window = self._state.rules.breaker.window_seconds
-        self._state.breaker = breaker_window(self._state.reader, self._state.now(), window)
-        self._state.offering.restore(self._state.reader)
+        await remember(self._state, self._stopping, self._lives)
         feeds = Feeds(self._state, self._wakes).all()
         feeders = [asyncio.create_task(feed, name=name) for name, feed in feeds.items()]
         for feeder in feeders:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from agent.agenda import Agenda
 from agent.apply.context import World
 from agent.apply.listings import Offering
+from agent.aside import Aside, at_once
 from agent.decide.drain import Drain
 from agent.decide.lifecycle import LifecycleRules
 from agent.decide.termination_breaker import BreakerRules, BreakerState
@@ -72,6 +73,7 @@ class LoopState:
     offering: Offering
     rules: Rules
     leadership: Leadership = field(default_factory=Leadership)
+    aside: Aside = at_once  # where the journal is read: it may be a server that hangs
     agenda: Agenda = field(default_factory=Agenda)
     progress: Progress = field(default_factory=Progress)
     drain: Drain = field(default_factory=Drain)

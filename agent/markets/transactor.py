@@ -63,7 +63,7 @@ class MarketTransactor:
                 after = state.retry_at - self._clock.now()
                 raise RetryLater(f"{call.label} waits: {state.message}", after_seconds=after)
             await self._look()
-            if self._transactions.came_to_nothing(key):
+            if await self._transactions.came_to_nothing(key):
                 # A fork may have made the job another one: whoever ordered this decides anew.
                 text = f"{call.label} changed nothing in its block; it may be ordered again"
                 raise RetryLater(text, after_seconds=0.0)

@@ -39,6 +39,7 @@ class Money:
         self._endpoints = world.chain.endpoints
         self._reader = world.state.reader
         self._record = TxJournal(world.state.reader.engine)
+        self._aside = world.state.aside
         self._provider = world.state.sources.account.provider
         self._payer = world.chain.signer.address if world.chain.signer else None
         self._clock = clock
@@ -64,6 +65,7 @@ class Money:
         balance = await self._coin()
         terms = await self._head.terms(at)
         total, today = await self._earned(blocks, terms)
+        day_ago = self._clock.now() - _DAY
         self.row = replace(
             self.row,
             symbol=held.payment.symbol, decimals=held.payment.decimals,
@@ -73,7 +75,7 @@ class Money:
             stake_decimals=held.pond.decimals if held.pond else 0, coin_balance=balance,
             window_seconds=self._window(terms), stake_jobs=await self._head.openings(at),
             gas_jobs=await self._gas_jobs(balance) if self._payer else None,
-            gas_day=self._record.worst_fees(since=self._clock.now() - _DAY),
+            gas_day=await self._aside(lambda: self._record.worst_fees(since=day_ago)),
         )  # fmt: skip
 
     async def _coin(self) -> int:
@@ -99,7 +101,7 @@ class Money:
 
     async def _earned(self, blocks: Blocks, terms: Terms) -> tuple[int, int]:
         """All that jobs of the journal came to, and the part of it since midnight (UTC)."""
-        known = set(self._reader.jobs(_MOST_JOBS))
+        known = set(await self._aside(lambda: self._reader.jobs(_MOST_JOBS)))
         jobs = [job for job in (await self._jobs(known, blocks)).values() if job.id in known]
         now = blocks.head.timestamp
         ours = [job for job in jobs if job.provider == self._provider and job.is_started]

@@ -26,7 +26,6 @@ from agent.clock import SystemClock
 from agent.config import Config
 from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
-from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.load.earnings import Earnings
 from agent.load.fleet import Fleet
@@ -137,12 +136,12 @@ async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wir
         signer = await open_wallet(config)
         provider = provider_of(config, signer)
         opened = await asyncio.to_thread(open_journal, config, provider, version(), stack)
-        chain = await _open_chain(config, signer, opened.record, clock, stack)
+        chain = await _open_chain(config, signer, opened, clock, stack)
         yield await _wire(config, chain, opened, clock, stack)
 
 
 async def _open_chain(
-    config: Config, signer: Signer | None, record: TxJournal, clock: Clock, stack: AsyncExitStack
+    config: Config, signer: Signer | None, opened: OpenJournal, clock: Clock, stack: AsyncExitStack
 ) -> Chain:
     endpoints = await open_endpoints(config, clock)
     stack.push_async_callback(endpoints.close)
@@ -154,24 +153,25 @@ async def _open_chain(
         payment, pond = await tokens_of(market, config, head.block)
     except TryElsewhere as fault:
         raise RetryLater(f"the market can't be read: {fault}") from fault
-    transactions = _transactions(config, endpoints, signer, record, clock)
+    transactions = _transactions(config, endpoints, signer, opened, clock)
     followed = HeadTracker(endpoints, finality)
     return Chain(endpoints, tracker, followed, market, signer, transactions, payment, pond)
 
 
 def _transactions(
-    config: Config, endpoints: Endpoints, signer: Signer | None, record: TxJournal, clock: Clock
+    config: Config, endpoints: Endpoints, signer: Signer | None, opened: OpenJournal, clock: Clock
 ) -> Transactions | None:
     if signer is None:
         return None
     return Transactions(
         endpoints,
         signer,
-        record,
+        opened.record,
         clock,
         policy=fees_of(config),
         finality=finality_of(config),
         patience=patience_of(config),
+        aside=opened.recording,
     )
 
 
@@ -227,6 +227,7 @@ async def _wire(
         ),
         rules_of(config, decimals),
         leadership,
+        opened.aside,
     )
     if opened.kept is not None:
         opened.kept.start()

@@ -6,10 +6,11 @@ import hashlib
 import json
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.aside import Aside, OnThread, at_once
 from agent.config.model import Config
 from agent.config.secrets import locate
 from agent.journal.engines import BUSY_MILLISECONDS, LOOP_MILLISECONDS, open_file, open_server
@@ -28,20 +29,25 @@ if TYPE_CHECKING:
 
 SCHEMES = ("postgresql+psycopg",)
 LEASE_MILLISECONDS = 2_000  # a renewal that takes longer is one that failed
-SERVER_LOOP_MILLISECONDS = 1_000  # what the loop waits for a server, where a file has 100
 # What hosts of one journal must agree on; a host's own paths, nodes and keys may differ.
 _SHARED = ("offers", "listing", "jobs", "deadlines", "keepalive", "breaker", "enclave", "aws")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenJournal:
-    """The writer, what the loop reads and records through, and the lease of both."""
+    """The writer, what the loop reads and records through, and the lease of both.
+
+    `aside` is where the loop's reads are made, `recording` where transactions are: on threads where
+    there is a server.
+    """
 
     journal: Journal
     reader: Reader
     record: TxJournal
     kept: ServerLease | None  # None: this host is alone
     spots: SharedSpots | None  # None: a folder of this host
+    aside: Aside = at_once
+    recording: Aside = at_once
 
 
 def server_of(config: Config) -> SecretUrl | None:
@@ -93,11 +99,16 @@ def open_journal(
     lease: Lease = kept or Alone()
     journal = Journal(open_engine(config), lease)
     stack.callback(journal.close)
-    patience = LOOP_MILLISECONDS if kept is None else SERVER_LOOP_MILLISECONDS
-    engine = open_engine(config, patience)
+    engine = open_engine(config, LOOP_MILLISECONDS if kept is None else BUSY_MILLISECONDS)
     stack.callback(engine.dispose)
-    spots = None if kept is None else SharedSpots(journal.engine, lease)
-    return OpenJournal(journal, Reader(engine), TxJournal(engine, lease), kept, spots)
+    opened = OpenJournal(journal, Reader(engine), TxJournal(engine, lease), kept, None)
+    if kept is None:
+        return opened
+    aside, recording = OnThread("journal-reads"), OnThread("transactions")
+    stack.callback(aside.close)
+    stack.callback(recording.close)
+    spots = SharedSpots(journal.engine, lease)
+    return replace(opened, spots=spots, aside=aside, recording=recording)
 
 
 def _open_lease(

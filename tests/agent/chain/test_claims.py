@@ -81,7 +81,7 @@ async def test_count__one_answer_five_too_high__the_gap_is_told_and_filled(
         lying(stage.node, "eth_getTransactionCount", lambda true: hex(int(true, 16) + 5), lie)
         await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
     await transactions.pump()
-    assert isinstance(transactions.state("stake"), Pending)
+    assert isinstance(await transactions.state("stake"), Pending)
     assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
     filled = [record for record in log.records.values() if record.key.startswith("fill:")]
     assert len(filled) == 5
@@ -128,7 +128,7 @@ async def test_count__two_endpoints__the_lower_one_counts(
         lying(liar, "eth_getTransactionCount", lambda true: hex(int(true, 16) + 5), lie)
         await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
     await transactions.pump()
-    assert isinstance(transactions.state("stake"), Confirmed)
+    assert isinstance(await transactions.state("stake"), Confirmed)
 
 
 async def test_count__one_of_two_says_that_all_is_taken__nothing_is_lost_or_sent_twice(
@@ -157,7 +157,7 @@ async def test_receipt__says_that_a_fortune_was_paid__counts_what_was_signed(
     with pytest.MonkeyPatch.context() as lie:
         lying(stage.node, "eth_getTransactionReceipt", lambda true: true and {**true, **false}, lie)
         await transactions.pump()
-    assert isinstance(transactions.state("stake"), Confirmed)
+    assert isinstance(await transactions.state("stake"), Confirmed)
     assert log.worst_fees() == worst
 
 

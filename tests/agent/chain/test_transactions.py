@@ -325,7 +325,7 @@ async def test_receipts_hidden_for_many_blocks__are_waited_for_and_nothing_is_se
         stage.node.call("evm_mine")
     stage.node.faults.null_methods = []
     await transactions.pump()
-    assert isinstance(transactions.state("stake"), Confirmed)
+    assert isinstance(await transactions.state("stake"), Confirmed)
     assert [record.send for record in log.records.values()] == [1]
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from agent.aside import at_once
 from agent.journal.engines import open_file
 from agent.journal.lines import MARKET_CHANGED, MARKET_SEEN
 from agent.journal.orders import OrderKind, Orders
@@ -61,6 +62,7 @@ class World:
         self.memory = SimpleNamespace(orders=SimpleNamespace(resumed_at=None))
         state: Any = SimpleNamespace(
             sources=SimpleNamespace(market=self.market), reader=Reader(self.journal.engine),
+            aside=at_once,
             world=SimpleNamespace(memory=self.memory, journal=self.journal),
             orders=Orders(self.journal.engine), now=lambda: self.now,
         )  # fmt: skip

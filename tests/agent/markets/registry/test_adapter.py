@@ -346,7 +346,7 @@ class Unmined(Transactions):
     async def pump(self) -> None:
         """No block."""
 
-    def came_to_nothing(self, key: str) -> bool:
+    async def came_to_nothing(self, key: str) -> bool:
         return False
 
 
