@@ -90,6 +90,11 @@ class Market(Protocol):
         for does not. Of no meaning where prices stay."""
         ...
 
+    async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
+        """The least that another provider asks for the type whose stake is enough for a job; None:
+        nobody, or others' prices do not stand on the chain. Raises RetryLater."""
+        ...
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         """What only the market's administrator can change, by name; nothing where nobody can.
         Raises RetryLater."""

@@ -1,19 +1,12 @@
-"""What instance types cost, for commands: `agent.wiring.costs` at the desk."""
+"""What instance types cost, for commands: `agent.load.costs` at the desk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from agent.wiring.costs import (
-    CONFIGURED,
-    LIST_PRICE,
-    Cost,
-    listed_cost,
-    no_dollars,
-    shortened,
-    told_costs,
-)
+from agent.load.costs import CONFIGURED, LIST_PRICE, Cost, listed_cost, no_dollars, shortened
+from agent.wiring.costs import told_costs
 from commands.amounts import show_price
 from commands.context import Desk
 

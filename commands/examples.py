@@ -62,6 +62,7 @@ EXAMPLES = {
     "hosts list": "hosts list --json",
     "hosts yield": "hosts yield",
     "offers set": "offers set us-east-1/c6a.xlarge 0.17/h --dry-run",
+    "offers rules": "offers rules",
     "offers remove": "offers remove us-east-1/c6a.xlarge",
     "offers list": "offers list us-east-1/c6a.xlarge",
     "notify test": "notify test",

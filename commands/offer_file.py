@@ -3,16 +3,58 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
+from agent.config import Config
+from agent.config.checks import price_rule
+from agent.config.model import Offer
+from agent.config.units import read_percent, read_rate_or_rule
 from faults import UsageFault
 
 
-def write_offer(path: Path, instance_type: str, price: str | None) -> str:
-    """Make the file offer the type at that price, or not at all. Returns what it was before.
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an offer asks, in the file's words: a price, or a rule with what belongs to it."""
+
+    price: str
+    floor: str = ""
+    undercut: str = ""
+
+    @property
+    def by_rule(self) -> bool:
+        return "cost" in self.price or bool(self.undercut)
+
+    def __str__(self) -> str:
+        return ", ".join(
+            filter(None, (self.price, self.floor and f"floor {self.floor}",
+                          self.undercut and f"undercut {self.undercut}"))
+        )  # fmt: skip
+
+
+def offer_of(config: Config, instance_type: str, ask: Ask) -> Offer:
+    """The offer as the file would have it. Raises UsageFault that says what is wrong with it."""
+    known = next((one for one in config.offers if one.type == instance_type), None)
+    try:
+        offer = Offer(
+            instance_type,
+            read_rate_or_rule(ask.price),
+            known.cost if known else None,
+            read_rate_or_rule(ask.floor) if ask.floor else None,
+            read_percent(ask.undercut or "0%"),
+        )
+    except ValueError as wrong:
+        raise UsageFault(str(wrong)) from wrong
+    for key, problem in price_rule(offer, config):
+        raise UsageFault(f"{key} {problem}")
+    return offer
+
+
+def write_offer(path: Path, instance_type: str, ask: Ask | None) -> str:
+    """Make the file offer the type at that, or not at all. Returns what it was before.
 
     Raises UsageFault: it can't be read or written, and is as it was.
     """
@@ -23,17 +65,29 @@ def write_offer(path: Path, instance_type: str, price: str | None) -> str:
         offers = tomlkit.aot()
         document["offers"] = offers
     known = next((item for item in offers if item.get("type") == instance_type), None)
-    if price is None:
+    if ask is None:
         if known is not None:
             offers.remove(known)
     elif known is not None:
-        known["price"] = price
+        _change(known, ask)
     else:
-        offers.append(tomlkit.item({"type": instance_type, "price": price}))
+        said = {"price": ask.price, "floor": ask.floor, "undercut": ask.undercut}
+        kept = {key: value for key, value in said.items() if value}
+        offers.append(tomlkit.item({"type": instance_type, **kept}))
     if not offers:
         document.pop("offers", None)
     put_back(path, tomlkit.dumps(document))
     return before
+
+
+def _change(known: Any, ask: Ask) -> None:
+    """A price that a person says ends the rule that was there."""
+    known["price"] = ask.price
+    for key, value in (("floor", ask.floor), ("undercut", ask.undercut)):
+        if value:
+            known[key] = value
+        elif key in known:
+            known.remove(key)
 
 
 def put_back(path: Path, text: str) -> None:

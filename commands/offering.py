@@ -17,10 +17,11 @@ from agent.config import load
 from agent.config.load import path_of
 from agent.journal.orders import OrderKind
 from agent.market.model import Price
+from commands.amounts import show_price
 from commands.context import Desk
 from commands.journal import order
 from commands.look import ask_agent
-from commands.offer_file import put_back, write_offer
+from commands.offer_file import Ask, put_back, write_offer
 from commands.offer_preview import Preview
 from commands.sending import How, Quote, Step, agree_to, quote, send
 from commands.terminal import print_json
@@ -33,7 +34,7 @@ WAITS_FOR = ("no room", "paused", "draining")  # what no waiting here will chang
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be offered: `price` as the chain has it, `text` as the file does; None: nothing.
+    """What is to be offered: `price` as the chain has it, `ask` as the file does; None: nothing.
 
     `steps` come before it (a stake), `step` is the listing's own transaction, None when the chain
     is as wished already.
@@ -41,7 +42,7 @@ class Wish:
 
     type: str
     price: Price | None
-    text: str | None
+    ask: Ask | None
     step: Step | None
     steps: Sequence[Step] = ()
     preview: Preview | None = None
@@ -72,7 +73,7 @@ async def carry_through(desk: Desk, wish: Wish, how: How, config: Path | None) -
     if not agree_to(quotes, how, _before(wish), _doubts(wish), below_cost=wish.below_cost):
         return
     path = path_of(config)
-    before = write_offer(path, wish.type, wish.text)
+    before = write_offer(path, wish.type, wish.ask)
     try:
         mined = await _do(desk, wish, quotes, how, alone=agent is None)
     except Refused:
@@ -109,6 +110,9 @@ async def _do(
     fields: dict[str, str] = {"type": wish.type}
     if wish.price is not None:
         fields["price"] = str(wish.price.raw)
+    if wish.ask is not None and wish.ask.by_rule:
+        ask = wish.ask
+        fields |= {"rule": ask.price, "floor": ask.floor, "undercut": ask.undercut}
     kind = OrderKind.REMOVE_OFFER if wish.price is None else OrderKind.OFFER
     order(desk.config, desk.clock.now(), kind, None, fields)
     return mined + await send(desk, own[len(wish.steps) :], how)
@@ -165,11 +169,18 @@ def _require_file(config: Path | None, wish: Wish) -> None:
 
 
 def _done(wish: Wish, block: int, through_agent: bool) -> str:
-    state = f"{wish.type} at {wish.text}" if wish.price is not None else f"no {wish.type} on offer"
+    state = f"{wish.type} at {_at(wish)}" if wish.price is not None else f"no {wish.type} on offer"
     if through_agent:
         return f"agent, file and chain agree: {state} (block {block})"
     done = f"file and chain agree: {state} (block {block})"
     return f"{done}. No agent answers: its next start goes by it"
+
+
+def _at(wish: Wish) -> str:
+    """The price as it was said; what a rule makes of itself now, too."""
+    if wish.ask is None or not wish.ask.by_rule or wish.preview is None or wish.price is None:
+        return str(wish.ask)
+    return f"{show_price(wish.price, wish.preview.money)} by its rule ({wish.ask})"
 
 
 def _raw(price: Price | None) -> str | None:

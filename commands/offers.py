@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from agent.markets.token import Token
     from commands.context import Desk, Terms
     from commands.costs import Cost
+    from commands.offer_file import Ask
+    from commands.offer_rules import Shown
     from commands.offering import Wish
     from commands.sending import Step
 
@@ -38,7 +40,15 @@ TypeArgument = Annotated[
 @app.command("set")
 def set_(
     instance_type: TypeArgument,
-    price: Annotated[str, typer.Argument(help="Payment tokens a period: 0.17/h.")],
+    price: Annotated[
+        str, typer.Argument(help='Payment tokens a period, 0.17/h; or a rule: "cost * 1.15".')
+    ],
+    floor: Annotated[
+        str, typer.Option(help="By rule: never below it; the cost if absent.", metavar="PRICE")
+    ] = "",
+    undercut: Annotated[
+        str, typer.Option(help="So far below the cheapest other: 1%.", metavar="SHARE")
+    ] = "",
     below_cost: BelowCostOption = False,
     config: ConfigOption = None,
     yes: YesOption = False,
@@ -47,15 +57,17 @@ def set_(
 ) -> None:
     """List a type at a price, or change its price: in the file, in the running agent, on the chain.
 
-    Returns when all three agree.
+    Returns when all three agree. By a rule the price is what the rule makes of cost and market now,
+    and the running agent goes on by it: `offers rules` shows what it does.
     """
     from commands.context import Need, at_desk, terms_of
+    from commands.offer_file import Ask
     from commands.offering import carry_through
     from commands.sending import How
 
     async def work(desk: Desk) -> None:
-        terms = await terms_of(desk)
-        wish = await wish_for(desk, terms, instance_type, price, below_cost=below_cost)
+        terms, ask = await terms_of(desk), Ask(price, floor, undercut)
+        wish = await wish_for(desk, terms, instance_type, ask, below_cost=below_cost)
         await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
     at_desk(config, work, Need.OFFERS)
@@ -85,6 +97,33 @@ def remove(
         await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
     at_desk(config, work, Need.OFFERS)
+
+
+@app.command()
+def rules(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Prices by rule: what each rule sees, and what it would do now; changes nothing.
+
+    The agent goes by the same judgement twice a minute. What waits for time (a rise that has to
+    last) is shown as waiting; what it did, and why, is in its journal (`offer.priced`).
+    """
+    from commands.context import at_desk, standing_of
+    from commands.offer_rules import look_at_rules
+
+    async def work(desk: Desk) -> list[Shown]:
+        now = await standing_of(desk)
+        ruled = [offer for offer in desk.config.offers if offer.by_rule]
+        return await look_at_rules(desk, ruled, now.money, now.at)
+
+    shown = at_desk(config, work)
+    if as_json:
+        print_json([each.to_json() for each in shown])
+        return
+    for each in shown:
+        for line in each.lines():
+            typer.echo(line)
+    if not shown:
+        typer.echo('no price is by rule; write price = "cost * 1.15" in [[offers]], or use')
+        typer.echo('`oyster-provider offers set TYPE "cost * 1.15" --undercut 1%`')
 
 
 @app.command("list")
@@ -127,6 +166,7 @@ class Row:
     money: Token
     price: Price | None
     configured: Price | None
+    rule: str  # empty: its price is a number
     rank: int | None
     listed: int
     cheapest_other: Price | None
@@ -147,7 +187,7 @@ class Row:
         return (
             self.type,
             self._text(self.price) or "not listed",
-            self._text(self.configured),
+            self.rule or self._text(self.configured),
             self.rank,
             self.listed,
             self._text(self.cheapest_other),
@@ -165,6 +205,7 @@ class Row:
         }
         return {
             "type": self.type,
+            "rule": self.rule,
             "rank": self.rank,
             "listed": self.listed,
             "margin_per_hour": self.margin,
@@ -185,6 +226,7 @@ async def _compare(desk: Desk, types: list[str]) -> list[Row]:
 
     terms = await terms_of(desk)
     prices = offered_prices(desk.config, terms.money.decimals)
+    rules = {offer.type: offer.rule_text for offer in desk.config.offers if offer.by_rule}
     kinds = types or sorted({offer.type for offer in desk.config.offers})
     costs = await costs_of(desk, kinds, terms.money)
     rows = []
@@ -196,7 +238,8 @@ async def _compare(desk: Desk, types: list[str]) -> list[Row]:
             Row(
                 kind, terms.money,
                 price=offers[ranks[0] - 1].price if ranks else None,
-                configured=prices.get(kind), rank=ranks[0] if ranks else None, listed=len(offers),
+                configured=prices.get(kind), rule=rules.get(kind, ""),
+                rank=ranks[0] if ranks else None, listed=len(offers),
                 cheapest_other=others[0] if others else None,
                 cost=costs[kind],
             )
@@ -208,14 +251,14 @@ async def wish_for(
     desk: Desk,
     terms: Terms,
     instance_type: str,
-    price: str,
+    ask: Ask,
     *,
     steps: Sequence[Step] = (),
     below_cost: bool = False,
 ) -> Wish:
     """An offer with its preview. Raises UsageFault: not REGION/TYPE, not a price; Refused: such a
     type can hold no enclave."""
-    from agent.market.model import InstanceType, Price
+    from agent.market.model import InstanceType
     from commands.amounts import show_price
     from commands.offer_preview import look
     from commands.offering import Wish
@@ -226,10 +269,28 @@ async def wish_for(
     if kind.region not in desk.config.aws.regions:
         known = ", ".join(desk.config.aws.regions)
         raise UsageFault(f"{instance_type}: {kind.region} is not in aws.regions ({known})")
-    found = Price.parse(price, terms.money.decimals)
+    found = await _price_of(desk, terms, instance_type, ask)
     preview = await look(desk, terms, kind, found)
     text = f"offer {instance_type} at {show_price(found, terms.money)}"
     step = None
     if preview.old != found:
         step = Step(desk.calls.register(instance_type, found), text)
-    return Wish(instance_type, found, price, step, steps, preview, below_cost)
+    return Wish(instance_type, found, ask, step, steps, preview, below_cost)
+
+
+async def _price_of(desk: Desk, terms: Terms, instance_type: str, ask: Ask) -> Price:
+    """As it was said, or where the rule points now. Raises UsageFault, RetryLater: the cost is not
+    known."""
+    from agent.market.model import Price
+    from commands.offer_file import offer_of
+    from commands.offer_rules import look_at_rules
+    from faults import RetryLater
+
+    plain = None if ask.by_rule else Price.parse(ask.price, terms.money.decimals)
+    offer = offer_of(desk.config, instance_type, ask)
+    if plain is not None:
+        return plain
+    (shown,) = await look_at_rules(desk, [offer], terms.money, terms.at)
+    if shown.view.goal is None:
+        raise RetryLater(f"what {instance_type} costs is not known: {shown.cost.source}")
+    return shown.view.goal

@@ -108,9 +108,19 @@ SCHEMAS: Mapping[str, Schema] = {
     "offers list": rows(
         record(
             {
-                "type": TYPE, "rank": maybe(WHOLE), "listed": WHOLE, "price": maybe(PRICE),
+                "type": TYPE, "rule": TEXT, "rank": maybe(WHOLE), "listed": WHOLE,
+                "price": maybe(PRICE),
                 "configured": maybe(PRICE), "cheapest_other": maybe(PRICE), "cost": maybe(PRICE),
                 "cost_source": TEXT, "margin_per_hour": maybe(NUMBER),
+            }
+        )
+    ),
+    "offers rules": rows(
+        record(
+            {
+                "type": TYPE, "rule": TEXT, "why": TEXT, "cost": maybe(PRICE),
+                "cost_source": TEXT, "floor": maybe(PRICE), "cheapest_other": maybe(PRICE),
+                "asked": maybe(PRICE), "goal": maybe(PRICE), "next": maybe(PRICE),
             }
         )
     ),

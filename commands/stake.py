@@ -93,6 +93,7 @@ def register(
     """Stake what is missing and offer one type: the way from nothing to the first job."""
     from commands.amounts import read_amount
     from commands.context import Need, at_desk, terms_of
+    from commands.offer_file import Ask
     from commands.offering import carry_through
     from commands.offers import wish_for
     from commands.sending import How
@@ -102,7 +103,9 @@ def register(
         wanted = read_amount(stake, terms.pond) if stake else terms.params.stake_per_job
         missing = wanted - terms.stake.total
         steps = await stake_steps(desk, terms, missing) if missing > 0 else []
-        wish = await wish_for(desk, terms, instance_type, price, steps=steps, below_cost=below_cost)
+        wish = await wish_for(
+            desk, terms, instance_type, Ask(price), steps=steps, below_cost=below_cost
+        )
         await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 
     at_desk(config, work, Need.STAKE)

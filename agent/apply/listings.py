@@ -47,7 +47,8 @@ class Desk:
     `withdrawn` is what the agent took off by itself; `fees` are when and for how much wei it
     changed listings lately; `changed_in` is the block of each type's last change. `asked` has the
     number of the order that is still to be carried out for a type, `done` of the last that was;
-    `troubles` says why a change that is due was not made.
+    `troubles` says why a change that is due was not made. `reasons` are why rules want the prices
+    that they do, `by_rule` what of `fees` their changes cost.
     """
 
     rooms: dict[str, Room] = field(default_factory=dict)
@@ -58,6 +59,8 @@ class Desk:
     asked: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    by_rule: list[tuple[float, int]] = field(default_factory=list)
     sends: int = 0
 
 
@@ -85,6 +88,9 @@ class Offering:
         self._fleet = fleet
         self._urged: dict[str, float] = {}  # type -> the trouble that hurried a round
         self.desk = Desk()
+        self.ruled: set[str] = (
+            set()
+        )  # types priced by rule, whether their price is known yet or not
         self.seen: set[str] = set()  # types of jobs: a drain withdraws these too
         self.pressed = False  # somebody waits for the next round
         self._looked = False
@@ -121,6 +127,8 @@ class Offering:
             else:
                 self.desk.withdrawn.discard(name)
             self.desk.fees.append((event.at, int(event.fields.get("fee_wei", 0))))
+            if event.fields.get("by_rule"):
+                self.desk.by_rule.append(self.desk.fees[-1])
             self.desk.changed_in[name] = int(event.fields.get("block", 0))
 
     def take_order(self, order: OrderRecord) -> None:
@@ -135,12 +143,15 @@ class Offering:
         if order.at >= self._began:
             kept = {kind: price for kind, price in self.prices.items() if kind != name}
             self.prices = kept if raw is None else {**kept, name: Price(int(raw))}
-        elif order.id <= self.desk.done.get(name, 0) or (raw is None) == (name in self.prices):
+        elif order.id <= self.desk.done.get(name, 0) or (raw is None) == self._on_offer(name):
             return
         if raw is None:
             self.desk.withdrawn.discard(name)
         self.desk.asked[name] = order.id
         self.pressed = True
+
+    def _on_offer(self, name: str) -> bool:
+        return name in self.prices or name in self.ruled
 
     async def tend(self, *, closed: str = "") -> None:
         """One round over all types; `closed` says why nothing is to be listed. Raises RetryLater
@@ -162,6 +173,8 @@ class Offering:
             return  # a node that does not show the last change yet
         listed = await self._market.offer(instance_type, at)
         self._note_listing(instance_type, listed)
+        if instance_type in self.ruled and instance_type not in self.prices and not closed:
+            return  # what its rule asks is not known yet
         view = OfferView(
             instance_type=instance_type,
             wanted=self.prices.get(instance_type),
@@ -173,6 +186,7 @@ class Offering:
             sure=room.sure if room else False,
             withdrawn=instance_type in self.desk.withdrawn,
             ordered=instance_type in self.desk.asked,
+            rule=self.desk.reasons.get(instance_type, ""),
         )
         now = self._clock.now()
         change = decide(view, now, self.rules, closed=closed, spent=self._spent(now))
@@ -204,9 +218,13 @@ class Offering:
             self._tell(OFFER_LISTED, "listed again by somebody else", type=instance_type)
 
     def _spent(self, now: float) -> Spent:
-        self.desk.fees = [(when, fee) for when, fee in self.desk.fees if now - when < DAY]
-        fees = [fee for _, fee in self.desk.fees]
-        return Spent(sum(fees), max(fees, default=0))
+        self.desk.fees = _lately(self.desk.fees, now)
+        return _sum(self.desk.fees)
+
+    def spent_by_rules(self, now: float) -> Spent:
+        """Gas of the price changes that rules made within 24 hours."""
+        self.desk.by_rule = _lately(self.desk.by_rule, now)
+        return _sum(self.desk.by_rule)
 
     async def _room(self, instance_type: str, stake_left: int | None) -> Room | None:
         """Ask the cloud; stake counts as room too. None: it can't be said now."""
@@ -283,6 +301,9 @@ class Offering:
             return
         self.desk.troubles.pop(change.instance_type, None)
         self.desk.fees.append((self._clock.now(), mined.fee_wei))
+        by_rule = self._is_by_rule(change)
+        if by_rule:
+            self.desk.by_rule.append(self.desk.fees[-1])
         self.desk.changed_in[change.instance_type] = mined.block
         withdrawn = isinstance(change, Withdraw)
         if isinstance(change, Relist):
@@ -300,9 +321,15 @@ class Offering:
             tx=mined.tx_hash,
             block=mined.block,
             fee_wei=str(mined.fee_wei),
+            **({"by_rule": 1} if by_rule else {}),
         )
         with suppress(Unstorable):  # it was logged; what it tells is done already
             await self._journal.durable()
+
+    def _is_by_rule(self, change: Change) -> bool:
+        """Whether a rule moved the price of what is listed."""
+        name = change.instance_type
+        return isinstance(change, Relist) and change.why == self.desk.reasons.get(name)
 
     def _tell(self, name: str, why: str, **fields: str | int) -> None:
         log.info(name, why=why, **fields)
@@ -316,3 +343,11 @@ class Offering:
         if isinstance(change, Relist):
             return Order(key=key, call=Call.REGISTER, instance_type=name, price=change.price)
         return Order(key=key, call=Call.DEREGISTER, instance_type=name)
+
+
+def _lately(fees: list[tuple[float, int]], now: float) -> list[tuple[float, int]]:
+    return [(when, fee) for when, fee in fees if now - when < DAY]
+
+
+def _sum(fees: list[tuple[float, int]]) -> Spent:
+    return Spent(sum(fee for _, fee in fees), max((fee for _, fee in fees), default=0))

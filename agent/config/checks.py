@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from agent.config.model import Config, Enclave
+from agent.config.model import Config, Enclave, Offer
 from agent.config.presets import preset_of
+from agent.config.units import PERIODS, OfCost, Rate
 from enclave.host.documents import PACKETS
 from enclave.host.network import reach
 from enclave.host.network.packet import own_port
@@ -92,6 +93,27 @@ def _offers(config: Config) -> Iterator[Finding]:
             yield ("offers", n, "type"), f"{offer.region} is not in aws.regions"
         if counts[offer.type] > 1:
             yield ("offers", n, "type"), f"{offer.type} is offered {counts[offer.type]} times"
+        for key, problem in price_rule(offer, config):
+            yield ("offers", n, key), problem
+
+
+def price_rule(offer: Offer, config: Config) -> Iterator[tuple[str, str]]:
+    """What is wrong with how an offer is priced, by the key."""
+    if offer.floor is not None and not offer.by_rule:
+        yield "floor", "is for a price by rule: write undercut, or price as 'cost * 1.15'"
+    if offer.undercut and config.chain.market == "marketv1":
+        yield "undercut", "marketv1 lists nobody's prices on the chain: there is none to go below"
+    if _above(offer.floor, offer.price):
+        yield "floor", f"{offer.floor} is above price, {offer.price}"
+
+
+def _above(one: Rate | OfCost | None, other: Rate | OfCost) -> bool:
+    """Whether it is, for any cost; what compares only with a cost in hand is not."""
+    if isinstance(one, OfCost) and isinstance(other, OfCost):
+        return one.times > other.times
+    if isinstance(one, Rate) and isinstance(other, Rate):
+        return one.amount * PERIODS[other.period] > other.amount * PERIODS[one.period]
+    return False
 
 
 def _images(config: Config) -> Iterator[Finding]:

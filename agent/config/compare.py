@@ -49,11 +49,20 @@ def _plain(runs: Any, file: Any, section: str = "") -> Iterator[Difference]:
 
 
 def _offers(runs: tuple[Offer, ...], file: tuple[Offer, ...]) -> Iterator[Difference]:
-    then, now = ({each.type: str(each.price) for each in offers} for offers in (runs, file))
+    then, now = ({each.type: each for each in offers} for offers in (runs, file))
     for kind in sorted({*then, *now}):
-        if then.get(kind) != now.get(kind):
-            old, new = then.get(kind, "not on offer"), now.get(kind, "not on offer")
-            yield Difference(f"offers {kind}", old, new, restart=False)
+        old, new = then.get(kind), now.get(kind)
+        if _price(old) != _price(new):
+            yield Difference(f"offers {kind}", _price(old), _price(new), restart=False)
+        if old and new and old.cost != new.cost:
+            key = f"offers {kind} cost"
+            yield Difference(
+                key, str(old.cost or "nothing"), str(new.cost or "nothing"), restart=False
+            )
+
+
+def _price(offer: Offer | None) -> str:
+    return offer.rule_text if offer else "not on offer"
 
 
 def _text(show: Callable[[Any], str], value: Any) -> str:

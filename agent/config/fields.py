@@ -12,17 +12,22 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from agent.config.presets import FINALITY_AUTO
 from agent.config.secrets import check_url
 from agent.config.units import (
+    OfCost,
     Rate,
     read_bytes,
+    read_percent,
     read_rate,
+    read_rate_or_rule,
     read_seconds,
     read_wei,
     show_bytes,
+    show_percent,
     show_seconds,
     show_wei,
 )
@@ -167,6 +172,8 @@ DURATION = Kind("duration", _of_text(read_seconds), lambda value: _quoted(show_s
 SIZE = Kind("size", _of_text(read_bytes), lambda value: _quoted(show_bytes(value)))
 COIN = Kind("coin amount", _of_text(read_wei), lambda value: _quoted(show_wei(value)))
 PRICE = Kind("price", _of_text(read_rate), _quoted)
+RULE = Kind("price, or rule", _of_text(read_rate_or_rule), _quoted)
+PERCENT = Kind("share", _of_text(read_percent), lambda value: _quoted(show_percent(value)))
 ADDRESS = Kind("address", _address, _quoted)
 LISTEN = Kind("host:port", _listen, _quoted)
 FILE = Kind("file", _text, _quoted)
@@ -265,10 +272,20 @@ def finality(default: str, reason: str) -> str:
     return _field(default, Setting(FINALITY, reason))
 
 
-def price(reason: str) -> Rate:
-    """A price a period; must be given."""
+def price(reason: str) -> Rate | OfCost:
+    """A price a period, or a rule that makes one of the cost; must be given."""
     placeholder = read_rate("1/h")
-    return _field(placeholder, Setting(PRICE, reason, required=True, example='"0.17/h"'))
+    return _field(placeholder, Setting(RULE, reason, required=True, example='"0.17/h"'))
+
+
+def rule(reason: str) -> Rate | OfCost | None:
+    """A price a period, or a rule that makes one of the cost; None by default."""
+    return _field(None, Setting(RULE, reason, example='"cost * 1.05"'))
+
+
+def percent(default: str, reason: str, *, example: str = "") -> Fraction:
+    """A part of one, written "1%"."""
+    return _field(read_percent(default), Setting(PERCENT, reason, example=example))
 
 
 def cost(reason: str) -> Rate | None:

@@ -7,11 +7,12 @@ The reference page and the file that `init` writes are made from this module.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from agent.config import fields as f
 from agent.config.presets import FINALITY_AUTO
-from agent.config.units import Rate
+from agent.config.units import OfCost, Rate, show_percent
 from agent.secret import SecretUrl
 
 
@@ -154,9 +155,35 @@ class Offer:
     type: str = f.required_text(
         "REGION/TYPE as the market knows it.", example='"us-east-1/c6a.xlarge"'
     )
-    price: Rate = f.price("Payment tokens a period; the contract keeps it a second, rounded up.")
+    price: Rate | OfCost = f.price(
+        "Payment tokens a period; the contract keeps it a second, rounded up. Or a rule of the "
+        'type\'s cost, "cost * 1.15": the agent follows it, see `offers rules`.'
+    )
+    cost: Rate | None = f.cost(
+        "What AWS asks you for the type, for margins, reports and prices by rule; its list price "
+        "when absent."
+    )
+    floor: Rate | OfCost | None = f.rule(
+        "With a rule: nothing below it is asked, whatever others ask; the cost when absent."
+    )
+    undercut: Fraction = f.percent(
+        "0%",
+        "So far below the cheapest other provider who could take a job, never below floor and never"
+        " above price; 0%: others are not looked at.",
+        example='"1%"',
+    )
 
-    cost: Rate | None = f.cost("What AWS asks you for the type, for margins in lists and reports.")
+    @property
+    def by_rule(self) -> bool:
+        """Whether the agent makes the price by itself."""
+        return isinstance(self.price, OfCost) or bool(self.undercut)
+
+    @property
+    def rule_text(self) -> str:
+        """The price in the file's words, with what makes it move."""
+        floor = f", floor {self.floor}" if self.floor is not None else ""
+        undercut = f", undercut {show_percent(self.undercut)}" if self.undercut else ""
+        return f"{self.price}{floor}{undercut}"
 
     @property
     def region(self) -> str:
@@ -180,6 +207,20 @@ class Listing:
         "10m", "30s", "1d", "Room must be gone, or back, this long before the listing changes."
     )
     per_day_wei: int = f.coin("0.05eth", "Gas of listing changes in 24 hours.")
+    price_move: Fraction = f.percent(
+        "10%",
+        "The most that a rule moves a price within 24 hours; up to its floor it moves at once.",
+    )
+    price_least: Fraction = f.percent(
+        "1%", "A rule changes nothing for less than this, but to be the cheapest again."
+    )
+    price_raise_after_seconds: float = f.duration(
+        "6h",
+        "0s",
+        "7d",
+        "A rule raises a price when the reason has lasted so long; it lowers at once.",
+    )
+    price_gas_wei: int = f.coin("0.01eth", "Of per_day, what rules may spend on price changes.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 SECONDS: Mapping[str, Decimal | int] = {
     "ms": Decimal("0.001"),
@@ -33,6 +34,8 @@ WEI = {"wei": 1, "gwei": 10**9, "eth": 10**18}
 PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _AMOUNT = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-z]+)\s*\Z")
+_OF_COST = re.compile(r"\s*cost\s*(?:\*\s*([0-9]{1,6}(?:\.[0-9]{1,9})?)\s*)?\Z")
+_PERCENT = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*\Z")
 _RATE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*/\s*([a-z]+)\s*\Z")
 
 
@@ -45,6 +48,16 @@ class Rate:
 
     def __str__(self) -> str:
         return f"{self.amount:f}/{self.period}"
+
+
+@dataclass(frozen=True, slots=True)
+class OfCost:
+    """A price as so many times what the type costs: "cost * 1.15"."""
+
+    times: Decimal
+
+    def __str__(self) -> str:
+        return f"cost * {self.times:f}"
 
 
 def read_seconds(text: str) -> float:
@@ -74,6 +87,33 @@ def read_rate(text: str) -> Rate:
     if rate.amount == 0:
         raise ValueError("a price must be more than 0")
     return rate
+
+
+def read_rate_or_rule(text: str) -> Rate | OfCost:
+    """A price, or a rule that makes one of the type's cost: "cost * 1.15"."""
+    if "cost" not in text:
+        return read_rate(text)
+    match = _OF_COST.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a rule such as 'cost * 1.15'")
+    times = Decimal(match[1] or 1)
+    if not Decimal("0.01") <= times <= 1000:
+        raise ValueError(f"{text!r}: a price is 0.01 to 1000 times the cost")
+    return OfCost(times)
+
+
+def read_percent(text: str) -> Fraction:
+    """A part of one, written "1%"; at most all of it."""
+    match = _PERCENT.match(text)
+    if match is None or Decimal(match[1]) > 100:
+        raise ValueError(f"{text!r} is not a share such as '1%', at most 100%")
+    return Fraction(match[1]) / 100
+
+
+def show_percent(share: Fraction) -> str:
+    """As it is written: 1/100 -> "1%"."""
+    percent = Decimal(share.numerator * 100) / share.denominator
+    return f"{percent.normalize():f}%"
 
 
 def show_seconds(seconds: float) -> str:

@@ -33,7 +33,8 @@ class OfferView:
 
     `full_since`/`open_since`: since when no further job, or at least one more, fits; one of them
     is None; `sure`: it is full for a reason that needs no waiting. `withdrawn`: the last change was
-    the agent's own withdrawal. `ordered`: a person asks for what is wanted, listed or not.
+    the agent's own withdrawal. `ordered`: a person asks for what is wanted, listed or not. `rule`:
+    why its rule wants that price; empty: the configuration says it.
     """
 
     instance_type: str
@@ -46,6 +47,7 @@ class OfferView:
     sure: bool = False
     withdrawn: bool = False
     ordered: bool = False
+    rule: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -121,7 +123,7 @@ def _listed(view: OfferView, wanted: Price, now: float, rules: OfferRules) -> Ch
     if rules.follow and view.full_since is not None and (view.sure or lasted):
         return Withdraw(view.instance_type, f"no further job fits: {view.limited_by}")
     if view.listed != wanted:
-        return Relist(view.instance_type, wanted, "the configured price changed")
+        return Relist(view.instance_type, wanted, view.rule or "the configured price changed")
     return None
 
 

@@ -23,6 +23,8 @@ MARKET_CHANGED = "market.changed"  # the same, changed since: a person has to lo
 PAID = "job.paid"  # the contract paid us for the job; of markets that tell it by events alone
 OFFER_LISTED = "offer.listed"
 OFFER_WITHDRAWN = "offer.withdrawn"
+OFFER_PRICED = "offer.priced"  # a rule changed what is asked for a type
+COSTED = "offer.cost"  # what a type costs, and who says so: when it changed
 OFFER_AGREED = "offer.agreed"  # what a person ordered of an offer is so: its `order` is done
 
 

@@ -27,7 +27,9 @@ class OrderKind:
     EXIT_ALL = "exit-all"
     CANCEL_EXIT_ALL = "cancel-exit-all"
     CONFIRM_TERMINATIONS = "confirm-terminations"
-    OFFER = "offer"  # fields: type, price (10^-12 base units a second, as text)
+    # fields: type, price (10^-12 base units a second, as text); by rule also rule, floor, undercut,
+    # each as the file has it
+    OFFER = "offer"
     REMOVE_OFFER = "remove-offer"  # fields: type
     PAUSE = "pause"  # nothing is listed, every job stays
     RESUME = "resume"

@@ -222,6 +222,8 @@ class Feeds:
         while True:
             await self._pause_offers()
             try:
+                if state.pricing is not None:
+                    await state.pricing.look()
                 await state.offering.tend(closed=state.closed)
                 for offered in state.offering.prices:  # rate cards say what an enclave gets
                     await state.loader.learn_room(offered)

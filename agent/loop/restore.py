@@ -46,6 +46,8 @@ async def remember(state: LoopState, stopping: asyncio.Event, lives: Callable[[]
             restore(state.world, reader, state.sources.market.abilities)
             state.breaker = breaker_window(reader, state.now(), window)
             state.offering.restore(reader)
+            if state.pricing is not None:
+                state.pricing.restore(reader)
             return
         except RetryLater as later:
             log.warning("restore.later", error=str(later))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from agent.agenda import Agenda
 from agent.apply.context import World
 from agent.apply.listings import Offering
+from agent.apply.pricing import Pricing
 from agent.aside import Aside, at_once
 from agent.decide.drain import Drain
 from agent.decide.lifecycle import LifecycleRules
@@ -80,10 +81,14 @@ class LoopState:
     breaker: BreakerState = field(default_factory=BreakerState)
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     """The fleet was looked at once: before that nobody decides."""
+    pricing: Pricing | None = None
+    """What has prices follow their rules."""
     loader: Loader = field(init=False)
 
     def __post_init__(self) -> None:
         self.loader = Loader(self.sources)
+        if self.pricing is not None:
+            self.pricing.on_change = self.repriced
 
     @property
     def orders(self) -> Orders:
@@ -119,7 +124,14 @@ class LoopState:
 
     def take_offer(self, order: OrderRecord) -> None:
         """What is offered from here on, for whoever lists it and for whoever judges jobs."""
+        before = self.offering.prices
         self.offering.take_order(order)
+        if self.pricing is not None and self.offering.prices is not before:
+            self.pricing.ordered(str(order.fields["type"]), self.pricing.read(order.fields))
+        self.repriced()
+
+    def repriced(self) -> None:
+        """Have jobs judged by what is asked from here on, where a price is our own word."""
         lifecycle = self.rules.lifecycle
         policy = replace(lifecycle.policy, prices=self.offering.prices)
         self.rules.lifecycle = replace(lifecycle, policy=policy)

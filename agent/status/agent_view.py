@@ -188,11 +188,19 @@ class AgentView:
             for raw in (row.wanted, row.listing)
         )
         never = row.limited_by if known and known.never else ""
+        unpriced = row.rule if row.rule and not wanted else ""
         full = row.limited_by if known and not known.more else ""
         if not full and row.instance_type in self._world.state.offering.desk.withdrawn:
             full = "until lately; it comes back by itself"
         return OfferSeen(
-            row.instance_type, wanted, listing, row.trouble, never, row.blocked, full, row.margin
+            row.instance_type,
+            wanted,
+            listing,
+            row.trouble or unpriced,
+            never,
+            row.blocked,
+            full,
+            row.margin,
         )
 
     def _trouble(self, name: str, now: float) -> Trouble | None:
@@ -241,8 +249,9 @@ class AgentView:
 
     def _types(self) -> Iterator[TypeRow]:
         offering = self._world.state.offering
-        desk = offering.desk
-        for name in sorted({*offering.prices, *desk.listed, *desk.asked}):
+        desk, pricing = offering.desk, self._world.state.pricing
+        rules = pricing.rules if pricing else {}
+        for name in sorted({*offering.prices, *desk.listed, *desk.asked, *rules}):
             listing, wanted = desk.listed.get(name), offering.prices.get(name)
             price = listing or wanted
             room = offering.desk.rooms.get(name)
@@ -255,7 +264,7 @@ class AgentView:
                 instance_type=name,
                 price=price.raw if price else 0,
                 listed=name in offering.desk.listed if on_chain else not full,
-                hidden=not on_chain and (full or enclave is None),
+                hidden=not on_chain and (full or enclave is None or price is None),
                 more=room.more if room else 0,
                 limited_by=room.limited_by if room else "",
                 vcpus=enclave.cpu_count if enclave else 0,
@@ -269,6 +278,7 @@ class AgentView:
                 blocked=trouble.reason if trouble else "",
                 cost=cost.price.raw if cost and cost.price else None,
                 margin=self._upkeep.margin(name, price) if price else None,
+                rule=pricing.said(name) if pricing else "",
             )
 
     def _chain(self) -> ChainRow:

@@ -93,6 +93,7 @@ class TypeRow:
     trouble: str = ""
     cost: int | None = None  # what AWS asks for it, in price units; None: not known
     margin: float | None = None  # whole tokens an hour that the listing leaves
+    rule: str = ""  # what the price's rule does just now, and why; empty: it has none
 
 
 @dataclass(frozen=True, slots=True)

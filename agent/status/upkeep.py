@@ -15,18 +15,17 @@ import structlog
 from agent.config import load
 from agent.config.compare import Difference, differences
 from agent.config.model import Config
+from agent.load.costs import Cost
 from agent.market.model import Price
 from agent.ports import Clock
 from agent.status.health import Disk
-from agent.wiring.adapters import price_of
+from agent.wiring.adapters import offered_prices
 from agent.wiring.agent import Wired
-from agent.wiring.costs import Cost, listed_cost, no_dollars, told_costs
 from faults import Fault
 
 log = structlog.get_logger()
 
 EVERY_SECONDS = 20.0
-COSTS_SECONDS = 3600.0  # list prices change a few times a year
 IMAGES = 2  # that the disk should have room for
 
 
@@ -37,12 +36,9 @@ class Upkeep:
         self._world = world
         self._path = path
         self._clock = clock
-        self._costed_at = float("-inf")
-        self._listed: dict[str, Cost] = {}
         self.disk: Disk | None = None
         self.fault = ""
         self.differences: Sequence[Difference] = ()
-        self.costs: Mapping[str, Cost] = {}
 
     async def follow(self) -> None:
         """Look for ever."""
@@ -77,27 +73,25 @@ class Upkeep:
         """Prices that an order changed run already, however the file wrote them."""
         runs, decimals = self._world.loaded.config, self._world.chain.payment.decimals
         prices = self._world.state.offering.prices
-        same = {
-            f"offers {offer.type}"
-            for offer in file.offers
-            if prices.get(offer.type) == price_of(offer.price, decimals)
-        }
-        gone = {f"offers {offer.type}" for offer in runs.offers if offer.type not in prices}
+        fixed = offered_prices(file, decimals)
+        same = {f"offers {name}" for name, price in fixed.items() if prices.get(name) == price}
+        named = {*prices, *(pricing.rules if (pricing := self._world.state.pricing) else ())}
+        gone = {f"offers {offer.type}" for offer in runs.offers if offer.type not in named}
         gone -= {f"offers {offer.type}" for offer in file.offers}
         return [each for each in differences(runs, file) if each.key not in same | gone]
 
     async def _ask_costs(self) -> None:
-        """The configuration's, else AWS's list price; asked of AWS once an hour."""
-        token = self._world.chain.payment
-        told = told_costs(self._world.loaded.config, token.decimals)
-        kinds = set(self._world.state.offering.prices)
-        late = self._clock.now() - self._costed_at > COSTS_SECONDS
-        if no_dollars(token.symbol) is None and (late or not kinds <= {*told, *self._listed}):
-            self._costed_at = self._clock.now()
-            for kind in kinds - set(told):
-                prices = self._world.aws.prices
-                self._listed[kind] = await listed_cost(prices, kind, token.decimals)
-        self.costs = {**self._listed, **told}
+        """Of what is on offer, or is to be by rule; the journal has them of whoever leads."""
+        state, costs = self._world.state, self._world.costs
+        kinds = {*state.offering.prices, *(state.pricing.rules if state.pricing else ())}
+        await costs.look(kinds)
+        if not state.leadership.stands_by:
+            costs.write(kinds)
+
+    @property
+    def costs(self) -> Mapping[str, Cost]:
+        """What each type costs, as far as it is known."""
+        return self._world.costs.all
 
     def margin(self, kind: str, price: Price) -> float | None:
         """Whole tokens an hour that a price leaves; None: the cost is not known."""

@@ -141,8 +141,13 @@ def service_ports(config: Config) -> tuple[PortRange, ...]:
 
 
 def offered_prices(config: Config, decimals: int) -> dict[str, Price]:
-    """Each configured type and its price, for a payment token of so many decimals."""
-    return {offer.type: price_of(offer.price, decimals) for offer in config.offers}
+    """Each configured type and its price, for a payment token of so many decimals; of those with a
+    number for a price, since rules need to know more (`agent.apply.pricing`)."""
+    return {
+        offer.type: price_of(offer.price, decimals)
+        for offer in config.offers
+        if isinstance(offer.price, Rate) and not offer.by_rule
+    }
 
 
 def price_of(rate: Rate, decimals: int) -> Price:

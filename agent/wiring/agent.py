@@ -27,6 +27,7 @@ from agent.config import Config
 from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
 from agent.journal.writing import Journal
+from agent.load.costs import CostBook
 from agent.load.earnings import Earnings
 from agent.load.fleet import Fleet
 from agent.load.left_regions import check_regions
@@ -51,6 +52,13 @@ from agent.wiring.adapters import (
     open_wallet,
     patience_of,
     provider_of,
+)
+from agent.wiring.costs import (
+    price_rules,
+    pricing_of,
+    pricing_rules_of,
+    starting_prices,
+    told_costs,
 )
 from agent.wiring.journal import OpenJournal, open_journal
 from agent.wiring.markets import (
@@ -114,16 +122,25 @@ class Wired:
     aws: Aws
     history: SlashHistory  # of what events alone tell, in blocks that nobody watched
     loaded: Loaded
+    costs: CostBook
     earnings: Earnings | None = None
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
-        decimals = self.chain.payment.decimals
-        self.state.offering.prices = offered_prices(config, decimals)
+        decimals, pricing = self.chain.payment.decimals, self.state.pricing
+        self.costs.told = told_costs(config, decimals)
+        kept = (
+            pricing.take(price_rules(config, decimals), pricing_rules_of(config)) if pricing else {}
+        )
+        self.state.offering.prices = {**offered_prices(config, decimals), **kept}
         ask_for(self.chain.market, self.state.offering.prices, config)
         self.state.offering.rules = offer_rules_of(config)
         rules = rules_of(config, decimals)
-        policy = replace(rules.lifecycle.policy, regions=frozenset(self.regions))
+        policy = replace(
+            rules.lifecycle.policy,
+            regions=frozenset(self.regions),
+            prices=self.state.offering.prices,
+        )
         self.state.take(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
         self.loaded.take(config)
 
@@ -215,25 +232,38 @@ async def _wire(
     wakes = _wakes(config, chain, clock, _reader_of(config, chain, watched, watched.topics))
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
-    prices = offered_prices(config, decimals)
+    costs = CostBook(aws.prices, chain.payment, clock, journal.event, told_costs(config, decimals))
+    by_rule = await starting_prices(price_rules(config, decimals), costs, market.abilities)
+    prices = {**offered_prices(config, decimals), **by_rule}
     ask_for(chain.market, prices, config)
     heard = witness if chain.endpoints.count > 1 else None
+    offering = Offering(
+        market, aws, transactor, clock, journal, prices, offer_rules_of(config), world.fleet
+    )
+    pricing = pricing_of(config, decimals, market, offering, clock, journal, costs)
     state = LoopState(
         Sources(account, market, heard, aws, world.fleet, world.memory, clock, regions),
         world,
         reader,
-        Offering(
-            market, aws, transactor, clock, journal, prices, offer_rules_of(config), world.fleet
-        ),
+        offering,
         rules_of(config, decimals),
         leadership,
         opened.aside,
+        pricing=pricing,
     )
+    loaded = Loaded(config)
+    pricing.on_change = partial(_repriced, state, chain.market, loaded)
     if opened.kept is not None:
         opened.kept.start()
     history = _history(config, chain, watched, journal, clock)
-    earnings, loaded = watched.earnings, Loaded(config)
-    return Wired(Agent(state, wakes), state, chain, config, regions, aws, history, loaded, earnings)
+    wired = Agent(state, wakes), state, chain, config, regions, aws, history, loaded, costs
+    return Wired(*wired, watched.earnings)
+
+
+def _repriced(state: LoopState, market: AnyMarket, loaded: Loaded) -> None:
+    """A rule asks another price: for whoever judges jobs, and for the market's own arithmetic."""
+    ask_for(market, state.offering.prices, loaded.config)
+    state.repriced()
 
 
 def _transactor(chain: Chain, clock: Clock) -> Transactor:

@@ -141,6 +141,9 @@ class SimChain(BlockChain):
     def took(self, job: values.Job) -> None:
         """Its price stays as it is."""
 
+    async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
+        return None  # no storm has prices by rule
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         return {}
 

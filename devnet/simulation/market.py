@@ -51,6 +51,7 @@ class SimMarket(SimContract):
     weather: Weather
     block_seconds: float = 12.0
     depth: int = 5
+    rivals: dict[str, Price] = field(default_factory=dict)  # the cheapest of others, by type
     number: int = 0
     lies: Callable[[Mapping[JobId, Job]], Mapping[JobId, Job]] | None = None
     sent: list[tuple[float, str, str]] = field(default_factory=list)
@@ -136,6 +137,10 @@ class SimMarket(SimContract):
 
     def took(self, job: Job) -> None:
         """Its price stays as it is."""
+
+    async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
+        await self.weather.before("chain.read")
+        return self.rivals.get(instance_type)
 
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         return {}

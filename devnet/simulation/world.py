@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from agent.apply.context import Hook, World
 from agent.apply.listings import Offering
+from agent.apply.pricing import Pricing
 from agent.decide.deadline import Learner
 from agent.decide.listings import OfferRules
+from agent.decide.pricing import PriceRule
 from agent.decide.refusal import PolicyRules
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
@@ -73,6 +75,8 @@ class Simulation:
     seed: int = 0
     rules: Rules = field(default_factory=default_rules)
     offer_rules: OfferRules = field(default_factory=OfferRules)
+    price_rules: Mapping[str, PriceRule] = field(default_factory=dict)
+    costs: dict[str, Price] = field(default_factory=dict)  # of types, where they are known
     with_witness: bool = False
     hook: Hook = lambda when, name: None
     setup: Callable[[Simulation], None] = lambda simulation: None
@@ -146,11 +150,21 @@ class Simulation:
             self.market,
             self.agent_clock,
             self.journal,
-            self.rules.lifecycle.policy.prices,
+            {
+                kind: price
+                for kind, price in self.rules.lifecycle.policy.prices.items()
+                if kind not in self.price_rules
+            },
             self.offer_rules,
             fleet,
         )
-        self.state = LoopState(sources, world, Reader(self.engine), offering, self.rules)
+        pricing = Pricing(
+            self.market, self.agent_clock, self.journal.event, offering, self.costs.get,
+            self.price_rules,
+        )  # fmt: skip
+        self.state = LoopState(
+            sources, world, Reader(self.engine), offering, self.rules, pricing=pricing
+        )
         self.agent = Agent(self.state, self.market)
         self.process = asyncio.create_task(self.agent.run(), name="agent")
 

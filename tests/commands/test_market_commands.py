@@ -211,3 +211,43 @@ def test_dry_run__json__is_a_plan_and_no_key_is_read(world: World) -> None:
     assert [step["call"].partition("(")[0] for step in plan["steps"]] == ["approve", "stake"]
     assert plan["steps"][0]["estimated"]
     assert KEYS[0] not in json.dumps(plan)
+
+
+def test_offers_set__by_rule__lists_where_it_points_and_shows_what_it_would_do(
+    world: World,
+) -> None:
+    text = world.config.read_text()
+    world.config.write_text(text.replace('price = "0.17/h"', 'price = "0.17/h"\ncost = "0.1/h"'))
+    world.run("stake", "100", "--yes")
+    done = world.run("offers", "set", TYPE, "cost * 1.5", "--undercut", "1%", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"{TYPE} at 0.15 tUSD/h by its rule (cost * 1.5, undercut 1%)" in done.stdout
+    assert world.read("offer", PROVIDER, TYPE) == 41_666_666_666_666
+    assert load(world.config, {}).offers[0].rule_text == "cost * 1.5, undercut 1%"
+    (rule,) = world.ask("offers", "rules")
+    assert (rule["why"], rule["next"]) == ("as the rule has it", None)
+    shown = world.run("offers", "rules").stdout
+    assert "cheapest other: nobody" in shown
+    (row,) = world.ask("offers", "list")
+    assert row["rule"] == "cost * 1.5, undercut 1%"
+
+    assert world.run("offers", "set", TYPE, "0.2/h", "--yes").returncode == 0
+    assert not load(world.config, {}).offers[0].by_rule, "a price that a person says ends it"
+    assert world.ask("offers", "rules") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("cost / 2",), "is not a rule such as 'cost * 1.15'"),
+        (("cost * 2", "--floor", "cost * 3"), "floor cost * 3 is above price"),
+        (("cost * 2", "--undercut", "1"), "is not a share such as '1%'"),
+        (("0.2/h", "--floor", "0.1/h"), "floor is for a price by rule"),
+    ],
+)
+def test_offers_set__a_rule_that_is_none__is_one_line(
+    world: World, words: tuple[str, ...], said: str
+) -> None:
+    done = world.run("offers", "set", TYPE, *words, "--yes")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr

@@ -50,6 +50,10 @@ class ProviderMarketV1:
         """Remembers the rate: the contract keeps the present one alone."""
         self._market.seen.taken.setdefault(job.id, job.price)
 
+    async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
+        """Nor of what others offer."""
+        return None
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         """The token that jobs are paid in, and the code behind the proxy."""
         with later():

@@ -55,6 +55,10 @@ class ProviderMarket:
     def took(self, job: Job) -> None:
         """Its price stays as it is."""
 
+    async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
+        with later():
+            return await self._market.rival(self._provider, instance_type, at)
+
     async def fixed(self, at: BlockRef) -> Mapping[str, str]:
         """Nobody can change tokens, parameters or code of the registry."""
         return {}

@@ -43,6 +43,7 @@ PAGE = 50  # the contract's own most
 WAVE = 4  # pages asked at first; each next wave has four times as many
 # Beyond these a node is lying, or this is not the machine for that provider.
 MOST_JOBS = 200_000
+RIVALS = 50  # offers, cheapest first, among which one of somebody who can serve is looked for
 MOST_OFFERS = 50_000
 
 # Who the second indexed argument of an event is: of these it is the provider.
@@ -192,6 +193,23 @@ class Market:
         """All listings of one type, cheapest first."""
         found = await self._pages("offers", instance_type, at=at)
         return [Offer(_checksummed(provider), _price(raw)) for provider, raw in found]
+
+    async def rival(self, provider: Address, instance_type: str, at: BlockRef) -> Price | None:
+        """The cheapest offer of somebody else who could take a job, of the first RIVALS.
+
+        Who has too little stake unlocked is passed over by the matching, so such an offer, which
+        costs nothing to leave there, must move nobody's price.
+        """
+        pages = await self._pages("offers", instance_type, at=at, most=RIVALS)
+        offers = [Offer(_checksummed(who), _price(raw)) for who, raw in pages]
+        others = [one for one in offers if one.provider != provider]
+        least = (await self.params(at)).stake_per_job
+        asked = list(dict.fromkeys(one.provider for one in others[:RIVALS]))
+        calls = [(name, (one,)) for one in asked for name in ("stakeOf", "lockedStakeOf")]
+        found = iter(await self._many(calls, at)) if calls else iter(())
+        free = {one: next(found) - next(found) for one in asked}
+        able = (one.price for one in others[:RIVALS] if free[one.provider] >= least)
+        return next(able, None)
 
     async def stake_of(self, provider: Address, at: BlockRef) -> Stake:
         calls = [("stakeOf", (provider,)), ("lockedStakeOf", (provider,))]

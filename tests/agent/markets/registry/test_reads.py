@@ -54,6 +54,18 @@ async def test_offers__of_two__come_cheapest_first(stage: Stage, market: Market)
     assert await market.offer(stage.provider, "eu-west-1/c6a.xlarge", at) is None
 
 
+async def test_rival__without_stake_for_a_job__is_passed_over(stage: Stage, market: Market) -> None:
+    """An offer that nobody stands behind costs nothing to leave there: it moves nobody's price."""
+    at, us, other = stage.head, stage.provider, stage.signers[2].address
+    assert await market.rival(us, TYPE, at) is None
+    stage.offer(0, 500)
+    stage.offer(2, 400)
+    assert await market.rival(us, TYPE, stage.head) == Price(400)
+    assert await market.rival(other, TYPE, stage.head) == Price(500)
+    stage.send(2, stage.calls.unstake(Wei(100 * 10**18)))
+    assert await market.rival(us, TYPE, stage.head) is None
+
+
 async def test_job__through_its_life__matches_the_arithmetic(stage: Stage, market: Market) -> None:
     stage.offer()
     job = stage.request(deposit=1000)
