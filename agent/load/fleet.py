@@ -285,10 +285,13 @@ class Fleet:
         return changed
 
     def _missed(self, record: Record, now: float) -> bool:
-        """Count a listing without it; whether there were enough, over time enough."""
+        """Count a listing without it; whether there were enough, over time enough, and its host
+        has fallen silent too: one that writes into its mailbox is there, whatever EC2 lists."""
         record.unseen_seconds += _step(record.looked_at, now)
         record.looked_at = now
         record.unseen += 1
+        if record.heard_at is not None and record.quiet_seconds < UNSEEN_SECONDS:
+            return False
         return record.unseen_seconds >= self._visible_seconds and record.unseen >= UNSEEN_LOOKS
 
     async def read_reports(self, region: Region) -> set[JobId]:

@@ -1,4 +1,4 @@
-"""A machine's clock that jumps by itself: nobody is older or more silent for that."""
+"""Clocks that jump and listings that leave somebody out: nobody is older or gone for that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.decide.job_view import Observed
 from agent.decide.keepalive import HealthRules, Verdict, heartbeat_stale, judge
-from agent.load.fleet import LONGEST_LOOK, Fleet
+from agent.load.fleet import LONGEST_LOOK, UNSEEN_SECONDS, Fleet
 from agent.market.model import JobId
 from cloud.model import HostReport, Instance, InstanceId, Region
 from tests.agent.load.test_fleet_reports import NAME, Mail, Nothing, says
@@ -94,6 +94,18 @@ async def test_heartbeat__that_stopped__is_old_after_its_time() -> None:
     await looked(fleet, clock, 1)
     (host,) = fleet.hosts(_job())
     assert not heartbeat_stale(host, _observed(fleet), RULES)
+
+
+async def test_instance__left_out_of_the_listing__is_there_as_long_as_its_host_writes() -> None:
+    clock, mail = StandingClock(NOW), Quiet(says(NOW))
+    fleet = Fleet(Nothing(), mail, clock, ACCOUNT)
+    fleet.add(replace(INSTANCE, launched_at=NOW))
+    for _ in range(50):
+        mail.written_at += int(PAUSE)
+        await looked(fleet, clock, 1)
+    assert fleet.hosts(_job())[0].live
+    await looked(fleet, clock, int(UNSEEN_SECONDS / PAUSE) + 1)
+    assert not fleet.hosts(_job())[0].live
 
 
 def _observed(fleet: Fleet) -> Observed:
