@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from enclave.fetch.fetcher import FetchLimits, Reach, fetch_file
+from enclave.fetch.download import FetchLimits, Reach
+from enclave.fetch.fetcher import fetch_file
 from enclave.ipfs.gateway import Gateway
 
 

@@ -59,7 +59,7 @@ def fetch(
 ) -> None:
     """Fetch an image, every byte verified, and measure it; exit 3 if it is no enclave image."""
     from commands.image_fetch import fetch, fetch_lines, fetch_report
-    from enclave.fetch.fetcher import FetchLimits
+    from enclave.fetch.download import FetchLimits
 
     image = fetch(
         url,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import typer
 
-from enclave.fetch.fetcher import FetchLimits, Progress, Reach, fetch_file
+from enclave.fetch.download import FetchLimits, Progress, Reach
+from enclave.fetch.fetcher import fetch_file
 from enclave.fetch.store import StoredImage
 from enclave.ipfs.gateway import Gateway, Source
 from enclave.ipfs.kubo import KuboNode

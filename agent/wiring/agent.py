@@ -76,7 +76,8 @@ from cloud import layout
 from cloud.aws import Aws
 from cloud.model import LaunchOrder, Region
 from cloud.settings import Home
-from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach
+from enclave.fetch.download import FetchLimits, Reach
+from enclave.fetch.fetcher import ImageFetcher
 from enclave.fetch.store import ImageStore
 from enclave.host import bundle, userdata
 from enclave.host.config import Config as HostConfig

@@ -1,7 +1,8 @@
-"""A file over plain https from a host that the operator allows, held against its digest.
+"""A file over plain https, held against its digest where it has one.
 
 The digest covers the whole file, so nothing is proven before the last byte: until then the bytes
-are on disk as `.part` and in the measurer, and nowhere else.
+are on disk as `.part` and in the measurer, and nowhere else. A file by its URL alone is what it is
+found to be: measured, and from then on known by its digest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import httpcore
 from enclave.cid import SHA2_384
 from enclave.web.guard import Guard
 from enclave.web.http import HttpSession, Unreachable, body, header
-from enclave.web.image_url import HttpsUrl, told
+from enclave.web.image_url import HttpsUrl, OpenUrl, told
 from enclave.web.retry import rounds_of
 from faults import Refused, TryElsewhere
 
@@ -38,7 +39,7 @@ class PlainFetch:
 
     def __init__(
         self,
-        url: HttpsUrl,
+        url: HttpsUrl | OpenUrl,
         guard: Guard,
         connect: Callable[[Guard], HttpSession],
         *,
@@ -48,7 +49,9 @@ class PlainFetch:
         self._guard = guard
         self._connect = connect
         self._rounds = rounds
-        self._hash = hashlib.new("sha384" if url.cid.hash_code == SHA2_384 else "sha256")
+        self._wanted = url.cid if isinstance(url, HttpsUrl) else None
+        wide = self._wanted is not None and self._wanted.hash_code == SHA2_384
+        self._hash = hashlib.new("sha384" if wide else "sha256")
         self._position = 0
         self._size = 0
         self._emit: Take | None = None
@@ -64,10 +67,17 @@ class PlainFetch:
             return isinstance(fault, TryElsewhere)
 
         rounds_of(self._guard, self._rounds, worth_it)(self._attempt, begin)
-        if self._hash.digest() != self._url.cid.digest:
-            raise WrongDigest(
-                f"{told(self._url.url)} is not the file that the digest in the URL names"
+        if self._wanted is not None and self._hash.digest() != self._wanted.digest:
+            raise WrongDigest(f"{told(self._url.url)} is not the file that {self._who_names_it()}")
+
+    def _who_names_it(self) -> str:
+        if isinstance(self._url, HttpsUrl) and self._url.pinned:
+            pin = self._url.cid.digest.hex()
+            return (
+                f"it was when this job was taken (SHA-256 {pin}): what is there now is not run;"
+                " its user can name another file by another URL"
             )
+        return "the digest in the URL names"
 
     def _attempt(self, begin: Callable[[int], Take]) -> None:
         session = self._connect(self._guard.fork(patience_seconds=PATIENCE_SECONDS))

@@ -95,6 +95,18 @@ class ImageStore:
         _write_whole(path.with_suffix(".json"), json.dumps(record))
         return replace(kept, cid=image.cid)
 
+    def adopt(self, place: Cid, image: StoredImage) -> StoredImage:
+        """Turn the finished `part` at `place`, whose lock the caller holds, into the image that it
+        was found to be, `image.cid`; what is there already stays. Raises Busy."""
+        cid = parse_cid(image.cid)
+        with self._exclusive(str(cid.canonical)):
+            known = self.get(cid)
+            if known is not None:
+                self.part(place).unlink(missing_ok=True)
+                return known
+            self.part(place).rename(self.part(cid))
+            return self.add(cid, image)
+
     @contextmanager
     def lock(self, cid: Cid) -> Iterator[None]:
         """The right to download this image, exclusive between processes. Raises Busy, at once.

@@ -5,7 +5,9 @@ Content is named by a CID, however people write that: `ipfs://CID[/path]`, a bar
 `https://HOST/ipfs/CID[/path]` and `https://CID.ipfs.HOST/[path]`, with or without their scheme and
 with what share buttons append (`?filename=`). They all mean the CID and the path; the host is a
 hint that is believed in nothing. `https://` anything with `#sha256=HEX` or `#sha384=HEX` is a plain
-file where the operator allows that host by name. All else is BadUrl, before any request, and says
+file where the operator allows that host by name. Where the market has images by their URL alone,
+`https://` anything at a public host is one too (`OpenUrl`), and may be as long as object stores'
+signed URLs are. All else is BadUrl, before any request, and says
 what to write instead. The addresses that a name resolves to are checked by `enclave.web.http`, at
 connection time. Sources: IPFS address docs, the gateway specifications, public reports.
 """
@@ -22,6 +24,7 @@ from enclave.cid import RAW, SHA2_256, SHA2_384, BadCid, Cid, parse_cid
 from faults import Refused
 
 MAX_URL_CHARS: Final = 512  # the contract's own bound on enclaveUrl
+MAX_OPEN_URL_CHARS: Final = 2048  # signed URLs of object stores
 MAX_PATH_NAMES: Final = 16
 
 _PRINTABLE: Final = re.compile(r"[!-~]+")
@@ -76,17 +79,43 @@ class IpfsUrl:
 
 @dataclass(frozen=True, slots=True)
 class HttpsUrl:
-    """A file on an allowed host; `cid` (raw) carries the digest of the whole file."""
+    """A file on an allowed host; `cid` (raw) carries the digest of the whole file. `pinned`: it is
+    that of the first fetch, and stands in no URL."""
 
     url: str
     host: str
     cid: Cid
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUrl:
+    """A file at a public host by its URL alone: what is there can be another file tomorrow."""
+
+    url: str
+    host: str
+
+    def pinned(self, sha256: str) -> HttpsUrl:
+        """The file of that SHA-256 (hex), wherever the URL leads by now."""
+        return HttpsUrl(self.url, self.host, Cid(RAW, SHA2_256, bytes.fromhex(sha256)), pinned=True)
 
 
 def parse_image_url(text: str, *, allowed_hosts: Collection[str] = ()) -> IpfsUrl | HttpsUrl:
     """What an enclaveUrl asks for. `allowed_hosts`: lower-case names. Raises BadUrl."""
-    if not 1 <= len(text) <= MAX_URL_CHARS:
-        raise BadUrl(f"an image URL has 1 to {MAX_URL_CHARS} characters, this has {len(text)}")
+    found = _parsed(text, MAX_URL_CHARS, allowed_hosts)
+    assert not isinstance(found, OpenUrl)  # which only any host gives
+    return found
+
+
+def parse_open_url(text: str) -> IpfsUrl | HttpsUrl | OpenUrl:
+    """As `parse_image_url`, where files are taken from any public host and need no digest."""
+    return _parsed(text, MAX_OPEN_URL_CHARS, None)
+
+
+def _parsed(text: str, most: int, allowed: Collection[str] | None) -> IpfsUrl | HttpsUrl | OpenUrl:
+    """`allowed` None: any public host, and no digest is needed."""
+    if not 1 <= len(text) <= most:
+        raise BadUrl(f"an image URL has 1 to {most} characters, this has {len(text)}")
     if not _PRINTABLE.fullmatch(text) or "\\" in text or _BAD_ESCAPE.search(text):
         raise BadUrl(f"{told(text)!r}: an image URL is printable ASCII, escaped where it is not")
     if prefix := _PREFIX.match(text):
@@ -98,13 +127,13 @@ def parse_image_url(text: str, *, allowed_hosts: Collection[str] = ()) -> IpfsUr
     if not separator and "." not in re.split("[/?#]", text, maxsplit=1)[0]:  # no host, no dot
         return _from_names(_names(text, text))
     if not separator:
-        return _parse_https(f"https://{text}", allowed_hosts)
+        return _parse_https(f"https://{text}", allowed)
     if scheme.lower() != "https":
         raise BadUrl(
             f"{told(text)!r}: only ipfs:// and https:// are fetched, not {scheme[:20]!r}"
             + _instead(text)
         )
-    return _parse_https(text, allowed_hosts)
+    return _parse_https(text, allowed)
 
 
 def told(url: str) -> str:
@@ -159,7 +188,7 @@ def https_host(text: str) -> str:
     return check_public_host(parts.hostname or "", text)
 
 
-def _parse_https(text: str, allowed_hosts: Collection[str]) -> IpfsUrl | HttpsUrl:
+def _parse_https(text: str, allowed: Collection[str] | None) -> IpfsUrl | HttpsUrl | OpenUrl:
     host, parts = https_host(text), urlsplit(text)
     label, kind, parent = _first_labels(host)
     rest = text.partition("://")[2][len(parts.netloc) :]
@@ -170,11 +199,13 @@ def _parse_https(text: str, allowed_hosts: Collection[str]) -> IpfsUrl | HttpsUr
     if rest.lstrip("/").startswith("#/ipfs/"):  # inbrowser.link, which is asked for nothing
         return _from_names(_names(text, parts.fragment.removeprefix("/ipfs/")))
     if parts.fragment:
-        return _parse_plain(text, host, parts.fragment, allowed_hosts)
+        return _parse_plain(text, host, parts.fragment, allowed)
     if kind == "ipns" or parts.path.startswith("/ipns/"):
         raise BadUrl(f"{told(text)!r} {_IPNS_WORDS}")
     if kind == "ipfs":
         _cid(label)
+    if allowed is None:
+        return OpenUrl(text, host)
     raise BadUrl(
         f"{told(text)!r} names no CID; a plain https:// URL needs #sha256=HEX or #sha384=HEX"
         " and a host that the operator allows"
@@ -188,8 +219,8 @@ def _first_labels(host: str) -> tuple[str, str, str]:
     return first, second if parent else "", parent
 
 
-def _parse_plain(text: str, host: str, fragment: str, allowed: Collection[str]) -> HttpsUrl:
-    if host not in allowed:
+def _parse_plain(text: str, host: str, fragment: str, allowed: Collection[str] | None) -> HttpsUrl:
+    if allowed is not None and host not in allowed:
         raise BadUrl(
             f"{told(text)!r}: plain https:// is fetched only from hosts the operator allows"
         )

@@ -14,7 +14,8 @@ from agent.decide.plan import Launch, Plan, Terminate
 from agent.market.model import JobStatus
 from cloud.model import InstanceId, InstanceState
 from enclave.eif.signature import Signer
-from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach
+from enclave.fetch.download import FetchLimits, Reach
+from enclave.fetch.fetcher import ImageFetcher
 from enclave.fetch.store import ImageStore
 from tests.agent.samples import ACCOUNT, BLOCK, HOME, IMAGE, INSTANCE, JOB, NOW, ROOM, RULES, TERMS
 from tests.clocks import StandingClock

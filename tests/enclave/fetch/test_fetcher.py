@@ -20,7 +20,8 @@ from devnet.ipfs.blocks import Blocks
 from enclave.cid import RAW, SHA2_256, SHA2_384, Cid, parse_cid
 from enclave.eif.measure import measure_file
 from enclave.eif.writer import ImageSpec, build
-from enclave.fetch.fetcher import FetchLimits, ImageFetcher, Reach, fetch_file
+from enclave.fetch.download import FetchLimits, Reach
+from enclave.fetch.fetcher import ImageFetcher, fetch_file
 from enclave.fetch.store import Busy, ImageStore, StoredImage
 from enclave.ipfs.gateway import Gateway
 from enclave.web.guard import Cancelled, OutOfTime
@@ -435,7 +436,7 @@ async def test_fetcher__one_trickles_and_holds_every_slot__another_does_not_wait
 def test_kubo_client__no_node_is_configured__is_not_imported() -> None:
     """It is unmaintained and pulls much: who has no Kubo node runs none of it."""
     script = (
-        "import sys; from enclave.fetch.fetcher import Reach;"
+        "import sys; from enclave.fetch.download import Reach;"
         "from enclave.ipfs.kubo import KuboNode; import agent.wiring.agent;"
         "from enclave.ipfs.gateway import Gateway;"
         "Reach([Gateway('https://ipfs.io'), KuboNode('http://127.0.0.1:5001')]);"

@@ -5,7 +5,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enclave.cid import RAW, SHA2_256, SHA2_384, Cid, cid_of
-from enclave.web.image_url import BadUrl, HttpsUrl, IpfsUrl, parse_image_url
+from enclave.web.image_url import (
+    BadUrl,
+    HttpsUrl,
+    IpfsUrl,
+    OpenUrl,
+    parse_image_url,
+    parse_open_url,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -203,3 +210,50 @@ def test_canonical__urls_of_one_content__are_one() -> None:
     texts = (f"{V0}", f"ipfs://{V0.canonical}/", f"https://ipfs.io/ipfs/{V0}")
     urls = [parse_image_url(text) for text in texts]
     assert len({url.canonical for url in urls if isinstance(url, IpfsUrl)}) == 1
+
+
+OPEN = "https://files.example/a/base.eif"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        OPEN, "https://FILES.example/x?X-Amz-Signature=ab&Expires=5", "files.example/x.eif",
+        f"{OPEN}?{'k=v&' * 480}z=1", "https://host.example/",
+    ],
+)  # fmt: skip
+def test_open__any_public_host__is_a_file_by_its_url_alone(url: str) -> None:
+    found = parse_open_url(url)
+    assert isinstance(found, OpenUrl)
+    assert found.host == found.host.lower()
+    with pytest.raises(BadUrl):
+        parse_image_url(url, allowed_hosts={found.host})
+    pinned = found.pinned("ab" * 32)
+    assert (pinned.cid.digest.hex(), pinned.url, pinned.pinned) == ("ab" * 32, found.url, True)
+
+
+def test_open__what_names_its_content__does_as_ever() -> None:
+    digest = f"{OPEN}#sha256={'ab' * 32}"
+    found = parse_open_url(digest)
+    assert found == parse_image_url(digest, allowed_hosts={"files.example"})
+    cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+    for text in (f"ipfs://{cid}", f"https://ipfs.io/ipfs/{cid}", f"https://{cid}.ipfs.dweb.link/"):
+        assert parse_open_url(text) == parse_image_url(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://files.example/x.eif", "ftp://files.example/x", "file:///etc/passwd",
+        "https://127.0.0.1/x", "https://[::1]/x", "https://localhost/x", "https://metadata/x",
+        "https://10.0.0.1/x", "https://2130706433/x", "https://0x7f.1/x", "https://a.internal/x",
+        "https://user:pass@files.example/x", "https://files.example:8443/x",
+        "https://files.example:/x", "https://files.example/x#latest", "https://files.example/%zz",
+        "https://files.example/\\x", "https://files.example/ x", "", "https://ipfs.io/ipns/a.example",
+        OPEN + "?" + "k" * 2048,
+    ],
+)  # fmt: skip
+def test_open__what_no_tls_to_a_public_host_is__is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(BadUrl) as no:
+        parse_open_url(url)
+    assert "user:pass" not in str(no.value)
