@@ -24,6 +24,7 @@ from commands import (
     hosts,
     image,
     jobs,
+    journal_copy,
     keys,
     notify,
     offers,
@@ -68,6 +69,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(config.app, name="config")
 app.add_typer(notify.app, name="notify")
 app.add_typer(hosts.app, name="hosts")
+app.add_typer(journal_copy.app, name="journal")
 app.command()(setup)
 app.command()(init)
 app.command()(doctor)

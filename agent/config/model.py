@@ -533,6 +533,11 @@ class Config:
         return self.state / "journal.sqlite"
 
     @property
+    def cloud_state(self) -> Path:
+        """What is remembered of launches and hosts."""
+        return self.state / "cloud"
+
+    @property
     def image_store(self) -> Path:
         """Where verified images are kept."""
         return self.base / self.images.store_dir if self.images.store_dir else self.state / "images"

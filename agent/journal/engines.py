@@ -192,3 +192,14 @@ def storable(text: str) -> str:
     if text.isascii() and "\x00" not in text:
         return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def storable_json(value: Any) -> Any:
+    """The same of every text in a value that JSON can hold."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable_json(key): storable_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable_json(one) for one in value]
+    return value

@@ -24,7 +24,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.journal.committing import Row, commit
-from agent.journal.engines import storable
+from agent.journal.engines import storable, storable_json
 from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.refusals import first_line
@@ -71,7 +71,7 @@ class Journal:
     def _add(self, table: sa.Table, row: dict[str, Any]) -> None:
         _make_storable(row)
         if "fields" in row:
-            row["fields"] = _storable_json(row["fields"])
+            row["fields"] = storable_json(row["fields"])
         self._waiting.append((table, row))
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[: MAX_WAITING // 10]
@@ -214,16 +214,6 @@ def _make_storable(row: dict[str, Any]) -> None:
     for name, value in row.items():
         if isinstance(value, str):
             row[name] = storable(value)
-
-
-def _storable_json(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, dict):
-        return {_storable_json(key): _storable_json(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable_json(one) for one in value]
-    return value
 
 
 def _plain(record: Event | LaunchRecord) -> dict[str, Any]:

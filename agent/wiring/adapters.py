@@ -122,7 +122,7 @@ def cloud_settings(config: Config, provider: str) -> Settings:
     return Settings(
         owner=Owner(config.chain.chain_id, contract_of(config), provider),
         regions=tuple(Region(region) for region in config.aws.regions),
-        state_dir=config.state / "cloud",
+        state_dir=config.cloud_state,
         prefix=config.aws.bucket_prefix,
         service_ports=service_ports(config),
         ami=config.aws.ami,

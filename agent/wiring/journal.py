@@ -15,6 +15,7 @@ from agent.config.model import Config
 from agent.config.secrets import locate
 from agent.journal.engines import BUSY_MILLISECONDS, LOOP_MILLISECONDS, open_file, open_server
 from agent.journal.hosts import Alone, Lease, LeaseRules, Member
+from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
 from agent.journal.reading import Reader
 from agent.journal.spots import SharedSpots
@@ -97,6 +98,8 @@ def open_journal(
     """For an agent; closed by `stack`, the lease last: what is flushed at the end is fenced too."""
     kept = None if server_of(config) is None else _open_lease(config, provider, version, stack)
     lease: Lease = kept or Alone()
+    if kept is None:
+        stack.enter_context(used(config.journal_file.parent))
     journal = Journal(open_engine(config), lease)
     stack.callback(journal.close)
     engine = open_engine(config, LOOP_MILLISECONDS if kept is None else BUSY_MILLISECONDS)

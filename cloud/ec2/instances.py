@@ -319,7 +319,7 @@ class Instances:
 
 
 def _own_memory(settings: Settings, now: float) -> LaunchMemory:
-    memory = LaunchMemory(settings.state_dir / "launches")
+    memory = LaunchMemory.within(settings.state_dir)
     memory.prune(now)
     return memory
 

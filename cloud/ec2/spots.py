@@ -86,6 +86,11 @@ class LaunchMemory:
         self._directory = directory
         self._unwritten: dict[str, Spot] = {}
 
+    @classmethod
+    def within(cls, state_dir: Path) -> LaunchMemory:
+        """Of the host that keeps its state there."""
+        return cls(state_dir / "launches")
+
     def recall(self, order: LaunchOrder) -> Spot | None:
         """Where the order was sent last, unless that was refused definitely."""
         if spot := self._unwritten.get(order_key(order)):
@@ -131,6 +136,16 @@ class LaunchMemory:
             file.unlink(missing_ok=True)
         return len(old)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Every note that can be read, as those who share them keep it (`order_key`, `spot`,
+        `at`)."""
+        found = [(file.stem, _note(file)) for file in self._files()]
+        return [
+            {"order_key": key, "spot": note["spot"], "at": float(note["at"])}
+            for key, note in found
+            if note is not None
+        ]
+
     def _files(self) -> list[Path]:
         return list(self._directory.glob("*.json")) if self._directory.is_dir() else []
 
@@ -145,11 +160,20 @@ class LaunchMemory:
             os.close(handle)
 
 
-def _written(file: Path) -> float:
+def _note(file: Path) -> dict[str, Any] | None:
+    """What the file says; None: nothing that could be a note."""
     try:
-        return float(json.loads(file.read_text())["at"])
+        note: dict[str, Any] = json.loads(file.read_text())
+        spot_from(note["spot"])
+        float(note["at"])
     except (OSError, ValueError, TypeError, KeyError):
-        return float("-inf")
+        return None
+    return note
+
+
+def _written(file: Path) -> float:
+    note = _note(file)
+    return float("-inf") if note is None else float(note["at"])
 
 
 def order_key(order: LaunchOrder) -> str:

@@ -33,6 +33,7 @@ APART = {
     "runbook": "prints a text",
     "provider": "speaks of another market's records by its own names",
     "hosts": "speaks of the hosts that share a journal",
+    "journal": "counts rows by table, once",
 }  # fmt: skip
 
 

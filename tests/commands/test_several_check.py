@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.config import Config
 from agent.config.model import Chain, JournalPlace
-from agent.journal.engines import open_server
+from agent.config.template import render, write
+from agent.journal.engines import open_file, open_server
 from agent.journal.hosts import LeaseRules, Member
+from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
 from agent.market.model import Address
 from agent.wiring.journal import config_digest, lease_name
 from commands.checkup.patient import Patient
 from commands.checkup.several import hosts
 from tests import postgres
+
+from .program import oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -83,3 +89,29 @@ def test_hosts__alike__are_well(config: Config) -> None:
     found = looked(config)
     assert found["hosts alike"] == "ok 2 heard, all configured as here"
     assert "standby" not in found
+
+
+def test_journal_copy__by_the_program__moves_it_once_and_refuses_a_running_agent(
+    config: Config, tmp_path: Path
+) -> None:
+    state, file = tmp_path / "state", tmp_path / "config.toml"
+    open_file(state / "journal.sqlite").dispose()
+    answers: dict[str, dict[str, Any]] = {
+        "": {"state_dir": str(state)},
+        "chain": {
+            "chain_id": 31337, "registry": "0x" + "22" * 20, "rpc_urls": ["http://127.0.0.1:9"],
+        },
+        "wallet": {"key_file": "key"},
+        "aws": {"regions": ["us-east-1"]},
+        "journal": {"url_file": config.journal.url_file},
+    }  # fmt: skip
+    write(file, render(answers))
+    words, environ = ("journal", "copy"), {"OYSTER_CONFIG": str(file)}
+    with used(state):
+        done = oyster_here(*words, environ=environ)
+        assert (done.returncode, "an agent runs" in done.stderr) == (3, True)
+    done = oyster_here(*words, "--json", environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["timeline"] == 0
+    missing = oyster_here(*words, "--from", str(tmp_path / "none"), environ=environ)
+    assert (missing.returncode, "there is no journal" in missing.stderr) == (2, True)
