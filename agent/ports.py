@@ -196,6 +196,11 @@ class Cloud(Protocol):
         """
         ...
 
+    async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:
+        """Write on the instance which image it is given; listings tell. Raises RetryLater, Refused
+        (it is gone)."""
+        ...
+
     async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
         """What an enclave gets on this type. Raises Refused: unknown, or without enclaves."""
         ...
@@ -249,7 +254,8 @@ class Mailbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A verified, measured image on this machine's disk."""
+    """A verified, measured image on this machine's disk. `by_url`: nothing but its URL names it, so
+    that it is known by what was found there first."""
 
     url: str
     cid: str
@@ -260,14 +266,16 @@ class Image:
     architecture: str
     min_memory_mib: int
     signer: Signer | None = None
+    by_url: bool = False
 
 
 class Images(Protocol):
     """Retrieval and store as the agent needs them."""
 
-    async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
+    async def fetch(self, url: str, *, job: int, deadline: float, pin: str = "") -> Image:
         """The image, verified and measured; kept while `job` holds it. One download at a time
-        however many ask. Raises Refused (hostile or broken), RetryLater (unavailable)."""
+        however many ask. `pin`: the SHA-256 of the file that a URL without a digest led to first;
+        no other is taken. Raises Refused (hostile, broken, changed), RetryLater (unavailable)."""
         ...
 
     async def distrust(self, cid: str) -> None:

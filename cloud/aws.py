@@ -129,6 +129,10 @@ class Aws:
         their addresses back once the job has had no instance for a while."""
         await self._instances.terminate(region, instances)
 
+    async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:
+        """Write on the instance which image it is given. Raises RetryLater, Refused."""
+        await self._instances.note_image(region, instance, words)
+
     async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
         """What an enclave gets on this type. Raises Refused: unknown, or without enclaves."""
         return await self._catalog.room(region, instance_type)

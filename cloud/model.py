@@ -18,6 +18,7 @@ Region = NewType("Region", str)
 Zone = NewType("Zone", str)
 
 TAG_PREFIX = "oyster:"
+IMAGE_TAG = f"{TAG_PREFIX}image"  # no part of the identity: it comes after the launch
 
 
 class InstanceState(StrEnum):
@@ -148,7 +149,7 @@ class Instance:
     """An instance as EC2 lists it. `healthy` is EC2's status checks: None while initializing.
 
     `events` are those that are still to come; `state_reason` is why it is in its state, in EC2's
-    own words, its code first.
+    own words, its code first. `image` is what was noted on it (`IMAGE_TAG`).
     """
 
     id: InstanceId
@@ -163,6 +164,7 @@ class Instance:
     healthy: bool | None = None
     state_reason: str | None = None
     events: tuple[ScheduledEvent, ...] = ()
+    image: str = ""
 
     @property
     def ending(self) -> ScheduledEvent | None:

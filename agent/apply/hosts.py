@@ -11,6 +11,7 @@ from agent.decide.job_view import Probe
 from agent.decide.plan import Attest, ForgetHost, Level, WriteDesired
 from agent.journal.lines import ATTESTED
 from agent.load.fleet import Record
+from agent.load.pins import tag_of
 from agent.ports import EnclaveEarly
 from enclave.attest.init_params import INIT_PCR
 from faults import Refused, RetryLater, TryElsewhere
@@ -22,6 +23,7 @@ async def write_desired(world: World, action: WriteDesired, outside: Outside) ->
         document, params = action.desired.to_json(), action.params
         if params:
             await outside(lambda: world.mailbox.stage_params(action.region, params))
+        await _note_image(world, action, record, outside)
         await outside(lambda: world.mailbox.write_desired(action.region, action.instance, document))
     except (RetryLater, TryElsewhere, Refused) as fault:
         await world.say_and_wait(action.job, "host.orders_failed", fault, instance=action.instance)
@@ -31,6 +33,18 @@ async def write_desired(world: World, action: WriteDesired, outside: Outside) ->
         record.desired_run = run
         world.fleet.probed(record, Probe(restarted_at=world.clock.now() if anew else None))
     world.say(action.job, "host.ordered", instance=action.instance, run=run)
+
+
+async def _note_image(
+    world: World, action: WriteDesired, record: Record | None, outside: Outside
+) -> None:
+    """Write on the instance what it is given, where only the first fetch says what that is."""
+    image = world.memory.job(action.job).image.image
+    if image is None or not image.by_url or image.sha256 != action.desired.image_sha256:
+        return
+    words = tag_of(image.url, image.sha256)
+    if record is None or record.instance.image != words:
+        await outside(lambda: world.cloud.note_image(action.region, action.instance, words))
 
 
 async def attest(world: World, action: Attest, outside: Outside) -> None:

@@ -19,11 +19,11 @@ class StoredImages:
         self._clock = clock
         self._shared: dict[str, Image] = {}
 
-    async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
+    async def fetch(self, url: str, *, job: int, deadline: float, pin: str = "") -> Image:
         """The image, verified and measured. Raises Refused, RetryLater."""
         left = max(0.0, deadline - self._clock.now())
-        stored = await self._fetcher.fetch(url, holder=_holder(job), seconds_left=left)
-        return self._once(_image(url, stored))
+        stored = await self._fetcher.fetch(url, holder=_holder(job), seconds_left=left, pin=pin)
+        return self._once(_image(url, stored, by_url=self._fetcher.is_open(url)))
 
     def _once(self, image: Image) -> Image:
         """The equal one that another job has, if there is one."""
@@ -47,7 +47,7 @@ def _holder(job: int) -> str:
     return f"job-{job}"
 
 
-def _image(url: str, stored: StoredImage) -> Image:
+def _image(url: str, stored: StoredImage, *, by_url: bool) -> Image:
     return Image(
         url=url,
         cid=stored.cid,
@@ -58,4 +58,5 @@ def _image(url: str, stored: StoredImage) -> Image:
         architecture=stored.architecture,
         min_memory_mib=-(-MEMORY_PER_IMAGE * stored.size_bytes // MIB),
         signer=stored.signer,
+        by_url=by_url,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from agent.apply.bugs import Bug
 from agent.apply.context import Outside, World, wait_seconds
@@ -11,18 +12,22 @@ from agent.apply.sweep import used_images
 from agent.decide.deadline import Stage
 from agent.decide.job_view import ImagePhase, ImageView
 from agent.decide.plan import FetchImage, Level, ReleaseImage, StageImage
+from agent.journal.lines import IMAGE_PINNED, IMAGE_READY
+from agent.load.pins import name_of, pinned_by
 from agent.market.model import JobId
 from agent.ports import Image
 from cloud.model import Region
+from enclave.attest.init_params import known_image
 from faults import Fault, Refused, RetryLater, TryElsewhere
 
 
 async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
     known, begun = world.memory.job(action.job), world.clock.now()
     known.image = ImageView(ImagePhase.FETCHING, begun, url=action.url)
+    job, url, pin = action.job, action.url, _pin(world, action)
     try:
         image = await outside(
-            lambda: world.images.fetch(action.url, job=action.job, deadline=action.deadline)
+            lambda: world.images.fetch(url, job=job, deadline=action.deadline, pin=pin)
         )
     except Refused as refused:
         known.image = _missing(world, action.url, ImagePhase.REFUSED, refused)
@@ -32,6 +37,22 @@ async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
         world.say(action.job, "image.unavailable", str(later), Level.WARNING)
     else:
         _ready(world, action, image, begun)
+
+
+def _pin(world: World, action: FetchImage) -> str:
+    """What the URL led to when this job was taken, by the journal or an instance; empty: nothing
+    is known of it."""
+    told = world.memory.pins.get((action.job, name_of(action.url)))
+    return told or pinned_by((h.instance.image for h in world.fleet.hosts(action.job)), action.url)
+
+
+def _note_pin(world: World, job: JobId, image: Image) -> None:
+    if not image.by_url or (job, name_of(image.url)) in world.memory.pins:
+        return
+    name = name_of(image.url)
+    world.memory.pins[job, name] = image.sha256
+    text = "named by its URL alone: these bytes are what the job runs from now on"
+    world.say(job, IMAGE_PINNED, text, url_name=name, sha256=image.sha256)
 
 
 def _failed(world: World, url: str, fault: Fault) -> ImageView:
@@ -56,7 +77,9 @@ def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None
     world.learner.observe(Stage.IMAGE, now - begun)
     pcrs = {str(number): digest for number, digest in image.pcrs.items()}
     seconds = round(now - begun, 3)
-    world.say(action.job, "image.ready", cid=image.cid, seconds=seconds, pcrs=pcrs)
+    _note_pin(world, action.job, image)
+    known: dict[str, Any] = {"known": place} if (place := known_image(image.pcrs)) else {}
+    world.say(action.job, IMAGE_READY, cid=image.cid, seconds=seconds, pcrs=pcrs, **known)
 
 
 async def stage(world: World, action: StageImage, outside: Outside) -> None:

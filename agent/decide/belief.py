@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from agent.decide.who_must_agree import TABLE, Statement, Until, needs_two
 from agent.market.model import Address, BlockRef, Job
 from agent.market.terms import Terms
+from enclave.web.image_url import told as shown_url
 
 HOLD_SECONDS = 20.0  # for which nothing is done about an id that seems to be another job now
 PATIENCE_SECONDS = 1800.0  # a second endpoint that is silent for so long is no reason any more
@@ -34,7 +35,8 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What an earlier process wrote down of an assignment when it first saw it."""
+    """What an earlier process wrote down of an assignment when it first saw it; of the URL, what
+    may be shown."""
 
     generation: int
     assigned_at: int
@@ -45,7 +47,7 @@ class Past:
         """Where users may change a job, its generation alone says so."""
         if case.terms.abilities.changes_in_place:
             return job.generation == self.generation
-        told = (job.generation, job.assigned_at, job.instance_type, job.enclave_url)
+        told = (job.generation, job.assigned_at, job.instance_type, shown_url(job.enclave_url))
         return told == (self.generation, self.assigned_at, self.instance_type, self.enclave_url)
 
 

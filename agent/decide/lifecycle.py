@@ -25,6 +25,7 @@ from agent.decide.refusal import PolicyRules
 from agent.decide.running import plan_running
 from agent.market.model import Job, StopReason
 from cloud.model import InstanceState
+from enclave.web.image_url import told as shown_url
 
 # Everything `outcome_of` may answer: the metrics have a label for each from the start.
 OUTCOMES = (*(reason.name.lower() for reason in StopReason if reason), "reassigned", "unknown")
@@ -76,7 +77,8 @@ def _story(view: JobView, job: Job | None) -> str:
     end = view.terms.ending(job)
     until = f", over at {end.at} ({end.reason.name.lower()})" if end else ""
     started = f"started at {job.started_at}" if job.is_started else "not started"
-    return f"it is ours, generation {job.generation}, {started}, for {job.enclave_url}{until}"
+    url = shown_url(job.enclave_url)
+    return f"it is ours, generation {job.generation}, {started}, for {url}{until}"
 
 
 def stage_of(view: JobView, now: float) -> str:

@@ -21,6 +21,7 @@ from agent.decide.job_view import (
 from agent.decide.plan import Note
 from agent.journal.orders import Taken
 from agent.load.owners import Owners
+from agent.load.pins import Pins
 from agent.market.model import Job, JobId
 from agent.market.terms import Terms
 from cloud.model import Identity
@@ -114,6 +115,7 @@ class Memory:
     terms_told: tuple[Terms, ...] = ()  # that they told where they differ
     stake_is_for: int | None = None  # jobs, as two endpoints told alike
     owners: Owners = field(default_factory=Owners)
+    pins: Pins = field(default_factory=dict)
 
     def job(self, job: JobId) -> JobMemory:
         """The memory of a job, made when it is new."""

@@ -26,10 +26,12 @@ from agent.journal.lines import (
     LaunchRecord,
 )
 from agent.journal.reading import Reader
+from agent.load.pins import pins_of
 from agent.loop.state import LoopState
 from agent.market.model import JobId
 from agent.market.terms import Abilities
 from cloud.model import InstanceId
+from enclave.web.image_url import told as shown_url
 from faults import RetryLater
 
 log = structlog.get_logger()
@@ -66,6 +68,7 @@ def restore(world: World, reader: Reader, abilities: Abilities) -> None:
         _proofs(world, reader, ended)
     _asked_ends(world, reader, ended)
     _losses(world, reader, ended)
+    world.memory.pins.update(pins_of(reader))
     for event in sorted(reader.last(WASTED).values(), key=lambda event: event.at):
         world.memory.owners.wasted(event.text, event.at)
     for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
@@ -103,7 +106,7 @@ def _past(event: Event) -> Past | None:
     try:
         return Past(
             event.generation or 0, int(told["assigned_at"]), str(told["instance_type"]),
-            str(told["url"]),
+            shown_url(str(told["url"])),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
         return None

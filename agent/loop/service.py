@@ -35,6 +35,7 @@ from agent.loop.standby import stand_by
 from agent.loop.state import LoopState, Progress
 from agent.market.model import JobId
 from agent.ports import Wakes
+from enclave.web.image_url import told as shown_url
 from faults import Bug, Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
@@ -339,7 +340,7 @@ class Agent:
             ASSIGNED,
             price=str(job.price.raw),
             instance_type=job.instance_type,
-            url=job.enclave_url,
+            url=shown_url(job.enclave_url),
             assigned_at=job.assigned_at,
             deadline=view.deadline,
         )

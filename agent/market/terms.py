@@ -32,6 +32,8 @@ class Abilities:
     """What a job runs may be changed by its user while it runs."""
     keeps_sums: bool
     """The chain says what a job was paid so far; else that is told by settlements' events alone."""
+    open_urls: bool
+    """A user may name an image by its URL alone, without a digest."""
     administered: bool
     """Somebody can change the token that pays and the code that is run."""
 

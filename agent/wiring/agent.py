@@ -64,6 +64,7 @@ from agent.wiring.journal import OpenJournal, open_journal
 from agent.wiring.markets import (
     AnyMarket,
     Events,
+    abilities_of,
     ask_for,
     calls_of,
     events_of,
@@ -344,6 +345,7 @@ def _open_images(config: Config, clock: Clock, stack: AsyncExitStack) -> StoredI
     reach = Reach(
         sources=image_sources(config),
         allowed_hosts=frozenset(images.allowed_hosts),
+        open_urls=abilities_of(config).open_urls,
     )
     limits = FetchLimits(max_bytes=images.max_size_bytes, stall_seconds=images.stall_seconds)
     store = ImageStore(Path(config.image_store), quota_bytes=images.quota_bytes)

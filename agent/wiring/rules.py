@@ -19,9 +19,11 @@ from agent.decide.termination_breaker import BreakerRules
 from agent.decide.unconfirmed_launches import BurstRules
 from agent.loop.state import Rules, ServiceRules
 from agent.wiring.adapters import offered_prices
+from agent.wiring.markets import abilities_of
+from enclave.fetch.download import Reach
 from enclave.host.documents import PACKETS, Egress, Port
 from enclave.web.image_list import ImageList
-from enclave.web.image_url import BadUrl, parse_image_url
+from enclave.web.image_url import BadUrl
 
 
 def rules_of(config: Config, payment_decimals: int) -> Rules:
@@ -88,14 +90,18 @@ def _policy(config: Config, decimals: int) -> PolicyRules:
         per_owner=jobs.per_owner,
         wasted_per_owner=jobs.wasted_per_owner,
         max_image_bytes=config.images.max_size_bytes,
-        url_form=_url_form(frozenset(config.images.allowed_hosts)),
+        url_form=_url_form(
+            frozenset(config.images.allowed_hosts), open_urls=abilities_of(config).open_urls
+        ),
     )
 
 
-def _url_form(allowed_hosts: frozenset[str]) -> Callable[[str], str | None]:
+def _url_form(allowed_hosts: frozenset[str], *, open_urls: bool) -> Callable[[str], str | None]:
+    reach = Reach([], allowed_hosts, open_urls=open_urls)
+
     def wrong(url: str) -> str | None:
         try:
-            parse_image_url(url, allowed_hosts=allowed_hosts)
+            reach.parse(url)
         except BadUrl as bad:
             return str(bad)
         return None

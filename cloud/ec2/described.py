@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloud.model import Identity, Instance, InstanceId, InstanceState, Region, Zone
+from cloud.model import IMAGE_TAG, Identity, Instance, InstanceId, InstanceState, Region, Zone
 from faults import printable
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def instance_of(region: Region, found: InstanceTypeDef) -> Instance | None:
         public_ip=found.get("PublicIpAddress") or None,
         private_ip=found.get("PrivateIpAddress") or None,
         state_reason=_reason(found.get("StateReason", {})),
+        image=tags.get(IMAGE_TAG, ""),
     )
 
 

@@ -42,6 +42,7 @@ from cloud.kinds import (
 from cloud.lean import Memo, every
 from cloud.model import (
     GONE,
+    IMAGE_TAG,
     AttemptSpent,
     Instance,
     InstanceId,
@@ -143,6 +144,18 @@ class Instances:
             "RunInstances",
             f"rehearsing a launch of {order.instance_type}",
             lambda: would_work(lambda: ec2.run_instances(**request)),
+        )
+
+    async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:
+        """Tag the instance; listings tell it. Raises RetryLater, Refused: it is gone."""
+        ec2 = self._calls.clients.ec2(region)
+        await self._calls.ask(
+            region,
+            "CreateTags",
+            f"noting the image on {instance}",
+            lambda: ec2.create_tags(
+                Resources=[instance], Tags=[{"Key": IMAGE_TAG, "Value": words}]
+            ),
         )
 
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:

@@ -250,6 +250,10 @@ class SimCloud:
                 self.done(f"terminate job={machine.order.identity.job} {name[-2:]}")
         await self.weather.after("cloud.terminate")
 
+    async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:
+        await self.weather.before("cloud.note_image")
+        await self.weather.after("cloud.note_image")
+
     async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
         await self.weather.before("cloud.room")
         if instance_type.startswith("t3."):
@@ -352,7 +356,7 @@ class SimImages:
     done: Callable[[str], None] = lambda text: None
     signer: Signer | None = None  # of every image
 
-    async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
+    async def fetch(self, url: str, *, job: int, deadline: float, pin: str = "") -> Image:
         await self.weather.before("images.fetch")
         if url not in self.stored:
             await self.clock.sleep(self.seconds)

@@ -186,8 +186,8 @@ class StormImages(SimImages):
 
     stalled_until = 0.0
 
-    async def fetch(self, url: str, *, job: int, deadline: float) -> Image:
+    async def fetch(self, url: str, *, job: int, deadline: float, pin: str = "") -> Image:
         if url not in self.stored and self.clock.now() < self.stalled_until:
             await self.clock.sleep(self.stalled_until - self.clock.now())
             raise RetryLater("simulated: the gateway stalled")
-        return await super().fetch(url, job=job, deadline=deadline)
+        return await super().fetch(url, job=job, deadline=deadline, pin=pin)

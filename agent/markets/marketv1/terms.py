@@ -34,6 +34,7 @@ class MarketV1Terms:
         slashes=False,
         changes_in_place=True,
         keeps_sums=False,
+        open_urls=True,
         administered=True,
     )
 

@@ -27,6 +27,7 @@ class RegistryTerms:
         slashes=True,
         changes_in_place=False,
         keeps_sums=True,
+        open_urls=False,
         administered=False,
     )
 

@@ -19,9 +19,12 @@ class Fetched:
     def __init__(self) -> None:
         self.sha256 = "a"
 
-    async def fetch(self, url: str, *, holder: str, seconds_left: float) -> StoredImage:
-        del holder, seconds_left
+    async def fetch(self, url: str, *, holder: str, seconds_left: float, pin: str) -> StoredImage:
+        del holder, seconds_left, pin
         return StoredImage(url, Path(url), 1, self.sha256, {0: "0"}, "x86_64", (), 1.0, None)
+
+    def is_open(self, url: str) -> bool:
+        return False
 
 
 async def test_fetch__the_same_image_for_two_jobs__is_one_object_until_it_changes() -> None:

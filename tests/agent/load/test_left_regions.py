@@ -54,6 +54,9 @@ class _Cloud:
     async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
         raise AssertionError(instances)
 
+    async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:
+        raise AssertionError
+
     async def room(self, region: Region, instance_type: str) -> EnclaveRoom:
         raise AssertionError(instance_type)
 

@@ -382,3 +382,11 @@ def _subnet(call: dict[str, list[dict[str, str]]]) -> str:
 def _job(call: dict[str, list[dict[str, list[dict[str, str]]]]]) -> int:
     tags = {tag["Key"]: tag["Value"] for tag in call["TagSpecifications"][0]["Tags"]}
     return int(tags["oyster:job"])
+
+
+async def test_note_image__on_an_instance__is_listed_and_its_identity_stays(aws: Aws) -> None:
+    instance = await aws.launch(order())
+    await aws.note_image(REGION, instance.id, "0123456789abcdef:" + "a" * 64)
+    (found,) = await aws.instances(REGION)
+    assert found.image == "0123456789abcdef:" + "a" * 64
+    assert found.identity == instance.identity
