@@ -314,7 +314,10 @@ class EnclaveEarly(RetryLater):
 class Attester(Protocol):
     """Asks a running enclave to prove itself, the way an auditor would."""
 
-    async def attest(self, instance: Instance, image: Image, *, clock: Clock) -> Attested:
-        """Fetch, and verify as of the moment at which it arrived by `clock`. Raises RetryLater
-        (no answer), EnclaveEarly, Refused (an answer that is wrong)."""
+    async def attest(
+        self, instance: Instance, image: Image, *, clock: Clock, debug: bool = False
+    ) -> Attested:
+        """Fetch, and verify as of the moment at which it arrived by `clock`. `debug`: it may run in
+        debug mode, which proves the instance alone. Raises RetryLater (no answer), EnclaveEarly,
+        Refused (an answer that is wrong)."""
         ...

@@ -10,6 +10,7 @@ from commands.amounts import show_amount, show_price, show_time, show_until
 from commands.context import Standing
 from commands.dialect import moment, price, tokens
 from commands.told import Told
+from enclave.web.image_url import told as shown_url
 
 
 def to_json(told: Told, standing: Standing) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def to_json(told: Told, standing: Standing) -> dict[str, Any]:
     return {
         "job": job.id, "user": job.user, "provider": job.provider,
         "instance_type": job.instance_type, "price": price(job.price, money),
-        "max_price": price(job.max_price, money), "enclave_url": job.enclave_url,
+        "max_price": price(job.max_price, money), "enclave_url": shown_url(job.enclave_url),
         "generation": job.generation, "status": job.status.name.lower(),
         "stop_reason": job.stop_reason.name.lower(), "assigned_at": moment(job.assigned_at),
         "started_at": moment(job.started_at), "exit_requested_at": moment(job.exit_requested_at),
@@ -83,7 +84,7 @@ def facts_of(told: Told, standing: Standing) -> list[tuple[str, object]]:
         ("type", job.instance_type or "-"),
         ("price", show_price(job.price, money)),
         *_announced(told, standing),
-        ("image", job.enclave_url or "-"),
+        ("image", shown_url(job.enclave_url) or "-"),
         *_asked(told),
         ("user", job.user),
         ("provider", job.provider),

@@ -111,6 +111,7 @@ def _print_jobs(standing: Standing, jobs: list[Told]) -> None:
 @app.command()
 def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job: the chain's facts, money, stage times and the timeline."""
+    from commands import proofs
     from commands.context import at_desk, standing_of
     from commands.job_shown import facts_of, to_json
     from commands.journal import open_reader
@@ -127,11 +128,13 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
             return standing, told[_id(job)], reader.timeline(_id(job))
 
     standing, told, events = at_desk(config, work)
+    proven = proofs.proofs_of(told.job, events)
     if as_json:
-        shown = to_json(told, standing)
-        print_json({**shown, "timeline": [_event_json(each) for each in events]})
+        timeline = [_event_json(each) for each in events]
+        shown = {**to_json(told, standing), "proofs": proofs.to_json(proven)}
+        print_json({**shown, "timeline": timeline})
         return
-    print_facts(facts_of(told, standing))
+    print_facts([*facts_of(told, standing), *proofs.facts_of(proven)])
     typer.echo("")
     _print_timeline(events)
 

@@ -92,6 +92,13 @@ JOB = {
     "deadline_is": TEXT, "refused": TEXT, "notice": maybe(NOTICE), "workload": maybe(WORKLOAD),
     "accrued": AMOUNT, "earned": maybe(AMOUNT), "block": WHOLE,
 }  # fmt: skip
+PROOFS = record(
+    {
+        "image_named_by": maybe({"enum": ["url", "digest", "cid"]}), "image_sha256": maybe(DIGEST),
+        "known_image": maybe(TEXT), "attested_at": maybe(MOMENT), "image_attested": FLAG,
+        "init_params_proven": maybe(FLAG),
+    }
+)  # fmt: skip
 PART = record(
     {
         "kind": TEXT, "name": TEXT, "grade": {"enum": ["ok", "warn", "fail"]}, "text": TEXT,
@@ -130,7 +137,7 @@ SCHEMAS: Mapping[str, Schema] = {
         )
     ),
     "jobs list": rows(record(JOB)),
-    "jobs show": record({**JOB, "timeline": rows(EVENT)}),
+    "jobs show": record({**JOB, "proofs": PROOFS, "timeline": rows(EVENT)}),
     "jobs logs": rows(EVENT),
     "jobs confirm-terminations": record({"ordered": TEXT, "job": maybe(WHOLE)}),
     "exit": record(

@@ -52,8 +52,11 @@ async def attest(world: World, action: Attest, outside: Outside) -> None:
     image = action.image
     if action.init_pcr is not None:
         image = replace(image, pcrs={**image.pcrs, INIT_PCR: action.init_pcr})
+    instance, debug = action.instance, action.debug
     try:
-        await outside(lambda: world.attester.attest(action.instance, image, clock=world.clock))
+        await outside(
+            lambda: world.attester.attest(instance, image, clock=world.clock, debug=debug)
+        )
     except EnclaveEarly as early:
         _early(world, action, str(early))
     except (RetryLater, TryElsewhere) as silent:
@@ -120,6 +123,7 @@ def _came_up(world: World, action: Attest, stages: dict[Stage, float]) -> None:
     took = {stage.value: round(seconds, 1) for stage, seconds in stages.items()}
     instance, run = action.instance.id, action.run_id
     proven: dict[str, Any] = {} if action.init_pcr is None else {"init_params": "proven"}
+    proven |= {"debug": True} if action.debug else {}
     world.say(action.job, ATTESTED, instance=instance, run=run, seconds=took, **proven)
 
 

@@ -278,6 +278,11 @@ class Jobs:
         0, 0, 100_000, "Launches that may come to nothing for one user in a day (requests that "
         "never attest, jobs stopped while they come up); 0: no limit, as for per_owner."
     )  # fmt: skip
+    debug: bool = f.flag(
+        True,
+        "On marketv1: serve jobs whose users ask for debug mode. Such an enclave proves its "
+        "instance and no image, and its console is open to everybody on TCP 516.",
+    )
     on_refusal: str = f.text(
         "exit",
         "A job that is not served: exit (RequestToExitJob, the stake comes back after the "

@@ -120,6 +120,7 @@ def write_desired(
         cpu_count=work.cpu_count,
         memory_mib=work.memory_mib,
         debug=rules.debug or work.debug,
+        console=work.debug,
         **_network(rules, _init(view.id, work, rules)),
     )
     where = (host.instance.region, host.instance.id)
@@ -161,6 +162,7 @@ def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: 
     asked_at = host.probe.asked_at
     if asked_at is None or passed(now, asked_at, every):
         register = _init_register(image, view.workload)
-        draft.do(Attest(view.id, host.instance, image, host.run, register))
+        debug = work is not None and work.debug
+        draft.do(Attest(view.id, host.instance, image, host.run, register, debug))
     else:
         draft.look_at(asked_at + every)

@@ -68,6 +68,8 @@ class Attest:
     run_id: str
     init_pcr: str | None = None
     """PCR16 (hex) that the job's init params lead to; None: not known."""
+    debug: bool = False
+    """The job asks for debug mode: PCR0 to 2 are zeros, and the instance alone is proven."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class PolicyRules:
     we: there a job is served as it was listed when it was matched, whatever the file says since.
     `per_owner` and `wasted_per_owner` bound one user's jobs at once and wasted launches a day; 0:
     no bound. `url_form` says why a URL can't be served, or nothing; the service puts the images'
-    own reader of URLs there.
+    own reader of URLs there. `debug`: whether a job may ask for debug mode.
     """
 
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -44,6 +44,7 @@ class PolicyRules:
     wasted_per_owner: int = 0
     max_image_bytes: int = 2 << 30
     url_form: Callable[[str], str | None] = lambda url: None
+    debug: bool = False
     families: frozenset[str] = frozenset({STANDARD_FAMILY})
 
 
@@ -168,9 +169,10 @@ def _family(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 def _debug(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    if job.workload is None or not job.workload.debug:
+    if job.workload is None or not job.workload.debug or rules.debug:
         return None
-    return Refusal("debug", "an enclave in debug mode proves nothing, and none is served")
+    text = "an enclave in debug mode proves no image; none is served here (jobs.debug)"
+    return Refusal("debug", text)
 
 
 def _init_params(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:

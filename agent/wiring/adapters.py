@@ -24,6 +24,7 @@ from agent.secret import read_secret
 from cloud.model import Region
 from cloud.settings import Owner, PortRange, Settings
 from enclave.host.documents import PACKETS
+from enclave.host.network.console import PORT as CONSOLE_PORT
 from enclave.host.network.packet import FIRST_PORT, LAST_PORT, LOW_PORTS
 from faults import UsageFault
 
@@ -133,11 +134,14 @@ def cloud_settings(config: Config, provider: str) -> Settings:
 
 
 def service_ports(config: Config) -> tuple[PortRange, ...]:
-    """The TCP ports of a host that are open to the world, each range from first to last."""
+    """The TCP ports of a host that are open to the world, each range from first to last. The
+    console's only where jobs may ask for debug mode; a host listens there for these alone."""
+    console = [CONSOLE_PORT] if config.chain.market == "marketv1" and config.jobs.debug else []
     if config.enclave.network == PACKETS:
-        return (*((port, port) for port in sorted(LOW_PORTS)), (FIRST_PORT, LAST_PORT))
-    listens = (int(port.partition(":")[0]) for port in config.enclave.ports)
-    return tuple((port, port) for port in listens)
+        low = sorted([*LOW_PORTS, *console])
+        return (*((port, port) for port in low), (FIRST_PORT, LAST_PORT))
+    listens = [int(port.partition(":")[0]) for port in config.enclave.ports]
+    return tuple((port, port) for port in dict.fromkeys([*listens, *console]))
 
 
 def offered_prices(config: Config, decimals: int) -> dict[str, Price]:

@@ -87,6 +87,7 @@ def _policy(config: Config, decimals: int) -> PolicyRules:
         allow_images=ImageList.read(jobs.allow_images),
         deny_images=ImageList.read(jobs.deny_images),
         min_escrow_seconds=jobs.min_escrow_seconds,
+        debug=jobs.debug,
         per_owner=jobs.per_owner,
         wasted_per_owner=jobs.wasted_per_owner,
         max_image_bytes=config.images.max_size_bytes,

@@ -327,7 +327,9 @@ class SimCloud:
 
     # Attester.
 
-    async def attest(self, instance: Instance, image: Image, *, clock: Clock) -> Attested:
+    async def attest(
+        self, instance: Instance, image: Image, *, clock: Clock, debug: bool = False
+    ) -> Attested:
         await self.weather.before("attest")
         machine = self.machines[instance.id]
         if not machine.answers(self.clock.now()):

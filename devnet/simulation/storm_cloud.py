@@ -167,7 +167,9 @@ class StormCloud(SimCloud):
 
     # Attester.
 
-    async def attest(self, instance: Instance, image: Image, *, clock: Clock) -> Attested:
+    async def attest(
+        self, instance: Instance, image: Image, *, clock: Clock, debug: bool = False
+    ) -> Attested:
         if instance.id in self.rogues:
             await self.weather.before("attest")
             raise Refused("the PCRs are of another image")

@@ -78,6 +78,7 @@ async def enclave(
 async def attest(
     *pieces: bytes,
     allow_debug: bool = False,
+    debug: bool = False,
     endless: bool = False,
     pause: float = 0,
     clock: MovingClock | None = None,
@@ -85,7 +86,7 @@ async def attest(
     async with enclave(*pieces, endless=endless, pause=pause) as (one, port):
         rules = AttestationRules(port=port, root_pem=NSM.root_pem, allow_debug=allow_debug)
         found = await HttpAttester(rules).attest(
-            _instance(), IMAGE, clock=clock or MovingClock(NOW)
+            _instance(), IMAGE, clock=clock or MovingClock(NOW), debug=debug
         )
     assert found.instance == ID
     return one
@@ -153,9 +154,18 @@ async def test_attest__debug_mode__only_where_allowed() -> None:
         await attest(answer(document(debug=True)))
 
 
-async def test_attest__another_instance__is_refused() -> None:
+async def test_attest__debug_mode__of_a_job_that_asks_for_it_alone() -> None:
+    await attest(answer(document(debug=True)), debug=True)
+    await attest(answer(document()), debug=True)  # it may run without all the same
+    with pytest.raises(AttestationRefused, match=r"\(pcr\)"):
+        await attest(answer(document(OTHER)), debug=True)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_attest__another_instance__is_refused_in_debug_mode_too(debug: bool) -> None:
+    made = document(debug=debug, wrong=Misbehaviour.WRONG_PCR4)
     with pytest.raises(AttestationRefused, match=r"\(instance\)"):
-        await attest(answer(document(wrong=Misbehaviour.WRONG_PCR4)))
+        await attest(answer(made), debug=debug)
 
 
 async def test_attest__issued_ahead_of_this_clock__a_minute_is_taken_and_more_is_early() -> None:

@@ -29,7 +29,7 @@ class Enclave:
     def __init__(self, pcrs: dict[int, str]) -> None:
         self.pcrs = pcrs
 
-    async def attest(self, instance: Instance, image: Image, *, clock: object) -> None:
+    async def attest(self, instance: Instance, image: Image, *, clock: object, debug: bool) -> None:
         if any(self.pcrs.get(number) != register for number, register in image.pcrs.items()):
             raise Refused("pcr: another one")
 

@@ -145,6 +145,22 @@ def test_orders__of_a_host__are_what_the_user_asked_for() -> None:
     assert (desired.memory_mib, desired.cpu_count, desired.run_id) == (4096, 2, RUN)
 
 
+def test_debug__of_a_job_that_asks_for_it__is_ordered_with_its_console_and_asked_for() -> None:
+    rules = replace(RULES, policy=PolicyRules(min_escrow_seconds=0, debug=True))
+    work = replace(WORK, debug=True)
+    job = replace(OPENED, workload=work)
+    booted = replace(host(), desired_run=None, status=None, written_at=None)
+    desired = only(plan(view(booted, job=job), NOW, rules), WriteDesired).desired
+    assert (desired.debug, desired.console) == (True, True)
+    running = host(run=run_id(1, 1, 0, work), launched_at=NOW - 9.0)
+    asked = only(plan(view(running, job=job), NOW, rules), Attest)
+    assert asked.debug
+    plain = only(plan(view(host()), NOW, rules), Attest)
+    assert not plain.debug
+    none = only(plan(view(booted), NOW, rules), WriteDesired).desired
+    assert (none.debug, none.console) == (False, False)
+
+
 def test_change__of_the_url__is_another_run_of_the_same_host() -> None:
     changed = replace(OPENED, enclave_url="ipfs://y", workload=replace(WORK, url="ipfs://y"))
     other = replace(IMAGE, url="ipfs://y", cid="y", sha256="c" * 64)

@@ -46,6 +46,27 @@ def test_network__packets__hosts_give_them_and_their_ports_are_open() -> None:
     assert service_ports(with_packets) == ((80, 80), (443, 443), (1024, 61439))
 
 
+def test_console__its_port_is_open_where_jobs_may_ask_for_debug_mode_alone() -> None:
+    config = Config()
+    market = replace(config, chain=replace(config.chain, market="marketv1"))
+    assert service_ports(market) == ((1300, 1300), (516, 516))
+    packets = replace(market, enclave=replace(config.enclave, network="packets"))
+    assert service_ports(packets) == ((80, 80), (443, 443), (516, 516), (1024, 61439))
+    without = replace(market, jobs=replace(config.jobs, debug=False))
+    assert service_ports(without) == ((1300, 1300),)
+    assert not rules_of(without, 6).lifecycle.policy.debug
+
+
+def test_urls__by_themselves_alone__are_taken_where_the_market_has_them() -> None:
+    config = Config()
+    market = replace(config, chain=replace(config.chain, market="marketv1"))
+    url = "https://files.example/x.eif?" + "k" * 2000
+    taken, refused = (rules_of(one, 6).lifecycle.policy.url_form for one in (market, config))
+    assert taken(url) is None
+    assert refused(url[:400])
+    assert taken(url.replace("https", "http"))
+
+
 def test_network__packets_and_a_port_of_the_host__is_a_finding() -> None:
     enclave = replace(Config().enclave, network="packets", attestation_port=61440)
     found = list(_enclave(replace(Config(), enclave=enclave)))
