@@ -32,6 +32,7 @@ from agent.process.waiting import ATTEMPT_SECONDS, opened
 from agent.sd_notify import Notifier
 from agent.status import Metrics, StatusServer, notify_send
 from agent.status.agent_view import AgentView
+from agent.status.books import Books
 from agent.status.money import Money
 from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
@@ -104,10 +105,11 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
     tally, upkeep = Tally(metrics, clock), Upkeep(world, reloading.path, clock)
     tally.restore(world.state.reader)
     view = AgentView(world, money, tally, upkeep, clock)
+    books = Books(world, money, upkeep, view.rows, clock)
     metrics.watch(view, clock)
     world.state.world.journal.told = tally.event
     world.state.world.learner.told = metrics.stage
-    async with StatusServer(world.config.status, view, metrics, clock) as server:
+    async with StatusServer(world.config.status, view, books, metrics, clock) as server:
         log.info(
             "service.started",
             provider=str(world.state.sources.account.provider),
@@ -116,7 +118,7 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
         _on_signals(world, reloading)
         world.agent.on_turn = _turns(notifier, metrics, world.state, reloading)
         follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
-        follows["history"] = world.history.follow
+        follows |= {"history": world.history.follow, "books": books.follow}
         if told is not None:
             rules = notify_send.word_rules_of(world.config)
             follows["notify"] = partial(notify_send.follow, told, view, rules, clock)

@@ -22,6 +22,7 @@ Finding = tuple[tuple[str | int, ...], str]
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d\Z")
 _TYPE = re.compile(r"[a-z]{2}(-[a-z]+)+-\d/[a-z0-9-]+\.[a-z0-9-]+\Z")
 _FORWARD = re.compile(r"(\d{1,5}):(\d{1,9})\Z")
+_EXPLORER = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?")
 _EGRESS = re.compile(r"\d{1,9}=[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:(\d{1,5})\Z")
 
 
@@ -205,6 +206,13 @@ def _status(config: Config) -> Iterator[Finding]:
         yield ("status", "listen"), "is not on loopback; bind 127.0.0.1, or set status.expose"
     if status.public_listen and status.public_listen == status.listen:
         yield ("status", "public_listen"), "is status.listen; it must be another address"
+    if status.explorer and not is_explorer(status.explorer):
+        yield ("status", "explorer"), "is not an address such as https://arbiscan.io, no more"
+
+
+def is_explorer(text: str) -> bool:
+    """Whether links can be made with it: http or https, a host, perhaps a path, nothing else."""
+    return _EXPLORER.fullmatch(text) is not None
 
 
 def _keepalive(config: Config) -> Iterator[Finding]:

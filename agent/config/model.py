@@ -450,6 +450,12 @@ class Status:
     stall_seconds: float = f.duration(
         "60s", "1s", "1h", "Without progress of the loop this long, /healthz answers 503."
     )
+    explorer: str = f.text(
+        "",
+        "A block explorer's address, for the page's links: /tx/ and /address/ follow it. Empty: "
+        "the one that is known for the chain id, or no links.",
+        example='"https://arbiscan.io"',
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,27 @@ class Reader:
             found = [_launch(row) for row in rows]
         return [record for record in found if record.at > ended.get(record.job, 0.0)]
 
+    def told_after(self, number: int, names: Sequence[str]) -> list[tuple[int, Event]]:
+        """Lines of jobs behind the line `number` that have one of these names, oldest first, each
+        with its own number."""
+        query = (
+            sa.select(timeline)
+            .where(timeline.c.id > number, timeline.c.job.is_not(None), timeline.c.name.in_(names))
+            .order_by(timeline.c.id)
+        )
+        with self._rows(query) as rows:
+            return [(row["id"], _event(row)) for row in rows]
+
+    def launched_after(self, number: int) -> list[tuple[int, LaunchRecord]]:
+        """Launches that led to an instance, behind the record `number`, oldest first."""
+        query = (
+            sa.select(launches)
+            .where(launches.c.id > number, launches.c.phase == LaunchPhase.LAUNCHED.value)
+            .order_by(launches.c.id)
+        )
+        with self._rows(query) as rows:
+            return [(row["id"], _launch(row)) for row in rows]
+
     @contextmanager
     def _rows(self, query: sa.Select[Any]) -> Iterator[Sequence[Mapping[str, Any]]]:
         with asking(self.engine) as connection:

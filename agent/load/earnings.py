@@ -56,6 +56,10 @@ class Earnings:
         """Base units settled on the day of `second` (UTC) and after it."""
         return sum(amount for day, amount in self._days.items() if day >= second // _DAY)
 
+    def by_day(self) -> dict[int, int]:
+        """Base units settled on each day, by its first second (UTC)."""
+        return {day * _DAY: amount for day, amount in self._days.items()}
+
     def jobs_in(self, logs: Sequence[Mapping[str, Any]]) -> set[JobId]:
         """The jobs of ours that these logs speak of."""
         found = jobs_in(logs, self._provider, self._ours)

@@ -7,88 +7,36 @@ from dataclasses import replace
 
 import program
 from agent.apply.bugs import Bug
-from agent.decide.job_view import Host, JobView, parse_instance_type
+from agent.decide.job_view import parse_instance_type
 from agent.load.launch_trouble import Trouble
-from agent.load.remembered import JobMemory
-from agent.market.model import Ending, Job, Price, StopReason
-from agent.market.terms import Terms
+from agent.market.model import Price
 from agent.ports import Clock
+from agent.status.explorer import Explorer
+from agent.status.finding import Query
 from agent.status.health import RECENT_SECONDS, NodeSeen, OfferSeen, RegionSeen, Seen, judge
+from agent.status.job_rows import JobRows
 from agent.status.money import Money
 from agent.status.source import (
     CallRow,
     ChainRow,
+    Crowd,
     EndpointRow,
-    JobRow,
-    JobState,
     MoneyRow,
     TypeRow,
     View,
 )
-from agent.status.start_stages import current, stages_of, usual_seconds
 from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
 from agent.wiring.agent import Wired
 from cloud.kinds import NotAllowed
 from cloud.model import Region
 
-_STATES = {
-    "bootstrapping": JobState.BOOTSTRAPPING,
-    "reporting": JobState.BOOTSTRAPPING,
-    "missed": JobState.BOOTSTRAPPING,
-    "refused": JobState.REFUSED,
-    "running": JobState.RUNNING,
-    "ill": JobState.RUNNING,
-    "replacing": JobState.RUNNING,
-    "exiting": JobState.EXITING,
-}
-_ENDS = {
-    StopReason.ESCROW_EXHAUSTED: "the escrow is empty",
-    StopReason.PROVIDER_EXIT: "the cool-down is over",
-}
 _LEAVING = (
     "leaving the market: nothing is offered, every job is left; "
     "`oyster-provider exit --cancel` takes new jobs again"
 )
 _PAUSED = "paused: nothing is offered, running jobs stay; `oyster-provider resume` lists again"
 _NOTICES = {"": (), "draining": (_LEAVING,), "paused": (_PAUSED,)}
-
-
-def money_of(job: Job, terms: Terms, now: int) -> tuple[int, int]:
-    """What this assignment earned by `now`, settled or not, and what of the escrow is still the
-    user's, in base units."""
-    return terms.earned(job, now), job.escrow - terms.accrued(job, now)
-
-
-def waits_for(end: Ending | None) -> str:
-    """What the job's end waits for, in words; empty when nothing is certain."""
-    return _ENDS.get(end.reason, "its end") if end else ""
-
-
-def state_of(job: JobMemory, view: JobView) -> JobState:
-    """What the job is to its provider: one that is over is ending only while something runs."""
-    state = _STATES.get(job.stage, JobState.ENDING)
-    gone = state is JobState.ENDING and not any(host.live for host in view.hosts)
-    return JobState.ENDED if gone else state
-
-
-def since_of(job: JobMemory, view: JobView) -> float:
-    """When the stage that is shown began: by the chain where it says so, else as it was seen."""
-    head = view.head
-    if head is None:
-        return job.stage_since
-    state = state_of(job, view)
-    if state is JobState.EXITING and head.exit_requested_at:
-        return float(head.exit_requested_at)
-    if state in (JobState.ENDING, JobState.ENDED):
-        end = view.terms.ending(head)
-        return float(end.at) if end and end.at <= job.stage_since else job.stage_since
-    return float(head.started_at or head.assigned_at)
-
-
-def deadline_is(view: JobView) -> str:
-    """What comes at the time by which a job is to be up."""
-    return "slash point" if view.slash_point else "goal"
 
 
 class AgentView:
@@ -103,12 +51,19 @@ class AgentView:
         self._figures = money
         self._clock = clock
         self._started_at = clock.now()
+        self.rows = JobRows(world.state.world, clock)
 
     def progress_at(self) -> float:
         """When the loop last finished a turn; its start counts as one."""
         return self._world.state.progress.finished_at or self._started_at
 
     def view(self) -> View:
+        return replace(self.summary(), jobs=tuple(self.rows.all()))
+
+    def find(self, query: Query) -> Crowd:
+        return self.rows.find(query)
+
+    def summary(self) -> View:
         state, chain = self._world.state, self._world.chain
         return View(
             provider=str(self._world.state.sources.account.provider),
@@ -119,7 +74,6 @@ class AgentView:
             progress_at=self.progress_at(),
             health=judge(self._seen()),
             notices=_NOTICES[state.closed],
-            jobs=tuple(self._rows()),
             types=tuple(self._types()),
             chain=self._chain(),
             money=self._money(),
@@ -132,6 +86,7 @@ class AgentView:
             stands_by=state.leadership.stands_by,
             term=state.leadership.term or 0,
             closed=state.closed,
+            explorer=Explorer.of(chain.endpoints.chain_id, self._world.config.status.explorer).base,
             aws_calls=tuple(self._calls()),
         )
 
@@ -207,46 +162,6 @@ class AgentView:
         kind = parse_instance_type(name)
         return self._world.state.world.fleet.trouble.of(kind, now) if kind else None
 
-    def _rows(self) -> Iterator[JobRow]:
-        for job in self._world.state.world.memory.jobs.values():
-            row = self._row(job)
-            if row is not None:
-                yield row
-
-    def _row(self, job: JobMemory) -> JobRow | None:
-        view = current(job, self._world.state.world.fleet)
-        if view is None or view.head is None:
-            return None
-        head, now = view.head, int(self._clock.now())
-        budget = self._world.state.world.learner.budget
-        host = _serving(view.hosts)
-        made, left = money_of(head, view.terms, now)
-        end = view.terms.ending(head)
-        deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
-        if state_of(job, view) is JobState.ENDED:
-            deadline = None  # it is behind it
-        return JobRow(
-            id=head.id,
-            generation=head.generation,
-            instance_type=head.instance_type,
-            state=state_of(job, view),
-            stage=job.stage,
-            since=since_of(job, view),
-            price=head.price.raw,
-            earned=made,
-            escrow=left,
-            deadline=deadline,
-            deadline_is=deadline_is(view) if job.deadline is not None else waits_for(end),
-            instance=host.instance.id if host else "",
-            zone=host.instance.zone if host else "",
-            public_ip=(host.instance.public_ip or "") if host else "",
-            attempt=host.attempt if host else 1,
-            image=view.image.image.cid if view.image.image else "",
-            usual_seconds=usual_seconds(view, budget),
-            stages=stages_of(view, host, self._clock.now(), budget),
-            note="; ".join(text for texts in job.said.values() for text in texts if text)[:200],
-        )
-
     def _types(self) -> Iterator[TypeRow]:
         offering = self._world.state.offering
         desk, pricing = offering.desk, self._world.state.pricing
@@ -305,10 +220,3 @@ class AgentView:
         for region, call in sorted(calls.sent):
             place = (region, call)
             yield CallRow(region, call, calls.sent[place], calls.throttled[place])
-
-
-def _serving(hosts: tuple[Host, ...]) -> Host | None:
-    """The instance people mean: one that has proven itself, else the newest that lives."""
-    live = [host for host in hosts if host.live]
-    proven = [host for host in live if host.attested]
-    return proven[0] if proven else live[-1] if live else None

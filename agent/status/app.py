@@ -6,18 +6,14 @@ operator's browser cannot read it by rebinding its own name to loopback.
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
-    FileResponse,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
@@ -29,12 +25,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.ports import Clock
 from agent.status import market_paths as market
 from agent.status import runbook
+from agent.status.cockpit import History
 from agent.status.metrics import Metrics
-from agent.status.source import JobRow, StatusSource, TypeRow, View
+from agent.status.pages import Pages
+from agent.status.source import StatusSource, view_json
 
-_PAGE = Path(__file__).parent / "page"
-_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
-_COUNTS = ("decimals", "stake_decimals", "window_seconds", "stake_jobs")  # of money: no amounts
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
@@ -49,9 +44,15 @@ class Status:
     """The handlers over one source; `stall_seconds` is how long the loop may be silent."""
 
     def __init__(
-        self, source: StatusSource, metrics: Metrics, clock: Clock, stall_seconds: float
+        self,
+        source: StatusSource,
+        history: History,
+        metrics: Metrics,
+        clock: Clock,
+        stall_seconds: float,
     ) -> None:
         self._source = source
+        self._pages = Pages(source, history, clock, stall_seconds)
         self._metrics = metrics
         self._clock = clock
         self._stall_seconds = stall_seconds
@@ -64,7 +65,7 @@ class Status:
             Route("/metrics", self._scrape),
             Route("/jobs", self._jobs),
             Route("/runbook", self._runbook),
-            *(Route(path, _file(name)) for path, name in _FILES.items()),
+            *self._pages.routes(),
         ]
         return _application(routes, hosts)
 
@@ -98,7 +99,7 @@ class Status:
 
     async def _jobs(self, request: Request) -> Response:
         age_limit = self._stall_seconds
-        return JSONResponse(as_json(self._source.view(), self._clock.now(), age_limit))
+        return JSONResponse(view_json(self._source.view(), self._clock.now(), age_limit))
 
     async def _runbook(self, request: Request) -> Response:
         return HTMLResponse(runbook.page())
@@ -115,40 +116,6 @@ class Status:
 
     async def _bandwidth(self, request: Request) -> Response:
         return JSONResponse(market.bandwidth(self._source.view()))
-
-
-def as_json(view: View, now: float, stall_seconds: float) -> dict[str, Any]:
-    """The view for programs and the page; amounts as texts, since they exceed 2^53."""
-    data = dataclasses.asdict(view)
-    data["jobs"] = [_job_json(job) for job in view.jobs]
-    data["types"] = [_type_json(row) for row in view.types]
-    data["money"] = {
-        key: str(value) if isinstance(value, int) and key not in _COUNTS else value
-        for key, value in dataclasses.asdict(view.money).items()
-    }
-    data["health"] = {
-        "word": view.health.word,
-        "parts": [{**dataclasses.asdict(part), "line": part.line} for part in view.health.parts],
-    }
-    return {"now": now, "stalled": now - view.progress_at > stall_seconds, **data}
-
-
-def _type_json(row: TypeRow) -> dict[str, Any]:
-    data = dataclasses.asdict(row)
-    amounts = {key: data[key] for key in ("price", "wanted", "listing", "cost")}
-    return {**data, **{key: None if raw is None else str(raw) for key, raw in amounts.items()}}
-
-
-def _job_json(job: JobRow) -> dict[str, Any]:
-    data = dataclasses.asdict(job)
-    return {**data, **{key: str(data[key]) for key in ("price", "earned", "escrow")}}
-
-
-def _file(name: str) -> Any:
-    async def send(request: Request) -> Response:
-        return FileResponse(_PAGE / name)
-
-    return send
 
 
 def _application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlette:

@@ -13,7 +13,7 @@ import structlog
 
 from agent.chain.fees import market_fees
 from agent.journal.transactions import TxJournal
-from agent.market.model import Job, JobId
+from agent.market.model import BlockRef, Job, JobId
 from agent.market.terms import DueKind, Terms
 from agent.ports import Blocks, Clock
 from agent.status.source import MoneyRow
@@ -47,6 +47,10 @@ class Money:
         self._memory = world.state.world.memory
         self._stopped: dict[JobId, Job] = {}  # these never change any more
         self._told = world.earnings  # what was settled, where events alone tell it
+        # What the row was worked out from, for whoever works out more: this provider's jobs.
+        self.jobs: Mapping[JobId, Job] = {}
+        self.terms: Terms | None = None
+        self.at: BlockRef | None = None
 
     async def follow(self) -> None:
         """Read for ever, once a minute."""
@@ -65,7 +69,7 @@ class Money:
         balance = await self._coin()
         terms = await self._head.terms(at)
         total, today = await self._earned(blocks, terms)
-        day_ago = self._clock.now() - _DAY
+        day_ago, self.at = self._clock.now() - _DAY, blocks.head
         self.row = replace(
             self.row,
             symbol=held.payment.symbol, decimals=held.payment.decimals,
@@ -104,12 +108,17 @@ class Money:
         known = set(await self._aside(lambda: self._reader.jobs(_MOST_JOBS)))
         jobs = [job for job in (await self._jobs(known, blocks)).values() if job.id in known]
         now = blocks.head.timestamp
-        ours = [job for job in jobs if job.provider == self._provider and job.is_started]
+        self.terms, self.jobs = terms, {j.id: j for j in jobs if j.provider == self._provider}
+        ours = [job for job in self.jobs.values() if job.is_started]
         total = sum(terms.earned(job, now) for job in ours)
         today = sum(terms.earned(job, now, since=now - now % _DAY) for job in ours)
         if self._told is None:
             return total, today
         return total + self._told.total, today + self._told.since(now - now % _DAY)
+
+    def told_by_day(self) -> Mapping[int, int]:
+        """What events alone told of each day's earnings, by its first second (UTC)."""
+        return self._told.by_day() if self._told else {}
 
     async def _jobs(self, known: Collection[JobId], blocks: Blocks) -> Mapping[JobId, Job]:
         """As the agent knows them, who looks at each of its jobs every few minutes and whenever

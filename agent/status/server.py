@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from agent.config.model import Status as StatusSettings
 from agent.ports import Clock
 from agent.status.app import Status, host_name
+from agent.status.cockpit import History
 from agent.status.doors import BACKLOG, Doors, guarded, quietly
 from agent.status.metrics import Metrics
 from agent.status.source import StatusSource
@@ -38,10 +39,15 @@ class StatusServer:
     """
 
     def __init__(
-        self, settings: StatusSettings, source: StatusSource, metrics: Metrics, clock: Clock
+        self,
+        settings: StatusSettings,
+        source: StatusSource,
+        history: History,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._settings = settings
-        self._status = Status(source, metrics, clock, settings.stall_seconds)
+        self._status = Status(source, history, metrics, clock, settings.stall_seconds)
         self._servers: list[tuple[_Quiet, asyncio.Task[None]]] = []
         self._stack = contextlib.ExitStack()
         self.addresses: dict[str, str] = {}

@@ -6,10 +6,12 @@ hold a secret: endpoints come as their redacted names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
+from agent.status.finding import Found, Query
 from agent.status.health import Health
 
 
@@ -174,10 +176,21 @@ class View:
     stands_by: bool = False  # another host leads
     term: int = 0  # of the lease, while this host holds it; 0: it is alone, or stands by
     closed: str = ""  # why nothing is listed at all: draining, paused; empty: offers are open
+    explorer: str = ""  # where links to the chain lead; empty: there are none
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """One page of the jobs that were asked for; of all jobs, how many there are in each state and
+    the nearest slash point or goal of one that is coming up."""
+
+    page: Found[JobRow]
+    counts: Mapping[JobState, int]
+    nearest: float | None
 
 
 class StatusSource(Protocol):
-    """Implemented by the agent's core; both methods answer from memory, at once."""
+    """Implemented by the agent's core; every method answers from memory, at once."""
 
     def progress_at(self) -> float:
         """When the loop last finished a pass, unix seconds."""
@@ -186,3 +199,42 @@ class StatusSource(Protocol):
     def view(self) -> View:
         """The agent now."""
         ...
+
+    def summary(self) -> View:
+        """The same without its jobs: what it costs does not grow with them."""
+        ...
+
+    def find(self, query: Query) -> Crowd:
+        """The jobs that are asked for."""
+        ...
+
+
+_COUNTS = ("decimals", "stake_decimals", "window_seconds", "stake_jobs")  # of money: no amounts
+
+
+def view_json(view: View, now: float, stall_seconds: float) -> dict[str, Any]:
+    """The view for programs and the page; amounts as texts, since they exceed 2^53."""
+    data = asdict(replace(view, jobs=()))
+    data["jobs"] = [job_json(job) for job in view.jobs]
+    data["types"] = [_type_json(row) for row in view.types]
+    data["money"] = {
+        key: str(value) if isinstance(value, int) and key not in _COUNTS else value
+        for key, value in asdict(view.money).items()
+    }
+    data["health"] = {
+        "word": view.health.word,
+        "parts": [{**asdict(part), "line": part.line} for part in view.health.parts],
+    }
+    return {"now": now, "stalled": now - view.progress_at > stall_seconds, **data}
+
+
+def _type_json(row: TypeRow) -> dict[str, Any]:
+    data = asdict(row)
+    amounts = {key: data[key] for key in ("price", "wanted", "listing", "cost")}
+    return {**data, **{key: None if raw is None else str(raw) for key, raw in amounts.items()}}
+
+
+def job_json(job: JobRow) -> dict[str, Any]:
+    """One job, its amounts as texts."""
+    data = asdict(job)
+    return {**data, **{key: str(data[key]) for key in ("price", "earned", "escrow")}}

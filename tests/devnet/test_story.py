@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 import program
+from agent.config import load
 from agent.market.model import JobStatus, StopReason
 from agent.market.price import Price
 from devnet.eyes import SeenInstance
@@ -69,8 +71,39 @@ def test_job__first_gateway_lies__is_served_all_the_same(scene: Scene, liar: Chi
     job = scene.started(job_id)
     assert "lied about" in liar.log.read_text()
     assert job["startedAt"] - job["assignedAt"] < BOOTSTRAPPING
+    own = f"/job/{job_id}.json"
+    shown = scene.eyes.until("it on its page", lambda: _up(page(scene, own)), PATIENCE)
+    assert shown["chain"]["endpoint"] == job["endpoint"]
+    assert shown["attestation"]["attested_at"]
+    assert len(shown["attestation"]["pcrs"]) == 3
     scene.stop(job_id)
     assert scene.eyes.job(job_id)["stopReason"] == StopReason.USER_REQUEST
+
+
+def test_page__after_a_job__knows_it_as_past_and_where_the_offer_stands(scene: Scene) -> None:
+    ended = "/past.json?q=user_request"
+    (past,) = scene.eyes.until("a past job", lambda: page(scene, ended)["jobs"], PATIENCE)
+    assert past["id"] == 1
+    assert 0 < past["start_seconds"] < BOOTSTRAPPING
+    found = scene.eyes.until("figures", lambda: _worked_out(page(scene, "/figures")), PATIENCE)
+    assert [(row["rank"], row["listed"]) for row in found["ranks"]] == [(1, 1)]
+    assert len(found["days"]) == 30
+    assert found["harms"] == []
+
+
+def _up(job: dict[str, Any]) -> dict[str, Any] | None:
+    told = "tx.report_started" in [line["name"] for line in job["timeline"]]
+    return job if told and job["chain"]["started_at"] else None
+
+
+def _worked_out(figures: dict[str, Any]) -> dict[str, Any] | None:
+    return figures if figures["at"] else None
+
+
+def page(scene: Scene, path: str) -> Any:
+    """What the agent's page asks for."""
+    listen = load(scene.provider.config, {}).status.listen
+    return httpx.get(f"http://{listen}{path}", trust_env=False, timeout=10).json()
 
 
 def test_job__first_zone_sold_out__starts_in_another(scene: Scene) -> None:

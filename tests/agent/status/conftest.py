@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
+from agent.status.cockpit import Figures, PastRow
+from agent.status.finding import Found, Query, find
 from agent.status.source import (
     CallRow,
     ChainRow,
+    Crowd,
     EndpointRow,
     JobRow,
     JobState,
@@ -18,6 +23,7 @@ from agent.status.source import (
     TypeRow,
     View,
 )
+from faults import RetryLater
 from tests.clocks import MovingClock
 
 NOW = 1_900_000_000.0
@@ -38,8 +44,46 @@ class Source:
     def view(self) -> View:
         return self.shown
 
+    def summary(self) -> View:
+        return dataclasses.replace(self.shown, jobs=())
+
+    def find(self, query: Query) -> Crowd:
+        jobs = self.shown.jobs
+        page = find(jobs, query, str, {"": _urgency, "id": lambda job: job.id})
+        starting = [job.deadline for job in jobs if job.state is JobState.BOOTSTRAPPING]
+        counts = Counter(job.state for job in jobs)
+        return Crowd(page, counts, min(filter(None, starting), default=None))
+
     def change(self, **values: object) -> None:
         self.shown = dataclasses.replace(self.shown, **values)  # type: ignore[arg-type]  # by field name
+
+
+def _urgency(job: JobRow) -> tuple[bool, float]:
+    return job.state is not JobState.BOOTSTRAPPING, job.deadline or float("inf")
+
+
+@dataclass
+class Past:
+    """A History that shows what a test gives it."""
+
+    known: Figures = field(default_factory=Figures)
+    rows: tuple[PastRow, ...] = ()
+    jobs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    away: str = ""
+
+    def figures(self) -> Figures:
+        return self.known
+
+    async def past(self, query: Query) -> Found[PastRow]:
+        if self.away:
+            raise RetryLater(self.away)
+        orders = {"": lambda row: -row.id, "id": lambda row: row.id}
+        return find(self.rows, query, str, orders)
+
+    async def job(self, number: int) -> dict[str, Any] | None:
+        if self.away:
+            raise RetryLater(self.away)
+        return self.jobs.get(number)
 
 
 def a_view(now: float = NOW) -> View:

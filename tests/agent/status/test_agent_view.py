@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.market.model import Ending, JobStatus, StopReason, Wei
-from agent.status.agent_view import money_of, waits_for
+from agent.status.job_rows import money_of, waits_for
 from tests.agent.samples import JOB, NOW, TERMS
 
 pytestmark = pytest.mark.unit

@@ -16,6 +16,9 @@ from agent.status.health import Grade, Health, Part
 from agent.status.metrics import REFUSALS, STAGES, Metrics
 from agent.status.source import JobState
 
+from .conftest import NOW, Past
+from .sights import figures
+
 pytestmark = pytest.mark.unit
 
 
@@ -40,7 +43,10 @@ class Caller:
         return asyncio.run(call())
 
 
-OPERATOR = ("/healthz", "/readyz", "/metrics", "/jobs", "/", "/page.css", "/page.js")
+OPERATOR = (
+    "/healthz", "/readyz", "/metrics", "/jobs", "/", "/now", "/figures", "/past", "/past.json",
+    "/job/97", "/page.css", "/overview.js", "/text.js",
+)  # fmt: skip
 MARKET = ("/ip?id=97&region=us-east-1", "/spec", "/bandwidth", "/healthz")
 
 
@@ -52,13 +58,19 @@ def metrics(source: Any, clock: Any) -> Metrics:
 
 
 @pytest.fixture
-def operator(source: Any, clock: Any, metrics: Metrics) -> Caller:
-    return Caller(Status(source, metrics, clock, stall_seconds=60).operator(("127.0.0.1",)))
+def past() -> Past:
+    return Past()
+
+
+@pytest.fixture
+def operator(source: Any, clock: Any, metrics: Metrics, past: Past) -> Caller:
+    app = Status(source, past, metrics, clock, stall_seconds=60)
+    return Caller(app.operator(("127.0.0.1",)))
 
 
 @pytest.fixture
 def public(source: Any, clock: Any, metrics: Metrics) -> Caller:
-    app = Status(source, metrics, clock, stall_seconds=60).public()
+    app = Status(source, Past(), metrics, clock, stall_seconds=60).public()
     return Caller(app, "http://provider.example")
 
 
@@ -221,3 +233,42 @@ def _value(client: Caller, name: str) -> float:
     (sample,) = _families(client)[name].samples
     assert isinstance(sample.value, float)
     return sample.value
+
+
+def test_now__a_page_of_jobs__has_counts_of_all_and_amounts_as_texts(
+    operator: Caller, source: Any
+) -> None:
+    found = operator.get("/now?count=2&q=us-east-1&sort=id&down=1").json()
+    assert [job["id"] for job in found["jobs"]] == [118, 97]
+    assert found["page"] == {"start": 0, "count": 2, "found": 3, "total": 4}
+    assert found["counts"]["running"] == 1
+    assert found["nearest"] == NOW + 71
+    assert found["jobs"][0]["escrow"] == "12000000"
+    assert found["links"] == {"provider": "", "registry": ""}
+    source.change(explorer="https://arbiscan.io")
+    links = operator.get("/now").json()["links"]
+    assert links["provider"] == f"https://arbiscan.io/address/{source.shown.provider}"
+
+
+def test_job__unknown_or_beyond_every_number__is_404(operator: Caller, past: Past) -> None:
+    past.jobs = {7: {"id": 7}}
+    assert operator.get("/job/7.json").json()["token"]["symbol"] == "USDC"
+    for number in ("8", "9" * 40):
+        assert operator.get(f"/job/{number}.json").status_code == 404
+    assert operator.get("/job/x.json").status_code == 404
+
+
+def test_history__the_journal_is_held__is_503_and_says_so(operator: Caller, past: Past) -> None:
+    past.away = "the journal is held"
+    for path in ("/job/7.json", "/past.json"):
+        answer = operator.get(path)
+        assert (answer.status_code, answer.json()) == (503, {"error": "the journal is held"})
+
+
+def test_figures__before_the_first_minute__say_so(operator: Caller, past: Past) -> None:
+    assert operator.get("/figures").json()["at"] == 0
+    past.known = figures(NOW)
+    found = operator.get("/figures").json()
+    assert found["days"][-1]["margin"] == "71000000"
+    assert found["days"][11]["cost"] is None
+    assert found["starts"]["worst"][0] == {"job": 31, "seconds": 112, "assigned_at": NOW - 345600}

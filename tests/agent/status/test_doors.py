@@ -18,7 +18,7 @@ from agent.status import Metrics, StatusServer, doors
 from agent.status.doors import LOG_SECONDS, Doors, OncePer
 from tests.clocks import MovingClock
 
-from .conftest import Source, a_view
+from .conftest import Past, Source, a_view
 
 pytestmark = pytest.mark.integration
 
@@ -85,7 +85,7 @@ async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     now = time.time()
     source, clock = Source(a_view(now)), MovingClock(now)
     settings = Settings(listen="127.0.0.1:0")
-    async with StatusServer(settings, source, Metrics(), clock) as serving:
+    async with StatusServer(settings, source, Past(), Metrics(), clock) as serving:
         yield serving.addresses["operator"]
 
 
