@@ -73,6 +73,11 @@ def test_parse__units__arrive_in_base_units() -> None:
         ),
         ("[imagse]", 13, "imagse: is not a setting; did you mean images?"),
         (
+            "[status]\nexplorer = \"javascript:alert(1)\"",
+            14,
+            "status.explorer: is not an address such as https://arbiscan.io",
+        ),
+        (
             '[images]\n\n# why\nstall = "10"',
             16,
             "stall: '10' is not a duration such as '15m'",
