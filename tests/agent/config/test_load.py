@@ -73,7 +73,7 @@ def test_parse__units__arrive_in_base_units() -> None:
         ),
         ("[imagse]", 13, "imagse: is not a setting; did you mean images?"),
         (
-            "[status]\nexplorer = \"javascript:alert(1)\"",
+            '[status]\nexplorer = "javascript:alert(1)"',
             14,
             "status.explorer: is not an address such as https://arbiscan.io",
         ),
