@@ -19,7 +19,7 @@ from agent.decide.lifecycle import OUTCOMES
 from agent.decide.refusal import WEIGHTS
 from agent.ports import Clock
 from agent.status.health import KINDS, Grade, Health, behind_seconds
-from agent.status.source import JobState, StatusSource, View
+from agent.status.source import JobState, View, ViewSource
 
 STAGES = tuple(stage.value for stage in Stage)
 ENDS = (*OUTCOMES, "other")  # "other", here and below, for what is not listed
@@ -120,7 +120,7 @@ class Metrics:
         self._passes.inc()
         self._pass_seconds.observe(seconds)
 
-    def watch(self, source: StatusSource, clock: Clock) -> None:
+    def watch(self, source: ViewSource, clock: Clock) -> None:
         """Show the present view as gauges at every scrape."""
         self.registry.register(ViewCollector(source, clock))
 
@@ -142,7 +142,7 @@ class Metrics:
 class ViewCollector(Collector):
     """The view as gauges, made anew for every scrape."""
 
-    def __init__(self, source: StatusSource, clock: Clock) -> None:
+    def __init__(self, source: ViewSource, clock: Clock) -> None:
         self._source = source
         self._clock = clock
 

@@ -189,8 +189,8 @@ class Crowd:
     nearest: float | None
 
 
-class StatusSource(Protocol):
-    """Implemented by the agent's core; every method answers from memory, at once."""
+class ViewSource(Protocol):
+    """The agent as a whole; every method answers from memory, at once."""
 
     def progress_at(self) -> float:
         """When the loop last finished a pass, unix seconds."""
@@ -199,6 +199,10 @@ class StatusSource(Protocol):
     def view(self) -> View:
         """The agent now."""
         ...
+
+
+class StatusSource(ViewSource, Protocol):
+    """And as the page asks for it. Implemented by the agent's core."""
 
     def summary(self) -> View:
         """The same without its jobs: what it costs does not grow with them."""
