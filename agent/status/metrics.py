@@ -26,7 +26,16 @@ ENDS = (*OUTCOMES, "other")  # "other", here and below, for what is not listed
 TRANSACTIONS = ("report_started", "settled", "exit_requested", "exit_finalized", "other")
 TX_RESULTS = ("mined", "refused", "later")
 LAUNCHES = ("asked", "launched", "nowhere", "later", "blocked", "spent", "refused", "other")
-IMAGES = ("ready", "refused", "unavailable", "staged", "not_staged", "not_released", "other")
+IMAGES = (
+    "ready",
+    "refused",
+    "unavailable",
+    "staged",
+    "pinned",
+    "not_staged",
+    "not_released",
+    "other",
+)
 REFUSALS = (*WEIGHTS, "other")
 EFFECTS = (*(entry.name for entry in effects.EFFECTS.values()), "other")
 HARMS = ("missed", "refused", "slashed")
