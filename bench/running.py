@@ -50,8 +50,7 @@ from bench.crowd_aws import etag
 from bench.crowd_world import CLOCK, ROOT
 from bench.figure import Figure
 from cloud.bucket.status_cache import KeptWords, Words
-from devnet.processes import Child, Children
-from devnet.up import free_port
+from devnet.processes import Child, Children, free_port
 from enclave.cid import parse_cid
 from enclave.fetch.store import ImageStore, StoredImage
 from faults import RetryLater

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands import devnet_jobs
+from commands import devnet_hosts, devnet_jobs
 from commands.devnet_money import dollars
 from commands.terminal import MOST_JOB, waiting
 
@@ -28,6 +28,7 @@ app.add_typer(image_app, name="image")
 app.add_typer(ipfs_app, name="ipfs")
 app.add_typer(job_app, name="job")
 devnet_jobs.add_to(job_app)
+devnet_hosts.add_to(app)
 
 Dir = Annotated[Path, typer.Option("--dir", help="The devnet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -51,6 +52,10 @@ def up(
     boot_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of EC2's real boot times; 1 is real.")
     ] = 0.1,
+    hosts: Annotated[
+        int,
+        typer.Option(min=1, max=5, help="More than one: agents on as many, and a PostgreSQL."),
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Start a devnet: contracts deployed, everyone funded, nothing beyond loopback."""
@@ -68,12 +73,13 @@ def up(
         job_startup=bootstrapping,
         job_exit_cool_down=cooldown,
         boot_share=boot_share,
+        hosts=hosts,
     )
     if not detach:
         return _foreground(options, as_json)
     arguments = ["devnet", "up", "--dir", str(directory), "--chain", chain]
     arguments += ["--bootstrapping", str(bootstrapping), "--cooldown", str(cooldown)]
-    arguments += ["--boot-share", str(boot_share), "--market", market]
+    arguments += ["--boot-share", str(boot_share), "--market", market, "--hosts", str(hosts)]
     waiting("bringing up chain, contracts, AWS and IPFS: about twenty seconds")
     return _show(detached.start(directory.resolve(), arguments), as_json)
 
@@ -123,13 +129,16 @@ def down(directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def env(directory: Dir = DEFAULT_DIR) -> None:
+def env(
+    directory: Dir = DEFAULT_DIR,
+    host: Annotated[str, typer.Option(help="As on this host, of several.")] = "",
+) -> None:
     """Shell lines that make every other command work against it: eval $(... devnet env)."""
     import shlex
 
     from devnet import state
 
-    for name, value in state.environment(state.read(directory)).items():
+    for name, value in state.environment(state.read(directory), host).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -302,6 +311,7 @@ def _show(devnet: Devnet, as_json: bool) -> None:
         "aws": devnet.aws_endpoint,
         "ipfs": devnet.ipfs_gateway,
         "config": devnet.config_files.get("provider", ""),
+        **({"hosts": ", ".join(devnet.hosts)} if devnet.hosts else {}),
         **{f"account {name}": person.address for name, person in devnet.people.items()},
     }
     _print(fields, as_json, title="devnet (simulated: EC2's hardware and the Nitro card)")

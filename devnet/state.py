@@ -46,6 +46,7 @@ class Devnet:
     config_files: Mapping[str, str]
     children: Mapping[str, int] = field(default_factory=dict)
     born: Mapping[int, int] = field(default_factory=dict)  # of each pid, as processes.born tells
+    hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # their own environment
     market: str = "registry"  # or marketv1, whose contract then stands in `registry`, without POND
 
     def person(self, name: str) -> Person:
@@ -93,12 +94,17 @@ def remove(directory: Path) -> None:
     (directory / FILE).unlink(missing_ok=True)
 
 
-def environment(devnet: Devnet) -> dict[str, str]:
-    """What makes every other command work against this devnet."""
+def environment(devnet: Devnet, host: str = "") -> dict[str, str]:
+    """What makes every other command work against this devnet, as on that host of it. Raises
+    UsageFault: there is no such host."""
+    if host and host not in devnet.hosts:
+        known = ", ".join(devnet.hosts) or "none: 'devnet up --hosts 2' makes two"
+        raise UsageFault(f"there is no host {host!r}: there are {known}")
     return {
         "AWS_ACCESS_KEY_ID": "devnet",
         "AWS_SECRET_ACCESS_KEY": "devnet",
         "AWS_DEFAULT_REGION": devnet.regions[0],
         "AWS_ENDPOINT_URL": devnet.aws_endpoint,
         "OYSTER_CONFIG": devnet.config_files["provider"],
+        **devnet.hosts.get(host, {}),
     }

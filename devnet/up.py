@@ -13,7 +13,6 @@ import contextlib
 import math
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import program
-from devnet import state
+from devnet import several, state
 from devnet.owners import Owners
 from devnet.people import Actions, Market, account_of, connect, new_person
-from devnet.processes import Child, Children, born
+from devnet.processes import Child, Children, born, free_port
 from devnet.state import Devnet, Person
 from faults import UsageFault
 
@@ -63,6 +62,7 @@ class Options:
     directory: Path
     chain: str = "py-evm"
     market: str = "registry"
+    hosts: int = 1  # more than one share a PostgreSQL, and their agents are started too
     rate_lock_seconds: int = 300  # of marketv1: how long a rate is announced before it can hold
     block_seconds: float = 1.0
     stake_per_job: int = 100 * POND
@@ -95,10 +95,16 @@ def running(options: Options) -> Iterator[Running]:
         raise UsageFault(f"--chain {options.chain}: there are {' and '.join(CHAINS)}")
     if options.market not in MARKETS:
         raise UsageFault(f"--market {options.market}: there are {' and '.join(MARKETS)}")
+    names = several.names_of(options.hosts)
     directory = _prepare(options.directory)
     with Children(directory / "logs") as children:
+        if len(names) > 1:
+            database = several.start_database(directory, children)
+            options = replace(options, config_overrides=database.added_to(options.config_overrides))
         parts = _start_parts(options, directory, children)
         devnet = _open_market(options, directory, parts)
+        if len(names) > 1:
+            devnet = several.start_hosts(devnet, directory, children, database, names)
         state.write(directory, devnet)
         try:
             yield Running(devnet, children)
@@ -113,7 +119,7 @@ def _prepare(directory: Path) -> Path:
             f"{directory} has a devnet already, or what a killed one left: "
             "'oyster-provider devnet down' first, or another --dir"
         )
-    for part in ("keys", "ipfs", "aws", "provider"):
+    for part in ("keys", "ipfs", "aws", "provider", "hosts"):
         shutil.rmtree(directory / part, ignore_errors=True)
         try:
             (directory / part).mkdir(parents=True, mode=0o700)
@@ -306,11 +312,3 @@ def _write_config(options: Options, directory: Path, devnet: Devnet) -> Path:
     path.unlink(missing_ok=True)
     write(path, render(answers))
     return path
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

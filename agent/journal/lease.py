@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import sqlalchemy as sa
 import structlog
@@ -53,6 +54,10 @@ class ServerLease:
 
     def held(self) -> bool:
         return self._gate.is_open(self._clock())
+
+    def configured(self, digest: str) -> None:
+        """This host's configuration was reloaded: what others hear of it from the next look on."""
+        self._member = replace(self._member, config_digest=digest)
 
     def fence(self, connection: sa.Connection) -> None:
         hosts.fence(connection, self._name, self.term.token if self.term else None)

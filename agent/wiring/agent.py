@@ -26,6 +26,7 @@ from agent.clock import SystemClock
 from agent.config import Config
 from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
+from agent.journal.lease import ServerLease
 from agent.journal.writing import Journal
 from agent.load.costs import CostBook
 from agent.load.earnings import Earnings
@@ -60,7 +61,7 @@ from agent.wiring.costs import (
     starting_prices,
     told_costs,
 )
-from agent.wiring.journal import OpenJournal, open_journal
+from agent.wiring.journal import OpenJournal, config_digest, open_journal
 from agent.wiring.markets import (
     AnyMarket,
     Events,
@@ -126,6 +127,7 @@ class Wired:
     loaded: Loaded
     costs: CostBook
     earnings: Earnings | None = None
+    kept: ServerLease | None = None
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
@@ -145,6 +147,8 @@ class Wired:
         )
         self.state.take(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
         self.loaded.take(config)
+        if self.kept is not None:
+            self.kept.configured(config_digest(self.loaded.config))
 
 
 @asynccontextmanager
@@ -259,7 +263,7 @@ async def _wire(
         opened.kept.start()
     history = _history(config, chain, watched, journal, clock)
     wired = Agent(state, wakes), state, chain, config, regions, aws, history, loaded, costs
-    return Wired(*wired, watched.earnings)
+    return Wired(*wired, watched.earnings, opened.kept)
 
 
 def _repriced(state: LoopState, market: AnyMarket, loaded: Loaded) -> None:

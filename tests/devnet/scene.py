@@ -16,7 +16,8 @@ from devnet.eyes import Eyes, SeenInstance
 from devnet.image import build_image
 from devnet.ipfs.node import add
 from devnet.people import Actions
-from devnet.up import USD, Options, free_port, running
+from devnet.processes import free_port
+from devnet.up import USD, Options, running
 
 TYPE = "us-east-1/c6a.xlarge"
 PRICE = Price.parse("3.60/h", decimals=6)

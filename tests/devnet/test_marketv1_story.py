@@ -33,8 +33,9 @@ from devnet.image import build_image
 from devnet.ipfs.node import add
 from devnet.owners import Owners
 from devnet.people import account_of
+from devnet.processes import free_port
 from devnet.state import Devnet, Person
-from devnet.up import USD, Options, free_port, running
+from devnet.up import USD, Options, running
 from enclave.attest.certificates import load_root
 from enclave.attest.document import AttestationRefused, Expected, verify
 from enclave.attest.init_params import digest_of, pcr16_of

@@ -13,8 +13,8 @@ import pytest
 
 import program
 from devnet.agent_process import Provider
-from devnet.processes import Child
-from devnet.up import Options, free_port
+from devnet.processes import Child, free_port
+from devnet.up import Options
 from tests import postgres
 from tests.devnet.scene import Scene, opened
 

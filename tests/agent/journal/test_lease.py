@@ -92,6 +92,14 @@ def test_lease__run_out_and_taken_by_another__is_lost_for_good(engine: sa.Engine
     assert two.term.number == 2
 
 
+def test_configured__anew__is_what_others_hear_at_the_next_look(engine: sa.Engine) -> None:
+    one = lease(engine, "a")
+    one.turn()
+    one.configured("d2")
+    one.turn()
+    assert [each.member.config_digest for each in Hosts(engine).standings()] == ["d2"]
+
+
 def test_lease__given_back__is_taken_at_the_next_look(engine: sa.Engine) -> None:
     one, two = lease(engine, "a"), lease(engine, "b")
     one.turn()
