@@ -207,6 +207,8 @@ def _scope(config: Config) -> Scope:
     from cloud.model import Region
 
     types = sorted({offer.instance_type.partition("/")[2] for offer in config.offers})
+    if config.cards.rates_file:
+        types = []  # a policy has no room for hundreds
     return Scope(
         contract=str(contract_of(config)),
         regions=tuple(map(Region, config.aws.regions)),

@@ -14,13 +14,17 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Read the file as a start would, and say all that is wrong; exit 2 when something is."""
     from agent.config import ConfigFault, load
     from agent.config.load import path_of
+    from agent.wiring.cards import card_files
     from faults import UsageFault
 
     path, problems = path_of(config), tuple[str, ...]()
     try:
         loaded = load(config)
+        card_files(loaded)
     except ConfigFault as fault:
         problems = fault.problems
+    except UsageFault as fault:
+        problems = (str(fault),)
     if as_json:
         print_json({"path": str(path), "sound": not problems, "problems": list(problems)})
     elif not problems:

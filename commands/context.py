@@ -37,6 +37,7 @@ from agent.wiring.adapters import (
     patience_of,
     provider_address,
 )
+from agent.wiring.cards import all_prices
 from agent.wiring.markets import AnyMarket, abilities_of, ask_for, market_of
 from faults import RetryLater, TryElsewhere, UsageFault
 
@@ -150,7 +151,8 @@ async def standing_of(desk: Desk) -> Standing:
     """At the head, by the prices of the configuration."""
     at = await desk.head()
     held = await desk.reads.holdings(desk.provider, at)
-    ask_for(desk.reads, offered_prices(desk.config, held.payment.decimals), desk.config)
+    offered = offered_prices(desk.config, held.payment.decimals)
+    ask_for(desk.reads, all_prices(desk.config, offered), desk.config)
     return Standing(at, await desk.reads.terms(at), held)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from agent.apply.bulk import QUOTA, Bulk
 from agent.decide.job_view import parse_instance_type
 from agent.decide.listings import Change, OfferRules, OfferView, Relist, Spent, Withdraw, decide
 from agent.journal.lines import OFFER_AGREED, OFFER_LISTED, OFFER_WITHDRAWN, Event
@@ -18,6 +19,7 @@ from agent.journal.writing import Journal, Unstorable
 from agent.load.fleet import Fleet
 from agent.market.model import BlockRef, InstanceType, Price
 from agent.ports import Call, Clock, Cloud, Market, Order, Transactor
+from cloud.ec2.capacity import is_standard
 from cloud.kinds import OwnTrouble
 from cloud.model import Region
 from faults import Refused, RetryLater, TryElsewhere
@@ -84,6 +86,7 @@ class Offering:
         self._clock = clock
         self._journal = journal
         self.prices = prices
+        self.bulk = Bulk()
         self.rules = rules
         self._fleet = fleet
         self._urged: dict[str, float] = {}  # type -> the trouble that hurried a round
@@ -100,6 +103,22 @@ class Offering:
     def listed(self) -> int | None:
         """How many offers the chain shows; None before the first look."""
         return len(self.desk.listed) if self._looked else None
+
+    @property
+    def asks(self) -> Mapping[str, Price]:
+        """The least price of every type on offer, those of a file too."""
+        return {**self.bulk.prices, **self.prices} if self.bulk.prices else self.prices
+
+    def fits(self, name: str) -> bool:
+        """Whether another job of a type may fit, as far as it was asked; what was not, may."""
+        room = self.desk.rooms.get(name)
+        return not self._spent_quota(name) and (room is None or room.more > 0)
+
+    def _spent_quota(self, name: str) -> bool:
+        region, _, ec2_type = name.partition("/")
+        room = self.desk.rooms.get(self.bulk.smallest.get(region, ""))
+        spent = room is not None and room.more <= 0 and QUOTA in room.limited_by
+        return spent and is_standard(ec2_type)
 
     @property
     def urgent(self) -> bool:
@@ -160,7 +179,8 @@ class Offering:
         self._urged = {name: self._sure(name, self._clock.now()) for name in self.desk.listed}
         blocks = await self._market.blocks()
         stake_left = await self._market.openings(blocks.head)
-        kinds = sorted({*self.prices, *self.desk.listed, *self.desk.asked, *self.seen})
+        own = {*self.prices, *self.desk.listed, *self.desk.asked, *self.seen}
+        kinds = sorted(own | self.bulk.due(self.seen))
         rooms = await asyncio.gather(*(self._room(kind, stake_left) for kind in kinds))
         for kind, room in zip(kinds, rooms, strict=True):
             await self._tend_type(kind, blocks.head, room, closed=closed)

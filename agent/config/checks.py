@@ -33,6 +33,7 @@ def contradictions(config: Config) -> Iterator[Finding]:
         _wallet,
         _aws,
         _offers,
+        _cards,
         _images,
         _lists,
         _enclave,
@@ -115,6 +116,12 @@ def _above(one: Rate | OfCost | None, other: Rate | OfCost) -> bool:
     if isinstance(one, Rate) and isinstance(other, Rate):
         return one.amount * PERIODS[other.period] > other.amount * PERIODS[one.period]
     return False
+
+
+def _cards(config: Config) -> Iterator[Finding]:
+    for name in ("rates_file", "bandwidth_file"):
+        if getattr(config.cards, name) and config.chain.market != "marketv1":
+            yield ("cards", name), "is for marketv1; on the registry, offers stand on the chain"
 
 
 def _images(config: Config) -> Iterator[Finding]:
@@ -245,6 +252,6 @@ def _lower(addresses: tuple[str, ...]) -> set[str]:
 
 
 CHECKS = (
-    *(_chain, _wallet, _aws, _offers, _images, _lists),
+    *(_chain, _wallet, _aws, _offers, _cards, _images, _lists),
     *(_enclave, _status, _keepalive, _gas),
 )

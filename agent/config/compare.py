@@ -10,7 +10,9 @@ from agent.config.fields import key_of, setting_of
 from agent.config.model import Config, Offer
 
 # What a reload takes up (agent.wiring.rules); all else needs a restart.
-RELOADED = frozenset({"offers", "listing", "jobs", "deadlines", "keepalive", "breaker", "enclave"})
+RELOADED = frozenset(
+    {"offers", "listing", "cards", "jobs", "deadlines", "keepalive", "breaker", "enclave"}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

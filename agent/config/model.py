@@ -224,6 +224,22 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Cards:
+    """On marketv1: rate cards in bulk, as providers of that market keep them."""
+
+    rates_file: str = f.file(
+        "",
+        "rates.json of an operator: cards of many regions and types, beside [[offers]], which win. "
+        "Those of aws.regions are served. Read again at a reload.",
+    )
+    bandwidth_file: str = f.file(
+        "",
+        "bandwidth.json of an operator: what a GB costs in each region, for /bandwidth; a region "
+        "that is not in it costs nothing more.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Images:
     """Where enclave images come from and what is accepted."""
 
@@ -520,6 +536,7 @@ class Config:
     aws: Aws = field(default_factory=Aws)
     offers: tuple[Offer, ...] = ()
     listing: Listing = field(default_factory=Listing)
+    cards: Cards = field(default_factory=Cards)
     images: Images = field(default_factory=Images)
     jobs: Jobs = field(default_factory=Jobs)
     deadlines: Deadlines = field(default_factory=Deadlines)

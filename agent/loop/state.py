@@ -133,7 +133,7 @@ class LoopState:
     def repriced(self) -> None:
         """Have jobs judged by what is asked from here on, where a price is our own word."""
         lifecycle = self.rules.lifecycle
-        policy = replace(lifecycle.policy, prices=self.offering.prices)
+        policy = replace(lifecycle.policy, prices=self.offering.asks)
         self.rules.lifecycle = replace(lifecycle, policy=policy)
 
     def in_words(self) -> str:

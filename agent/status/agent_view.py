@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import program
@@ -10,6 +10,7 @@ from agent.apply.bugs import Bug
 from agent.decide.job_view import parse_instance_type
 from agent.load.launch_trouble import Trouble
 from agent.market.model import Price
+from agent.markets.marketv1.cards import RateCard, TrafficRate
 from agent.ports import Clock
 from agent.status.explorer import Explorer
 from agent.status.finding import Query
@@ -89,6 +90,30 @@ class AgentView:
             explorer=Explorer.of(chain.endpoints.chain_id, self._world.config.status.explorer).base,
             aws_calls=tuple(self._calls()),
         )
+
+    def card_files(self) -> tuple[Sequence[RateCard], Sequence[TrafficRate]]:
+        files = self._world.cards.files
+        if self._world.state.closed or not files.cards:
+            return (), files.traffic
+        own = self._world.state.offering.prices
+        shown = (card for card in files.cards if str(card.instance_type) not in own)
+        return [self._within(card) for card in shown if self._fits(card)], files.traffic
+
+    def _fits(self, card: RateCard) -> bool:
+        fleet, now = self._world.state.world.fleet, self._clock.now()
+        kind = card.instance_type
+        if fleet.unseen(Region(kind.region)) or fleet.trouble.of(kind, now) is not None:
+            return False
+        return self._world.state.offering.fits(str(kind))
+
+    def _within(self, card: RateCard) -> RateCard:
+        """No more than an enclave gets on the type, as far as that is known: tools write it into
+        jobs, which are refused beyond it."""
+        room = self._world.state.loader.room_of(str(card.instance_type))
+        if room is None:
+            return card
+        cpu, memory = min(card.cpu, room.cpu_count), min(card.memory_mib, room.memory_mib)
+        return replace(card, cpu=cpu, memory_mib=memory)
 
     def _seen(self) -> Seen:
         """What health is judged by, from memory."""

@@ -108,14 +108,17 @@ class Status:
         query = request.query_params
         found = market.ip_of(self._source.view(), query.get("id"), query.get("region"))
         if found is None:
-            return PlainTextResponse("BAD_REQUEST", 400)
+            refused = market.why_not(self._source.view(), query.get("id"))
+            return PlainTextResponse("\n".join(filter(None, ("BAD_REQUEST", refused))), 400)
         return JSONResponse({"ip": found})
 
     async def _spec(self, request: Request) -> Response:
-        return JSONResponse(market.spec(self._source.view()))
+        files, _ = self._source.card_files()
+        return JSONResponse(market.spec(self._source.view(), files))
 
     async def _bandwidth(self, request: Request) -> Response:
-        return JSONResponse(market.bandwidth(self._source.view()))
+        _, rates = self._source.card_files()
+        return JSONResponse(market.bandwidth(self._source.view(), rates))
 
 
 def _application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlette:

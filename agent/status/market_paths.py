@@ -7,12 +7,13 @@ hex texts (decimal ones are taken too), and 400 BAD_REQUEST for whatever has no 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from agent.decide.job_view import parse_instance_type
 from agent.market.model import InstanceType, Price
 from agent.markets.marketv1 import cards
-from agent.markets.marketv1.cards import ARCHITECTURES, RateCard
+from agent.markets.marketv1.cards import ARCHITECTURES, RateCard, TrafficRate
 from agent.status.source import JobState, TypeRow, View
 
 _JOB_ID = re.compile(r"(?:0x[0-9a-fA-F]{1,64}|[0-9]{1,20})\Z")
@@ -30,17 +31,26 @@ def ip_of(view: View, job_id: str | None, region: str | None) -> str | None:
     return None
 
 
-def spec(view: View) -> dict[str, Any]:
-    """Regions, and the types on offer in each with the least price."""
-    return cards.spec(_regions(view), _cards(view))
+def why_not(view: View, job_id: str | None) -> str:
+    """Why a job is not served, in a line; empty: nothing is known of it, or it is served."""
+    if not job_id or not _JOB_ID.match(job_id):
+        return ""
+    number = int(job_id, 16) if job_id.startswith("0x") else int(job_id)
+    refused = (job for job in view.jobs if job.id == number and job.stage == "refused")
+    return next((f"job {job.id} is refused: {job.note}" for job in refused), "")
+
+
+def spec(view: View, files: Iterable[RateCard] = ()) -> dict[str, Any]:
+    """Regions, and the types on offer in each with the least price; `files` are cards of files."""
+    return cards.spec(_regions(view), [*_cards(view), *files])
 
 
 def _regions(view: View) -> set[str]:
     return {row.instance_type.partition("/")[0] for row in view.types} | {*view.regions}
 
 
-def bandwidth(view: View) -> dict[str, Any]:
-    """What traffic costs by region, nothing beyond the job's price; and what each type has of it.
+def bandwidth(view: View, rates: Iterable[TrafficRate] = ()) -> dict[str, Any]:
+    """What traffic costs by region, nothing where no file says; and what each type has of it.
 
     `instances` is ours: the baseline that EC2 states for the type, of those that it states one for.
     The tools of the live market read `rates` alone.
@@ -55,7 +65,7 @@ def bandwidth(view: View) -> dict[str, Any]:
             for row in view.types
             if row.network_mbps
         ],
-        **cards.bandwidth(_regions(view)),
+        **cards.bandwidth(_regions(view), rates),
     }
 
 

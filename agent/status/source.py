@@ -6,11 +6,12 @@ hold a secret: endpoints come as their redacted names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
+from agent.markets.marketv1.cards import RateCard, TrafficRate
 from agent.status.finding import Found, Query
 from agent.status.health import Health
 
@@ -210,6 +211,11 @@ class StatusSource(ViewSource, Protocol):
 
     def find(self, query: Query) -> Crowd:
         """The jobs that are asked for."""
+        ...
+
+    def card_files(self) -> tuple[Sequence[RateCard], Sequence[TrafficRate]]:
+        """Of files that rate cards are in: those of which another job may fit, and what traffic
+        costs by region."""
         ...
 
 

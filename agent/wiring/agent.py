@@ -54,6 +54,7 @@ from agent.wiring.adapters import (
     patience_of,
     provider_of,
 )
+from agent.wiring.cards import CardFiles, card_files
 from agent.wiring.costs import (
     price_rules,
     pricing_of,
@@ -102,6 +103,13 @@ class Chain:
 
 
 @dataclass(slots=True)
+class CardBook:
+    """Rate cards of files, for whoever shows them; a reload reads them anew."""
+
+    files: CardFiles
+
+
+@dataclass(slots=True)
 class Loaded:
     """What runs: the configuration of the start, with what reloads took up since."""
 
@@ -126,24 +134,27 @@ class Wired:
     history: SlashHistory  # of what events alone tell, in blocks that nobody watched
     loaded: Loaded
     costs: CostBook
+    cards: CardBook
     earnings: Earnings | None = None
     kept: ServerLease | None = None
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
         decimals, pricing = self.chain.payment.decimals, self.state.pricing
+        files = card_files(config)
         self.costs.told = told_costs(config, decimals)
         kept = (
             pricing.take(price_rules(config, decimals), pricing_rules_of(config)) if pricing else {}
         )
         self.state.offering.prices = {**offered_prices(config, decimals), **kept}
-        ask_for(self.chain.market, self.state.offering.prices, config)
+        self.cards.files, self.state.offering.bulk = files, files.bulk()
+        ask_for(self.chain.market, self.state.offering.asks, config)
         self.state.offering.rules = offer_rules_of(config)
         rules = rules_of(config, decimals)
         policy = replace(
             rules.lifecycle.policy,
             regions=frozenset(self.regions),
-            prices=self.state.offering.prices,
+            prices=self.state.offering.asks,
         )
         self.state.take(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
         self.loaded.take(config)
@@ -241,11 +252,13 @@ async def _wire(
     costs = CostBook(aws.prices, chain.payment, clock, journal.event, told_costs(config, decimals))
     by_rule = await starting_prices(price_rules(config, decimals), costs, market.abilities)
     prices = {**offered_prices(config, decimals), **by_rule}
-    ask_for(chain.market, prices, config)
+    book = CardBook(card_files(config))
     heard = witness if chain.endpoints.count > 1 else None
     offering = Offering(
         market, aws, transactor, clock, journal, prices, offer_rules_of(config), world.fleet
     )
+    offering.bulk = book.files.bulk()
+    ask_for(chain.market, offering.asks, config)
     pricing = pricing_of(config, decimals, market, offering, clock, journal, costs)
     state = LoopState(
         Sources(account, market, heard, aws, world.fleet, world.memory, clock, regions),
@@ -257,18 +270,19 @@ async def _wire(
         opened.aside,
         pricing=pricing,
     )
+    state.repriced()
     loaded = Loaded(config)
     pricing.on_change = partial(_repriced, state, chain.market, loaded)
     if opened.kept is not None:
         opened.kept.start()
     history = _history(config, chain, watched, journal, clock)
-    wired = Agent(state, wakes), state, chain, config, regions, aws, history, loaded, costs
+    wired = Agent(state, wakes), state, chain, config, regions, aws, history, loaded, costs, book
     return Wired(*wired, watched.earnings, opened.kept)
 
 
 def _repriced(state: LoopState, market: AnyMarket, loaded: Loaded) -> None:
     """A rule asks another price: for whoever judges jobs, and for the market's own arithmetic."""
-    ask_for(market, state.offering.prices, loaded.config)
+    ask_for(market, state.offering.asks, loaded.config)
     state.repriced()
 
 

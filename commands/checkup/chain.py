@@ -6,6 +6,7 @@ import asyncio
 
 from agent.market.model import ZERO_ADDRESS
 from agent.wiring.adapters import offered_prices, open_endpoints, open_wallet, provider_of
+from agent.wiring.cards import all_prices
 from agent.wiring.markets import abilities_of, form_of
 from commands.amounts import show_amount, show_span
 from commands.checkup.patient import Finding, Patient, skipped
@@ -154,8 +155,9 @@ async def offers(patient: Patient) -> list[Finding]:
 
 async def _cards(desk: Desk, standing: Standing) -> Finding:
     """What tools find who look this provider up: a URL, and rate cards behind it."""
-    if not offered_prices(desk.config, standing.money.decimals):
-        return Finding("offers", "warn", "nothing is on offer", "add [[offers]] to the file")
+    if not all_prices(desk.config, offered_prices(desk.config, standing.money.decimals)):
+        todo = "add [[offers]] to the file, or name cards.rates_file"
+        return Finding("offers", "warn", "nothing is on offer", todo)
     url = await desk.marketv1.provider_url(desk.provider, standing.at)
     if not url:
         todo = "oyster-provider provider add --url URL, with the provider's own key"

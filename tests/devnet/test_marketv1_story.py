@@ -92,7 +92,8 @@ class Scene:
         try:
             return str(json.loads(answer.text)["ip"])
         except (ValueError, KeyError):
-            assert (answer.status_code, answer.text) == (400, "BAD_REQUEST")
+            assert answer.status_code == 400
+            assert answer.text.splitlines()[0] == "BAD_REQUEST"
             return None
 
     def up(self, job: int) -> str:

@@ -28,6 +28,9 @@ class _Source:
     def progress_at(self) -> float:
         return 0.0
 
+    def card_files(self) -> tuple[tuple[()], tuple[()]]:
+        return (), ()
+
     def view(self) -> View:
         return View(
             "0x", "0x", 1, "1", 0.0, 0.0, types=(TypeRow("a/b", 1, True, 1, "x", margin=0.1),),

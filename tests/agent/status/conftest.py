@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from agent.markets.marketv1.cards import RateCard, TrafficRate
 from agent.status.cockpit import Figures, PastRow
 from agent.status.finding import Found, Query, find
 from agent.status.source import (
@@ -37,6 +39,8 @@ class Source:
 
     shown: View
     problems: list[str] = field(default_factory=list)
+    cards: Sequence[RateCard] = ()
+    traffic: Sequence[TrafficRate] = ()
 
     def progress_at(self) -> float:
         return self.shown.progress_at
@@ -53,6 +57,9 @@ class Source:
         starting = [job.deadline for job in jobs if job.state is JobState.BOOTSTRAPPING]
         counts = Counter(job.state for job in jobs)
         return Crowd(page, counts, min(filter(None, starting), default=None))
+
+    def card_files(self) -> tuple[Sequence[RateCard], Sequence[TrafficRate]]:
+        return self.cards, self.traffic
 
     def change(self, **values: object) -> None:
         self.shown = dataclasses.replace(self.shown, **values)  # type: ignore[arg-type]  # by field name

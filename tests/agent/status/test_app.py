@@ -11,6 +11,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.market.model import InstanceType, Price
+from agent.markets.marketv1.cards import RateCard, TrafficRate
 from agent.status.app import Status, host_name
 from agent.status.health import Grade, Health, Part
 from agent.status.metrics import REFUSALS, STAGES, Metrics
@@ -146,6 +148,42 @@ def test_ip__a_job_that_runs__is_answered(public: Caller, query: str) -> None:
 def test_ip__anything_else__is_400_in_the_markets_words(public: Caller, query: str) -> None:
     answer = public.get(f"/ip?{query}")
     assert (answer.status_code, answer.text) == (400, "BAD_REQUEST")
+
+
+def test_ip__of_a_job_that_is_refused__says_why_behind_the_markets_word(
+    public: Caller, source: Any
+) -> None:
+    (job, *_) = source.shown.jobs
+    refused = dataclasses.replace(job, id=98, stage="refused", public_ip="", note="debug: none")
+    unread = dataclasses.replace(refused, id=0, instance_type="", note="metadata: no JSON")
+    source.change(jobs=(*source.shown.jobs, refused, unread))
+    answer = public.get("/ip?id=98&region=us-east-1")
+    assert answer.status_code == 400
+    assert answer.text.split("\n") == ["BAD_REQUEST", "job 98 is refused: debug: none"]
+    with pytest.raises(ValueError, match="Expecting value"):  # as the monitor reads it
+        json.loads(answer.text)
+    unreadable = public.get(f"/ip?id=0x{0:064x}&region=us-east-1").text
+    assert unreadable.endswith("job 0 is refused: metadata: no JSON")
+
+
+def test_spec_and_bandwidth__of_files__are_beside_the_types_on_offer(
+    public: Caller, source: Any
+) -> None:
+    source.cards = [RateCard(InstanceType("us-east-1", "c7g.large"), Price(7), 1, 2048, "arm64")]
+    source.traffic = [TrafficRate("N. Virginia", "us-east-1", 9)]
+    found = {
+        card["instance"]: card
+        for region in public.get("/spec").json()["min_rates"]
+        for card in region["rate_cards"]
+    }
+    assert found["c7g.large"] == {
+        "instance": "c7g.large", "min_rate": "0x7", "cpu": 1, "memory": 2048, "arch": "arm64",
+    }  # fmt: skip
+    assert len(found) > 1
+    rates = {one["region_code"]: one for one in public.get("/bandwidth").json()["rates"]}
+    assert rates["us-east-1"] == {
+        "region": "N. Virginia", "region_code": "us-east-1", "rate": "0x9",
+    }  # fmt: skip
 
 
 def test_spec__types_on_offer__are_in_the_markets_shape(public: Caller) -> None:
