@@ -5,15 +5,18 @@ What nodes say here decides nothing: `agent.chain.transactions` looks at the cha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import structlog
 
 from agent.chain.encoding import Fees, Unsigned, transaction_hash
 from agent.chain.endpoints import Endpoints
-from agent.chain.fees import FeePolicy, market_fees
+from agent.chain.estimates import Asked, fees_of, gas_of
+from agent.chain.fees import FeePolicy, asked_by
 from agent.chain.nonces import MOST_NONCE, Leap
-from agent.chain.rpc import Json, NodeRefused, Rpc, integer
+from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Rpc, integer
 from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
 from agent.chain.transaction_states import Call
 from agent.chain.wallet import Signer
@@ -22,10 +25,13 @@ from agent.market.model import Address, JobId
 from agent.ports import Clock
 from faults import Refused, TryElsewhere
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 GAS_ROOM_PERCENT = 25  # over the estimate: state moves until inclusion
-MOST_GAS = 2**32  # no chain's block has as much; more is no estimate
+# No call of ours takes a million (docs/gas.md), some where a rollup counts its parent chain's bytes
+# as gas; what no block has room for would hold its nonce, and all after it, for ever.
+MOST_GAS = 10_000_000
 
 
 class Account:
@@ -47,31 +53,47 @@ class Account:
         self._clock = clock
         self._policy = policy
         self._fees_age = fees_age_seconds
-        self._fees: tuple[float, Fees | None] | None = None
+        self._fees: tuple[float, list[Fees]] | None = None
         self._leap = Leap()
 
     @property
     def address(self) -> Address:
         return self._signer.address
 
-    async def simulate(self, to: Address, data: bytes) -> int:
-        """The gas of a call, unused. Raises CallReverted, NodeRefused, RetryLater."""
+    async def simulate(self, to: Address, data: bytes) -> list[int]:
+        """The gas of a call, unused, as nodes tell it, the highest first. Raises CallReverted when
+        two say so; NodeRefused, RetryLater."""
         request = {"from": self.address, "to": to, "data": "0x" + data.hex()}
-        return integer(await self._endpoints.call("eth_estimateGas", request), MOST_GAS)
 
-    async def gas(self, call: Call, send: int) -> int:
+        async def one(reader: Reader) -> int:
+            return integer(await reader.call("eth_estimateGas", request), MOST_GAS)
+
+        told = await self._endpoints.several(one)
+        numbers = [each for each in told if isinstance(each, int)]
+        return gas_of(numbers or [await one(self._endpoints)])
+
+    async def gas(self, call: Call, send: int) -> list[int]:
         """Simulates; more room each time, since a failed send may have run out of gas."""
-        estimate = await self.simulate(call.to, call.data)
-        return call.gas or estimate * (100 + GAS_ROOM_PERCENT * send) // 100
+        estimates = await self.simulate(call.to, call.data)
+        if call.gas:
+            return [call.gas]
+        return [estimate * (100 + GAS_ROOM_PERCENT * send) // 100 for estimate in estimates]
 
     async def balance(self) -> int:
-        """Wei."""
-        return integer(await self._endpoints.call("eth_getBalance", self.address, "latest"))
+        """Wei, by who tells of more: where that is not there, nodes take no transaction."""
 
-    async def market(self) -> Fees | None:
+        async def one(rpc: Rpc) -> int:
+            return integer(await rpc.call("eth_getBalance", self.address, "latest"))
+
+        return max(_no_reverts(await self._endpoints.several(one)))
+
+    async def market(self) -> list[Fees]:
+        """What to bid for the next blocks, the highest first; empty: it is above the cap."""
         now = self._clock.now()
         if self._fees is None or passed(now, self._fees[0], self._fees_age):
-            self._fees = (now, await market_fees(self._endpoints, self._policy))
+            told = await self._endpoints.several(asked_by)
+            asked = [Asked(*each) for each in _no_reverts(told)]
+            self._fees = (now, fees_of(asked, self._policy))
         return self._fees[1]
 
     async def mined_count(self) -> int:
@@ -123,6 +145,14 @@ class Account:
         refusals = [answer for answer in answers if isinstance(answer, TryElsewhere)]
         if len(refusals) == len(answers):
             log.warning("tx.not_taken", key=record.key, error=str(refusals[0]))
+
+
+def _no_reverts(told: Sequence[T | CallReverted]) -> list[T]:
+    """The answers to what no contract is asked for. Raises NodeRefused: there is none."""
+    found = [each for each in told if not isinstance(each, CallReverted)]
+    if not found:
+        raise NodeRefused(f"a node reverts what no contract is asked for: {told[0]}")
+    return found
 
 
 def _after(highest: int | None) -> int | None:

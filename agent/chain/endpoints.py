@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 
-from agent.chain.head import OLD_SECONDS, block_ref, block_request, untimely
+from agent.chain.endpoint_ranks import MAX_LAG_SECONDS, Health, Node, Ranks
+from agent.chain.head import block_ref, block_request
 from agent.chain.http import Http
 from agent.chain.rpc import (
     CallReverted,
@@ -37,45 +37,15 @@ from faults import MustStop, RetryLater, TryElsewhere, UsageFault
 T = TypeVar("T")
 log = structlog.get_logger()
 
-MAX_REST_SECONDS = 60.0  # a dead endpoint is tried again once a minute
 WRONG_CHAIN_REST_SECONDS = 300.0
 PROBE_SECONDS = 15.0  # between looks at every endpoint's height, beside what is asked anyway
-MAX_LAG_SECONDS = 60.0  # 5 blocks of 12 s, 240 of 0.25 s
-DOUBT_SECONDS = 60.0  # a node whose word was doubted is asked first again a few probes later
+SECOND_SECONDS = 1.0  # for which a second endpoint's word is waited for, where a start is pressed
 # What a node refuses by itself: a lie here keeps a report from being sent, and costs the stake.
 ASKED_TWICE = frozenset({"eth_estimateGas"})
 
 
 class NoEndpoint(RetryLater):
     """No endpoint answers now."""
-
-
-@dataclass
-class Node:
-    """An endpoint and how it has been doing."""
-
-    rpc: Rpc
-    admitted: bool = False  # its chain id was checked since its last failure
-    failures: int = 0
-    failed_at: float = 0.0
-    rest_seconds: float = 0.0  # from then on
-    tip: BlockRef | None = None  # its newest block at the last probe
-    doubted_at: float | None = None  # when another endpoint was believed instead
-    error: str = ""  # of its last failure, until it answers again
-
-    def __repr__(self) -> str:
-        return f"Node({self.rpc.url}, failures={self.failures}, tip={self.tip})"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """One endpoint, for status and doctor; `name` is redacted."""
-
-    name: str
-    usable: bool
-    lag_blocks: int | None
-    failures: int
-    error: str = ""  # why it is not usable, in its own words where it has any
 
 
 class Endpoints:
@@ -87,7 +57,7 @@ class Endpoints:
         self.chain_id = chain_id
         self._nodes = list(nodes)
         self._clock = clock
-        self._max_lag = max_lag_seconds
+        self._ranks = Ranks(self._nodes, clock, max_lag_seconds)
         self._probed_at = clock.now()
         self._probe: asyncio.Task[None] | None = None
 
@@ -149,7 +119,7 @@ class Endpoints:
         try:
             return integer(await node.rpc.call("eth_chainId"))
         except TryElsewhere as fault:
-            self._failed(node, fault)
+            self._ranks.failed(node, fault)
             return None
 
     async def close(self) -> None:
@@ -170,8 +140,8 @@ class Endpoints:
         return [
             Health(
                 str(node.rpc.url),
-                node.admitted and not self._rests(node),
-                None if node.tip is None else self._behind(node),
+                node.admitted and not self._ranks.rests(node),
+                None if node.tip is None else self._ranks.behind(node),
                 node.failures,
                 node.error,
             )
@@ -211,7 +181,7 @@ class Endpoints:
         """The first answer down the line. Raises the first refusal when all have refused."""
         self._probe_when_due()
         refusal: NodeRefused | None = None
-        for node in self._line():
+        for node in self._ranks.line():
             try:
                 return await self._ask(node, read)
             except NodeRefused as refused:
@@ -235,7 +205,7 @@ class Endpoints:
         try:
             answer = await read(node.rpc)
         except EndpointDown as fault:
-            self._failed(node, fault)
+            self._ranks.failed(node, fault)
             raise
         node.failures, node.rest_seconds, node.error = 0, 0.0, ""
         return answer
@@ -247,58 +217,11 @@ class Endpoints:
         if said is None:
             raise EndpointDown(f"{node.rpc.url} does not tell its chain")
         if said != self.chain_id:
-            self._rest(node, WRONG_CHAIN_REST_SECONDS)
+            self._ranks.rest(node, WRONG_CHAIN_REST_SECONDS)
             log.error("chain.endpoint_on_wrong_chain", endpoint=str(node.rpc.url), chain_id=said)
             node.error = f"{node.rpc.url} is on chain {said}, not {self.chain_id}"
             raise EndpointDown(node.error)
         node.admitted = True
-
-    def _failed(self, node: Node, fault: TryElsewhere) -> None:
-        node.failures += 1
-        node.admitted = False
-        node.error = str(fault)
-        asked = fault.after_seconds if isinstance(fault, EndpointDown) else None
-        rest = asked or min(MAX_REST_SECONDS, 2.0 ** min(node.failures, 10))
-        self._rest(node, rest)
-        log.warning("chain.endpoint_failed", endpoint=str(node.rpc.url), error=str(fault))
-
-    def _rest(self, node: Node, seconds: float) -> None:
-        node.failed_at, node.rest_seconds = self._clock.now(), seconds
-
-    def _rests(self, node: Node) -> bool:
-        return not passed(self._clock.now(), node.failed_at, node.rest_seconds)
-
-    def _lags(self, node: Node) -> bool:
-        """By the age of its newest block, beside the youngest; nothing is younger than now."""
-        now = self._clock.now()
-        if node.tip is None or node.tip.timestamp >= now - OLD_SECONDS:
-            return False
-        youngest = min(now, max((tip.timestamp for tip in self._believable(now)), default=0))
-        return youngest - node.tip.timestamp > self._max_lag
-
-    def _behind(self, node: Node) -> int:
-        """Blocks; 0 of one whose newest block is young: what others claim beyond it is a claim."""
-        now = self._clock.now()
-        if node.tip is None or node.tip.timestamp >= now - OLD_SECONDS:
-            return 0
-        newest = max((tip.number for tip in self._believable(now)), default=0)
-        return max(0, newest - node.tip.number)
-
-    def _believable(self, now: float) -> list[BlockRef]:
-        tips = [node.tip for node in self._nodes if node.tip is not None]
-        return [tip for tip in tips if not untimely(tip, now, old=float("inf"))]
-
-    def _doubted(self, node: Node) -> bool:
-        at = node.doubted_at
-        return at is not None and not passed(self._clock.now(), at, DOUBT_SECONDS)
-
-    def _line(self) -> list[Node]:
-        """Well ones as configured, then doubted ones and laggards, then, rather than nothing,
-        those that rest."""
-        return sorted(
-            self._nodes,
-            key=lambda node: (self._rests(node), self._doubted(node), self._lags(node)),
-        )
 
     # Comparing
 
@@ -311,7 +234,7 @@ class Endpoints:
 
     async def probe(self) -> None:
         """Ask every endpoint that doesn't rest for its newest block, so that laggards are known."""
-        await asyncio.gather(*(self._measure(n) for n in self._nodes if not self._rests(n)))
+        await asyncio.gather(*(self._measure(n) for n in self._nodes if not self._ranks.rests(n)))
 
     async def _measure(self, node: Node) -> None:
         try:
@@ -344,16 +267,11 @@ class Endpoints:
                 raise
             return doubted[0][1]
         for node, _, why in doubted:
-            self._note_doubt(node, why)
+            self._ranks.note_doubt(node, why)
         return answer
 
     def _node_of(self, rpc: Rpc) -> Node:
         return next(node for node in self._nodes if node.rpc is rpc)
-
-    def _note_doubt(self, node: Node, why: str) -> None:
-        if not self._doubted(node):
-            log.warning("chain.endpoint_doubted", endpoint=str(node.rpc.url), why=why)
-        node.doubted_at = self._clock.now()
 
     async def voices(self, read: Callable[[Rpc], Awaitable[T]], wanted: int = 2) -> list[T]:
         """What different endpoints answer to the same read, all that were asked: at least `wanted`
@@ -363,7 +281,7 @@ class Endpoints:
         block's hash, or two honest nodes will differ.
         """
         answers: list[T] = []
-        line = self._line()
+        line = self._ranks.line()
         while line and len(answers) < wanted:
             asked, line = line[: wanted - len(answers)], line[wanted - len(answers) :]
             said = await asyncio.gather(*(self._voice(node, read) for node in asked))
@@ -377,12 +295,43 @@ class Endpoints:
             log.info("chain.no_voice", endpoint=str(node.rpc.url), error=str(silent))
             return ()
 
+    async def several(self, read: Callable[[Rpc], Awaitable[T]]) -> list[T | CallReverted]:
+        """What two endpoints that are well answer to the same read, in the order of the line; the
+        second is waited for `SECOND_SECONDS` after the first, since nobody waits for one that
+        hangs. Where neither answers, the rest of the line is asked.
+
+        Raises NoEndpoint, or the first refusal when all have refused.
+        """
+        self._probe_when_due()
+        well = [node for node in self._ranks.line() if not self._ranks.rests(node)][:2]
+        tasks = [asyncio.create_task(self._said(node, read)) for node in well]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, timeout=SECOND_SECONDS)
+            answers = [answer for task in tasks if task.done() for answer in task.result()]
+        finally:
+            for task in tasks:
+                task.cancel()
+        return answers or [await self._first(read)]
+
+    async def _said(
+        self, node: Node, read: Callable[[Rpc], Awaitable[T]]
+    ) -> list[T | CallReverted]:
+        try:
+            return [await self._ask(node, read)]
+        except CallReverted as no:
+            return [no]
+        except TryElsewhere as silent:
+            log.info("chain.no_voice", endpoint=str(node.rpc.url), error=str(silent))
+            return []
+
     async def everywhere(self, method: str, *params: Json) -> list[Json | TryElsewhere]:
         """The same request at every endpoint that doesn't rest: each result, or why there is none.
 
         Raises CallReverted when one says so.
         """
-        nodes = [node for node in self._nodes if not self._rests(node)] or self._nodes
+        nodes = [node for node in self._nodes if not self._ranks.rests(node)] or self._nodes
         return await asyncio.gather(*(self._try(node, method, *params) for node in nodes))
 
     async def _try(self, node: Node, method: str, *params: Json) -> Json | TryElsewhere:

@@ -21,6 +21,7 @@ from faults import RetryLater, TryElsewhere
 log = structlog.get_logger()
 
 MAX_RANGE_BLOCKS = 10_000  # what public nodes commonly take; smaller ones are found by halving
+FAR_BLOCKS = 1_000  # above the head a mark is no fork's and no lagging node's: it was a claim
 MAX_MARKS = 64  # of a cursor: one exchange finds where a fork began, and storing it stays cheap
 Log = dict[str, Any]  # a log as eth_getLogs answers it
 
@@ -93,11 +94,14 @@ class EventReader:
     async def changes(self, cursor: Cursor | None, head: Head) -> Changes:
         """What may have changed between the cursor and `head`.
 
-        Without a cursor: everything, from here on. When nodes fail midway, what was read is
-        returned (`as_of` below the head). Raises RetryLater or TryElsewhere when nothing was.
+        Without a cursor, or with one far above the head: everything, from here on. When nodes fail
+        midway, what was read is returned (`as_of` below the head). Raises RetryLater or
+        TryElsewhere when nothing was.
         """
-        if cursor is None:
+        near = None if cursor is None else _within(cursor, head.block.number + FAR_BLOCKS)
+        if near is None:
             return Changes(frozenset(), head.block.number, Cursor.at(head), resync=True)
+        cursor = near
         if cursor.last.hash == head.block.hash:
             return Changes(frozenset(), head.block.number, cursor)
         start, dropped, differs = await self._on_this_chain(cursor, head)
@@ -136,7 +140,8 @@ class EventReader:
 
     async def _hashes(self, numbers: Sequence[int]) -> list[str | None]:
         answers = await self._reader.batch([block_request(number) for number in numbers])
-        return [None if each is None else block_ref(each).hash for each in answers]
+        found = zip(numbers, answers, strict=True)
+        return [None if each is None else block_ref(each, n).hash for n, each in found]
 
     async def _scan(self, cursor: Cursor, head: Head) -> Changes:
         jobs: frozenset[JobId] = frozenset()
@@ -175,7 +180,7 @@ class EventReader:
         query = {**self._filter, "fromBlock": hex(first), "toBlock": hex(last)}
         requests = [Request("eth_getLogs", (query,)), block_request(last)]
         logs, end = await self._reader.batch(requests)
-        return block_ref(end), logs_of(logs)
+        return block_ref(end, last), logs_of(logs)
 
 
 def logs_of(answer: Json) -> list[Log]:
@@ -189,6 +194,12 @@ def logs_of(answer: Json) -> list[Log]:
 def _is_log(each: Json) -> bool:
     topics = each.get("topics") if isinstance(each, dict) else None
     return isinstance(topics, list) and all(isinstance(topic, str) for topic in topics)
+
+
+def _within(cursor: Cursor, most: int) -> Cursor | None:
+    """Without marks at heights that were one node's claim; None: nothing is left."""
+    kept = tuple(mark for mark in cursor.marks if mark.number <= most)
+    return cursor if kept == cursor.marks else Cursor(kept) if kept else None
 
 
 def _pruned(marks: tuple[Mark, ...], finalized: BlockRef) -> Cursor:

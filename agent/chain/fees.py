@@ -48,12 +48,18 @@ def _bumped(fee: Wei) -> Wei:
 
 
 async def market_fees(reader: Reader, policy: FeePolicy) -> Fees | None:
-    """What the next block would take. Raises RetryLater or TryElsewhere."""
+    """What the next block would take, by one node. Raises RetryLater or TryElsewhere."""
+    base_fee, tip = await asked_by(reader)
+    return fees_now(base_fee, policy.least_tip if tip is None else tip, policy)
+
+
+async def asked_by(reader: Reader) -> tuple[int, int | None]:
+    """A node's base fee and tip, wei a gas. Raises RetryLater or TryElsewhere."""
     block = (await reader.batch([Request("eth_getBlockByNumber", ("latest", False))]))[0]
     if not isinstance(block, dict):
         raise NodeRefused("a node answers no block where the newest should be")
+    base_fee = integer(block.get("baseFeePerGas") or "0x0")
     try:
-        tip = integer(await reader.call("eth_maxPriorityFeePerGas"))
+        return base_fee, integer(await reader.call("eth_maxPriorityFeePerGas"))
     except (TryElsewhere, Refused):
-        tip = policy.least_tip  # not every node has the method
-    return fees_now(integer(block.get("baseFeePerGas") or "0x0"), tip, policy)
+        return base_fee, None  # not every node has the method

@@ -68,8 +68,9 @@ class Head:
     finalized: BlockRef
 
 
-def block_ref(answer: Json) -> BlockRef:
-    """A block as nodes answer it. Raises NodeRefused when it is null or no block that can be."""
+def block_ref(answer: Json, asked: int | None = None) -> BlockRef:
+    """A block as nodes answer it. Raises NodeRefused when it is null, no block that can be, or not
+    the one of the number that was `asked` for."""
     try:
         number, timestamp = int(answer["number"], 16), int(answer["timestamp"], 16)
         found = BlockRef(BlockNumber(number), str(answer["hash"]).lower(), timestamp)
@@ -77,6 +78,8 @@ def block_ref(answer: Json) -> BlockRef:
         raise NodeRefused("a node answers no block where there should be one") from None
     if not (0 <= number < MOST_BLOCKS and 0 <= timestamp < MOST_SECONDS):
         raise NodeRefused(f"a node answers a block that can't be: number {number:.3g}")
+    if asked is not None and number != asked:
+        raise NodeRefused(f"a node answers block {number:.6g} where {asked} was asked for")
     return found
 
 
@@ -181,7 +184,7 @@ class HeadTracker:
         if self._told is not None and (node.url, block) == (self._told[0], self._told[1].block):
             return self._told[1].finalized
         number = max(0, block.number - depth)
-        return block_ref((await node.batch([block_request(number)]))[0])
+        return block_ref((await node.batch([block_request(number)]))[0], number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,38 +6,58 @@ which the account's count passed it names the transaction that took it. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.head import Finality, block_ref, block_request
-from agent.chain.rpc import Json, NodeRefused, Request, integer
+from agent.chain.rpc import Json, NodeRefused, Reader, Request, integer
 from agent.chain.transaction_log import TxRecord
 from agent.market.model import Address, BlockRef
 from faults import TryElsewhere
 
 log = structlog.get_logger()
 
+VOICES = 2  # that must tell alike, of however many are configured
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One look at the chain from one node."""
+    """One look at the chain.
+
+    `final_number`: None while only one of several endpoints says what is final. `nonce`: of the
+    account at the head, transactions of it that are mined. `receipts` by hash, those that all tell
+    alike; `disputed` are the hashes of which they tell different things.
+    """
 
     head: BlockRef
-    final_number: int
-    nonce: int  # of the account at the head: transactions of it that are mined
-    receipts: dict[str, Json]
+    final_number: int | None
+    nonce: int
+    receipts: Mapping[str, Json]
+    disputed: frozenset[str] = frozenset()
 
 
 async def look(
     endpoints: Endpoints, account: Address, records: Sequence[TxRecord], finality: Finality
 ) -> Sight:
-    """All in one exchange with one node. Raises RetryLater, TryElsewhere."""
+    """All in one exchange with each of two nodes. Raises RetryLater, TryElsewhere, CallReverted."""
     hashes = [attempt.hash for record in records for attempt in record.attempts]
+
+    async def one(rpc: Reader) -> Sight:
+        return await _look(rpc, account, hashes, finality)
+
+    found = await endpoints.several(one)
+    sights = [each for each in found if isinstance(each, Sight)]
+    if not sights:
+        raise NodeRefused("a node reverts what no contract is asked for")
+    return merged(sights, of=endpoints.count)
+
+
+async def _look(rpc: Reader, account: Address, hashes: Sequence[str], finality: Finality) -> Sight:
     depth = finality.depth
-    head, final, nonce, *receipts = await endpoints.batch(
+    head, final, nonce, *receipts = await rpc.batch(
         [
             block_request("latest"),
             block_request("finalized" if depth is None else "latest"),
@@ -48,6 +68,26 @@ async def look(
     found = dict(zip(hashes, receipts, strict=True))
     final_number = block_ref(final).number - (depth or 0)
     return Sight(block_ref(head), final_number, integer(nonce), found)
+
+
+def merged(sights: Sequence[Sight], of: int) -> Sight:
+    """What so many of `of` endpoints say together: the first one's, within what the others say."""
+    first, finals = sights[0], [s.final_number for s in sights if s.final_number is not None]
+    alike = {key for key in first.receipts if len({_told(s.receipts[key]) for s in sights}) == 1}
+    return Sight(
+        head=min((sight.head for sight in sights), key=lambda head: head.number),
+        final_number=min(finals) if len(sights) >= min(VOICES, of) else None,
+        nonce=min(sight.nonce for sight in sights),
+        receipts={key: first.receipts[key] for key in alike},
+        disputed=frozenset(first.receipts.keys() - alike),
+    )
+
+
+def _told(receipt: Json) -> tuple[str, ...]:
+    """What counts of a receipt: where it is, and whether it worked. Its fee is bounded alone."""
+    if not isinstance(receipt, Mapping):
+        return (repr(receipt),) if receipt is not None else ()
+    return tuple(str(receipt.get(name)).lower() for name in ("blockNumber", "status"))
 
 
 async def is_ours_still(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.chain.answers import Json
-from agent.chain.rpc import NodeRefused, integer
-from agent.chain.transaction_log import Attempt
+from agent.chain.endpoints import Endpoints
+from agent.chain.rpc import NodeRefused, Rpc, integer
+from agent.chain.transaction_log import Attempt, TxRecord
 from agent.market.model import Wei
 
 MOST_BLOCKS = 2**48
@@ -40,3 +41,19 @@ def receipt_of(answer: Json, attempt: Attempt, gas: int) -> Receipt:
         beyond=Wei(integer(answer.get("l1Fee") or "0x0")),
         bounded=used > gas or price > most_price,
     )
+
+
+async def parent_fee(endpoints: Endpoints, record: TxRecord, receipt: Receipt, cap: Wei) -> int:
+    """What a rollup took beyond what was signed, wei. More than that is asked of a second endpoint,
+    and is never more than the operator allows (`cap`, wei a gas) for so much gas."""
+    if receipt.beyond <= record.worst_fee:
+        return receipt.beyond
+
+    async def one(rpc: Rpc) -> int:
+        for each in record.attempts:
+            answer = await rpc.call("eth_getTransactionReceipt", each.hash)
+            if isinstance(answer, dict):
+                return integer(answer.get("l1Fee") or "0x0")
+        return 0
+
+    return min([receipt.beyond, record.gas * cap, *await endpoints.voices(one)])

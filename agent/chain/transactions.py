@@ -18,12 +18,13 @@ from agent.chain.account import Account
 from agent.chain.budget import Budget, Spending
 from agent.chain.encoding import Fees
 from agent.chain.endpoints import Endpoints
+from agent.chain.estimates import Bid, bids
 from agent.chain.fees import FeePolicy, raised
 from agent.chain.head import Finality
 from agent.chain.nonces import FILL_MOST, Gap, Gaps, first_free, is_ripe
 from agent.chain.pending import Sight, is_ours_still, look
-from agent.chain.receipts import Receipt, receipt_of
-from agent.chain.rpc import CallReverted, Json, Rpc, integer
+from agent.chain.receipts import Receipt, parent_fee, receipt_of
+from agent.chain.rpc import CallReverted, Json
 from agent.chain.transaction_log import (
     Attempt,
     TransactionLog,
@@ -149,22 +150,33 @@ class Transactions:
         return Waiting(key, why, message, self._clock.now() + self._patience.retry)
 
     async def _begin(self, call: Call, key: str, job: JobId | None, send: int) -> TxState:
-        gas = await self._account.gas(call, send)
-        fees = await self._account.market()
-        if fees is None:
+        gas, fees = await self._account.gas(call, send), await self._account.market()
+        if not fees:
             cap = self._policy.cap_per_gas
             return self._hold(self._waiting(key, Why.FEES, f"gas costs more than {cap} wei now"))
         balance = await self._account.balance()
-        spending = Spending(job, gas * fees.max_fee, call.urgent)
         async with self._nonces:
-            refusal = await self._unaffordable(key, spending, balance, fees)
-            if refusal is not None:
-                log.warning("tx.waits", key=key, call=call.label, reason=refusal.message)
-                return self._hold(refusal)
-            record = await self._recorded(call, key, job, send, gas, fees)
+            found = await self._affordable(call, key, job, bids(gas, fees), balance)
+            if isinstance(found, Waiting):
+                log.warning("tx.waits", key=key, call=call.label, reason=found.message)
+                return self._hold(found)
+            record = await self._recorded(call, key, job, send, found)
         log.info("tx.sent", key=key, call=call.label, nonce=record.nonce, job=job)
         await self._account.broadcast(record)
         return _state(record)
+
+    async def _affordable(
+        self, call: Call, key: str, job: JobId | None, offered: Sequence[Bid], balance: int
+    ) -> Bid | Waiting:
+        """The dearest that budgets and balance allow; why not even the cheapest."""
+        refusal: Waiting | None = None
+        for bid in offered:
+            spending = Spending(job, bid.worst, call.urgent)
+            refusal = await self._unaffordable(key, spending, balance, bid.fees)
+            if refusal is None:
+                return bid
+        assert refusal is not None
+        return refusal
 
     async def _unaffordable(
         self, key: str, spending: Spending, balance: int, fees: Fees
@@ -179,11 +191,11 @@ class Transactions:
         return None
 
     async def _recorded(
-        self, call: Call, key: str, job: JobId | None, send: int, gas: int, fees: Fees
+        self, call: Call, key: str, job: JobId | None, send: int, bid: Bid
     ) -> TxRecord:
         mined = await self._account.mined_count()
         nonce = first_free(mined, await self._log.nonces(mined))
-        record = await self._account.unsent(call, key, job, send, gas, nonce, fees)
+        record = await self._account.unsent(call, key, job, send, bid.gas, nonce, bid.fees)
         await self._log.add(record)
         return record
 
@@ -214,9 +226,11 @@ class Transactions:
 
     async def _advance(self, record: TxRecord, sight: Sight) -> None:
         for attempt in record.attempts:
-            answer = sight.receipts[attempt.hash]
+            answer = sight.receipts.get(attempt.hash)
             if answer is not None:
                 return await self._mined(record, attempt, answer, sight)
+        if any(attempt.hash in sight.disputed for attempt in record.attempts):
+            return await self._disputed(record)
         if record.status is not TxStatus.OPEN:
             log.warning("tx.undone_by_fork", key=record.key, block=record.block)
             record = replace(record, status=TxStatus.OPEN, tx_hash="", block=0, fee=Wei(0))
@@ -226,9 +240,16 @@ class Transactions:
         self._lost_since.pop((record.key, record.send), None)
         return await self._nudge(record)
 
+    async def _disputed(self, record: TxRecord) -> None:
+        """One endpoint says that it is mined, and one says otherwise. What two said before stands;
+        else it is kept going, for no more than the market asks: it may be in a block after all."""
+        log.info("tx.disputed", key=record.key, nonce=record.nonce)
+        if record.status is TxStatus.OPEN:
+            await self._nudge(record, beyond_market=False)
+
     async def _mined(self, record: TxRecord, attempt: Attempt, answer: Json, sight: Sight) -> None:
         receipt = receipt_of(answer, attempt, record.gas)
-        final = receipt.block <= sight.final_number
+        final = self._is_final(record, receipt, sight)
         if record.block == receipt.block and record.final == final:
             return
         if record.tx_hash and receipt.worked == (record.status is TxStatus.MINED):
@@ -243,26 +264,19 @@ class Transactions:
         await self._log.change(
             replace(
                 record, status=status, reason=reason, final=final, block=receipt.block,
-                tx_hash=attempt.hash, fee=Wei(receipt.fee + await self._beyond(record, receipt)),
+                tx_hash=attempt.hash, fee=Wei(receipt.fee + await self._parents(record, receipt)),
             )
         )  # fmt: skip
 
-    async def _beyond(self, record: TxRecord, receipt: Receipt) -> int:
-        """What a rollup took beyond what was signed, wei. More than that is asked of a second
-        endpoint, and is never more than the operator allows for so much gas."""
-        if receipt.beyond <= record.worst_fee:
-            return receipt.beyond
+    def _is_final(self, record: TxRecord, receipt: Receipt, sight: Sight) -> bool:
+        """By two endpoints, where there are two; one that is silent is not waited for for ever."""
+        if sight.final_number is not None:
+            return receipt.block <= sight.final_number
+        alone = passed(self._clock.now(), record.created_at, self._patience.alone)
+        return alone and receipt.block <= sight.head.number - self._patience.alone_blocks
 
-        async def one(rpc: Rpc) -> int:
-            hashes = [each.hash for each in record.attempts]
-            for each in hashes:
-                answer = await rpc.call("eth_getTransactionReceipt", each)
-                if isinstance(answer, dict):
-                    return integer(answer.get("l1Fee") or "0x0")
-            return 0
-
-        told = await self._endpoints.voices(one)
-        return min([receipt.beyond, record.gas * self._policy.cap_per_gas, *told])
+    async def _parents(self, record: TxRecord, receipt: Receipt) -> int:
+        return await parent_fee(self._endpoints, record, receipt, self._policy.cap_per_gas)
 
     async def _verdict(self, record: TxRecord, receipt: Receipt) -> tuple[TxStatus, str]:
         """Whether it worked; if not, whether the same call would revert again."""
@@ -294,13 +308,18 @@ class Transactions:
         self.nonce_taken_at = self._clock.now()
         await self._log.change(replace(record, status=TxStatus.LOST, final=True))
 
-    async def _nudge(self, record: TxRecord) -> None:
+    async def _nudge(self, record: TxRecord, *, beyond_market: bool = True) -> None:
         """Replace what waits too long; broadcast again what a node may have forgotten."""
         now, last = self._clock.now(), record.attempts[-1]
         if passed(now, last.at, self._patience.replace):
-            fees = raised(last.fees, await self._account.market(), self._policy)
-            if fees is not None and not await self._budget.over(self._extra(record, fees), now):
-                return await self._replace(record, fees)
+            asked: Sequence[Fees | None] = await self._account.market() or [None]
+            for market in asked:
+                dearer = market is not None and market.max_fee > last.fees.max_fee
+                fees = raised(last.fees, market, self._policy)
+                if fees is None or not (dearer or beyond_market):
+                    continue
+                if not await self._budget.over(self._extra(record, fees), now):
+                    return await self._replace(record, fees)
         if passed(now, self._account.sent_at.get(last.hash, 0.0), self._patience.rebroadcast):
             await self._account.broadcast(record)
         return None
@@ -343,17 +362,17 @@ class Transactions:
     async def _fill(self, gap: Gap) -> None:
         me = self._account.address
         fees = await self._account.market()
-        if fees is None:
+        if not fees:
             return
         for nonce in gap.missing:
             call = Call(me, b"", f"fill nonce {nonce}", urgent=True)
-            gas, key = await self._account.gas(call, 1), f"fill:{nonce}"
+            gas, key = (await self._account.gas(call, 1))[0], f"fill:{nonce}"
             last = await self._log.latest(key)
             async with self._nonces:
                 if nonce in await self._log.nonces(nonce):
                     continue
                 send = 1 if last is None else last.send + 1
-                record = await self._account.unsent(call, key, None, send, gas, nonce, fees)
+                record = await self._account.unsent(call, key, None, send, gas, nonce, fees[0])
                 await self._log.add(record)
             log.warning("tx.gap_filled", nonce=nonce, below=gap.below)
             await self._account.broadcast(record)

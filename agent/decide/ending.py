@@ -250,12 +250,16 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
     draft.look_at(now + rules.look_again_seconds)
 
 
+_ON_CHAIN = (TxPhase.SENT, TxPhase.MINED)
+
+
 def _sent_lately(view: JobView, now: float, seconds: float) -> bool:
-    """Whether a settlement of this assignment was mined within so many seconds, by our clock: a
-    node may say every time that nothing came of it, and each costs gas."""
+    """Whether a settlement of this assignment was sent or mined within so many seconds, by our
+    clock: a node may say each time that nothing came of it, or another thing, and each costs
+    gas."""
     begins = f"{view.id}:{job_generation(view)}:{Call.SETTLE.value}:"
     return any(
-        tx.phase is TxPhase.MINED and key.startswith(begins) and not passed(now, tx.at, seconds)
+        tx.phase in _ON_CHAIN and key.startswith(begins) and not passed(now, tx.at, seconds)
         for key, tx in view.transactions.items()
     )
 

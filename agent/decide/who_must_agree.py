@@ -34,6 +34,12 @@ class Statement(StrEnum):
     LISTED = "a list of jobs, and its length"
     REVERTS = "a call would revert"
     SETTLED = "until when a job is settled"
+    MINED = "a transaction of ours is in a block, or is not, and whether it worked"
+    PAID = "what a transaction cost"
+    NONCE = "how many transactions our account has sent"
+    PRICE = "what a block asks for gas, and how much of it a call takes"
+    FUNDS = "what our account has for gas"
+    TAKEN = "a transaction was taken, or was not"
 
 
 class Agree(StrEnum):
@@ -127,6 +133,30 @@ TABLE: Mapping[Statement, Row] = {
     Statement.SETTLED: Row(
         "gas for settlements", Agree.BOUND, Until.NOBODY,
         "one settlement a job in each period by this machine's clock, whatever was paid last",
+    ),
+    Statement.MINED: Row(
+        "a report left out, or sent twice", Agree.TWO, Until.KNOWN,
+        "what waits is kept going while two do not tell the same of it; its nonce works once",
+    ),
+    Statement.PAID: Row(
+        "money that is taken for spent", Agree.BOUND, Until.NOBODY,
+        "no more than the gas limit at the fee that was signed",
+    ),
+    Statement.NONCE: Row(
+        "an order that is stuck", Agree.TWO, Until.KNOWN,
+        "ours are known by what was sent; the lower of two counts, and a gap is filled or given up",
+    ),
+    Statement.PRICE: Row(
+        "a report that is too dear, or never mined", Agree.TWO, Until.NOBODY,
+        "of two words the higher that the budgets allow is signed: only what is used is paid",
+    ),
+    Statement.FUNDS: Row(
+        "a report left out", Agree.TWO, Until.NOBODY,
+        "the higher of two: where that is not there, no node takes the transaction",
+    ),
+    Statement.TAKEN: Row(
+        "a report left out", Agree.BOUND, Until.NOBODY,
+        "it goes to every node, again and again until it is in a block; no answer counts",
     ),
 }  # fmt: skip
 

@@ -97,7 +97,7 @@ class BlockChain:
         for tx in txs:
             tx.block, tx.reverted = ref.number, ""
             try:
-                logs += self.model.call(tx.sender, tx.function, *tx.args)
+                logs += self._run(tx)
             except Refusal as refusal:
                 tx.reverted = str(refusal)
         block = Block(ref, self.model.state, tuple(txs), tuple(logs))
@@ -106,6 +106,11 @@ class BlockChain:
         self.on_block(block)
         for tx in txs:
             tx.done.set()
+
+    def _run(self, tx: Tx) -> Sequence[Event]:
+        """Its events. Raises Refusal: it reverts."""
+        events: Sequence[Event] = self.model.call(tx.sender, tx.function, *tx.args)
+        return events
 
     def _news(self, block: Block) -> None:
         """A block came, or went: for who hears of it otherwise than by asking."""

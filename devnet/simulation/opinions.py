@@ -47,11 +47,31 @@ class Lie(StrEnum):
     FROZEN = "the chain stands still"
     PAGES = "each page of the list is full"
     REVERTS = "every call reverts"
+    ALL_OVER = "all is final in ten years, no job is there, and no list has one"
+    UNSETTLED = "a job is settled until another second each time"
+    PAID = "a receipt's price is 2^200"
+    IN_A_BLOCK = "what waits is in a final block"
+    FAILED = "what worked was reverted"
+    NO_RECEIPT = "nothing of ours is in a block"
+    COUNT_HIGH = "our account is at nonce 10^9"
+    COUNT_LOW = "our account is at nonce 0"
+    DEAR = "a block takes 2^200 wei"
+    RATHER_DEAR = "a block takes 150 gwei, and so does its miner"
+    CHEAP = "a block takes nothing"
+    GAS_HIGH = "a call takes 2^31 gas"
+    GAS_LOW = "a call takes 21,000 gas"
+    BROKE = "our account has nothing"
+    SWALLOWS = "a transaction is taken, and nobody sees it"
+    DECLINES = "each transaction's nonce is too low"
 
 
 WIRE_ONLY = frozenset(
-    {Lie.HEAD_TIME, Lie.HEIGHT, Lie.FAR_FINAL, Lie.FROZEN, Lie.PAGES, Lie.REVERTS}
-)
+    {Lie.HEAD_TIME, Lie.HEIGHT, Lie.FAR_FINAL, Lie.FROZEN, Lie.PAGES, Lie.REVERTS,
+     Lie.PAID, Lie.IN_A_BLOCK, Lie.FAILED, Lie.NO_RECEIPT, Lie.COUNT_HIGH, Lie.COUNT_LOW,
+     Lie.DEAR, Lie.RATHER_DEAR, Lie.CHEAP, Lie.GAS_HIGH, Lie.GAS_LOW, Lie.BROKE, Lie.SWALLOWS,
+     Lie.DECLINES}
+)  # fmt: skip
+"""The models of ports have no fees, no nonces, no receipts and no gas: these are told by nodes."""
 
 
 @dataclass(slots=True)
@@ -67,6 +87,7 @@ class Views:
     lie: Lie | None = None
     since: float = 0.0
     size: int = 0
+    told: int = 0  # how often a lie was told that is another each time
 
 
 def job(views: Views, state: State, number: int) -> Job | None:
@@ -81,6 +102,11 @@ def job(views: Views, state: State, number: int) -> Job | None:
         return None
     if views.lie is Lie.INVENTED and found is None:
         return _invented(views, number)
+    if views.lie is Lie.ALL_OVER:
+        return None
+    if views.lie is Lie.UNSETTLED and found is not None and found.started_at:
+        views.told += 1
+        return _changed(found, settled_until=found.started_at + views.told % 7)
     change = _JOBS.get(views.lie) if views.lie else None
     if change is None or found is None or found.stop_reason or not _concerns(views, found):
         return found
@@ -89,7 +115,7 @@ def job(views: Views, state: State, number: int) -> Job | None:
 
 def active(views: Views, state: State, provider: str) -> list[int]:
     """The numbers that jobsOf lists."""
-    if views.empty:
+    if views.empty or views.lie is Lie.ALL_OVER:
         return []
     found = [one.id for one in state.jobs if one.provider == provider and not one.stop_reason]
     if views.lie is Lie.INVENTED and provider == US:
@@ -117,7 +143,7 @@ def total_stake(views: Views, true: int) -> int:
 
 def told(views: Views, block: BlockRef, *, final: bool) -> BlockRef:
     """A block's number, hash and time as told."""
-    if views.lie is Lie.FINAL_TIME and final:
+    if views.lie in (Lie.FINAL_TIME, Lie.ALL_OVER) and final:
         return replace(block, timestamp=block.timestamp + TEN_YEARS)
     if views.lie is Lie.HEAD_TIME and not final:
         return replace(block, timestamp=block.timestamp + TEN_YEARS)

@@ -86,13 +86,16 @@ def _lies(stage: Stage, trouble: Trouble, on: bool) -> None:
     stage.chain.views.lies = trouble.size if on else 0
 
 
+UNDECIDED = frozenset({Lie.OTHER_IMAGE, Lie.COUNT_LOW})
+
+
 def _liar(stage: Stage, trouble: Trouble, on: bool) -> None:
     """The first endpoint or the second, by the trouble's size, which says how, too."""
     views = (stage.chain.views, stage.second_views)[trouble.size % 2]
     ways = lies(wire=stage.what.wire)
     lie = ways[trouble.size // 2 % len(ways)]
-    if lie is Lie.OTHER_IMAGE and stage.what.plan.forgets(trouble.since, trouble.until):
-        lie = Lie.ENDED  # which of two images it is, nobody can say who forgot what was told before
+    if lie in UNDECIDED and stage.what.plan.forgets(trouble.since, trouble.until):
+        lie = Lie.ENDED  # which of two it is, nobody can say who forgot what was told before
     views.lie = lie if on else None
     views.since, views.size = stage.clock.now(), trouble.size
     if views.lie is not None:

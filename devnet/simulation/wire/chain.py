@@ -15,10 +15,13 @@ from typing import Any
 from agent.chain.encoding import Fees, Unsigned
 from devnet.simulation.blocks import Block, BlockChain, Tx
 from devnet.simulation.names import REGISTRY, US
+from devnet.simulation.protocol import Event, Refusal
 from devnet.simulation.wire.orders import OrderOf, order_of
 from devnet.simulation.wire.words import REGISTRY_WORDS, Words
 
 GWEI = 10**9
+GAS = 60_000  # that each call takes
+INTRINSIC = 24_000  # that its bytes take before anything is run: nodes take nothing below
 BUMP_PERCENT = 10  # by which geth wants both fees raised in a replacement
 CHAIN_ID = 1
 
@@ -38,6 +41,7 @@ class OurTx(Tx):
     era: int = 0
     mined: str = ""
     paid: int = 0  # wei per gas
+    gas: int = GAS  # that it may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class WireChain(BlockChain):
             raise Declined("already known")
         if what.nonce < self.nonce_at(self.head):
             raise Declined("nonce too low")
+        if what.gas < INTRINSIC:
+            raise Declined("intrinsic gas too low")
         if other is not None and not _outbids(what.fees, other.fees):
             raise Declined("replacement transaction underpriced")
 
@@ -107,7 +113,7 @@ class WireChain(BlockChain):
         known = self.log.get(name)
         if isinstance(known, OurTx):
             return known
-        tx = OurTx(US, function, args, key="ours", nonce=what.nonce, era=self._era)
+        tx = OurTx(US, function, args, key="ours", nonce=what.nonce, era=self._era, gas=what.gas)
         self.log[name] = tx
         self.on_sent(tx, self.order_of(function, args))
         return tx
@@ -153,6 +159,11 @@ class WireChain(BlockChain):
         coming = self._forks + 1  # its hash is known before anybody hears of the block
         self._used[f"0x{coming:064x}"] = used
         super()._append(txs, at)
+
+    def _run(self, tx: Tx) -> Sequence[Event]:
+        if isinstance(tx, OurTx) and tx.gas < GAS:
+            raise Refusal("out of gas")
+        return super()._run(tx)
 
     def reorganise(self, depth: int, rng: random.Random) -> None:
         """As the chain's; what comes back to the pool waits for the block after."""

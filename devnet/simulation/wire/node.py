@@ -19,15 +19,13 @@ from devnet.simulation.model_faults import Weather
 from devnet.simulation.names import US
 from devnet.simulation.opinions import Lie
 from devnet.simulation.protocol import Refusal
-from devnet.simulation.wire import words
-from devnet.simulation.wire.chain import CHAIN_ID, GWEI, Declined, OurTx, WireChain
+from devnet.simulation.wire import account_lies, words
+from devnet.simulation.wire.chain import CHAIN_ID, GAS, GWEI, Declined, OurTx, WireChain
 from devnet.simulation.wire.contract import Told
 from devnet.simulation.wire.signing import NotOurs, opened
 from faults import Fault
 
-GAS = 60_000
 REVERTED, NOT_FOUND, DECLINED, LIMITED, NO_METHOD = 3, -32001, -32000, -32005, -32601
-RICH = 10**21  # wei
 SENDS = frozenset({"eth_sendRawTransaction", "eth_estimateGas"})
 
 
@@ -60,8 +58,8 @@ class Node:
             "eth_blockNumber": lambda: self._block("latest", False)["number"],
             "eth_getBlockByNumber": self._block,
             "eth_getTransactionCount": self._count,
-            "eth_getBalance": lambda who, at: hex(RICH),
-            "eth_maxPriorityFeePerGas": lambda: hex(GWEI),
+            "eth_getBalance": lambda who, at: hex(account_lies.balance(self._lie)),
+            "eth_maxPriorityFeePerGas": lambda: hex(account_lies.tip(self._lie, GWEI)),
             "eth_call": self._call,
             "eth_estimateGas": self._estimate,
             "eth_getLogs": self._get_logs,
@@ -105,6 +103,10 @@ class Node:
             said = {"code": error.code, "message": str(error), "data": error.data}
             return {"id": request["id"], "error": said}
 
+    @property
+    def _lie(self) -> Lie | None:
+        return self.contract.views.lie
+
     # Blocks.
 
     def _seen(self) -> list[Block]:
@@ -141,7 +143,8 @@ class Node:
         told = opinions.told(self.contract.views, block.ref, final=self._is_final(where, block))
         found = {
             "number": hex(told.number), "hash": told.hash,
-            "timestamp": hex(told.timestamp), "baseFeePerGas": hex(self.chain.base_fee),
+            "timestamp": hex(told.timestamp),
+            "baseFeePerGas": hex(account_lies.base_fee(self._lie, self.chain.base_fee)),
         }  # fmt: skip
         ours = [tx for tx in block.txs if isinstance(tx, OurTx)]
         listed = [{"hash": tx.mined, "from": US, "nonce": hex(tx.nonce)} for tx in ours]
@@ -153,7 +156,7 @@ class Node:
     # State.
 
     def _count(self, _who: str, where: Json) -> Json:
-        return hex(self.chain.nonce_at(self._at(where)))
+        return hex(account_lies.nonce(self._lie, self.chain.nonce_at(self._at(where))))
 
     def _call(self, call: Json, where: Json) -> Json:
         try:
@@ -171,7 +174,7 @@ class Node:
             self.chain.simulate(self._seen()[-1], function, args)
         except Refusal as refusal:
             raise _reverted(refusal) from None
-        return hex(GAS)
+        return hex(account_lies.gas(self._lie, GAS))
 
     def _get_logs(self, query: Json) -> Json:
         first, last = int(query["fromBlock"], 16), int(query["toBlock"], 16)
@@ -182,20 +185,27 @@ class Node:
     def _receipt(self, tx_hash: str) -> Json:
         attempt = self.chain.attempt(tx_hash)
         tx = attempt.tx if attempt else None
+        if account_lies.invents_receipt(self._lie, attempt):
+            return account_lies.invented(self.chain, tx_hash, GAS)
         if tx is None or tx.mined != tx_hash or tx.block is None or self.hides_receipts:
             return None
         if tx.block >= len(self._seen()):
             return None
-        return {
+        true = {
             "transactionHash": tx_hash, "blockNumber": hex(tx.block), "gasUsed": hex(GAS),
             "status": "0x0" if tx.reverted else "0x1", "effectiveGasPrice": hex(tx.paid),
         }  # fmt: skip
+        return account_lies.receipt(self._lie, true)
 
     def _send(self, raw: str) -> Json:
         if self.refuses:
             raise Error(LIMITED, "transaction pool is full")
         body = _bytes(raw)
         tx_hash = "0x" + keccak(body).hex()
+        if self._lie is Lie.SWALLOWS:
+            return tx_hash
+        if self._lie is Lie.DECLINES:
+            raise Error(DECLINED, "nonce too low")
         try:
             self.chain.take(tx_hash, opened(body))
         except (Declined, NotOurs) as no:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy, market_fees
 from agent.chain.nonces import FILL_MOST, GAP_SECONDS, LEAP, Gaps, Leap, is_ripe
 from agent.chain.receipts import receipt_of
-from agent.chain.rpc import NodeRefused
+from agent.chain.rpc import NodeRefused, Rpc
 from agent.chain.transaction_log import Attempt, TxStatus
 from agent.chain.transactions import Confirmed, Pending, Transactions, Waiting, Why
 from agent.market.model import Wei
@@ -190,6 +191,72 @@ def test_receipt_of__any_numbers__is_at_most_gas_times_what_was_signed(
     for key, value in (("transactionHash", "0xbb"), ("status", "0x2"), ("blockNumber", None)):
         with pytest.raises(NodeRefused):
             receipt_of({**answer, key: value}, ATTEMPT, gas=1000)
+
+
+def changed(**fields: Any) -> Lie:
+    return lambda true: true and {**true, **fields}
+
+
+@pytest.mark.parametrize(
+    ("method", "lie"),
+    [("eth_estimateGas", lambda true: hex(2**31)), ("eth_estimateGas", lambda true: hex(21_500)),
+     ("eth_getBalance", lambda true: "0x0"),
+     ("eth_getBlockByNumber", changed(baseFeePerGas=hex(2**200))),
+     ("eth_getBlockByNumber", changed(baseFeePerGas=hex(150 * 10**9))),
+     ("eth_getBlockByNumber", changed(baseFeePerGas="0x0")),
+     ("eth_maxPriorityFeePerGas", lambda true: hex(2**200)),
+     ("eth_getTransactionReceipt", lambda true: None),
+     ("eth_getTransactionReceipt", changed(status="0x0"))],
+)  # fmt: skip
+async def test_call__one_of_two_endpoints_lies_of_it__is_mined_once_all_the_same(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog, method: str, lie: Lie
+) -> None:
+    endpoints, liar = two
+    transactions = sender(stage, endpoints, log)
+    with pytest.MonkeyPatch.context() as patch:
+        lying(liar, method, lie, patch)
+        assert isinstance(
+            await transactions.submit(stage.calls.stake(Wei(1)), key="stake"), Pending
+        )
+        await transactions.pump()
+    assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
+    assert [record.send for record in log.records.values()] == [1]
+
+
+async def test_receipt__that_one_of_two_endpoints_invents__is_no_end_of_the_call(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> None:
+    endpoints, liar = two
+    transactions = sender(stage, endpoints, log)
+    stage.node.evm.automine = False
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    stage.node.call("devnet_drop")
+    (tx_hash,) = (record.attempts[0].hash for record in log.records.values())
+    false = {"transactionHash": tx_hash, "blockNumber": "0x0", "gasUsed": "0x1", "status": "0x1"}
+    with pytest.MonkeyPatch.context() as lie:
+        lying(liar, "eth_getTransactionReceipt", lambda true: false, lie)
+        for _ in range(5):
+            await transactions.pump()
+            assert isinstance(await transactions.state("stake"), Pending)
+            stage.clock.at += 10
+            stage.node.call("evm_mine")
+    assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
+
+
+async def test_second_endpoint__that_hangs__is_waited_for_a_moment_alone(
+    stage: Stage, two: tuple[Endpoints, ChainServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints, _ = two
+    monkeypatch.setattr("agent.chain.endpoints.SECOND_SECONDS", 0.01)
+    never = asyncio.Event()
+
+    async def read(rpc: Rpc) -> str:
+        if str(stage.node.url) in str(rpc.url):
+            await never.wait()
+        return str(rpc.url)
+
+    (one,) = await endpoints.several(read)
+    assert str(stage.node.url) not in str(one)
 
 
 async def test_budget__spent_by_settlements__leaves_half_for_reports_and_exits(

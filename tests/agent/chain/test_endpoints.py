@@ -12,7 +12,8 @@ import pytest_asyncio
 import structlog
 
 from agent.chain.answers import revert_reason
-from agent.chain.endpoints import DOUBT_SECONDS, Endpoints, NoEndpoint
+from agent.chain.endpoint_ranks import DOUBT_SECONDS
+from agent.chain.endpoints import Endpoints, NoEndpoint
 from agent.chain.head import OLD_SECONDS
 from agent.chain.rpc import CallReverted, NodeRefused, Request, Rpc
 from agent.market.model import JobId

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -233,3 +233,33 @@ def test_cursor__finality_far_away__stays_small() -> None:
     assert len(cursor.marks) <= MAX_MARKS
     assert {job for mark in cursor.marks for job in mark.jobs} == set(range(100, 3000, 100))
     assert cursor.marks[0].number == 0
+
+
+async def test_changes__a_node_that_answers_another_height__is_no_mark(
+    stage: Stage, tracker: HeadTracker, events: EventReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor = await start(tracker, events)
+    stage.node.call("evm_mine")
+    head, true = await tracker.poll(), stage.node.methods.call
+
+    def high(method: str, params: list[Any]) -> Any:
+        found = true(method, params)
+        return {**found, "number": hex(10**9)} if method == "eth_getBlockByNumber" else found
+
+    monkeypatch.setattr(stage.node.methods, "call", high)
+    with pytest.raises((RetryLater, TryElsewhere), match="was asked for"):
+        await events.changes(cursor, head)
+
+
+@pytest.mark.parametrize("height", [10**9, 2**47])
+async def test_changes__from_a_height_that_was_never_reached__goes_on_from_what_is_left(
+    stage: Stage, tracker: HeadTracker, events: EventReader, height: int
+) -> None:
+    cursor = await start(tracker, events)
+    false = Mark(BlockNumber(height), "0x" + "11" * 32, frozenset())
+    stage.offer()
+    job = stage.request()
+    found = await events.changes(Cursor((*cursor.marks, false)), await tracker.poll())
+    assert job in found.jobs
+    assert max(mark.number for mark in found.cursor.marks) == stage.head.number
+    assert (await events.changes(Cursor((false,)), await tracker.poll())).resync
