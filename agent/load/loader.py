@@ -67,8 +67,11 @@ class Frame:
 class Loader:
     """`load` makes views; parameters and what enclaves get on a type are kept in between."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(
+        self, sources: Sources, on_offer: Callable[[str], bool] = lambda instance_type: True
+    ) -> None:
         self._from = sources
+        self._on_offer = on_offer
         self._terms: tuple[float, Terms] | None = None
         self._rooms: dict[tuple[str, str], EnclaveRoom | str] = {}
         self.asking = Asking(sources.witness, sources.memory, sources.clock)
@@ -255,11 +258,13 @@ class Loader:
         return found if isinstance(found, EnclaveRoom) else None
 
     async def _learn_rooms(self, ids: Sequence[JobId], heads: Mapping[JobId, Job]) -> None:
-        """Of every story that may be believed."""
+        """Of every story that may be believed; of no type that is not on offer, since users may
+        write any."""
         heard = (self._from.memory.job(job).heard for job in ids)
         stories = (story for one in heard if one for story in one.stories if story)
         for text in {job.instance_type for job in (*heads.values(), *stories)}:
-            await self.learn_room(text)
+            if self._on_offer(text):
+                await self.learn_room(text)
 
     async def learn_room(self, instance_type: str) -> None:
         """Ask what an enclave gets on a type, once; a cloud that is silent is asked again."""

@@ -86,9 +86,14 @@ class LoopState:
     loader: Loader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loader = Loader(self.sources)
+        self.loader = Loader(self.sources, self._on_offer)
         if self.pricing is not None:
             self.pricing.on_change = self.repriced
+
+    def _on_offer(self, instance_type: str) -> bool:
+        """What the contract matched was on offer; where users name us, only what is."""
+        asks = self.offering.asks
+        return self.sources.market.abilities.lists_on_chain or not asks or instance_type in asks
 
     @property
     def orders(self) -> Orders:

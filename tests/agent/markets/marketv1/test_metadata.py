@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -196,36 +195,6 @@ def test_read__any_values__are_said_or_refused(fields: Mapping[str, Any]) -> Non
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_read__any_bytes__are_refused_or_said(raw: bytes) -> None:
     check(raw)
-
-
-def _cut(text: str, dice: random.Random) -> str:
-    return text[: dice.randrange(len(text))]
-
-
-def _double(text: str, dice: random.Random) -> str:
-    at = dice.randrange(len(text))
-    return text[:at] + text[dice.randrange(len(text)) :] + text[at:]
-
-
-def _swap(text: str, dice: random.Random) -> str:
-    at = dice.randrange(len(text))
-    return text[:at] + dice.choice('{}[]",:\\0-.eE \n\x00\ud7ffnt/') + text[at + 1 :]
-
-
-MISHAPS: tuple[Callable[[str, random.Random], str], ...] = (_cut, _double, _swap, _swap, _swap)
-
-
-def test_read__twenty_thousand_damaged_texts__raise_nothing() -> None:
-    dice, taken = random.Random(18), 0
-    good = json.dumps(GOOD)
-    for _ in range(20_000):
-        text = good
-        for _ in range(dice.randrange(1, 4)):
-            text = dice.choice(MISHAPS)(text, dice) or "{"
-        raw = text.encode("utf-8", "surrogatepass")
-        taken += isinstance(read(raw), Metadata)
-        check(raw)
-    assert taken > 500  # damage that hits nothing is taken: the texts are near the border
 
 
 def test_bounds__as_they_are_documented__are_those_of_the_module() -> None:
