@@ -21,6 +21,8 @@ PRICE = 500 * 10**12
 POND, MONEY = "0x" + "A1" * 20, "0x" + "A2" * 20
 USER = "0x" + "5E" * 20
 
+STAKE = 10**18  # that each job locks
+
 
 class Chain:
     """JSON-RPC's answers, as bytes. Blocks come by the clock."""
@@ -35,9 +37,10 @@ class Chain:
             functions["jobsOf"].selector: self._jobs_of,
         }
         constants: dict[str, tuple[object, ...]] = {
-            "params": ((10**18, HOUR, HOUR, HOUR, 2),),
+            "params": ((STAKE, HOUR, HOUR, HOUR, 2),),
             "stakeOf": (10**24,),
-            "lockedStakeOf": (10**21,),
+            "lockedStakeOf": (STAKE * len(crowd.listed),),
+            "offers": ([(crowd.provider, PRICE)],),
             "pond": (POND,),
             "paymentToken": (MONEY,),
             "offer": (PRICE,),

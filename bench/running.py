@@ -130,8 +130,8 @@ def _restart(large: Measured) -> Iterator[Figure]:
 
 
 def _measure(size: int, *, large: bool) -> Measured:
-    with _stage(size) as stage:
-        restart, cpu = _decided(stage)
+    with on_stage(size) as stage:
+        restart, cpu = decided(stage)
         time.sleep(1.0)  # what was wrong as well would follow at once
         wrong = stage.wrong()
         stage.ask("/end-specials")
@@ -163,7 +163,7 @@ def _pages_a_look(before: dict[str, Any], after: dict[str, Any]) -> dict[str, fl
     return {name: pages[name] / count for name, count in looks.items() if count}
 
 
-def _decided(stage: Stage) -> tuple[float, float]:
+def decided(stage: Stage) -> tuple[float, float]:
     """Seconds and CPU from the start to the last of: every job judged, every due action made."""
     begun = stage.start()
     crowd, words = stage.crowd, ""
@@ -181,7 +181,7 @@ class Stage:
 
     def __init__(self, directory: Path, children: Children, crowd: Crowd, world: Child) -> None:
         self.crowd, self.clock = crowd, ScaledClock(directory / CLOCK)
-        self._directory, self._children, self._world = directory, children, world
+        self.directory, self._children, self._world = directory, children, world
         self._agent: Child | None = None
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(directory / "notify"))
@@ -190,8 +190,8 @@ class Stage:
     def start(self) -> float:
         """Start the agent; the monotonic second in which it was asked for."""
         begun = time.monotonic()
-        files = [str(self._directory / name) for name in ("provider.toml", CLOCK)]
-        env = {**environment(), "NOTIFY_SOCKET": str(self._directory / "notify")}
+        files = [str(self.directory / name) for name in ("provider.toml", CLOCK)]
+        env = {**environment(), "NOTIFY_SOCKET": str(self.directory / "notify")}
         arguments = [sys.executable, "-m", "bench.crowd_agent", *files]
         self._agent = self._children.start("agent", arguments, env=env, says_hello=False)
         return begun
@@ -237,10 +237,11 @@ class Stage:
         """Of the agent's time."""
         until = self.clock.now() + seconds
         while (left := until - self.clock.now()) > 0:
-            self._drain()
+            self.drain()
             time.sleep(min(left / SPEED, 1.0))
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Read what the agent tells its manager, who would make it wait."""
         while self.said():
             pass
 
@@ -272,7 +273,7 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def _stage(size: int) -> Iterator[Stage]:
+def on_stage(size: int) -> Iterator[Stage]:
     """A provider whose agent was stopped yesterday, and the world that went on without it."""
     with ExitStack() as stack:
         kept = os.environ.get("BENCH_DIRECTORY")

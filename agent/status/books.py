@@ -99,13 +99,17 @@ class Books:
                 self._read_at = self._clock.now()
 
     async def _ranks(self) -> tuple[Any, ...]:
-        """The last known ones where the market has no offers on the chain."""
+        """None where the market has no offers on the chain; the last ones while no node tells."""
         market, state = self._world.chain.market, self._world.state
         if not state.sources.market.abilities.lists_on_chain or self._money.at is None:
             return ()
         kinds = {*state.offering.prices, *state.offering.desk.listed}
         provider = state.sources.account.provider
-        return await rivals.ranks(market, provider, kinds, self._money.at)  # type: ignore[arg-type]  # it lists on the chain
+        try:
+            return await rivals.ranks(market, provider, kinds, self._money.at)  # type: ignore[arg-type]  # it lists on the chain
+        except (RetryLater, TryElsewhere) as fault:
+            log.info("books.no_ranks", error=str(fault))
+            return self._figures.ranks
 
     def _work_out(self, ranks: tuple[Any, ...]) -> Figures:
         now, jobs, terms = self._clock.now(), self._money.jobs, self._money.terms
