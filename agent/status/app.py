@@ -89,7 +89,7 @@ class Status:
 
     async def _ready(self, request: Request) -> Response:
         """503 with what keeps it from serving; else ok, and what to look at below it."""
-        health = self._source.view().health
+        health = self._source.summary().health
         fails = [part.line for part in health.fails]
         lines = fails or ["ok", *(f"look: {part.line}" for part in health.warns)]
         return PlainTextResponse("\n".join(lines) + "\n", 503 if fails else 200)
@@ -114,11 +114,11 @@ class Status:
 
     async def _spec(self, request: Request) -> Response:
         files, _ = self._source.card_files()
-        return JSONResponse(market.spec(self._source.view(), files))
+        return JSONResponse(market.spec(self._source.summary(), files))
 
     async def _bandwidth(self, request: Request) -> Response:
         _, rates = self._source.card_files()
-        return JSONResponse(market.bandwidth(self._source.view(), rates))
+        return JSONResponse(market.bandwidth(self._source.summary(), rates))
 
 
 def _application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlette:

@@ -73,7 +73,7 @@ async def follow(notifier: Notifier, source: StatusSource, rules: WordRules, clo
     repetition: the log, the page and the metrics have it anyway."""
     word = Word()
     while True:
-        for message in word.look(source.view().health, clock.now(), rules):
+        for message in word.look(source.summary().health, clock.now(), rules):
             try:
                 await notifier.send(message)
             except RetryLater as later:
