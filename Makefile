@@ -48,8 +48,8 @@ guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was ac
 real: $(STAMP)   ## the package under a real systemd, from apt install to apt purge; needs root, skips without
 	OYSTER_REAL=1 $(BIN)/python -m pytest --timeout 900 tests/real
 
-storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC
-	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire)
+storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC; MARKET=marketv1
+	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire) $(if $(MARKET),--market $(MARKET))
 
 fuzz: $(STAMP)   ## SECONDS=600 of strange input for all readers; NAMES="rpc": for these alone
 	$(BIN)/python -m tests.fuzz $(SECONDS) $(NAMES)

@@ -264,6 +264,20 @@ def _sent_lately(view: JobView, now: float, seconds: float) -> bool:
     )
 
 
+def settlement_may_go(view: JobView) -> bool:
+    """Whether a fork may yet take back a settlement of a job that stays open when it is over: no
+    list of active jobs would name it again, so it is kept until that is final."""
+    if view.head is None or view.head.is_stopped or view.terms.abilities.reports_start:
+        return False
+    begins = f"{view.id}:{job_generation(view)}:{Call.SETTLE.value}:"
+    final = view.final.block.number if view.final is not None else -1
+    return any(
+        tx.phase is TxPhase.MINED and tx.block > final
+        for key, tx in view.transactions.items()
+        if key.startswith(begins)
+    )
+
+
 def _order(view: JobView, key: str, call: Call) -> Order:
     return Order(key=key, call=call, job=view.id, as_of=view.head_block.number)
 

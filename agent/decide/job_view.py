@@ -261,6 +261,11 @@ class JobView:
             return job is not None and job.is_started
         return self.facts.proven == job.generation or any(map(self._found_up, self.live))
 
+    @cached_property
+    def served(self) -> bool:
+        """Whether it was ever up here, as far as is known; a host that is gone tells it, too."""
+        return self.up or any(map(self._found_up, self.hosts))
+
     def _found_up(self, host: Host) -> bool:
         since = self.observed.since
         ran = host.status is not None and "running" in host.status.phases

@@ -16,7 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.decide.bootstrap import BootstrapRules, Rules, plan_bootstrap
-from agent.decide.ending import EndingRules, clean_up, record_end, request_exit, take_down
+from agent.decide.ending import (
+    EndingRules,
+    clean_up,
+    record_end,
+    request_exit,
+    settlement_may_go,
+    take_down,
+)
 from agent.decide.host_orders import EnclaveRules
 from agent.decide.job_view import JobView
 from agent.decide.keepalive import HealthRules
@@ -125,7 +132,7 @@ def _over(view: JobView, job: Job, now: float, draft: Draft, rules: LifecycleRul
 def _to_record(view: JobView, job: Job, now: float) -> bool:
     """Whether its end is for us to settle. Where nothing is lost by leaving that, a job that never
     came up here is not: its user would pay for nothing, and we the gas."""
-    served = view.terms.abilities.reports_start or view.up or bool(view.hosts)
+    served = view.terms.abilities.reports_start or view.served
     return served and view.terms.unrecorded(job, int(now))
 
 
@@ -142,6 +149,7 @@ def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> Non
         draft.look_at(now + rules.ending.look_again_seconds)
         return
     ended = all(host.instance.state is InstanceState.TERMINATED for host in view.hosts)
+    ended = ended and not settlement_may_go(view)
     if ended and view.observed.listed_at is not None:
         clean_up(view, draft, outcome_of(view))
     else:
@@ -166,7 +174,7 @@ def _take_all_down(view: JobView, now: float, draft: Draft, rules: LifecycleRule
 def needs_final(view: JobView, now: float) -> bool:
     """Whether something irreversible may depend on what the finalized block says."""
     if not any(host.live for host in view.hosts):
-        return False
+        return settlement_may_go(view)
     job = view.head
     if job is None or not view.ours or view.strays:
         return True

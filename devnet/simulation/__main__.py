@@ -3,6 +3,7 @@
 python -m devnet.simulation 1000            seeds 1 to 1000, on all cores
 python -m devnet.simulation 1 --seed 42     that one seed; --trace prints every event
 python -m devnet.simulation 100 --wire      with JSON-RPC, nonces and fees between agent and chain
+python -m devnet.simulation 100 --market marketv1    on Marlin's market, over JSON-RPC
 """
 
 from __future__ import annotations
@@ -16,26 +17,35 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from devnet.simulation.invariants import NAMES
+from devnet.simulation.marketv1.storm import MarketV1Storm
 from devnet.simulation.scenario import scenario
 from devnet.simulation.storm import Result, Storm, quiet
+from devnet.simulation.watch import NAMES
 
 
-def play(seed: int, jobs: int, *, wire: bool = False) -> Result:
+def storm_of(seed: int, jobs: int, *, wire: bool, market: str, trace: bool = False) -> Storm:
+    """The storm of a seed on a market; on MarketV1 there is always JSON-RPC between."""
+    if market == "marketv1":
+        return MarketV1Storm(scenario(seed, jobs, wire=True), trace=trace)
+    return Storm(scenario(seed, jobs, wire=wire), trace=trace)
+
+
+def play(seed: int, jobs: int, *, wire: bool = False, market: str = "registry") -> Result:
     """One run, in whichever process."""
     quiet()
-    return Storm(scenario(seed, jobs, wire=wire)).run()
+    return storm_of(seed, jobs, wire=wire, market=market).run()
 
 
 def play_all(
-    seeds: Sequence[int], jobs: int, processes: int, *, wire: bool = False
+    seeds: Sequence[int], jobs: int, processes: int, *, wire: bool = False, market: str = "registry"
 ) -> Iterator[Result]:
     """All runs, in the order of their seeds."""
     if processes == 1:
-        yield from (play(seed, jobs, wire=wire) for seed in seeds)
+        yield from (play(seed, jobs, wire=wire, market=market) for seed in seeds)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(partial(play, jobs=jobs, wire=wire), seeds, chunksize=4)
+        one = partial(play, jobs=jobs, wire=wire, market=market)
+        yield from pool.map(one, seeds, chunksize=4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,21 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     seeds = range(chosen.seed, chosen.seed + chosen.seeds)
     if chosen.trace:
-        return _trace(chosen.seed, chosen.jobs, wire=chosen.wire)
+        return _trace(chosen)
     begun, results = time.monotonic(), []
-    for result in play_all(seeds, chosen.jobs, chosen.processes, wire=chosen.wire):
+    how = {"wire": chosen.wire, "market": chosen.market}
+    for result in play_all(seeds, chosen.jobs, chosen.processes, **how):
         results.append(result)
-        for line in failure(result, chosen.jobs, wire=chosen.wire):
+        for line in failure(result, chosen.jobs, **how):
             _say(line)
     for line in summary(results, chosen.jobs, time.monotonic() - begun):
         _say(line)
     return 1 if any(result.violations for result in results) else 0
 
 
-def failure(result: Result, jobs: int, *, wire: bool = False) -> Iterator[str]:
+def failure(
+    result: Result, jobs: int, *, wire: bool = False, market: str = "registry"
+) -> Iterator[str]:
     """What a run violated, and the line that plays it again."""
     if result.violations:
         how = f"--seed {result.seed} --jobs {jobs}{' --wire' if wire else ''}"
+        how += "" if market == "registry" else f" --market {market}"
         again = f"python -m devnet.simulation 1 {how}"
         yield f"seed {result.seed} violates; again: {again}"
         yield from (f"  {violation}" for violation in result.violations[:10])
@@ -82,11 +96,12 @@ def summary(results: Sequence[Result], jobs: int, seconds: float) -> Iterator[st
     yield from (f"  {broken[name]:7d}  {name}" for name in NAMES if broken[name])
 
 
-def _trace(seed: int, jobs: int, *, wire: bool) -> int:
+def _trace(chosen: argparse.Namespace) -> int:
     quiet()
-    storm = Storm(scenario(seed, jobs, wire=wire), trace=True)
+    how = {"wire": chosen.wire, "market": chosen.market}
+    storm = storm_of(chosen.seed, chosen.jobs, **how, trace=True)
     result = storm.run()
-    for line in (*storm.lines, *failure(result, jobs, wire=wire)):
+    for line in (*storm.lines, *failure(result, chosen.jobs, **how)):
         _say(line)
     return 1 if result.violations else 0
 
@@ -105,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     cores = os.cpu_count() or 1
     parser.add_argument("--processes", type=int, default=cores, help=f"at once ({cores})")
     parser.add_argument("--wire", action="store_true", help="over JSON-RPC, with nonces and fees")
+    parser.add_argument(
+        "--market", choices=("registry", "marketv1"), default="registry", help="which one's model"
+    )
     parser.add_argument("--trace", action="store_true", help="print one run's events")
     return parser
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from agent.chain.endpoints import NoEndpoint
 from agent.decide.listings import OfferRules
 from agent.journal.lines import Event
-from devnet.simulation.invariants import BROKEN
 from devnet.simulation.process import Life, Manner
 from devnet.simulation.scenario import rules
 from devnet.simulation.stage import Stage
 from devnet.simulation.storm_troubles import Kind, Plan, Trouble
+from devnet.simulation.watch import BROKEN
 from devnet.simulation.world import new_engine
 from faults import MustStop
 

@@ -63,6 +63,7 @@ class Lie(StrEnum):
     BROKE = "our account has nothing"
     SWALLOWS = "a transaction is taken, and nobody sees it"
     DECLINES = "each transaction's nonce is too low"
+    NOTICE = "a rate of 0 was announced"  # on markets with notices
 
 
 WIRE_ONLY = frozenset(
@@ -218,4 +219,5 @@ _JOBS: Mapping[Lie, Callable[[Job], Job | None]] = {
 
 def lies(*, wire: bool) -> Sequence[Lie]:
     """Every way that can be told over these ports."""
-    return [lie for lie in Lie if wire or lie not in WIRE_ONLY]
+    told = [lie for lie in Lie if lie is not Lie.NOTICE]
+    return [lie for lie in told if wire or lie not in WIRE_ONLY]

@@ -36,6 +36,7 @@ class Scenario:
     requests: tuple[Request, ...]
     plan: Plan
     latency: float
+    within: float  # seconds in which users ask
     wire: bool = False  # the agent speaks JSON-RPC with nodes
 
 
@@ -58,6 +59,7 @@ def scenario(seed: int, jobs: int = 100, *, wire: bool = False) -> Scenario:
         requests=tuple(people.requests(seed, jobs, within=within)),
         plan=draws(seed, length=within + 1500, witness=witness),
         latency=rng.choice([0.05, 0.3, 1.0]),
+        within=within,
         wire=wire,
     )
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from devnet.simulation import loop
 from devnet.simulation.blocks import BlockChain
 from devnet.simulation.chain import SimSecondEndpoint
-from devnet.simulation.invariants import Invariants
 from devnet.simulation.loop import StormClock
 from devnet.simulation.model_faults import Weather
-from devnet.simulation.opinions import Views
+from devnet.simulation.opinions import Lie, Views, lies
 from devnet.simulation.scenario import Scenario
 from devnet.simulation.storm_cloud import StormCloud, StormImages
+from devnet.simulation.watch import Watch
 from devnet.simulation.wire.node import Node
 
 
@@ -35,7 +36,7 @@ class Stage:
     cloud: StormCloud = field(init=False)
     images: StormImages = field(init=False)
     witness: SimSecondEndpoint | None = field(init=False)
-    watch: Invariants = field(init=False)
+    watch: Watch = field(init=False)
     digest: Any = field(default_factory=hashlib.sha256)  # of every note: the run itself
 
     def second(self) -> float:
@@ -47,6 +48,10 @@ class Stage:
         left = second - self.second()
         if left > 0:
             await asyncio.sleep(left)
+
+    def ways(self) -> Sequence[Lie]:
+        """How an endpoint can lie about this market."""
+        return lies(wire=self.what.wire)
 
     def note(self, text: str) -> None:
         """One event of the run."""

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -25,10 +26,10 @@ from agent.wiring.markets import AnyMarket
 from cloud.model import Region
 from devnet.simulation import loop, people
 from devnet.simulation.actors import Actors
-from devnet.simulation.blocks import Block, Tx
+from devnet.simulation.blocks import Block, BlockChain, Tx
 from devnet.simulation.chain import SimChain, SimSecondEndpoint
 from devnet.simulation.cloud import Machine
-from devnet.simulation.invariants import LEFT, Allowances, Invariants, Violation
+from devnet.simulation.invariants import Invariants
 from devnet.simulation.lives import Lives
 from devnet.simulation.loop import StormClock
 from devnet.simulation.model_faults import Weather
@@ -41,7 +42,8 @@ from devnet.simulation.scenario import genesis
 from devnet.simulation.stage import Stage
 from devnet.simulation.storm_cloud import StormCloud, StormImages
 from devnet.simulation.storm_trouble_acts import begin
-from devnet.simulation.storm_troubles import Kind
+from devnet.simulation.storm_troubles import Kind, Plan
+from devnet.simulation.watch import LEFT, Allowances, Violation, Watch
 from devnet.simulation.wire.chain import WireChain
 from devnet.simulation.wire.contract import Contract, Told
 from devnet.simulation.wire.ledger import Ledger
@@ -49,6 +51,7 @@ from devnet.simulation.wire.life import Wire, WireLife
 from devnet.simulation.wire.node import Node
 from devnet.simulation.wire.words import REGISTRY_WORDS
 
+Watched = tuple[BlockChain, StormCloud, Plan, float, Allowances, Callable[[], bool]]
 HOME = Region("us-east-1")
 FAR_OFF = 60.0  # seconds by which a wall clock is off when ages can't be judged by it any more
 # Between the block that was read and what is sent for it: blocks, jobs, what is final and the
@@ -90,7 +93,7 @@ class Storm(Stage):
             asyncio.create_task(task)
             for task in (
                 self.chain.mine_for_ever(),
-                self.actors.users(),
+                self._users(),
                 self._trouble(),
                 self.lives.supervise(),
                 self.actors.operator(),
@@ -121,20 +124,24 @@ class Storm(Stage):
         self.clock = StormClock(now, random.Random(f"{what.seed}:clock"))
         self.agent_clock = StormClock(now, random.Random(f"{what.seed}:clock2"))
         self.weather = Weather(self.clock, rng, 0.0, what.latency)
-        model = genesis(what)
-        kind = WireChain if what.wire else SimChain
-        self.chain = kind(self.clock, self.weather, model, what.block_seconds, what.depth)
+        self.chain = self._chain()
         self.nodes = list(self._nodes())
         self.cloud = StormCloud(
             self.clock, self.weather, what.lengths, done=self.note, fate_of=what.plan.fate
         )
         self.images = StormImages(self.clock, self.weather, what.image_seconds, {HOSTILE})
         self.witness = self._second()
-        self.auditors = people.Auditors(self.chain, self.cloud, patience=1200)
-        self.competitor = people.Competitor(self.chain, what.seed)
-        self._watch_everything()
+        self._hear_everything()
         self.lives = Lives(self, what.plan, self._life)
         self.actors = Actors(self, self.lives, what.requests)
+
+    def _chain(self) -> BlockChain:
+        what, model = self.what, genesis(self.what)
+        kind = WireChain if what.wire else SimChain
+        return kind(self.clock, self.weather, model, what.block_seconds, what.depth)
+
+    def _users(self) -> Coroutine[Any, Any, None]:
+        return self.actors.users()
 
     def _second(self) -> SimSecondEndpoint | None:
         """The second endpoint, where there is one and no JSON-RPC between."""
@@ -169,28 +176,40 @@ class Storm(Stage):
     def _market(self, endpoints: Endpoints) -> AnyMarket:
         return Registry(endpoints, REGISTRY)
 
-    def _watch_everything(self) -> None:
-        watch = Invariants(
-            self.chain, self.cloud, self.what.plan, self._served, self.what.image_seconds,
-            Allowances(
-                grace=150.0 if self.what.witness else 300.0,  # or the operator confirms
-                on_its_way=(EXCHANGES if self.what.wire else 4) * self.what.latency,
-            ),
-            lambda: abs(self.agent_clock.skew_seconds) > FAR_OFF,
-        )  # fmt: skip
-        self.watch = watch
-        self.ledger = Ledger(self.chain, watch) if isinstance(self.chain, WireChain) else None
+    def _hear_everything(self) -> None:
+        self.watch = watch = self._watch()
         self.chain.on_block = self._block
         self.chain.on_undone = watch.undone
         self.chain.on_sent = self._sent
         self.cloud.on_launched = self._launched
         self.cloud.on_ending = watch.ending
         self.cloud.on_attested = watch.attested
+
+    def _watch(self) -> Watch:
+        """Who watches, and the people who look at each block."""
+        self.auditors = people.Auditors(self.chain, self.cloud, patience=1200)
+        self.competitor = people.Competitor(self.chain, self.what.seed)
+        watch = Invariants(*self._watched(), served=self._served)
         self.auditors.on_report = watch.reported
+        self.ledger = Ledger(self.chain, watch) if isinstance(self.chain, WireChain) else None
+        return watch
+
+    def _watched(self) -> Watched:
+        """What whoever watches has to look at, and what it allows."""
+        allow = Allowances(
+            grace=150.0 if self.what.witness else 300.0,  # or the operator confirms
+            on_its_way=(EXCHANGES if self.what.wire else 4) * self.what.latency,
+        )
+        what = self.what
+        return self.chain, self.cloud, what.plan, what.image_seconds, allow, self._clock_off
+
+    def _clock_off(self) -> bool:
+        return abs(self.agent_clock.skew_seconds) > FAR_OFF
 
     def _sent(self, tx: Tx, order: Order) -> None:
         self.note(f"{order.call} {order.key}")
-        self.watch.sent(tx, order)
+        if isinstance(self.watch, Invariants):
+            self.watch.sent(tx, order)
         if self.ledger is not None:
             self.ledger.sent(tx)
 
@@ -224,12 +243,15 @@ class Storm(Stage):
     # Its end.
 
     async def _until_over(self) -> None:
-        last = max((one.at for one in self.what.requests), default=0.0)
+        last = self._last_request()
         while self.second() < LONGEST:
             await self.clock.sleep(20)
             if self.second() > last + 60 and self._all_over():
                 return
         self.watch.violated(LEFT, "the run does not end")
+
+    def _last_request(self) -> float:
+        return max((one.at for one in self.what.requests), default=0.0)
 
     def _memory(self) -> Mapping[JobId, JobMemory]:
         return self.lives.process.memory
@@ -238,13 +260,13 @@ class Storm(Stage):
         """Nothing to do is left for anybody, or nothing changes any more."""
         if self.second() < max((t.until + 30 for t in self.what.plan.troubles), default=0.0):
             return False
-        jobs = self.chain.head.state.jobs
-        if any(job.provider == US and not job.stop_reason for job in jobs):
-            return False
         mail = self.watch.mail_left(lives=self.lives.count)
         left = self.cloud.live_machines() or mail or self._memory()
-        pending = any(not job.stop_reason for job in jobs)
-        return not left and not pending and not self.chain.unmined
+        return not left and not self._pending() and not self.chain.unmined
+
+    def _pending(self) -> bool:
+        """Whether the chain has a job that is not over."""
+        return any(not job.stop_reason for job in self.chain.head.state.jobs)
 
     # What goes wrong.
 

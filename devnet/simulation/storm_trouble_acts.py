@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from devnet.simulation.lives import Lives
 from devnet.simulation.model_faults import Fit
-from devnet.simulation.opinions import Lie, lies
+from devnet.simulation.opinions import Lie
 from devnet.simulation.stage import Stage
 from devnet.simulation.storm_troubles import Kind, Trouble
 from devnet.simulation.wire import storm_trouble_acts as wire
@@ -92,7 +92,7 @@ UNDECIDED = frozenset({Lie.OTHER_IMAGE, Lie.COUNT_LOW})
 def _liar(stage: Stage, trouble: Trouble, on: bool) -> None:
     """The first endpoint or the second, by the trouble's size, which says how, too."""
     views = (stage.chain.views, stage.second_views)[trouble.size % 2]
-    ways = lies(wire=stage.what.wire)
+    ways = stage.ways()
     lie = ways[trouble.size // 2 % len(ways)]
     if lie in UNDECIDED and stage.what.plan.forgets(trouble.since, trouble.until):
         lie = Lie.ENDED  # which of two it is, nobody can say who forgot what was told before

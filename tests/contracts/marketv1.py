@@ -9,7 +9,7 @@ from typing import Any
 from eth_utils.crypto import keccak
 
 import contracts
-from devnet.simulation.marketv1 import CLOSED, HOLDER, RATE_LOCK, MarketV1, job_id
+from devnet.simulation.marketv1.model import CLOSED, HOLDER, RATE_LOCK, MarketV1, job_id
 from devnet.simulation.protocol import Event
 from tests.contracts.evm import Contract, Evm, Reverted, account
 from tests.contracts.pair import same

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from devnet.simulation.marketv1 import SCALE, job_id
+from devnet.simulation.marketv1.model import SCALE, job_id
 from tests.contracts.marketv1 import (
     MAX,
     METADATA,

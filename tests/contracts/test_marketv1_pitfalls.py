@@ -6,7 +6,7 @@ import pytest
 from eth_utils.crypto import keccak
 
 import contracts
-from devnet.simulation.marketv1 import CLOSED, job_id
+from devnet.simulation.marketv1.model import CLOSED, job_id
 from tests.contracts.evm import Contract, Reverted, account, interface
 from tests.contracts.marketv1 import (
     MAX,

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from agent.ports import Call
 from devnet.simulation.blocks import Block, Tx
-from devnet.simulation.invariants import TWICE, Invariants
+from devnet.simulation.invariants import Invariants
 from devnet.simulation.protocol import Job
+from devnet.simulation.watch import TWICE
 from devnet.simulation.wire.chain import OurTx, WireChain
 
 ENDS = frozenset({Call.SETTLE, Call.FINALIZE_EXIT})

@@ -34,10 +34,10 @@ def _types(parts: Iterable[Entry]) -> list[str]:
 
 
 class Words:
-    """Of one contract, by the name of its artifact."""
+    """Of one contract, by the name of its artifact, or of several."""
 
-    def __init__(self, artifact: str) -> None:
-        entries: Sequence[Entry] = contracts.abi(artifact)
+    def __init__(self, *artifacts: str) -> None:
+        entries: list[Entry] = [one for name in artifacts for one in contracts.abi(name)]
         self._functions = {_selector(one): one for one in entries if one["type"] == "function"}
         self._events = {
             one["name"]: (one, _topic_of(one)) for one in entries if one["type"] == "event"

@@ -16,6 +16,8 @@ from agent.decide.job_view import (
     JobView,
     Observed,
     Probe,
+    TxPhase,
+    TxView,
     WitnessPhase,
 )
 from agent.decide.keepalive import run_id
@@ -34,9 +36,10 @@ from agent.decide.plan import (
     WriteDesired,
 )
 from agent.decide.refusal import PolicyRules
-from agent.market.model import JobId, JobStatus, Notice, Price, StopReason, Wei
+from agent.market.model import BlockNumber, JobId, JobStatus, Notice, Price, StopReason, Wei
 from agent.market.workload import Workload
 from agent.markets.marketv1.terms import MarketV1Terms
+from cloud.model import InstanceState
 from enclave.host.documents import Status
 from tests.agent.samples import ACCOUNT, BLOCK, HOME, IMAGE, INSTANCE, JOB, NOW, ROOM
 
@@ -360,3 +363,29 @@ def test_closed__new_jobs_are_refused_and_those_that_run_run_on(closed: str) -> 
     running = plan(view(host(proven=True), facts=facts), NOW, RULES)
     assert running.stage == "running"
     assert not kinds(running) & {Terminate}
+
+
+def settled(block: int) -> dict[str, TxView]:
+    return {f"{OPENED.id}:1:settle:{NOW}:0": TxView(TxPhase.MINED, NOW, block=block)}
+
+
+def test_settlement__that_a_fork_may_take_back__keeps_the_job() -> None:
+    dry = replace(OPENED, escrow=Wei(0), settled_until=NOW + 5)
+    now = NOW + 10.0
+    known = {"transactions": settled(BLOCK.number + 1), "facts": Facts(proven=1)}
+    waiting = view(job=dry, now=now, image=ImageView(ImagePhase.RELEASED, NOW), **known)
+    assert needs_final(waiting, now)
+    assert Finish not in kinds(plan(waiting, now, RULES))
+    early = replace(waiting, final=FinalView(replace(BLOCK, timestamp=NOW), dry))
+    assert Finish not in kinds(plan(early, now, RULES))
+    sure = replace(BLOCK, number=BlockNumber(BLOCK.number + 1), timestamp=NOW)
+    assert Finish in kinds(plan(replace(waiting, final=FinalView(sure, dry)), now, RULES))
+
+
+def test_job__that_never_came_up__is_not_settled_though_its_dead_host_is_listed() -> None:
+    dry = replace(OPENED, escrow=Wei(5), settled_until=NOW - 10)
+    dead = replace(host(), instance=replace(INSTANCE, state=InstanceState.TERMINATED), status=None)
+    decided = plan(view(dead, job=dry, now=NOW + 10.0), NOW + 10.0, RULES)
+    assert Settle not in kinds(decided)
+    served = view(dead, job=dry, now=NOW + 10.0, facts=Facts(proven=1))
+    assert Settle in kinds(plan(served, NOW + 10.0, RULES))

@@ -20,7 +20,11 @@ from agent.decide.job_view import Host, JobView
 from agent.decide.plan import Draft, ForgetHost
 from agent.decide.refusal import Refusal
 from agent.load.loader import Loader
-from devnet.simulation.invariants import (
+from devnet.simulation.protocol import Job, Model
+from devnet.simulation.scenario import Scenario, scenario
+from devnet.simulation.storm import Result, Storm, quiet
+from devnet.simulation.storm_troubles import Fate, Kind, Plan, Trouble
+from devnet.simulation.watch import (
     BROKEN,
     DROPPED,
     EARLY,
@@ -34,10 +38,6 @@ from devnet.simulation.invariants import (
     TWICE,
     UNPROVEN,
 )
-from devnet.simulation.protocol import Job, Model
-from devnet.simulation.scenario import Scenario, scenario
-from devnet.simulation.storm import Result, Storm, quiet
-from devnet.simulation.storm_troubles import Fate, Kind, Plan, Trouble
 
 pytestmark = pytest.mark.integration
 

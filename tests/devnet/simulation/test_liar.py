@@ -20,12 +20,12 @@ from agent.decide.unconfirmed_launches import BurstRules
 from agent.decide.who_must_agree import TABLE, Statement
 from agent.market import testimony
 from agent.market.model import BlockRef, JobId
-from devnet.simulation.invariants import EARLY, GIVEN_UP, MISSED, NAMES
 from devnet.simulation.opinions import FIRST_INVENTED, WIRE_ONLY, Lie, lies
 from devnet.simulation.people import requests
 from devnet.simulation.scenario import Scenario, scenario
 from devnet.simulation.storm import Result, Storm, quiet
 from devnet.simulation.storm_troubles import Kind, Plan, Trouble
+from devnet.simulation.watch import EARLY, GIVEN_UP, MISSED, NAMES
 
 pytestmark = pytest.mark.integration
 

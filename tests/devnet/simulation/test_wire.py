@@ -13,7 +13,6 @@ from agent.chain.transactions import Transactions
 from agent.market.model import Address, JobId, Price, Wei
 from agent.markets.registry.calls import Calls
 from devnet.simulation.__main__ import failure, play
-from devnet.simulation.invariants import TWICE, Violation
 from devnet.simulation.loop import START
 from devnet.simulation.model_faults import Weather
 from devnet.simulation.names import REGISTRY
@@ -21,6 +20,7 @@ from devnet.simulation.protocol import Refusal
 from devnet.simulation.scenario import Scenario, genesis, scenario
 from devnet.simulation.storm import Storm, quiet
 from devnet.simulation.storm_troubles import WIRE_NATURES, Kind, Plan, Trouble, draw, draw_wire
+from devnet.simulation.watch import TWICE, Violation
 from devnet.simulation.wire.chain import CHAIN_ID, GWEI, Declined, WireChain
 from devnet.simulation.wire.signing import NotOurs, StormSigner, opened
 from tests.agent.chain.memory_log import MemoryLog

@@ -21,7 +21,7 @@ from agent.market.model import (
 )
 from agent.market.terms import Due, DueKind
 from agent.markets.marketv1.terms import MarketV1Terms, owed, paid_until
-from devnet.simulation.marketv1 import HOLDER, MarketV1, Refusal
+from devnet.simulation.marketv1.model import HOLDER, MarketV1, Refusal
 
 pytestmark = pytest.mark.unit
 

@@ -1,0 +1,256 @@
+"""What must hold on MarketV1, whatever its owners write and whatever goes wrong.
+
+Beside what holds on any market: nothing is bought for what can't be served, no unpaid second is
+served beyond a bound, and no paid second goes unserved without a reason. Reasons are read from the
+plan of troubles, from the fates of machines and from what the owner did; never from the agent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from devnet.simulation.blocks import Block
+from devnet.simulation.cloud import Machine
+from devnet.simulation.loop import START
+from devnet.simulation.marketv1.model import CLOSED, HOLDER, Job, State
+from devnet.simulation.marketv1.truth import ENOUGH_SECONDS, Truth, end_of, job_of, owed
+from devnet.simulation.names import US
+from devnet.simulation.people import sha_of
+from devnet.simulation.storm_troubles import SECOND_VOICE, Kind, covered, union
+from devnet.simulation.watch import BOUGHT, LEFT, MONEY, TWICE, UNSERVED, Watch
+
+LOST_SECONDS = 900.0  # what finding a dead host or enclave and replacing it may take, once
+UNCONFIRMED = 8  # jobs that are bought on one endpoint's word (breaker.unconfirmed)
+DOUBTS = SECOND_VOICE | {Kind.LIAR}
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A job that is to be served and is not: `job` as it was when it began."""
+
+    since: float
+    job: Job
+    was_up: bool
+
+
+@dataclass
+class MarketV1Invariants(Watch):
+    """`truth` says what a job means."""
+
+    truth: Truth = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._supply = self._money(self.chain.model.state)
+        # A crowd of new jobs is bought as far as two endpoints tell of it.
+        doubts = ((t.since, t.until + 40) for t in self.plan.troubles if t.kind in DOUBTS)
+        self._reasons = list(union([*self.plan.start_spans(), *doubts]))
+        self._silent: dict[tuple[int, str], Silence] = {}
+        self._opened: dict[int, tuple[str, str]] = {}  # owner and first text, on this fork
+        self._meant: dict[str, tuple[str, str] | None] = {}  # the job that a machine is for
+        self._served_until: dict[int, int] = {}
+        self._up: set[tuple[int, str]] = set()  # jobs that were seen served
+
+    # Events of the cloud.
+
+    def launched(self, machine: Machine) -> None:
+        super().launched(machine)
+        number = machine.order.identity.job
+        self._meant[machine.id] = self._opened.get(number)
+        states = [self.chain.head.state, *self.undone_lately()]
+        if all(job_of(state, number) is CLOSED for state in states):
+            self._count_invented(number)
+        elif not any(self._worth(state, number) for state in states):
+            self.violated(BOUGHT, f"job {number}: {job_of(states[0], number).metadata[:60]!r}")
+
+    def _count_invented(self, number: int) -> None:
+        """A launch can be taken back, so one endpoint's word is enough for one; not for many."""
+        jobs = self.chain.head.state.jobs
+        live = {m.order.identity.job for m in self.cloud.live_machines()} - set(jobs)
+        self.judged["jobs bought that are not"] += 1
+        if len(live) > UNCONFIRMED:
+            self.violated(BOUGHT, f"job {number}: {len(live)} that are not, at once")
+
+    def _worth(self, state: State, number: int) -> bool:
+        job = job_of(state, number)
+        return self.truth.worth(job) and end_of(state, number) > self.chain.head.ref.timestamp
+
+    def _may_end(self, machine: Machine) -> bool:
+        head = self.chain.head
+        if self.needless(machine) or self._spare(machine):
+            return True
+        number, now = machine.order.identity.job, self.chain.clock.now()
+        if self._meant[machine.id] != self._opened.get(number):
+            return True  # a fork gave its id to another job
+        job = job_of(head.state, number)
+        wanted = self.truth.meaning(job)
+        # What was never up, and can't be brought up any more as its owner has changed it.
+        changed = wanted is None or wanted.ec2_type != machine.order.instance_type
+        begun = now >= machine.running_at or now - machine.launched_at > self.allow.spare
+        return (changed and not self._alive(machine)) or (begun and not self._alive(machine))
+
+    def _alive(self, machine: Machine) -> bool:
+        """An enclave of whichever image it was ordered to run, that answers and proves itself."""
+        desired, now = machine.desired, self.chain.clock.now()
+        return desired is not None and self.cloud.serves(machine, desired.image_sha256, now)
+
+    def _needless(self, machine: Machine, block: Block) -> bool:
+        """By what a block says of the job, and by the newest block's time: that a job is as it is
+        must be final, that time went on needs no proof."""
+        number, at = machine.order.identity.job, self.chain.head.ref.timestamp
+        job = job_of(block.state, number)
+        if job is CLOSED:
+            return block.ref.timestamp >= machine.launched_at or number < block.state.opened
+        return job.provider != US or at >= end_of(block.state, number)
+
+    # Events of the chain.
+
+    def block(self, block: Block) -> None:
+        """After each block: who is served for nothing, who is not served for money."""
+        self._note_openings(block)
+        self._look_for_strangers()
+        self._note_service(block)
+        self._look_for_unserved(block)
+        self._check_money(block.state)
+
+    def _note_openings(self, block: Block) -> None:
+        for event in block.logs:
+            if event.name == "JobOpened":
+                number, metadata, owner = event.args[:3]
+                self._opened[int.from_bytes(number, "big")] = (owner, metadata)
+
+    def _note_service(self, block: Block) -> None:
+        for machine in self.cloud.live_machines():
+            number = machine.order.identity.job
+            if machine.id in self._proven and number in block.state.jobs:
+                until = min(end_of(block.state, number), block.ref.timestamp)
+                self._served_until[number] = until
+
+    def _look_for_unserved(self, block: Block) -> None:
+        now, seen = block.ref.timestamp, set[tuple[int, str]]()
+        for number, job in block.state.jobs.items():
+            key = (number, f"{job.owner}:{job.metadata}")
+            up = self._served(number, job)
+            if up:
+                self._up.add(key)
+            if not self._due(block.state, number, key, now) or up:
+                continue
+            seen.add(key)
+            silence = self._silent.setdefault(key, Silence(self.now, job, key in self._up))
+            self._judge(number, silence)
+        for key in [key for key in self._silent if key not in seen]:
+            del self._silent[key]
+
+    def _due(self, state: State, number: int, key: tuple[int, str], now: int) -> bool:
+        """To be served by what it pays. One that is not up yet is taken only with enough money, and
+        nobody has to buy for the last minutes of one whose machine died."""
+        job = state.jobs[number]
+        left = end_of(state, number) - now
+        return self.truth.welcome(job) and left >= ENOUGH_SECONDS
+
+    def _served(self, number: int, job: Job) -> bool:
+        meaning, now = self.truth.meaning(job), self.chain.clock.now()
+        return meaning is not None and any(
+            self.cloud.serves(machine, sha_of(meaning.url), now)
+            and machine.order.instance_type == meaning.ec2_type
+            for machine in self.cloud.of_job(number)
+        )
+
+    def _judge(self, number: int, silence: Silence) -> None:
+        lost, touches = covered(self._reasons, silence.since, self.now)
+        allowed = self._needed(number, silence, touches)
+        if self.now - silence.since - lost > allowed and not self._held_by_place(number):
+            said = "once up, " if silence.was_up else ""
+            text = f"job {number}: {said}nobody serves it since {silence.since:.0f} s"
+            self.violated(UNSERVED, text, (number, silence.since))
+
+    def _needed(self, number: int, silence: Silence, touches: int) -> float:
+        """Seconds that a perfect agent takes, and what this one is allowed to take beside."""
+        lengths, allow = self.cloud.lengths, self.allow
+        up = 1.5 * (lengths.running + lengths.boot)
+        needed = max(up, self.image_seconds) + lengths.fetch + lengths.enclave
+        needed += 2 * self.chain.block_seconds + allow.react
+        needed += touches * min(self.image_seconds, 30.0)
+        bad = sum(self.plan.fate(number, 1, attempt).bad_start for attempt in (1, 2, 3))
+        if silence.was_up or self.cloud.of_job(number):
+            needed += LOST_SECONDS
+        return needed + bad * allow.spare
+
+    def _held_by_place(self, number: int) -> bool:
+        """Whether a machine runs on as it was ordered, as the owner asks for what can't be had in
+        place."""
+        return any(self._alive(machine) for machine in self.cloud.of_job(number))
+
+    def _money(self, state: State) -> int:
+        return sum(state.money.values())
+
+    def _check_money(self, state: State) -> None:
+        if sum(job.balance for job in state.jobs.values()) != state.money[HOLDER]:
+            self.violated(MONEY, "balances are not what the contract holds", "balance")
+        if self._money(state) != self._supply:
+            self.violated(MONEY, "tokens came from nowhere or went there", "supply")
+
+    # The end.
+
+    def waiting(self, number: int) -> bool:
+        """Whether a job that is not served is open and paid at its own rate, so that the agent has
+        to know it on."""
+        state = self.chain.head.state
+        paid = end_of(state, number) > self.chain.head.ref.timestamp
+        return paid and job_of(state, number).provider == US and not self.paid(number)
+
+    def paid(self, number: int) -> bool:
+        """Whether the chain's newest block has it served for."""
+        block = self.chain.head
+        job = block.state.jobs[number]
+        return self.truth.welcome(job) and end_of(block.state, number) > block.ref.timestamp
+
+    def unsettled(self) -> list[int]:
+        """Jobs that were served and are over, of which money of ours is still in the contract."""
+        head = self.chain.head
+        return [
+            number
+            for number, job in head.state.jobs.items()
+            if job.last_settled < self._served_until.get(number, 0)
+            and end_of(head.state, number) <= head.ref.timestamp
+            and owed(job, head.ref.timestamp)
+        ]
+
+    def finish(self, *, remembered: int, lives: int) -> None:
+        """Nothing may be left: in the cloud, unsettled on the chain, in the agent's memory."""
+        self._check_twice()
+        mail = self.mail_left(lives=lives)
+        left = {
+            "instances": len(self.cloud.live_machines()),
+            "mailboxes": len(mail),
+            "staged images": len(self.cloud.bucket) if lives == 1 else 0,
+            "jobs in memory": remembered,
+            "jobs that ended and are not settled": len(self.unsettled()),
+            "transactions that wait": self.chain.unmined,
+        }
+        for what, count in left.items():
+            if count:
+                self.violated(LEFT, f"{count} {what}")
+        self._count(self.chain.head.state)
+
+    def _check_twice(self) -> None:
+        """A settlement that had nothing to pay any more was one too many, but where a fork, a lost
+        journal or somebody else's settlement came between."""
+        for block, before in zip(self.chain.blocks_[1:], self.chain.blocks_, strict=False):
+            for tx in block.txs:
+                if tx.sender != US or tx.reverted or tx.function != "jobSettle":
+                    continue
+                number = int.from_bytes(tx.args[0], "big")
+                if not owed(job_of(before.state, number), block.ref.timestamp):
+                    self.judged["settlements of nothing"] += 1
+        if self.judged["settlements of nothing"] > len(self.plan.troubles) + 3:
+            self.violated(TWICE, f"{self.judged['settlements of nothing']} settled nothing")
+
+    def _count(self, state: State) -> None:
+        served = {machine.order.identity.job for machine in self.cloud.machines.values()}
+        self.judged["jobs opened"] += state.opened
+        self.judged["jobs served"] += len(served)
+        self.judged["jobs opened that nobody could serve"] += sum(
+            job.provider == US and not self.truth.welcome(job) for job in state.jobs.values()
+        )
+        self.judged["seconds of the run"] += int(self.chain.clock.now() - START)
