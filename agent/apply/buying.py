@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from agent.agenda import Agenda
 from agent.apply.context import World
-from agent.decide.job_view import JobView
+from agent.decide.job_view import JobView, TxPhase
 from agent.decide.plan import Launch
 from agent.decide.unconfirmed_launches import BurstRules, Standing, Wish, admits
 from agent.market.model import JobId
+from agent.ports import Call
 
 WAITS = "launch.waits"  # on the job's timeline: for a second endpoint to tell the same of it
 LOOK_SECONDS = 1.0  # until it is asked again: a second endpoint's answer comes sooner, and wakes
@@ -64,8 +65,11 @@ class Buying:
         if self._counted is None:
             memory = self._world.memory
             ours = [job.view for job in memory.jobs.values() if job.view and job.view.ours]
-            bought = sum(self._instances(one.id) for one in ours if self._unconfirmed(one))
-            self._counted = Standing(bought, len(ours), memory.stake_is_for)
+            alone = [one for one in ours if not self._confirmed(one)]
+            proven = {one.id for one in alone if self._proven(one)}
+            bought = sum(self._instances(one.id) for one in alone if one.id not in proven)
+            stake_is_for = memory.stake_is_for
+            self._counted = Standing(bought, len(ours), stake_is_for, len(proven))
         return self._counted
 
     def _instances(self, job: JobId) -> int:
@@ -73,8 +77,15 @@ class Buying:
         live = sum(host.live for host in self._world.fleet.hosts(job))
         return live + (job in self._launching())
 
-    def _unconfirmed(self, view: JobView) -> bool:
-        """Neither told by two endpoints ever, nor started by ourselves."""
-        known = self._world.memory.job(view.id)
-        started = view.head is not None and view.head.is_started and known.reported
-        return not (view.agreed or known.confirmed or started)
+    def _confirmed(self, view: JobView) -> bool:
+        """Told by two endpoints, once at least."""
+        return view.agreed or self._world.memory.job(view.id).confirmed
+
+    def _proven(self, view: JobView) -> bool:
+        """Its start was reported and mined: of a job that is none, or not ours, it reverts. One
+        endpoint's word that it is started is not enough: it is who may have made up the job."""
+        if view.head is None or not view.head.is_started:
+            return False
+        begins = f"{view.id}:{view.head.generation}:{Call.REPORT_STARTED.value}:"
+        sent = self._world.memory.job(view.id).transactions.items()
+        return any(tx.phase is TxPhase.MINED and key.startswith(begins) for key, tx in sent)

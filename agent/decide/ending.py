@@ -46,7 +46,7 @@ class EndingRules:
     # An assignment seen at the head is in the final block at this age, or was undone.
     clock_skew_seconds: float = 30.0
     dry_grace_seconds: float = 60.0  # served past its end for longer than this: say so loudly
-    witness_patience_seconds: float = 1800.0  # a second endpoint silent this long is no reason
+    witness_patience_seconds: float = 1800.0  # a second endpoint silent so long: a person is asked
     settle_every_seconds: float = 86_400.0
     settle_least: int = 0  # base units of the payment token: less waits, until the end if need be
     untold_end_seconds: float = 600.0  # between settlements of an end that one endpoint alone tells
@@ -65,6 +65,7 @@ class Final:
     reason: str = ""
     waiting: str = ""
     confirmed: bool = False
+    alone: bool = False  # of two endpoints one alone tells it, the other is silent
 
 
 def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> Final:
@@ -87,7 +88,7 @@ def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> F
         same = _reason(final.witnessed, final, view, host, now, rules)
         return Final(reason, confirmed=True) if same else Final(waiting="a second endpoint differs")
     if now - _end_time(view, now) > rules.witness_patience_seconds:
-        return Final(reason)
+        return Final(reason, alone=True)
     return Final(waiting="the second endpoint has not confirmed it")
 
 
@@ -174,6 +175,7 @@ def take_down(
                 reason=reason,
                 by_chain=True,
                 confirmed=all(final.confirmed for _, final in found),
+                alone=any(final.alone for _, final in found),
             )
         )
 
@@ -217,7 +219,9 @@ def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) ->
         return
     key = next_key(view, Call.REQUEST_EXIT.value, now, rules)
     if key is not None and may_send(view, key, now, draft, rules):
-        draft.do(RequestExit(view.id, _order(view, key, Call.REQUEST_EXIT)))
+        order = _order(view, key, Call.REQUEST_EXIT)
+        wanted = view.facts.exit_ordered or view.facts.confirmed_at is not None
+        draft.do(RequestExit(view.id, order, view.alone and bool(view.live), wanted))
     draft.look_at(now + rules.look_again_seconds)
 
 

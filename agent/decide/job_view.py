@@ -217,6 +217,7 @@ class JobView:
     doubt: bool = False  # a large part of all jobs looks dead: the observer may be
     # What endpoints say of each other's word (`decide.belief`); one alone has nobody to object.
     agreed: bool = True  # two tell exactly `head` and `params`
+    alone: bool = False  # one endpoint is configured: nobody else can tell anything
     told_at: float = float("inf")  # the time of the block at which they did
     hold: bool = False  # what the id stands for is being asked
     disputed: bool = False  # they differ about the job

@@ -86,8 +86,13 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class RequestExit:
+    """Leave the job. `by_chain`: something is served for it, and what asks for this is the chain as
+    one endpoint alone tells it, so the breaker has its say. `confirmed`: a person wants it."""
+
     job: JobId
     order: Order
+    by_chain: bool = False
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ class FinalizeExit:
 class Terminate:
     """End these instances. `by_chain`: the chain asked for it, so the breaker has its say.
 
-    `confirmed`: a second endpoint or the operator confirmed it, which a mass needs.
+    `confirmed`: a second endpoint or the operator confirmed it, which a mass needs. `alone`: of two
+    endpoints one alone tells it, and the other has been silent for long: a person's to confirm.
     """
 
     job: JobId
@@ -109,6 +115,7 @@ class Terminate:
     reason: str
     by_chain: bool = False
     confirmed: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

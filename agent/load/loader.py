@@ -155,6 +155,7 @@ class Loader:
             transactions=dict(known.transactions),
             room=room if isinstance(room, EnclaveRoom) else None,
             room_refused=room if isinstance(room, str) else "",
+            alone=alone,
             agreed=alone or (belief.agreed and memory.terms == terms),
             told_at=float((known.heard.at if known.heard else frame.blocks.head).timestamp),
             hold=belief.hold,

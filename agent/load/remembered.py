@@ -94,11 +94,15 @@ class Orders:
     confirmed_jobs: dict[JobId, float] = field(default_factory=dict)
 
     def confirmation(self, job: JobMemory) -> float | None:
-        """When the operator confirmed the end that the chain asks for now; None: not that one."""
+        """When the operator confirmed the end that is asked for now, or the exit that is held;
+        None: not that one."""
         named, general = self.confirmed_jobs.get(job.id), self.confirmed_at
         times = [
             confirmed
-            for confirmed, since in ((named, job.end_asked_at), (general, job.held_at))
+            for confirmed, since in (
+                (named, job.end_asked_at or job.held_at),
+                (general, job.held_at),
+            )
             if confirmed is not None and since is not None and confirmed >= since
         ]
         return max(times, default=None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -23,7 +23,7 @@ from agent.decide.deadline import Budget
 from agent.decide.job_view import CALM, JobView
 from agent.decide.keepalive import Answers, Doubt
 from agent.decide.lifecycle import LifecycleRules, plan
-from agent.decide.plan import Launch, Plan, Terminate
+from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.decide.refusal import vet
 from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD
 from agent.load.loader import parts
@@ -285,7 +285,7 @@ class Agent:
             for action in decision.actions:
                 if isinstance(action, Launch) and not self._may_buy(view, action):
                     continue
-                if not isinstance(action, Terminate) or not action.by_chain:
+                if not isinstance(action, Terminate | RequestExit) or not action.by_chain:
                     self._in_flight.start(action)
         return decided
 
@@ -369,20 +369,36 @@ class Agent:
             known.end_asked_at = known.held_at = None
             self._world.say(view.id, END_TAKEN_BACK, level=30)
 
-    def _ask_breaker(self, decided: Sequence[tuple[JobView, Plan]]) -> Sequence[Terminate]:
-        wanted = [a for _, p in decided for a in p.actions if isinstance(a, Terminate)]
+    def _ask_breaker(
+        self, decided: Sequence[tuple[JobView, Plan]]
+    ) -> Sequence[termination_breaker.End]:
+        kinds = Terminate | RequestExit
+        wanted = [a for _, p in decided for a in p.actions if isinstance(a, kinds)]
         looked = frozenset(view.id for view, _ in decided)
         served = self._world.fleet.live_jobs() if wanted else 0
         asked = termination_breaker.Asked(looked, wanted, served)
         state, rules = self._state.breaker, self._state.rules.breaker
         ruling = termination_breaker.judge(asked, state, self._state.now(), rules)
-        fresh = ruling.state.held - state.held
         self._state.breaker = ruling.state
+        self._forget_held(looked - {action.job for action in wanted})
         for action in ruling.held:
-            if action.job in fresh:
+            if action.job not in state.held:
                 self._world.memory.job(action.job).held_at = self._state.now()
-                self._world.say(action.job, HELD, action.reason, 40)
+                self._world.say(action.job, HELD, _why_held(action), 40)
         return ruling.allowed
+
+    def _forget_held(self, calm: Iterable[JobId]) -> None:
+        """Of jobs that nobody wants to end any more: a later confirmation is not about them."""
+        for known in map(self._world.memory.job, calm):
+            if known.end_asked_at is None:
+                known.held_at = None
+
+
+def _why_held(action: termination_breaker.End) -> str:
+    if isinstance(action, Terminate):
+        alone = "; one RPC endpoint alone says so, the other is silent" if action.alone else ""
+        return f"{action.reason}{alone}"
+    return "many jobs are to be left at once, by what one RPC endpoint alone tells"
 
 
 def _urgency(pair: tuple[JobView, Plan]) -> tuple[float, bool, int]:

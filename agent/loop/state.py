@@ -145,6 +145,6 @@ class LoopState:
         """One line for `systemctl status`."""
         stages = Counter(job.stage for job in self.world.memory.jobs.values())
         words = [f"{count} {stage}" for stage, count in sorted(stages.items())]
-        held = [f"{len(self.held_jobs)} terminations held"] if self.held_jobs else []
+        held = [f"{len(self.held_jobs)} ends held"] if self.held_jobs else []
         trouble = ["the chain can't be read"] if self.progress.chain_error else []
         return ", ".join([*trouble, *held, *words]) or "no jobs"

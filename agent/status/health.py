@@ -303,7 +303,7 @@ def _jobs(seen: Seen) -> Iterator[Part]:
 
 def _held(seen: Seen) -> Iterator[Part]:
     if seen.held:
-        text = f"{seen.held} terminations are held: see whether those jobs are over, then"
+        text = f"{seen.held} ends or exits are held: see whether those jobs are over, then"
         yield Part(
             "terminations", "", Grade.FAIL, f"{text} `oyster-provider jobs confirm-terminations`"
         )

@@ -152,4 +152,7 @@ def test_launch__on_one_word__is_one_of_a_few_or_waits() -> None:
     patient = replace(alone, waited_enough=True)
     assert admits(patient, Standing(few, few, 20), BurstRules()) == ""
     assert admits(patient, Standing(few, 21, 20), BurstRules())
-    assert admits(replace(patient, disputed=True), Standing(few, few, 20), BurstRules())
+    denied = replace(patient, disputed=True)
+    assert admits(denied, Standing(few, few, 20), BurstRules())
+    assert admits(denied, Standing(few, 2 * few, 20, proven=few), BurstRules()) == ""
+    assert admits(denied, Standing(2 * few, 3 * few, 20, proven=few), BurstRules())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.decide.termination_breaker import BreakerRules
+from agent.decide.unconfirmed_launches import BurstRules
 from agent.journal.orders import OrderKind
 from agent.market.model import JobId
 from devnet.simulation.world import Simulation, default_rules
@@ -138,3 +139,49 @@ def test_confirmation__written_while_the_agent_was_down__counts_for_what_was_hel
     ]
     done = Simulation().run(script, 2100)
     assert len([text for _, text in done if text.startswith("terminate")]) == 10
+
+
+def silent(simulation: Simulation) -> None:
+    """The second endpoint says nothing any more."""
+    simulation.weather.fail("witness.read")
+
+
+def test_end__that_one_of_two_tells_while_the_other_is_silent__waits_for_a_person() -> None:
+    simulation = Simulation(with_witness=True)
+    confirm = at(90_000, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS))
+    script = [assigned(), at(500, silent), stopped(1000), confirm]
+    done = simulation.run(script, 91_000)
+    ends = [when for when, text in done if text.startswith("terminate")]
+    assert len(ends) == 1
+    assert ends[0] >= 90_000
+    assert "one RPC endpoint alone says so" in simulation.said(1, "breaker.held")
+    clean(simulation)
+
+
+def test_end__that_was_long_ago_by_one_endpoint_after_a_restart__is_not_believed_at_once() -> None:
+    """What it says of times is its word, too: silence counts from when the other was asked."""
+
+    def lie(simulation: Simulation) -> None:
+        simulation.restart_in(1)
+        lies(simulation)
+
+    simulation = Simulation(with_witness=True)
+    done = simulation.run([assigned(), at(500, silent), at(10_000, lie)], 20_000)
+    assert not [text for _, text in done if text.startswith("terminate")]
+
+
+@pytest.mark.parametrize("count", [40, 100])
+def test_crowd__that_one_of_two_endpoints_denies__is_started_in_rounds_that_double(
+    count: int,
+) -> None:
+    def deny(simulation: Simulation) -> None:
+        assert simulation.witness is not None
+        simulation.witness.lies = lambda jobs: {}
+
+    jobs = crowd(count)
+    simulation = Simulation(with_witness=True)
+    done = simulation.run([at(0.5, deny), *(assigned(1, job) for job in jobs)], 600)
+    started = [when for when, text in done if text.startswith("reportStarted")]
+    assert len(started) == count
+    launches = [when for when, text in done if text.startswith("launch")]
+    assert sum(when < 40 for when in launches) == BurstRules().unconfirmed

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from agent.decide.refusal import WEIGHTS
+from agent.journal.orders import OrderKind
+from agent.market.model import JobId
 from devnet.simulation.contract import TERMS
 from devnet.simulation.world import Simulation, default_rules
-from tests.agent.scripts.play import ONE, assigned, at, clean
+from tests.agent.scripts.play import ONE, assigned, at, clean, crowd
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
+BY_ONE = "by what one RPC endpoint alone tells"
 MIN_ESCROW = 10_000.0  # seconds
 POOR: dict[str, object] = {"escrow": 8_000}  # it lasts longer than any cool-down here
 NONSENSE: dict[str, object] = {"instance_type": "nonsense"}
@@ -50,6 +54,37 @@ def test_job__that_only_costs_money_and_the_exit_too_late__is_served_and_left_on
     assert simulation.said(1, "job.served_at_a_loss").startswith("escrow")
     assert "job.refused" not in simulation.events(1)
     clean(simulation)
+
+
+def _leave(job: JobId, simulation: Simulation) -> None:
+    simulation.order(OrderKind.EXIT, job)
+
+
+@pytest.mark.parametrize("witness", [False, True])
+def test_jobs__many_that_run_are_to_be_left_at_once__one_endpoint_s_word_waits_for_a_person(
+    witness: bool,
+) -> None:
+    jobs = crowd(6)
+    simulation = with_cool_down(3600)
+    simulation.with_witness = witness
+    script = [assigned(1, job, **POOR) for job in jobs]
+    confirmed = at(1000, lambda s: s.order(OrderKind.CONFIRM_TERMINATIONS))
+    done = simulation.run([*script, confirmed], 1500)
+    exits = [when for when, text in done if text.startswith("requestToExitJob")]
+    assert len(exits) == len(jobs)
+    assert all(when < 200 for when in exits) is witness
+    assert all(when >= 1000 for when in exits) is not witness
+    told = simulation.said(1, "breaker.held")
+    assert told == ("" if witness else f"many jobs are to be left at once, {BY_ONE}")
+
+
+def test_jobs__many_are_ordered_to_be_left__no_endpoint_s_word_is_in_it() -> None:
+    jobs = crowd(6)
+    simulation = with_cool_down(3600)
+    script = [assigned(1, job) for job in jobs]
+    orders = [at(500, partial(_leave, job)) for job in jobs]
+    done = [text for _, text in simulation.run([*script, *orders], 700)]
+    assert len([text for text in done if text.startswith("requestToExitJob")]) == len(jobs)
 
 
 @pytest.mark.parametrize("escrow", [1, 599])

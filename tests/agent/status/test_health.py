@@ -67,7 +67,7 @@ def test_health__all_is_well__serves() -> None:
          "0.0300/h below cost"),
         ({"recent": {"missed": 2, "refused": 0}}, "jobs", "warn", "2 missed within the hour"),
         ({"stake_jobs": 0}, "jobs", "warn", "stake is used up"),
-        ({"held": 4}, "terminations", "fail", "4 terminations are held"),
+        ({"held": 4}, "terminations", "fail", "4 ends or exits are held"),
         ({"other_agent_at": NOW - 60}, "wallet", "warn", "second agent"),
         ({"gas_jobs": 0.5}, "wallet", "fail", "one job"),
         ({"bugs": ("job 5: KeyError",)}, "effects", "warn", "KeyError"),
