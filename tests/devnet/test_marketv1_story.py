@@ -310,6 +310,8 @@ def test_job__that_nobody_can_serve__costs_nothing(scene: Scene, metadata: str) 
     told = f"job.refused job={job} "
     scene.eyes.until("a refusal", lambda: told in log.read_text(), PATIENCE)
     assert not scene.eyes.instances(job)
+    asked = httpx.get(f"{scene.public}/ip", params={"id": str(job), "region": KIND.region})
+    assert f"job {job} is refused: metadata: " in asked.text
 
 
 def test_commands__of_the_registry__say_that_this_market_has_none(scene: Scene) -> None:
@@ -360,14 +362,19 @@ def _log(scene: Scene) -> str:
 
 
 def test_pause__new_jobs_are_refused__and_served_after_resume(scene: Scene) -> None:
+    """A job in debug mode: attested, by its instance alone, and ordered with its console."""
     scene.provider.command("pause", "--yes")
     assert _no_card(scene)
-    job = scene.open()
+    job = scene.open(replace(scene.images[0], debug=True))
     told = f"job.refused job={job} "
     scene.eyes.until("a refusal", lambda: told in _log(scene), PATIENCE)
     assert not scene.eyes.instances(job)
     scene.provider.command("resume", "--yes")
     scene.up(job)
+    proven = f"enclave.attested job={job} "
+    scene.eyes.until("a document of a debug enclave", lambda: proven in _log(scene), PATIENCE)
+    shown = scene.provider.command("jobs", "show", str(job))
+    assert "not the image: PCR0 to PCR2 are zeros" in shown
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
 

@@ -67,11 +67,13 @@ class MarketV1Terms:
 
     def unrecorded(self, job: Job, now: int) -> bool:
         """Whether a settlement is missing. A dry job is settled to its last unit, so that a later
-        deposit is not eaten by the time between; one that ended by notice is, once."""
+        deposit is not eaten by the time between; one that ended by notice, or before it is dry, is
+        once: what it pays for after that was not served."""
         end = self.ending(job)
         if job.is_stopped or end is None or now < end.at or not self.accrued(job, now):
             return False
-        return end.reason is StopReason.ESCROW_EXHAUSTED or job.settled_until < end.at
+        dry = end.reason is StopReason.ESCROW_EXHAUSTED and not self.stop_before_dry
+        return dry or job.settled_until < end.at
 
     def leaves_at(self, job: Job, asked_at: int) -> None:
         """A provider has no call for leaving a job."""

@@ -154,6 +154,23 @@ def test_ending__stop_before_dry__is_so_much_earlier() -> None:
     assert early.ending(JOB) == Ending(T0 + 700, StopReason.ESCROW_EXHAUSTED)
 
 
+@pytest.mark.parametrize("late", [0, 1, 7, 299, 300, 5000])
+@pytest.mark.parametrize("rate", [UNIT, 3 * UNIT + 1, UNIT // 7])
+def test_unrecorded__stopped_before_dry__is_settled_once(rate: int, late: int) -> None:
+    early = MarketV1Terms(stop_before_dry=300)
+    one = replace(job(rate, 3 * 1000), agreed=Price(rate))
+    end = early.ending(one)
+    assert end is not None
+    now = end.at + late
+    assert early.unrecorded(one, now)
+    rest = Wei(one.escrow - early.accrued(one, now))
+    settled = replace(one, settled_until=now, escrow=rest)
+    assert early.is_over(settled, now)
+    assert not any(early.unrecorded(settled, now + after) for after in (0, 1, 60, 301, 10**6))
+    revived = replace(settled, escrow=Wei(rest + 10**6))
+    assert not early.is_over(revived, now)
+
+
 def test_unrecorded__dry__is_settled_to_the_last_unit_and_then_no_more() -> None:
     assert not TERMS.unrecorded(JOB, T0 + 999)
     assert TERMS.unrecorded(JOB, T0 + 1000)
