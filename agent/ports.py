@@ -257,7 +257,7 @@ class Image:
     """A verified, measured image on this machine's disk. `by_url`: nothing but its URL names it, so
     that it is known by what was found there first."""
 
-    url: str
+    url: str = field(repr=False)  # its query may be a secret
     cid: str
     path: Path
     size_bytes: int

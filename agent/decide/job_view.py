@@ -102,7 +102,7 @@ class ImageView:
     retry_at: float = 0.0
     staged: frozenset[Region] = frozenset()
     staging: bool = False
-    url: str = ""
+    url: str = field(default="", repr=False)  # its query may be a secret
 
     def is_of(self, url: str) -> bool:
         """Whether this says anything about the image at `url`."""

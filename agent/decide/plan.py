@@ -24,7 +24,7 @@ class FetchImage:
     """Have the image verified, measured and on disk before `deadline`."""
 
     job: JobId
-    url: str
+    url: str = field(repr=False)  # its query may be a secret
     deadline: float
 
 

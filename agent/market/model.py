@@ -117,7 +117,7 @@ class Job:
     instance_type: str  # what the user wrote; InstanceType.parse() says whether it means anything
     max_price: Price
     price: Price
-    enclave_url: str
+    enclave_url: str = field(repr=False)  # its query may be a secret
     generation: int
     status: JobStatus
     stop_reason: StopReason
@@ -129,7 +129,7 @@ class Job:
     settled_until: int
     endpoint: str
     notice: Notice | None = None
-    agreed: Price | None = None
+    agreed: Price | None = field(default=None, compare=False)  # this provider's own memory
     workload: Workload | None = None
     unreadable: str = ""
 

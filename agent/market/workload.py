@@ -13,7 +13,7 @@ STANDARD_FAMILY = "tuna"  # the family of all images that are made today
 class Workload:
     """An image and its enclave. `init_params` are the bytes that the enclave is given."""
 
-    url: str
+    url: str = field(repr=False)  # its query may be a secret
     memory_mib: int
     cpu_count: int
     family: str = STANDARD_FAMILY

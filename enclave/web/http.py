@@ -19,7 +19,7 @@ import httpcore
 
 from enclave.shown import USER_AGENT, shown
 from enclave.web.guard import LOOK_UP_SECONDS, Guard, in_time
-from enclave.web.image_url import BadUrl, https_host, origin
+from enclave.web.image_url import BadUrl, https_host, origin, told
 from faults import TryElsewhere
 
 CONNECT_SECONDS: Final = 10.0
@@ -168,7 +168,8 @@ def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as fault:
-        raise Unreachable(f"sent to {shown(location)}, which is not asked: {fault}") from None
+        text = f"sent to {shown(told(location))}, which is not asked"
+        raise Unreachable(f"{text}: {type(fault).__name__}") from None
 
 
 class _Backend(httpcore.NetworkBackend):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -82,7 +82,7 @@ class HttpsUrl:
     """A file on an allowed host; `cid` (raw) carries the digest of the whole file. `pinned`: it is
     that of the first fetch, and stands in no URL."""
 
-    url: str
+    url: str = field(repr=False)  # its query may be a secret
     host: str
     cid: Cid
     pinned: bool = False
@@ -92,7 +92,7 @@ class HttpsUrl:
 class OpenUrl:
     """A file at a public host by its URL alone: what is there can be another file tomorrow."""
 
-    url: str
+    url: str = field(repr=False)  # its query may be a secret
     host: str
 
     def pinned(self, sha256: str) -> HttpsUrl:

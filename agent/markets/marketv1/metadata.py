@@ -158,7 +158,8 @@ def _kind(region: str, instance: str) -> InstanceType:
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise _Wrong(f"the metadata has no text {name!r}" if value is None else _odd(name, value))
+        shown = value if name != "url" else type(value).__name__  # its query may be a secret
+        raise _Wrong(f"the metadata has no text {name!r}" if value is None else _odd(name, shown))
     return value
 
 
@@ -176,7 +177,7 @@ def _url(fields: Mapping[str, Any]) -> str:
     if len(url) > MAX_URL_CHARS:
         raise _Wrong(f"the url has {len(url)} characters, at most {MAX_URL_CHARS} are read")
     if not _PRINTABLE.fullmatch(url):
-        raise _Wrong(f"{_odd('url', url)}: not printable ASCII without spaces")
+        raise _Wrong(f"the url of the metadata is not printable ASCII without spaces: {_at(url)}")
     return url
 
 
@@ -197,6 +198,12 @@ def _init_params(fields: Mapping[str, Any]) -> bytes:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise _Wrong("init_params of the metadata is no base64 text") from None
+
+
+def _at(url: str) -> str:
+    """Where it is not; what stands there may be part of a secret."""
+    sound = _PRINTABLE.match(url)
+    return f"character {sound.end() if sound else 0}"
 
 
 def _odd(name: str, value: object) -> str:

@@ -6,16 +6,21 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.market.model import InstanceType
+from agent.decide.job_view import ImageView
+from agent.decide.plan import FetchImage
+from agent.market.model import InstanceType, Price
 from agent.market.workload import Workload
 from agent.markets.marketv1 import metadata
 from agent.markets.marketv1.metadata import MAX_BYTES, Metadata, Unreadable, read, write
+from enclave.web.image_url import parse_open_url
+from tests.agent.samples import IMAGE, JOB
 
 pytestmark = pytest.mark.unit
 
@@ -136,6 +141,21 @@ def test_unreadable__whatever_was_written__is_one_short_printable_line() -> None
 def test_workload__its_secret_part__stands_in_no_text() -> None:
     found = said()
     assert "digest" not in repr(found)
+
+
+def test_url__its_query_may_be_a_secret__and_stands_in_no_text() -> None:
+    url = "https://a.example/x?X-Amz-Signature=s3cret"
+    image = replace(IMAGE, url=url)
+    for one in (
+        Workload(url, 4096, 2), replace(JOB, enclave_url=url), image, FetchImage(JOB.id, url, 5.0),
+        ImageView(url=url, image=image), parse_open_url(url), said(url=url + "\x00"),
+        said(url=[url]), said(url="http://" + url),
+    ):  # fmt: skip
+        assert "s3cret" not in repr(one), type(one)
+
+
+def test_agreed__is_this_providers_memory_and_tells_no_two_endpoints_apart() -> None:
+    assert replace(JOB, agreed=Price(5)) == replace(JOB, agreed=None)
 
 
 def test_workload__what_changes_in_place__changes_one_name_and_size_the_other() -> None:
