@@ -39,6 +39,10 @@ def leave(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when the jobs are over and nothing runs.")
     ] = False,
+    advise: Annotated[
+        bool,
+        typer.Option("--advise", help="What leaving comes to against staying; orders nothing."),
+    ] = False,
     config: ConfigOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
@@ -50,10 +54,16 @@ def leave(
     """
     from commands.context import Need, at_desk
     from commands.ordering import agent_there
+    from faults import UsageFault
 
     _require_one(job, everything=everything, cancel=cancel)
+    if advise and cancel:
+        raise UsageFault("--advise is about jobs; give it one, or --all")
 
     async def work(desk: Desk) -> None:
+        if advise:
+            await _advise(desk, job, as_json=as_json)
+            return
         there = await agent_there(desk)
         plan, lines = _cancelled(desk) if cancel else await _plan(desk, job, there=there)
         how = _How(yes, dry_run, as_json, wait and not cancel)
@@ -72,6 +82,31 @@ def _require_one(job: int | None, *, everything: bool, cancel: bool) -> None:
         raise UsageFault(f"job {job} and --all: name one job, or --all")
     if not (job or everything or cancel):
         raise UsageFault("leave what? name one job, or --all, or --cancel")
+
+
+async def _advise(desk: Desk, job: int | None, *, as_json: bool) -> None:
+    """Raises Refused: not a running job of ours."""
+    from commands.advice import advice_on, lines, to_json
+    from commands.context import terms_of
+
+    terms = await terms_of(desk)
+    jobs = await _jobs(desk, job, terms)
+    found, costs = await advice_on(desk, terms, jobs)
+    if as_json:
+        print_json([to_json(each, terms) for each in found])
+        return
+    for each in found:
+        typer.echo("\n".join(lines(each, costs[each.job.instance_type], terms)))
+    if not found:
+        typer.echo("no job runs here; there is nothing to leave")
+
+
+async def _jobs(desk: Desk, job: int | None, terms: Terms) -> list[Job]:
+    """The one that is named, or all. Raises Refused: not a running job of ours."""
+    from agent.market.model import JobId
+
+    ids = [JobId(job)] if job else await desk.market.jobs_of(desk.provider, terms.at)
+    return [_ours(desk, number, found) for number, found in await _found(desk, ids, terms)]
 
 
 def _cancelled(desk: Desk) -> tuple[dict[str, Any], list[str]]:
@@ -97,14 +132,12 @@ class _How:
 async def _plan(desk: Desk, job: int | None, *, there: bool) -> tuple[dict[str, Any], list[str]]:
     """What is ordered, and what it means in words. Raises Refused: not a running job of ours."""
     from agent.journal.orders import OrderKind
-    from agent.market.model import JobId
     from commands.amounts import show_coin, show_span, show_time
     from commands.context import terms_of
     from commands.dialect import coin, moment
 
     terms = await terms_of(desk)
-    ids = [JobId(job)] if job else await desk.market.jobs_of(desk.provider, terms.at)
-    jobs = [_ours(desk, number, found) for number, found in await _found(desk, ids, terms)]
+    jobs = await _jobs(desk, job, terms)
     cool_down = terms.params.job_exit_cool_down
     end = max([_end(each, terms) for each in jobs], default=terms.at.timestamp)
     lines = []

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
 
 from agent.chain.rpc import NodeRefused
 from agent.journal.lines import SLASHED, Event, LaunchRecord
 from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
+from agent.load.cost_history import CostHistory
 from agent.market.model import Job, JobId
+from agent.markets.token import Token
 from commands.context import Desk, Standing, standing_of
 from commands.costs import Cost, costs_of
 from commands.journal import open_reader
@@ -23,6 +26,17 @@ from faults import RetryLater, TryElsewhere
 
 DAY = 86_400
 _MOST_JOBS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A job's instances within one day at one price. `cost` in whole payment tokens; None: it is
+    not known what an hour cost."""
+
+    day: int
+    hours: Fraction
+    cost: Fraction | None
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +50,33 @@ class Line:
     began: int  # the first launch's time where there is no start
     until: int
     earned: Fraction | None
-    instance_hours: Fraction
-    cost_rate: Cost
-    hourly: Fraction | None  # of cost_rate, whole payment tokens
+    spent: Sequence[Spent]
+    cost_rate: Cost  # of now
+    now_hourly: Fraction | None  # of cost_rate, whole payment tokens
     gas_wei: int
     slashed: Fraction
 
     @property
+    def instance_hours(self) -> Fraction:
+        return sum((one.hours for one in self.spent), Fraction(0))
+
+    @property
     def cost(self) -> Fraction | None:
-        """Of the instances, in whole payment tokens."""
-        return None if self.hourly is None else self.hourly * self.instance_hours
+        """Of the instances, each hour at what it cost then; in whole payment tokens."""
+        return _sum(one.cost for one in self.spent)
+
+    @property
+    def hourly(self) -> Fraction | None:
+        """What an hour cost in the mean; of now, where nothing ran."""
+        hours, cost = self.instance_hours, self.cost
+        return self.now_hourly if not hours or cost is None else cost / hours
+
+    @property
+    def cost_source(self) -> str:
+        """Who says so, one after the other."""
+        return ", then ".join(dict.fromkeys(one.source for one in self.spent)) or (
+            self.cost_rate.source
+        )
 
     @property
     def margin(self) -> Fraction | None:
@@ -55,7 +86,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A day's part of all jobs (UTC); None where a job's part is unknown."""
+    """A day's, or a month's, part of all jobs (UTC); None where a job's part is unknown."""
 
     start: int
     earned: Fraction | None
@@ -76,6 +107,14 @@ class Ledger:
     lines: Sequence[Line]
     days: Sequence[Day]
 
+    @property
+    def months(self) -> Sequence[Day]:
+        """The days, a calendar month together."""
+        found: dict[int, list[Day]] = {}
+        for day in self.days:
+            found.setdefault(_month(day.start), []).append(day)
+        return [_together(start, days) for start, days in sorted(found.items())]
+
 
 @dataclass(frozen=True, slots=True)
 class _Books:
@@ -84,6 +123,7 @@ class _Books:
     slashed: dict[JobId, Event]
     launches: dict[JobId, list[LaunchRecord]]
     gas: TxJournal
+    costs: CostHistory
 
 
 async def read_ledger(desk: Desk, after: float) -> Ledger:
@@ -107,7 +147,8 @@ async def read_ledger(desk: Desk, after: float) -> Ledger:
 
 
 def _read_books(reader: Reader, ids: Sequence[JobId]) -> _Books:
-    return _Books(reader.last(SLASHED), reader.launches(ids), TxJournal(reader.engine))
+    launches, gas = reader.launches(ids), TxJournal(reader.engine)
+    return _Books(reader.last(SLASHED), launches, gas, CostHistory.read(reader))
 
 
 def _served(desk: Desk, told: Told, books: _Books) -> bool:
@@ -131,9 +172,9 @@ async def _line(desk: Desk, standing: Standing, told: Told, books: _Books, rate:
         began=started or int(min((each.at for each in launches), default=0)),
         until=until,
         earned=await _earned(desk, standing, told),
-        instance_hours=_instance_hours(launches, until),
+        spent=list(_spent(job.instance_type, launches, until, rate, books, standing.money)),
         cost_rate=rate,
-        hourly=None if price is None else price.per("h", standing.money.decimals),
+        now_hourly=None if price is None else price.per("h", standing.money.decimals),
         gas_wei=books.gas.worst_fees(job=job.id),
         slashed=_lost(slash, standing, job),
     )
@@ -177,22 +218,42 @@ async def _paid(desk: Desk, standing: Standing, job: Job) -> int | None:
     return sum(each.amount for each in found)
 
 
-def _instance_hours(launches: Sequence[LaunchRecord], until: float) -> Fraction:
-    """From each launch to the next one's, the last to the job's end: what EC2 bills, closely."""
+def _spent(
+    kind: str,
+    launches: Sequence[LaunchRecord],
+    until: float,
+    now: Cost,
+    books: _Books,
+    money: Token,
+) -> Iterator[Spent]:
+    """From each launch to the next one's, the last to the job's end (what EC2 bills, closely), by
+    day and by what the type cost then."""
     starts = [each.at for each in launches if each.instance and each.phase == "launched"]
-    ends = [*starts[1:], until]
-    seconds = sum(max(0.0, end - at) for at, end in zip(starts, ends, strict=False))
-    return Fraction(round(seconds * 1000), 3_600_000)
+    for start, end in zip(starts, [*starts[1:], until], strict=False):
+        for span in books.costs.spans(kind, start, end, now):
+            for day, seconds in _by_day(span.start, span.end):
+                hours, price = Fraction(round(seconds * 1000), 3_600_000), span.cost.price
+                cost = None if price is None else hours * price.per("h", money.decimals)
+                yield Spent(day, hours, cost, span.cost.source)
+
+
+def _by_day(start: float, end: float) -> Iterator[tuple[int, float]]:
+    """The days that [start, end) touches, and its seconds in each."""
+    for day in range(_day(int(start)), int(end) + 1, DAY):
+        inside = min(end, day + DAY) - max(start, day)
+        if inside > 0:
+            yield day, inside
 
 
 def _days(lines: Iterable[Line], gas: dict[int, int], after: float) -> Iterator[Day]:
-    """Earnings and costs spread over the seconds they are of; gas and slashes where they fell."""
+    """Earnings spread over the seconds they are of, all else where it fell."""
     parts: dict[int, list[tuple[Fraction | None, Fraction | None, Fraction]]] = {}
     for line in lines:
         for day, share in _spread(line.began, line.until):
             earned = None if line.earned is None else share * line.earned
-            cost = None if line.cost is None else share * line.cost
-            parts.setdefault(day, []).append((earned, cost, Fraction(0)))
+            parts.setdefault(day, []).append((earned, Fraction(0), Fraction(0)))
+        for one in line.spent:
+            parts.setdefault(one.day, []).append((Fraction(0), one.cost, Fraction(0)))
         if line.slashed:
             zero = Fraction(0)
             parts.setdefault(_day(line.until), []).append((zero, zero, line.slashed))
@@ -223,6 +284,22 @@ def _spread(start: int, end: int) -> Iterator[tuple[int, Fraction]]:
 
 def _day(at: int) -> int:
     return at - at % DAY
+
+
+def _month(at: int) -> int:
+    """The first second of its calendar month, UTC."""
+    then = datetime.fromtimestamp(at, UTC)
+    return int(datetime(then.year, then.month, 1, tzinfo=UTC).timestamp())
+
+
+def _together(start: int, days: Sequence[Day]) -> Day:
+    return Day(
+        start,
+        _sum(day.earned for day in days),
+        _sum(day.cost for day in days),
+        sum(day.gas_wei for day in days),
+        sum((day.slashed for day in days), Fraction(0)),
+    )
 
 
 def _sum(amounts: Iterable[Fraction | None]) -> Fraction | None:

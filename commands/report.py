@@ -23,7 +23,10 @@ JOB_KEYS = (
     "cost_tokens_per_hour", "cost_source", "cost_tokens", "margin_tokens", "gas_coin",
     "slashed_pond",
 )  # fmt: skip
-DAY_KEYS = ("day", "earned_tokens", "cost_tokens", "margin_tokens", "gas_coin", "slashed_pond")
+AMOUNTS = ("earned_tokens", "cost_tokens", "margin_tokens", "gas_coin", "slashed_pond")
+DAY_KEYS = ("day", *AMOUNTS)
+MONTH_KEYS = ("month", *AMOUNTS)
+BY = ("job", "day", "month")
 
 
 def report(
@@ -31,16 +34,25 @@ def report(
         str | None,
         typer.Option(help="Only what ended or ran on this day (UTC) or later: 2026-01-31."),
     ] = None,
-    by_day: Annotated[bool, typer.Option("--by-day", help="The days alone, no jobs.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            help="job, day or month (UTC): only these; the jobs and days if absent.",
+            autocompletion=lambda: list(BY),
+        ),
+    ] = None,
+    by_day: Annotated[bool, typer.Option("--by-day", help="As --by day.")] = False,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Comma-separated: the jobs, or with --by-day the days.")
+        bool, typer.Option("--csv", help="Comma-separated: the jobs, or what --by says.")
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What jobs earned and cost: the chain's money, AWS's list price, the journal's gas.
 
-    `cost` in [[offers]] goes before the list price. Margin is what the instances leave; gas is paid
+    `cost` in [[offers]] goes before the list price; each hour costs what it did then, as the agent
+    wrote it down. Margin is what the instances leave; gas is paid
     in the chain's coin, and stake that was slashed is lost POND: both are shown beside it.
     """
     from commands.context import at_desk
@@ -49,15 +61,25 @@ def report(
 
     if as_csv and as_json:
         raise UsageFault("choose one of --csv and --json")
-    after = _after(since)
+    if by is not None and by not in BY:
+        raise UsageFault(f"--by {by}: write job, day or month")
+    after, by = _after(since), "day" if by_day else by
     ledger = at_desk(config, lambda desk: read_ledger(desk, after))
     if as_json:
         print_json(to_json(ledger, since))
     elif as_csv:
-        days, jobs = map(_day_row, ledger.days), map(_job_row, ledger.lines)
-        _print_csv(DAY_KEYS if by_day else JOB_KEYS, list(days if by_day else jobs))
+        columns, rows = _table(ledger, by or "job")
+        _print_csv(columns, rows)
     else:
-        _print(ledger, by_day=by_day)
+        _print(ledger, by)
+
+
+def _table(ledger: Ledger, by: str) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    if by == "job":
+        return JOB_KEYS, [_job_row(line) for line in ledger.lines]
+    if by == "month":
+        return MONTH_KEYS, [_month_row(month) for month in ledger.months]
+    return DAY_KEYS, [_day_row(day) for day in ledger.days]
 
 
 def to_json(ledger: Ledger, since: str | None) -> dict[str, Any]:
@@ -72,6 +94,7 @@ def to_json(ledger: Ledger, since: str | None) -> dict[str, Any]:
         "stake_token": pond.symbol if pond else None,
         "jobs": [_job_row(line) for line in ledger.lines],
         "days": [_day_row(day) for day in ledger.days],
+        "months": [_month_row(month) for month in ledger.months],
         "total": {key: whole[key] for key in DAY_KEYS[1:]},
     }
 
@@ -80,7 +103,7 @@ def _job_row(line: Line) -> dict[str, Any]:
     values = (
         line.job, line.instance_type, line.state, _iso(line.started_at), _iso(line.until),
         _decimal(line.instance_hours), _decimal(line.earned),
-        _decimal(line.hourly), line.cost_rate.source, _decimal(line.cost),
+        _decimal(line.hourly), line.cost_source, _decimal(line.cost),
         _decimal(line.margin), _coin(line.gas_wei), _decimal(line.slashed),
     )  # fmt: skip
     return dict(zip(JOB_KEYS, values, strict=True))
@@ -95,12 +118,20 @@ def _day_row(day: Day) -> dict[str, Any]:
     return dict(zip(DAY_KEYS, values, strict=True))
 
 
-def _print(ledger: Ledger, *, by_day: bool) -> None:
+def _month_row(month: Day) -> dict[str, Any]:
+    row = _day_row(month)
+    return {"month": row.pop("day")[:7], **row}
+
+
+def _print(ledger: Ledger, by: str | None) -> None:
     from commands.costs import cost_text
 
-    if not by_day:
+    if by in (None, "job"):
         _print_jobs(ledger)
-    _print_days(ledger)
+    if by in (None, "day"):
+        _print_times(ledger, "day (UTC)", [_day_row(day) for day in ledger.days])
+    if by == "month":
+        _print_times(ledger, "month (UTC)", [_month_row(month) for month in ledger.months])
     money, pond = ledger.standing.money, ledger.standing.holdings.pond
     lost = any(line.slashed for line in ledger.lines)
     slashed = f", slashed in {pond.symbol}" if lost and pond else ""
@@ -108,7 +139,7 @@ def _print(ledger: Ledger, *, by_day: bool) -> None:
     typer.echo(f"margin is earned less cost, before gas{' and slashes' if pond else ''}")
     rates = {line.instance_type: line.cost_rate for line in ledger.lines}
     for kind in sorted(rates):
-        typer.echo(f"cost of {kind}: {cost_text(rates[kind], money)}")
+        typer.echo(f"cost of {kind} now: {cost_text(rates[kind], money)}")
 
 
 def _print_jobs(ledger: Ledger) -> None:
@@ -123,16 +154,16 @@ def _print_jobs(ledger: Ledger) -> None:
     print_table(columns, rows, empty="nothing has run yet", right=("job", "hours", *names))
 
 
-def _print_days(ledger: Ledger) -> None:
+def _print_times(ledger: Ledger, title: str, found: Sequence[dict[str, Any]]) -> None:
     from commands.ledger import total
 
-    if not ledger.days:
+    if not found:
         return
     whole = total(ledger.lines, ledger.days)
     lost = bool(whole.slashed)
-    days = [(_day_row(day)["day"], *_amounts(_day_row(day), lost)) for day in ledger.days]
-    rows = [*days, ("together", *_amounts(_day_row(whole), lost))]
-    print_table(("day (UTC)", *_names(lost)), rows, empty="", right=_names(lost))
+    rows = [(next(iter(row.values())), *_amounts(row, lost)) for row in found]
+    rows.append(("together", *_amounts(_day_row(whole), lost)))
+    print_table((title, *_names(lost)), rows, empty="", right=_names(lost))
 
 
 def _when(line: Line) -> str:

@@ -58,6 +58,18 @@ MINED = record({"call": TEXT, "hash": HASH, "block": WHOLE, "fee": AMOUNT})
 PLANNED = record(
     {"call": TEXT, "text": TEXT, "to": ADDRESS, "fee": AMOUNT, "estimated": FLAG}
 )  # fmt: skip
+COURSE = record(
+    {
+        "until": MOMENT, "earns": maybe(AMOUNT), "costs": maybe(AMOUNT), "leaves": maybe(AMOUNT),
+        "gas": AMOUNT,
+    }
+)  # fmt: skip
+ADVICE = record(
+    {
+        "job": WHOLE, "advice": {"enum": ["stay", "leave", "unknown"]}, "why": TEXT,
+        "stay": COURSE, "leave": COURSE, "stake": AMOUNT,
+    }
+)  # fmt: skip
 DRY = record({"dry_run": {"const": True}, "steps": rows(PLANNED), "doubts": rows(TEXT)})
 SENT = record({"dry_run": {"const": False}, "transactions": rows(MINED)})
 OFFERED = record(
@@ -140,13 +152,18 @@ SCHEMAS: Mapping[str, Schema] = {
     "jobs show": record({**JOB, "proofs": PROOFS, "timeline": rows(EVENT)}),
     "jobs logs": rows(EVENT),
     "jobs confirm-terminations": record({"ordered": TEXT, "job": maybe(WHOLE)}),
-    "exit": record(
-        {
-            "order": TEXT, "job": maybe(WHOLE), "jobs": rows(WHOLE), "over_at": maybe(MOMENT),
-            "fee": AMOUNT, "dry_run": FLAG, "taken_up": FLAG,
-        },
-        optional=("over_at", "fee"),
-    ),
+    "exit": {
+        "anyOf": [
+            record(
+                {
+                    "order": TEXT, "job": maybe(WHOLE), "jobs": rows(WHOLE),
+                    "over_at": maybe(MOMENT), "fee": AMOUNT, "dry_run": FLAG, "taken_up": FLAG,
+                },
+                optional=("over_at", "fee"),
+            ),
+            rows(ADVICE),
+        ]
+    },
     "pause": ORDERED,
     "resume": ORDERED,
     "doctor": rows(

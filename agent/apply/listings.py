@@ -135,7 +135,10 @@ class Offering:
 
     def restore(self, reader: Reader) -> None:
         """What the journal knows of earlier changes: what to restore, and what was spent."""
-        for event in reader.own(OFFER_LISTED, OFFER_WITHDRAWN, OFFER_AGREED):
+        told = reader.own(OFFER_LISTED, OFFER_WITHDRAWN, OFFER_AGREED)
+        self.desk.fees.clear()  # read again after a journal that could not be read to its end
+        self.desk.by_rule.clear()
+        for event in told:
             name = str(event.fields.get("type"))
             self.desk.done[name] = int(event.fields.get("order", self.desk.done.get(name, 0)))
             if event.name == OFFER_AGREED:

@@ -87,7 +87,9 @@ class Pricing:
 
     def restore(self, reader: Reader) -> None:
         """What the journal knows: the last price of each rule, and how far it moved lately."""
-        for event in reader.own(OFFER_PRICED):
+        told = reader.own(OFFER_PRICED)
+        self._tags.clear()
+        for event in told:
             name, move = str(event.fields.get("type")), move_of(event)
             if move is not None:
                 self._tag(name).moves.append(move)

@@ -250,6 +250,7 @@ async def _wire(
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     costs = CostBook(aws.prices, chain.payment, clock, journal.event, told_costs(config, decimals))
+    await opened.aside(partial(costs.restore, reader))
     by_rule = await starting_prices(price_rules(config, decimals), costs, market.abilities)
     prices = {**offered_prices(config, decimals), **by_rule}
     book = CardBook(card_files(config))

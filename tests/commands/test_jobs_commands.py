@@ -130,6 +130,22 @@ def test_exit__one_job__leaves_an_order_for_the_agent(offered: World) -> None:
     assert offered.read("job", job)[7] == 1, "the command itself sends nothing"
 
 
+def test_exit_advise__a_running_job__says_what_both_come_to_and_orders_nothing(
+    offered: World,
+) -> None:
+    text = offered.config.read_text()
+    offered.config.write_text(text.replace('price = "0.17/h"', 'price = "0.17/h"\ncost = "0.2/h"'))
+    job = offered.request()
+    offered.send(0, offered.calls.report_started(job, "198.51.100.7:1300"))
+    (told,) = offered.ask("exit", str(job), "--advise")
+    assert (told["job"], told["advice"]) == (job, "leave")
+    assert told["why"].startswith("leaving saves 1.7")
+    shown = offered.run("exit", "--all", "--advise").stdout
+    assert f"job {job} ({TYPE}): 0.17 tUSD/h, costs 0.2 tUSD/h (configuration)" in shown
+    assert "advice leave: leaving saves" in shown
+    assert _orders(offered) == []
+
+
 def test_exit__all_and_back__are_orders_too(offered: World) -> None:
     offered.request()
     assert offered.run("exit", "--all", "--yes").returncode == 4
@@ -157,6 +173,7 @@ def test_pause_and_resume__without_an_agent__stand_until_one_starts(offered: Wor
     ("words", "code", "said"),
     [(("exit",), 2, "leave what?"), (("exit", "1", "--all"), 2, "job 1 and --all"),
      (("exit", "--all", "--cancel"), 2, "give it alone"), (("exit", "1", "--cancel"), 2, "alone"),
+     (("exit", "--cancel", "--advise"), 2, "--advise is about jobs"),
      (("exit", "77", "--yes"), 3, "not assigned"), (("exit", "0"), 2, ""),
      (("exit", "--all"), 2, "add --yes"), (("exit", "--cancel", "--yes"), 3, "in force")],
 )  # fmt: skip
