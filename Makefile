@@ -6,7 +6,7 @@ STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 SECONDS ?= 600
 
-.PHONY: help demo test unit check format contracts bench guard storm fuzz real dist deb man release clean
+.PHONY: help demo test unit check format contracts bench guard storm fuzz real real-nitro dist deb man release clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,6 +47,10 @@ guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was ac
 
 real: $(STAMP)   ## the package under a real systemd, from apt install to apt purge; needs root, skips without
 	OYSTER_REAL=1 $(BIN)/python -m pytest --timeout 900 tests/real
+
+real-nitro: $(STAMP) ## enclaves that boot: QEMU's nitro-enclave machine, built once (minutes) and kept in the cache
+	$(BIN)/python -m devnet.nitro
+	OYSTER_REAL_NITRO=1 $(BIN)/python -m pytest --timeout 900 tests/real/test_nitro*.py
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC; MARKET=marketv1
 	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire) $(if $(MARKET),--market $(MARKET))

@@ -13,6 +13,7 @@ from commands.devnet_money import dollars
 from commands.terminal import MOST_JOB, waiting
 
 if TYPE_CHECKING:
+    from devnet.nitro.parts import Parts
     from devnet.people import Actions
     from devnet.state import Devnet
     from devnet.up import Options
@@ -35,6 +36,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 JobArgument = Annotated[int, typer.Argument(min=1, max=MOST_JOB, help="The job's id.")]
 _MOST_SECONDS = 10_000_000
 DEFAULT_DIR = Path(".devnet")
+_ENCLAVES = {
+    "process": "simulated processes",
+    "qemu": "kernels that QEMU boots, of images by 'devnet image build --boot qemu'",
+}
 
 
 @app.command()
@@ -56,6 +61,9 @@ def up(
         int,
         typer.Option(min=1, max=5, help="More than one: agents on as many, and a PostgreSQL."),
     ] = 1,
+    boot: Annotated[
+        str, typer.Option(help="How enclaves run: process, or qemu: images with a kernel boot.")
+    ] = "process",
     as_json: AsJson = False,
 ) -> None:
     """Start a devnet: contracts deployed, everyone funded, nothing beyond loopback."""
@@ -74,14 +82,26 @@ def up(
         job_exit_cool_down=cooldown,
         boot_share=boot_share,
         hosts=hosts,
+        boot=_bootable(boot),
     )
     if not detach:
         return _foreground(options, as_json)
     arguments = ["devnet", "up", "--dir", str(directory), "--chain", chain]
     arguments += ["--bootstrapping", str(bootstrapping), "--cooldown", str(cooldown)]
     arguments += ["--boot-share", str(boot_share), "--market", market, "--hosts", str(hosts)]
+    arguments += ["--boot", options.boot]
     waiting("bringing up chain, contracts, AWS and IPFS: about twenty seconds")
     return _show(detached.start(directory.resolve(), arguments), as_json)
+
+
+def _bootable(boot: str) -> str:
+    """What is asked for, or processes with a word about it where nothing to boot with is built."""
+    from devnet.nitro.parts import HOW, built
+
+    if boot != "qemu" or built():
+        return boot
+    typer.echo(f"enclaves are simulated processes: QEMU is not built here ({HOW})", err=True)
+    return "process"
 
 
 def _foreground(options: Options, as_json: bool) -> None:
@@ -147,14 +167,18 @@ def image_build(
     folder: Annotated[Path, typer.Argument(help="The folder whose files go into the image.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The image file to write.")],
     cmdline: Annotated[str, typer.Option(help="Kernel command line; the usual one if empty.")] = "",
+    boot: Annotated[
+        str, typer.Option(help="process: a stand-in for the kernel; qemu: one that boots.")
+    ] = "process",
     as_json: AsJson = False,
 ) -> None:
-    """An enclave image from a folder, with a stand-in for the kernel."""
+    """An enclave image from a folder, with a kernel that boots or a stand-in for it."""
     from devnet.image import CMDLINE, build_image
     from enclave.eif.measure import measure_file
     from faults import UsageFault
 
-    image = build_image(folder, cmdline=cmdline or CMDLINE)
+    boots = _parts() if _known_boot(boot) == "qemu" else None
+    image = build_image(folder, cmdline=cmdline or CMDLINE, boots=boots)
     try:
         output.write_bytes(image)
     except OSError as error:
@@ -166,6 +190,26 @@ def image_build(
         typer.echo(f"wrote {output}")
         for number, pcr in pcrs.items():
             typer.echo(f"  PCR{number} {pcr}")
+
+
+def _known_boot(boot: str) -> str:
+    from devnet.up import BOOTS
+    from faults import UsageFault
+
+    if boot not in BOOTS:
+        raise UsageFault(f"--boot {boot}: there are {' and '.join(BOOTS)}")
+    return boot
+
+
+def _parts() -> Parts:
+    """Kernel, modules and init. Raises UsageFault where they are not built."""
+    from devnet.nitro.parts import HOW, built
+    from faults import UsageFault
+
+    found = built()
+    if found is None:
+        raise UsageFault(f"no kernel for it is here: {HOW}")
+    return found
 
 
 @ipfs_app.command("add")
@@ -305,6 +349,7 @@ def _show(devnet: Devnet, as_json: bool) -> None:
         "rpc": devnet.rpc_url,
         "chainId": devnet.chain_id,
         "market": devnet.market,
+        "enclaves": _ENCLAVES[devnet.boot],
         "registry": devnet.registry,
         "pond": devnet.pond,
         "paymentToken": devnet.payment_token,

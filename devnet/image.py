@@ -1,8 +1,9 @@
-"""Make an enclave image from a folder: for the devnet, where no kernel is ever booted.
+"""Make an enclave image from a folder, for the devnet.
 
-The kernel is a stand-in (the simulated nitro-cli measures it and starts a process of its own);
-command line and folder are real sections, so PCRs, sizes and signatures are what AWS's builder
-would measure of the same bytes. The same folder gives the same image, on any machine.
+The kernel is a stand-in (the simulated nitro-cli measures it and starts a process of its own)
+unless `boots` brings a real one, with an init and its modules. Command line and folder are real
+sections, so PCRs, sizes and signatures are what AWS's builder would measure of the same bytes. The
+same folder and parts give the same image, on any machine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclave.eif.writer import ImageSpec, build, default_metadata
+from devnet.nitro.parts import Parts
+from enclave.eif.writer import ImageSpec, SigningKey, build, default_metadata
 from faults import UsageFault
 
 CMDLINE = "reboot=k panic=30 pci=off nomodules console=ttyS0 random.trust_cpu=on root=/dev/ram0"
@@ -22,6 +24,7 @@ KERNEL_STAND_IN_BYTES = 512 * 1024
 MAX_FOLDER_BYTES = 512 * 1024 * 1024  # the whole image is put together in memory
 
 _TRAILER = "TRAILER!!!"
+_INIT_STAND_IN = b"#!/bin/sh\n# stands in for the enclave's init\n"
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,49 @@ class Entry:
     data: bytes
 
 
-def build_image(folder: Path, *, cmdline: str = CMDLINE, arm64: bool = False) -> bytes:
+def build_image(
+    folder: Path,
+    *,
+    cmdline: str = CMDLINE,
+    arm64: bool = False,
+    boots: Parts | None = None,
+    signer: SigningKey | None = None,
+) -> bytes:
     """An image (EIF version 4) whose second ramdisk holds `folder`.
 
     Raises UsageFault: the folder is not there, too large, or holds what a ramdisk can't.
     """
     if not folder.is_dir():
         raise UsageFault(f"{folder} is not a folder; name the one whose files go into the image")
-    init = Entry("init", stat.S_IFREG | 0o755, b"#!/bin/sh\n# stands in for the enclave's init\n")
-    ramdisks = [cpio([init]), cpio(list(_entries(folder)))]
+    first = _booting(boots) if boots else [_executable("init", _INIT_STAND_IN)]
     spec = ImageSpec(
-        kernel=kernel_stand_in(),
+        kernel=boots.kernel.read_bytes() if boots else kernel_stand_in(),
         cmdline=cmdline.strip().encode(),
-        ramdisks=ramdisks,
+        ramdisks=[cpio(first), cpio(list(_entries(folder)))],
         arm64=arm64,
         metadata=default_metadata(folder.resolve().name),
+        signer=signer,
     )
     return build(spec)
+
+
+def _booting(parts: Parts) -> list[Entry]:
+    """The first ramdisk: the init, and the modules in the order in which it loads them."""
+    modules = parts.modules()
+    order = "".join(f"{path.name}\n" for path in modules).encode()
+    return [
+        _executable("init", parts.init.read_bytes()),
+        Entry("modules", stat.S_IFDIR | 0o755, b""),
+        Entry("modules/order", stat.S_IFREG | 0o644, order),
+        *(
+            Entry(f"modules/{path.name}", stat.S_IFREG | 0o644, path.read_bytes())
+            for path in modules
+        ),
+    ]
+
+
+def _executable(name: str, data: bytes) -> Entry:
+    return Entry(name, stat.S_IFREG | 0o755, data)
 
 
 def kernel_stand_in(size_bytes: int = KERNEL_STAND_IN_BYTES) -> bytes:

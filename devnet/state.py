@@ -48,6 +48,7 @@ class Devnet:
     born: Mapping[int, int] = field(default_factory=dict)  # of each pid, as processes.born tells
     hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # their own environment
     market: str = "registry"  # or marketv1, whose contract then stands in `registry`, without POND
+    boot: str = "process"  # or qemu: enclaves are kernels that boot
 
     def person(self, name: str) -> Person:
         """Raises UsageFault for a name nobody has."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import program
 from devnet import several, state
+from devnet.nitro.parts import cache as nitro_cache
 from devnet.owners import Owners
 from devnet.people import Actions, Market, account_of, connect, new_person
 from devnet.processes import Child, Children, born, free_port
@@ -41,6 +42,7 @@ USD = 10**6
 # A demo has a minute, a person at the keyboard has more; both pass Options of their own.
 BOOTSTRAPPING_SECONDS = 120
 MARKETS = ("registry", "marketv1")
+BOOTS = ("process", "qemu")
 CHAINS = {"py-evm": "devnet.chain.node", "anvil": "devnet.chain.anvil"}  # by module
 
 
@@ -74,6 +76,7 @@ class Options:
     baked: bool = (
         False  # instances start from an image that has the packages, as `cloud bake` makes
     )
+    boot: str = "process"  # how enclaves run; qemu: as kernels, where it is built (devnet/nitro)
     regions: tuple[str, ...] = (REGION,)
     lying_gateways: tuple[str, ...] = ()  # asked before the devnet's own; for tests
     config_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -96,6 +99,8 @@ def running(options: Options) -> Iterator[Running]:
     if options.market not in MARKETS:
         raise UsageFault(f"--market {options.market}: there are {' and '.join(MARKETS)}")
     names = several.names_of(options.hosts)
+    if options.boot not in BOOTS:
+        raise UsageFault(f"--boot {options.boot}: there are {' and '.join(BOOTS)}")
     directory = _prepare(options.directory)
     with Children(directory / "logs") as children:
         if len(names) > 1:
@@ -136,6 +141,7 @@ def _start_parts(options: Options, directory: Path, children: Children) -> Mappi
             *program.module("devnet.aws.server", "--directory", str(directory / "aws")),
             *("--speed", str(options.boot_share)),
             *(["--baked"] if options.baked else []),
+            *(["--nitro", str(nitro_cache())] if options.boot == "qemu" else []),
         ],
     }
     with ThreadPoolExecutor(len(commands)) as pool:  # importing them is what takes the time
@@ -171,6 +177,7 @@ def _open_market(options: Options, directory: Path, parts: Mapping[str, Child]) 
         registry=deployed.contract,
         pond=deployed.pond,
         market=options.market,
+        boot=options.boot,
         payment_token=deployed.payment_token,
         block=deployed.block,
         aws_endpoint=str(aws["endpoint"]),

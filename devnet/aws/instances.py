@@ -1,8 +1,9 @@
 """For every instance that "runs": a directory that stands for its root, and real processes in it.
 
-The user data and the host program are the real ones; kernel, systemd, dnf, nitro-cli and
-the enclave are simulated (`guest/`). Nothing outside the directory is touched, and no process
-outlives the fleet: each instance hangs on a pipe that this process holds.
+The user data and the host program are the real ones; kernel, systemd, dnf, nitro-cli and the
+enclave are simulated (`guest/`), but for enclaves that boot, with what is in the folder `nitro`
+(`devnet/nitro`). Nothing outside the directory is touched, and no process outlives the fleet: each
+instance hangs on a pipe that this process holds.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ class Fleet:
         *,
         python: str = sys.executable,
         baked: bool = False,
+        nitro: Path | None = None,
     ) -> None:
         self.endpoint = ""
         self._directory, self._timings = directory.resolve(), timings
-        self._python, self._baked = python, baked
+        self._python, self._baked, self._nitro = python, baked, nitro
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._reached: dict[str, list[str]] = {}
         self._lock = threading.Lock()
@@ -123,6 +125,7 @@ class Fleet:
             "threads_per_core": shape.threads_per_core,
             "memory_mib": shape.memory_mib,
             "enclave": record.enclave,
+            "nitro": str(self._nitro) if self._nitro else None,
             "timings": asdict(self._timings),
             "restart_seconds": _RESTART_SECONDS * factor,
             "shim_python": sys.executable,

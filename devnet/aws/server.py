@@ -316,9 +316,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--speed", type=float, default=0.1, help="1 is as slow as real, 0 at once")
     parser.add_argument("--baked", action="store_true", help="no packages are installed at boot")
+    parser.add_argument("--nitro", type=Path, help="what enclaves are booted with is here")
     options = parser.parse_args()
     timings = Timings().scaled(options.speed)
-    fleet = Fleet(options.directory, timings, baked=options.baked)
+    fleet = Fleet(options.directory, timings, baked=options.baked, nitro=options.nitro)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

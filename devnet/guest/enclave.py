@@ -14,14 +14,13 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from devnet.guest import init_params, place
+from devnet.guest import init_params, place, records
 from devnet.guest.nsm import Misbehaviour, Request, SimulatedEnclave, SimulatedNsm
-from enclave.eif.measure import Measured, inspect_file, measure_file
+from enclave.eif.measure import Measured
 from faults import Refused
 
 ATTESTATION_PORT = 1300
@@ -57,56 +56,25 @@ class Enclave:
         lie = Misbehaviour[place.faults().get("lie", "NONE")]
         return self._nsm.attest(self._seen, now=time.time(), request=request, misbehave=lie)
 
-    def describe(self, state: str) -> dict[str, Any]:
-        """The record that nitro-cli reads."""
-        order, pid = self.order, os.getpid()
-        return {
-            "EnclaveName": order["name"],
-            "EnclaveID": order["id"],
-            "ProcessID": pid,
-            "EnclaveCID": order["cid"],
-            "NumberOfCPUs": len(order["cpus"]),
-            "CPUIDs": order["cpus"],
-            "MemoryMiB": order["memory_mib"],
-            "State": state,
-            "Flags": "DEBUG_MODE" if order["debug"] else "NONE",
-            "Measurements": _measurements(self.measured.pcrs),
-            "start": place.start_time(pid),
-        }
-
 
 def main() -> None:
     """Boot as ordered, say so on standard output, serve until killed."""
     if sys.argv[1] == "--describe":
-        sys.stdout.write(json.dumps(_described(Path(sys.argv[2])), indent=2) + "\n")
+        sys.stdout.write(json.dumps(records.described(Path(sys.argv[2])), indent=2) + "\n")
         return
     order = json.loads(sys.argv[1])
     try:
-        measured = measure_file(Path(order["image"]))
-        measured.require_signer_valid_at(time.time())
+        measured = records.measured_to_boot(order)
         enclave = Enclave(order, measured)
     except (Refused, OSError) as error:
-        _say({"error": f"Waiting on enclave to boot failed: {error}"})
+        records.say({"error": f"Waiting on enclave to boot failed: {error}"})
         return
-    record = place.root() / f"run/nitro_enclaves/{order['id']}.json"
-    place.write_whole(record, json.dumps(enclave.describe("EMPTY")))
+    records.write(order, measured, "EMPTY", os.getpid())
     time.sleep(place.machine()["timings"]["enclave_boot"])
     _serve(enclave, ATTESTATION_PORT, _Attestation)
     _serve(enclave, ECHO_PORT, _Echo)
-    running = enclave.describe("RUNNING")
-    place.write_whole(record, json.dumps(running))
-    _say(running)
+    records.say(records.write(order, measured, "RUNNING", os.getpid()))
     threading.Event().wait()
-
-
-def _say(value: dict[str, Any]) -> None:
-    """To nitro-cli, which may be dead by now; the enclave lives on without it."""
-    try:
-        os.write(1, json.dumps(value).encode() + b"\n")
-    except BrokenPipeError:
-        return
-    finally:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -169,26 +137,6 @@ def _serve(enclave: Enclave, port: int, handler: type[_Handler]) -> None:
     server = _Server(address, handler)
     server.enclave = enclave
     threading.Thread(target=server.serve_forever, daemon=True).start()
-
-
-def _measurements(measured: Mapping[int, str]) -> dict[str, str]:
-    pcrs = {f"PCR{number}": value for number, value in sorted(measured.items())}
-    return {"HashAlgorithm": "Sha384 { ... }", **pcrs}
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """As `nitro-cli describe-eif` says it."""
-    seen = inspect_file(path)
-    about = dict(seen.metadata or {})
-    return {
-        "EifVersion": seen.header.version if seen.header else None,
-        "Measurements": _measurements(seen.pcrs),
-        "IsSigned": seen.signer is not None,
-        "CheckCRC": not any(one.rule.endswith("crc") for one in seen.broken),
-        "ImageName": about.get("ImageName"),
-        "ImageVersion": about.get("ImageVersion"),
-        "Metadata": about.get("BuildMetadata"),
-    }
 
 
 if __name__ == "__main__":

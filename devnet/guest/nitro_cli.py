@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from devnet.guest import allocator, place
+from devnet.nitro.kernel import brings_kernel
 
 VERSION = "1.4.2"
 _MIB = 1 << 20
@@ -161,7 +162,7 @@ def _boot(order: dict[str, Any]) -> dict[str, Any]:
     home = Path(__file__).parent.parent.parent
     with log.open("ab") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", "devnet.guest.enclave", json.dumps(order)],
+            [sys.executable, "-m", f"devnet.guest.{_runner(order)}", json.dumps(order)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=out,
@@ -173,6 +174,16 @@ def _boot(order: dict[str, Any]) -> dict[str, Any]:
         return dict(json.loads(line))
     except ValueError:
         return {"error": "Waiting on enclave to boot failed with error VsockReceivingError"}
+
+
+def _runner(order: dict[str, Any]) -> str:
+    """What runs it: QEMU, where the devnet is told to and the image brings a kernel."""
+    if place.machine().get("nitro") is None:
+        return "enclave"
+    try:
+        return "booted" if brings_kernel(Path(order["image"])) else "enclave"
+    except OSError:
+        return "enclave"  # which says why it can't be read
 
 
 def _check_device() -> None:
@@ -205,10 +216,22 @@ def _console(options: argparse.Namespace) -> None:
     if not found or found[0]["Flags"] != "DEBUG_MODE":
         _fail("E44")
     sys.stdout.write("Connecting to the console for enclave {EnclaveCID}...\n".format(**found[0]))
-    sys.stdout.write("Successfully connected to the console.\n[    0.000000] simulated\n")
-    sys.stdout.flush()
+    sys.stdout.write("Successfully connected to the console.\n")
+    said = place.console(options.enclave_id)
+    if not said.exists():
+        sys.stdout.write("[    0.000000] simulated\n")
+    at = 0
     while place.start_time(found[0]["ProcessID"]) == found[0]["start"]:
+        at += _pass_on(said, at)
         time.sleep(_CONSOLE_SECONDS)
+
+
+def _pass_on(said: Path, at: int) -> int:
+    """What a booted enclave's kernel said since; how many bytes that is."""
+    data = said.read_bytes()[at:] if said.exists() else b""
+    sys.stdout.write(data.decode(errors="replace"))
+    sys.stdout.flush()
+    return len(data)
 
 
 def _check_cid(cid: int | None) -> None:

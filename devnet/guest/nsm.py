@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import cbor2
 from cryptography import x509
@@ -131,21 +132,42 @@ class SimulatedNsm:
         misbehave: Misbehaviour = Misbehaviour.NONE,
     ) -> bytes:
         """A document about `enclave` at `now` (Unix seconds), as raw bytes."""
+        asked = request or Request()
+        said = {
+            "module_id": enclave.module_id,
+            "digest": "SHA384",
+            "timestamp": int(now * 1000),
+            "pcrs": _registers(enclave),
+            "public_key": asked.public_key,
+            "user_data": asked.user_data,
+            "nonce": asked.nonce,
+        }
+        return self.sign(said, enclave, now=now, misbehave=misbehave)
+
+    def sign(
+        self,
+        said: Mapping[str, Any],
+        enclave: SimulatedEnclave,
+        *,
+        now: float,
+        misbehave: Misbehaviour = Misbehaviour.NONE,
+    ) -> bytes:
+        """The document of what a module says of `enclave`; its certificates are replaced."""
         moment = datetime.fromtimestamp(now, UTC)
         root = _new_root() if misbehave is Misbehaviour.OTHER_ROOT else self._root
         chain, leaf = self._certificates(root, enclave, moment, misbehave)
-        payload = cbor2.dumps(
-            {
-                "module_id": enclave.module_id,
-                "digest": "SHA384",
-                "timestamp": int(now * 1000),
-                "pcrs": _registers(enclave, misbehave),
-                "certificate": leaf.der,
-                "cabundle": [each.der for each in chain],
-                **_echoes(request or Request(), misbehave),
-            }
-        )
-        return _tampered(cose.sign(payload, leaf.key), misbehave)
+        payload = {
+            "module_id": said["module_id"],
+            "digest": said["digest"],
+            "timestamp": said["timestamp"],
+            "pcrs": _lied(said["pcrs"], enclave.debug, misbehave),
+            "certificate": leaf.der,
+            "cabundle": [each.der for each in chain],
+            "public_key": said["public_key"],
+            "user_data": said["user_data"],
+            "nonce": _other(said["nonce"], misbehave),
+        }
+        return _tampered(cose.sign(cbor2.dumps(payload), leaf.key), misbehave)
 
     def _certificates(
         self, root: _Authority, enclave: SimulatedEnclave, now: datetime, misbehave: Misbehaviour
@@ -185,11 +207,15 @@ class SimulatedNsm:
         return [*above, _issue(above[-1], name, born, timedelta(days=1), 0 if fit else None)]
 
 
-def _registers(enclave: SimulatedEnclave, misbehave: Misbehaviour) -> dict[int, bytes]:
+def _registers(enclave: SimulatedEnclave) -> dict[int, bytes]:
     registers = {number: bytes(_PCR_BYTES) for number in range(_REGISTERS)}
     registers |= {number: bytes.fromhex(value) for number, value in enclave.pcrs.items()}
-    registers[4] = bytes.fromhex(pcr4_of(enclave.instance_id))
-    if enclave.debug:
+    return {**registers, 4: bytes.fromhex(pcr4_of(enclave.instance_id))}
+
+
+def _lied(pcrs: Mapping[int, bytes], debug: bool, misbehave: Misbehaviour) -> dict[int, bytes]:
+    registers = dict(pcrs)
+    if debug:
         registers |= {number: bytes(_PCR_BYTES) for number in _DEBUG_ZEROS}
     wrong = {Misbehaviour.WRONG_PCR0: 0, Misbehaviour.WRONG_PCR4: 4}.get(misbehave)
     if wrong is not None:
@@ -197,10 +223,9 @@ def _registers(enclave: SimulatedEnclave, misbehave: Misbehaviour) -> dict[int, 
     return registers
 
 
-def _echoes(request: Request, misbehave: Misbehaviour) -> dict[str, bytes | None]:
+def _other(nonce: bytes | None, misbehave: Misbehaviour) -> bytes | None:
     wrong = misbehave is Misbehaviour.WRONG_NONCE
-    nonce = hashlib.sha256(request.nonce or b"").digest() if wrong else request.nonce
-    return {"public_key": request.public_key, "user_data": request.user_data, "nonce": nonce}
+    return hashlib.sha256(nonce or b"").digest() if wrong else nonce
 
 
 def _tampered(document: bytes, misbehave: Misbehaviour) -> bytes:

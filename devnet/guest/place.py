@@ -64,6 +64,11 @@ def init_address(instance_id: str) -> str:
     return f"\0oyster-devnet/{instance_id}/init"
 
 
+def console(enclave_id: str) -> Path:
+    """What the kernel of an enclave says, where there is one."""
+    return root() / f"var/log/nitro_enclaves/{enclave_id}.console"
+
+
 def start_time(pid: int) -> str | None:
     """Field 22 of /proc/pid/stat (proc(5)); None for a process that is gone or a zombie."""
     try:

@@ -15,6 +15,7 @@ from devnet.aws.control import Faulty
 from devnet.eyes import Eyes, SeenInstance
 from devnet.image import build_image
 from devnet.ipfs.node import add
+from devnet.nitro.parts import built
 from devnet.people import Actions
 from devnet.processes import free_port
 from devnet.up import USD, Options, running
@@ -93,13 +94,13 @@ def opened(options: Options, *, runs: bool = True) -> Iterator[Scene]:
         provider.command(*REGISTER, "--yes")
         if runs:
             provider.run_agent()
-        yield Scene(Eyes(net.devnet), provider, _image(folder))
+        yield Scene(Eyes(net.devnet), provider, _image(folder, options.boot))
 
 
-def _image(folder: Path) -> str:
+def _image(folder: Path, boot: str) -> str:
     app = folder / "app"
     app.mkdir()
     (app / "program").write_bytes(b"\x7fELF" * 1000)
     image = folder / "app.eif"
-    image.write_bytes(build_image(app))
+    image.write_bytes(build_image(app, boots=built() if boot == "qemu" else None))
     return f"ipfs://{add(folder / 'ipfs', image)}"

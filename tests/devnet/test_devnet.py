@@ -49,8 +49,12 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 
 def test_up__a_second_one_elsewhere__both_live(devnet: Program, tmp_path: Path) -> None:
+    """The second is asked for enclaves that boot, where nothing is built for them."""
     other = Program(tmp_path / "other")
-    other("up", "--detach")
+    words = ("up", "--dir", str(other.directory), "--detach", "--json", "--boot", "qemu")
+    said = _without_cache(tmp_path, *words)
+    assert "enclaves are simulated processes: QEMU is not built here" in said.stderr
+    assert json.loads(said.stdout)["enclaves"] == "simulated processes"
     mine, theirs = devnet.ask("status"), other.ask("status")
     assert mine["registry"] != theirs["registry"]
     assert {mine["rpc"], mine["aws"], mine["ipfs"]}.isdisjoint(
@@ -82,6 +86,22 @@ def test_image_build__place_that_is_not_there__is_said_in_a_line(tmp_path: Path)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "x.eif cannot be written" in done.stderr
+
+
+def test_image_build__boots_where_nothing_is_built__says_what_builds_it(tmp_path: Path) -> None:
+    words = ("image", "build", str(tmp_path), "-o", str(tmp_path / "x.eif"), "--boot")
+    for boot, said in (("qemu", "make real-nitro"), ("magic", "there are process and qemu")):
+        done = _without_cache(tmp_path, *words, boot)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def _without_cache(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = program.command("devnet", *words)
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
 
 
 def test_job__nobody_offers_the_type__is_refused_with_the_reason(devnet: Program) -> None:
