@@ -111,6 +111,7 @@ def _print_jobs(standing: Standing, jobs: list[Told]) -> None:
 @app.command()
 def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job: the chain's facts, money, stage times and the timeline."""
+    from agent.load.proofs import proofs_of
     from commands import proofs
     from commands.context import at_desk, standing_of
     from commands.job_shown import facts_of, to_json
@@ -128,7 +129,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
             return standing, told[_id(job)], reader.timeline(_id(job))
 
     standing, told, events = at_desk(config, work)
-    proven = proofs.proofs_of(told.job, events)
+    proven = proofs_of(told.job, events)
     if as_json:
         timeline = [_event_json(each) for each in events]
         shown = {**to_json(told, standing), "proofs": proofs.to_json(proven)}

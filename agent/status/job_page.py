@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.decide.job_view import Host
 from agent.journal.lines import Event
+from agent.load.proofs import proofs_of, said
 from agent.load.remembered import JobMemory
 from agent.market.model import Job, JobId
 from agent.market.terms import Terms
@@ -18,6 +19,7 @@ from agent.status.explorer import Explorer
 from agent.status.job_rows import money_of
 from agent.status.notebook import Chapter
 from agent.status.source import JobRow, job_json
+from enclave.web.image_url import told
 
 _LEVELS = ((40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
 
@@ -66,7 +68,7 @@ def _chain(facts: JobFacts) -> dict[str, Any] | None:
     return {
         "user": job.user, "user_link": facts.explorer.account(job.user),
         "provider": job.provider, "provider_link": facts.explorer.account(job.provider),
-        "instance_type": job.instance_type, "enclave_url": job.enclave_url,
+        "instance_type": job.instance_type, "enclave_url": told(job.enclave_url),
         "generation": job.generation, "status": job.status.name.lower(),
         "stop_reason": job.stop_reason.name.lower(), "endpoint": job.endpoint,
         "price": str(job.price.raw), "max_price": str(job.max_price.raw),
@@ -94,6 +96,9 @@ def _attestation(facts: JobFacts) -> dict[str, Any]:
     event, image = facts.attested, facts.memory.image.image if facts.memory else None
     return {
         "attested_at": event.at if event else None,
+        "words": [list(pair) for pair in said(proofs_of(facts.job, facts.timeline))]
+        if facts.job
+        else [],
         "instance": str(event.fields.get("instance", "")) if event else "",
         "run": str(event.fields.get("run", "")) if event else "",
         "image": image.cid if image else "",

@@ -9,8 +9,9 @@ import pytest
 
 from agent.journal.lines import ATTESTED, IMAGE_PINNED, IMAGE_READY, Event
 from agent.load.pins import name_of
+from agent.load.proofs import proofs_of
 from agent.market.workload import Workload
-from commands.proofs import facts_of, proofs_of, to_json
+from commands.proofs import facts_of, to_json
 from tests.agent.samples import JOB
 
 pytestmark = pytest.mark.unit

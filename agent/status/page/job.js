@@ -84,7 +84,8 @@ function money(found) {
 }
 
 function drawProof(found) {
-  const rows = [fact("Proven", found.attested_at ? dated(found.attested_at) : "not yet")];
+  const rows = [fact("Last proof", found.attested_at ? dated(found.attested_at) : "not yet")];
+  for (const [name, text] of found.words) rows.push(fact(name[0].toUpperCase() + name.slice(1), text));
   if (found.run) rows.push(fact("Run", `${found.run} on ${found.instance}`));
   if (found.image) rows.push(fact("Image", el("span", { class: "mono" }, found.image)));
   for (const [name, pcr] of Object.entries(found.pcrs)) rows.push(fact(name, el("span", { class: "mono" }, pcr)));
