@@ -5,8 +5,9 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 SECONDS ?= 600
+TIMES  ?= 20
 
-.PHONY: help demo test unit check format contracts bench guard storm fuzz real real-nitro dist deb man release clean
+.PHONY: help demo test unit check format contracts bench guard storm failover fuzz real real-nitro dist deb man release clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -54,6 +55,9 @@ real-nitro: $(STAMP) ## enclaves that boot: QEMU's nitro-enclave machine, built 
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC; MARKET=marketv1
 	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire) $(if $(MARKET),--market $(MARKET))
+
+failover: $(STAMP) ## TIMES=20: each fault of one of two hosts so often, and how long the other took
+	$(BIN)/python -m tests.failover $(TIMES)
 
 fuzz: $(STAMP)   ## SECONDS=600 of strange input for all readers; NAMES="rpc": for these alone
 	$(BIN)/python -m tests.fuzz $(SECONDS) $(NAMES)

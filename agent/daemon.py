@@ -118,7 +118,10 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
         _on_signals(world, reloading)
         world.agent.on_turn = _turns(notifier, metrics, world.state, reloading)
         follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
-        follows |= {"history": world.history.follow, "books": books.follow}
+        follows |= {
+            "history": partial(_once_leading, world, world.history.follow),
+            "books": books.follow,
+        }
         if told is not None:
             rules = notify_send.word_rules_of(world.config)
             follows["notify"] = partial(notify_send.follow, told, view, rules, clock)
@@ -172,6 +175,12 @@ async def _slowed(notifier: Notifier, clock: Clock) -> None:
         log.warning("service.slowed", seconds=pause)
         notifier.starting(pause + ATTEMPT_SECONDS, said)
         await clock.sleep(pause)
+
+
+async def _once_leading(world: Wired, follow: Callable[[], Awaitable[None]]) -> None:
+    """What writes lines of its own: a host that stands by writes none."""
+    await world.state.leadership.leads.wait()
+    await follow()
 
 
 async def _aside(name: str, follow: Callable[[], Awaitable[None]], clock: Clock) -> None:

@@ -155,8 +155,11 @@ def _give_up(row: dict[str, Any], begun: float, now: float) -> None:
 
 
 async def _row(desk: Desk, wish: Wish) -> dict[str, Any]:
-    """What the running agent says of the type; one that stopped meanwhile goes by the file."""
+    """What the running agent says of the type; one that stopped meanwhile goes by the file. Of one
+    that stands by, nothing: another host's agent takes the order up, and the chain tells."""
     view = await asyncio.to_thread(ask_agent, desk.config.status.listen)
+    if view.get("stands_by"):
+        return _settled(wish)
     rows = [row for row in view["types"] if row["instance_type"] == wish.type]
     return rows[0] if rows else {"wanted": None, "listing": None, "ordered": False}
 

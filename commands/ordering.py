@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import typer
@@ -56,6 +56,7 @@ async def left(desk: Desk, jobs: Collection[JobId], *, quiet: bool) -> None:
     while True:
         view = await asyncio.to_thread(ask_agent, desk.config.status.listen)
         found = await desk.market.jobs(sorted(jobs), await desk.head())
+        # An agent that stands by knows no job: there the chain alone tells.
         here = {row["id"]: row["state"] for row in view["jobs"] if row["instance"]}
         states = {
             job: here.get(job, "ended") if one.is_stopped else one.status.name.lower()
@@ -77,8 +78,17 @@ async def until_closed(desk: Desk, word: str) -> dict[str, Any]:
     while True:
         view = await asyncio.to_thread(ask_agent, desk.config.status.listen)
         listed = [row["instance_type"] for row in view["types"] if row["listed"]]
+        if view.get("stands_by"):  # another host's agent takes it up, and the chain tells
+            listed = await _listed(desk, [row["instance_type"] for row in view["types"]])
+            view = {**view, "closed": word}
         if view["closed"] == word and not (word and listed):
             return view
         if desk.clock.now() - begun > 120:
             raise RetryLater(f"the agent has not come so far yet: {', '.join(listed)} still listed")
         await desk.clock.sleep(0.5)
+
+
+async def _listed(desk: Desk, types: Sequence[str]) -> list[str]:
+    at = await desk.head()
+    prices = [await desk.market.offer(desk.provider, each, at) for each in types]
+    return [each for each, price in zip(types, prices, strict=True) if price is not None]

@@ -29,6 +29,7 @@ from faults import RetryLater
 SCHEMES = ("postgresql+psycopg",)
 ACCOUNTS = ("postgres", "nobody")  # who runs it where its maker is root
 START_SECONDS = 60
+AGAIN = signal.SIGUSR1
 MISSING = "PostgreSQL's server is not installed: apt-get install postgresql"
 NO_ACCOUNT = "PostgreSQL does not run as root, and there is no other account"
 
@@ -142,13 +143,16 @@ def _say(hello: str) -> None:
 
 
 def main() -> None:
-    """One database until a signal ends it; the first line says where."""
+    """One database until a signal ends it; the first line says where. SIGUSR1 crashes the server
+    and starts it again."""
     ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*ends, AGAIN})
     with made() as server:
         url = server.database().reveal()
         _say(json.dumps({"port": server.port, "url": url, "pid": server.pid}))
-        signal.sigwait(ends)
+        while signal.sigwait({*ends, AGAIN}) == AGAIN:
+            server.stop("immediate")
+            server.start()
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ PID, OFF = "agent.pid", "off"
 class Machine:
     """Its agent runs in the machine's own process group: what ends the group ends both."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ahead_seconds: float = 0.0) -> None:
         self._folder = folder
+        self._ahead = ahead_seconds
         self._agent: subprocess.Popen[bytes] | None = None
         self._ending = False
 
@@ -44,7 +45,7 @@ class Machine:
     def _start(self) -> None:
         with (self._folder / "agent.log").open("ab") as log:
             self._agent = subprocess.Popen(
-                program.command("run"),
+                self._words(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -53,6 +54,11 @@ class Machine:
         part = self._folder / f"{PID}.part"
         part.write_text(str(self._agent.pid))
         part.replace(self._folder / PID)
+
+    def _words(self) -> list[str]:
+        if not self._ahead:
+            return program.command("run")
+        return program.module("devnet.ahead", str(self._ahead), "run")
 
     def _wait(self) -> None:
         assert self._agent is not None
@@ -76,7 +82,9 @@ def _say(hello: str) -> None:
 def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--folder", type=Path, required=True)
-    Machine(words.parse_args().folder).run()
+    words.add_argument("--ahead", type=float, default=0.0)
+    asked = words.parse_args()
+    Machine(asked.folder, asked.ahead).run()
 
 
 if __name__ == "__main__":

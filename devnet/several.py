@@ -55,10 +55,15 @@ def names_of(count: int) -> tuple[str, ...]:
     return tuple(ascii_lowercase[:count])
 
 
-def start_database(directory: Path, children: Children) -> Database:
+def require_database() -> None:
     """Raises RetryLater: there is no PostgreSQL here."""
     if programs() is None:
         raise RetryLater(f"several hosts share a journal, and {MISSING}")
+
+
+def start_database(directory: Path, children: Children) -> Database:
+    """Raises RetryLater: there is no PostgreSQL here, or it does not start."""
+    require_database()
     child = children.start("database", program.module("devnet.database"))
     return Database(child, _secret(directory / "hosts" / "journal-url", str(child.hello["url"])))
 
@@ -70,9 +75,15 @@ def _secret(file: Path, text: str) -> Path:
 
 
 def start_hosts(
-    devnet: Devnet, directory: Path, children: Children, database: Database, names: Sequence[str]
+    devnet: Devnet,
+    directory: Path,
+    children: Children,
+    database: Database,
+    names: Sequence[str],
+    ahead_seconds: Mapping[str, float],
 ) -> Devnet:
-    """The machines: one configuration, each with a folder, a name and a way to the database."""
+    """The machines: one configuration, each with a folder, a name and a way to the database, and
+    maybe a clock that is ahead."""
     started = {"database": database.child.pid, "postgres": int(database.child.hello["pid"])}
     hosts = dict[str, Mapping[str, str]]()
     for name in names:
@@ -82,7 +93,8 @@ def start_hosts(
         relay = children.start(f"relay-{name}", to)
         hosts[name] = _own_environment(folder, name, database, int(relay.hello["port"]))
         env = {**environment(devnet), **hosts[name]}
-        words = program.module("devnet.machine", "--folder", str(folder))
+        ahead = str(ahead_seconds.get(name, 0.0))
+        words = program.module("devnet.machine", "--folder", str(folder), "--ahead", ahead)
         machine = children.start(f"machine-{name}", words, env=env)
         started |= {f"relay-{name}": relay.pid, f"machine-{name}": machine.pid}
     births = {pid: born(pid) for pid in started.values()}

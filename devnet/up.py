@@ -65,6 +65,7 @@ class Options:
     chain: str = "py-evm"
     market: str = "registry"
     hosts: int = 1  # more than one share a PostgreSQL, and their agents are started too
+    ahead_seconds: Mapping[str, float] = field(default_factory=dict)  # hosts' clocks
     rate_lock_seconds: int = 300  # of marketv1: how long a rate is announced before it can hold
     block_seconds: float = 1.0
     stake_per_job: int = 100 * POND
@@ -109,7 +110,9 @@ def running(options: Options) -> Iterator[Running]:
         parts = _start_parts(options, directory, children)
         devnet = _open_market(options, directory, parts)
         if len(names) > 1:
-            devnet = several.start_hosts(devnet, directory, children, database, names)
+            devnet = several.start_hosts(
+                devnet, directory, children, database, names, options.ahead_seconds
+            )
         state.write(directory, devnet)
         try:
             yield Running(devnet, children)

@@ -98,6 +98,7 @@ class Offering:
         self.pressed = False  # somebody waits for the next round
         self._looked = False
         self._began = clock.now()
+        self.began_after: int | None = None  # the last order before this process, where it is known
 
     @property
     def listed(self) -> int | None:
@@ -162,7 +163,7 @@ class Offering:
         """
         name = str(order.fields["type"])
         raw = order.fields.get("price")
-        if order.at >= self._began:
+        if self._is_fresh(order):
             kept = {kind: price for kind, price in self.prices.items() if kind != name}
             self.prices = kept if raw is None else {**kept, name: Price(int(raw))}
         elif order.id <= self.desk.done.get(name, 0) or (raw is None) == self._on_offer(name):
@@ -171,6 +172,13 @@ class Offering:
             self.desk.withdrawn.discard(name)
         self.desk.asked[name] = order.id
         self.pressed = True
+
+    def _is_fresh(self, order: OrderRecord) -> bool:
+        """Whether it came after this process began: by its number, since it may have been written
+        on another host, whose clock is another."""
+        if self.began_after is None:
+            return order.at >= self._began
+        return order.id > self.began_after
 
     def _on_offer(self, name: str) -> bool:
         return name in self.prices or name in self.ruled

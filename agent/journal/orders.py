@@ -87,6 +87,11 @@ class Orders:
                 OrderRecord(**{**row, "fields": row["fields"] or {}}) for row in rows.mappings()
             ]
 
+    def last(self) -> int:
+        """The highest number that was given out; 0: none. Raises RetryLater."""
+        with asking(self._engine) as connection:
+            return int(connection.scalar(sa.select(sa.func.max(orders.c.id))) or 0)
+
     def place(
         self, at: float, kind: str, job: JobId | None, by: str, fields: Mapping[str, Any] = _NONE
     ) -> int:

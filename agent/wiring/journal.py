@@ -17,6 +17,7 @@ from agent.journal.engines import BUSY_MILLISECONDS, LOOP_MILLISECONDS, open_fil
 from agent.journal.hosts import Alone, Lease, LeaseRules, Member
 from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
+from agent.journal.orders import Orders
 from agent.journal.reading import Reader
 from agent.journal.spots import SharedSpots
 from agent.journal.transactions import TxJournal
@@ -47,6 +48,7 @@ class OpenJournal:
     record: TxJournal
     kept: ServerLease | None  # None: this host is alone
     spots: SharedSpots | None  # None: a folder of this host
+    last_order: int = 0  # when this process began
     aside: Aside = at_once
     recording: Aside = at_once
 
@@ -104,7 +106,8 @@ def open_journal(
     stack.callback(journal.close)
     engine = open_engine(config, LOOP_MILLISECONDS if kept is None else BUSY_MILLISECONDS)
     stack.callback(engine.dispose)
-    opened = OpenJournal(journal, Reader(engine), TxJournal(engine, lease), kept, None)
+    record, last = TxJournal(engine, lease), Orders(engine).last()
+    opened = OpenJournal(journal, Reader(engine), record, kept, None, last)
     if kept is None:
         return opened
     aside, recording = OnThread("journal-reads"), OnThread("transactions")

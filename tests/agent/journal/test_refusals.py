@@ -57,7 +57,10 @@ ACTS: dict[str, Act] = {
     "Reader.own": lambda e: Reader(e).own("offer.listed"),
     "Reader.launches": lambda e: Reader(e).launches([ONE]),
     "Reader.launches_outside": lambda e: Reader(e).launches_outside(["us-east-1"]),
+    "Reader.told_after": lambda e: Reader(e).told_after(0, ["job.assigned"]),
+    "Reader.launched_after": lambda e: Reader(e).launched_after(0),
     "Orders.after": lambda e: Orders(e).after(0, [1]),
+    "Orders.last": lambda e: Orders(e).last(),
     "Orders.place": lambda e: Orders(e).place(1.0, "exit", ONE, "me"),
     "TxJournal.add": lambda e: TxJournal(e).add(record("a")),
     "TxJournal.change": lambda e: TxJournal(e).change(record("a")),
@@ -78,7 +81,7 @@ ACTS: dict[str, Act] = {
 KEEPS = {
     "Journal.flush", "Journal.durable", "Journal.flush_soon", "Journal.event", "Journal.launch",
     "Journal.aside", "Journal.close", "ServerLease.held", "ServerLease.start",
-    "ServerLease.release",
+    "ServerLease.release", "ServerLease.configured",
 }  # fmt: skip
 # Takes a connection that somebody opened by `changing`.
 WITHIN = {"ServerLease.fence", "Alone.fence", "Alone.held"}
