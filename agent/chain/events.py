@@ -75,7 +75,8 @@ class Changes:
 
 
 class EventReader:
-    """Reads the logs of one contract. `jobs_in` names the jobs that logs speak of."""
+    """Reads the logs of one contract. `jobs_in` names the jobs that logs speak of; `heard` is told
+    all of them, again where a fork has them read again."""
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class EventReader:
         self._reader = reader
         self._filter = {"address": contract, "topics": [list(topics)]}
         self._jobs_in = jobs_in
+        self.heard: Callable[[Sequence[Log]], None] = lambda logs: None
         self._max_span = max_range_blocks
         self._span = max_range_blocks
 
@@ -172,6 +174,7 @@ class EventReader:
             if last == head.number and end.hash != head.hash:
                 raise HeadMoved(f"block {head} is not on the chain of the node that answers")
             self._span = min(self._max_span, self._span * 2)
+            self.heard(logs)
             return Mark(end.number, end.hash, frozenset(self._jobs_in(logs)))
 
     async def _logs(self, first: int, last: int) -> tuple[BlockRef, list[Log]]:

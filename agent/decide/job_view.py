@@ -168,6 +168,21 @@ class FinalView:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultReport:
+    """One auditor's report of an assignment, heard `at` (unix seconds). `explained`: whether what
+    was seen here then accounts for it; None: nobody has looked yet."""
+
+    generation: int
+    auditor: str
+    at: float
+    explained: bool | None = None
+
+    def same(self, other: FaultReport) -> bool:
+        """Whether it is the one vote that an auditor has on an assignment."""
+        return (self.generation, self.auditor) == (other.generation, other.auditor)
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the journal and the operator add. Without it the decisions are the same, but for
     what only a person can order: exits, confirmed terminations."""
@@ -181,6 +196,7 @@ class Facts:
     owner_wasted: int = 0  # launches for this user that came to nothing in the last day
     reluctant: int | None = None  # generation that is served though it only costs money
     gone_since: float | None = None  # since when this process has not seen it as ours
+    reports: tuple[FaultReport, ...] = ()  # of the present assignment, by auditors
     closed: str = ""  # why no new job is taken: paused, leaving; empty: they are
 
 

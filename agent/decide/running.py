@@ -22,6 +22,7 @@ from agent.decide.bootstrap import (
 )
 from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.ending import collect, exit_waits, request_exit
+from agent.decide.fault_reports import asks_anew, overruled, reported_away, told
 from agent.decide.give_up_running import unwanted, worth_leaving
 from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
 from agent.decide.job_view import Host, JobView, LaunchPhase
@@ -68,17 +69,23 @@ def plan_running(
     """Started: keep it answering until it is over."""
     end = view.terms.ending(job)
     draft.look_at(float(end.at) if end is not None else None)
-    judged = [Judged(host, judge(host, view.observed, now, health)) for host in view.live]
+    judged = [Judged(host, _judge(host, view, now, health)) for host in view.live]
     if _wants_image(view, judged, now, health):
         fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
     duty = Duty(view, job, now, draft, rules, health)
     tell_deaths(view, job, draft)
-    _leave(duty, unwanted(view, job, now, rules.policy))
+    if view.facts.reports:
+        draft.note("job.reported", told(view), Level.ERROR)
+    _leave(duty, unwanted(view, job, now, rules.policy) or reported_away(view, job, now))
     if view.live:
         _tend(duty, judged)
     elif view.hosts or not _unsure(duty):
         _replace(duty, "no instance is left")
+
+
+def _judge(host: Host, view: JobView, now: float, health: HealthRules) -> Judgement:
+    return overruled(host, judge(host, view.observed, now, health), view, now, health)
 
 
 def _tend(duty: Duty, judged: Sequence[Judged]) -> None:
@@ -100,6 +107,8 @@ def _wants_image(view: JobView, judged: Sequence[Judged], now: float, health: He
 def _next_probe_at(view: JobView, host: Host, now: float, health: HealthRules) -> float:
     """When to ask the enclave; at once where the clock was set back since it was asked last."""
     asked_at = host.probe.asked_at
+    if asks_anew(view, host):
+        return now
     if asked_at is not None and asked_at > now + JUMP_SECONDS:
         return now
     return next_probe_at(host, health, _since(view, now))

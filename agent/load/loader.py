@@ -14,6 +14,7 @@ from functools import reduce
 import structlog
 
 from agent.decide.belief import Belief, Case, believe
+from agent.decide.fault_reports import explained
 from agent.decide.job_view import (
     FinalView,
     Host,
@@ -140,6 +141,7 @@ class Loader:
         memory, alone = self._from.memory, self._from.witness is None
         if head is not None and not known.image.is_of(head.enclave_url):
             self._forget_image(known)
+        self._explain(known)
         room = self._room(head)
         self._note_gone(known, head)
         return JobView(
@@ -231,6 +233,17 @@ class Loader:
             known.gone_since = None
         elif known.gone_since is None:
             known.gone_since = self._from.clock.now()
+
+    def _explain(self, known: JobMemory) -> None:
+        """Of auditors' reports that are news: whether what is seen here accounts for them."""
+        if any(report.explained is None for report in known.reports):
+            hosts = self._from.fleet.hosts(known.id)
+            known.reports = tuple(
+                report
+                if report.explained is not None
+                else replace(report, explained=explained(hosts, report.at))
+                for report in known.reports
+            )
 
     def _forget_image(self, known: JobMemory) -> None:
         """A reorganisation made the id another job: nothing proven of the old image counts."""

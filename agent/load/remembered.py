@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from agent.decide.belief import Heard, Past
 from agent.decide.job_view import (
     Facts,
+    FaultReport,
     FinalView,
     ImageView,
     JobView,
@@ -57,6 +58,7 @@ class JobMemory:
     reported: bool = False  # its start is our own doing
     waits: str = ""  # why it is not bought on one endpoint's word
     final: FinalView | None = None  # what they told of it at a final block
+    reports: tuple[FaultReport, ...] = ()  # by auditors, of any of its assignments
     served: bool = False  # it was this provider's, or something was bought for it
     end_asked_at: float | None = None  # since when the chain has been asking for its end
     held_at: float | None = None  # since when the breaker has been holding that end
@@ -131,6 +133,7 @@ class Memory:
     def facts(self, job: JobId, head: Job | None, now: float, *, drained: bool) -> Facts:
         """What journal and operator add to the job's view."""
         known, orders, owners = self.job(job), self.orders, self.owners
+        generation = head.generation if head else 0
         return Facts(
             exit_ordered=drained or job in orders.exits,
             confirmed_at=orders.confirmation(known),
@@ -141,5 +144,6 @@ class Memory:
             owner_jobs=owners.others(head.user, job) if head else 0,
             owner_wasted=owners.wasted_today(head.user, now) if head else 0,
             gone_since=known.gone_since,
+            reports=tuple(one for one in known.reports if one.generation == generation),
             closed="paused" if orders.paused else "leaving" if orders.exit_all_at else "",
         )

@@ -85,6 +85,11 @@ class Terms(Protocol):
         """The stake that the present assignment can lose; 0 where a market has none."""
         ...
 
+    @property
+    def reports_to_slash(self) -> int:
+        """How many who watch must report an assignment for its stake to be lost; 0: none can."""
+        ...
+
     def owed(self, price: Price, seconds: int) -> Wei:
         """What that many seconds cost at a price, with the market's rounding."""
         ...

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from agent.market.model import BlockNumber, BlockRef, Job, JobId
+from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId
 from agent.market.terms import Terms
 from faults import RetryLater
 
@@ -51,6 +51,15 @@ class Testimony:
     def disputed(self) -> bool:
         """Whether a third endpoint could decide something."""
         return len(self.terms) > 1 or any(len(told) > 1 for told in self.jobs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FaultVote:
+    """One auditor's report of an assignment, as a log has it."""
+
+    job: JobId
+    generation: int
+    auditor: Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class SecondEndpoint:
     """`ports.Witness`: what different endpoints say, so that one is not the one that claimed it.
 
     Only for `endpoints.count >= 2`; with one endpoint there is no witness. `jobs_in` names the jobs
-    that logs speak of, as for the reader of events.
+    that logs speak of, as for the reader of events; `heard` is told which endpoint has which logs.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class SecondEndpoint:
         self._provider = provider
         self._finality = finality
         self._jobs_in = jobs_in
+        self.heard: Callable[[str, Sequence[Log]], None] = lambda endpoint, logs: None
         self._logs_from: int | None = None  # the block after those that were compared
 
     async def testify(self, ids: Sequence[JobId], at: BlockRef) -> Testimony:
@@ -111,4 +112,5 @@ class SecondEndpoint:
         except NodeRefused as refused:
             log.info("witness.no_logs", endpoint=str(rpc.url), error=str(refused))
             return frozenset()
+        self.heard(str(rpc.url), logs)
         return frozenset(self._jobs_in(logs))

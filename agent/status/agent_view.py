@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import program
 from agent.apply.bugs import Bug
+from agent.decide.fault_reports import unexplained
 from agent.decide.job_view import parse_instance_type
 from agent.load.launch_trouble import Trouble
 from agent.market.model import Price
@@ -80,6 +81,10 @@ class AgentView:
             money=self._money(),
             regions=tuple(self._world.regions),
             held=len(state.held_jobs),
+            reported=sum(
+                known.view is not None and known.view.ours and bool(unexplained(known.view))
+                for known in state.world.memory.jobs.values()
+            ),
             disputed=sum(
                 known.view is not None and known.view.disputed
                 for known in state.world.memory.jobs.values()

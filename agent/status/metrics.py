@@ -187,6 +187,8 @@ def _agent(view: View, now: float) -> Iterator[Metric]:
     yield _gauge("breaker_held", "Terminations held for a confirmation", view.held)
     told = "Jobs of which RPC nodes tell different things"
     yield _gauge("endpoints_disagree", told, view.disputed)
+    told = "Jobs that auditors report as silent, though they answer here"
+    yield _gauge("jobs_reported", told, view.reported)
 
 
 def _trouble(health: Health) -> Iterator[Metric]:

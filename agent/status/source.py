@@ -172,6 +172,7 @@ class View:
     regions: tuple[str, ...] = ()
     aws_calls: tuple[CallRow, ...] = ()
     held: int = 0  # terminations that the breaker holds
+    reported: int = 0  # jobs that auditors report, and that answer here
     disputed: int = 0  # jobs of which RPC nodes tell different things
     file: tuple[str, ...] = ()  # how the file differs from what runs, a setting a line
     stands_by: bool = False  # another host leads

@@ -30,6 +30,7 @@ from agent.journal.lease import ServerLease
 from agent.journal.writing import Journal
 from agent.load.costs import CostBook
 from agent.load.earnings import Earnings
+from agent.load.fault_claims import FaultClaims
 from agent.load.fleet import Fleet
 from agent.load.left_regions import check_regions
 from agent.load.loader import Sources
@@ -246,7 +247,8 @@ async def _wire(
         learner=Learner(),
         lease=leadership.lease,
     )
-    wakes = _wakes(config, chain, clock, _reader_of(config, chain, watched, watched.topics))
+    events = _reader_of(config, chain, watched, watched.topics)
+    wakes = _wakes(config, chain, clock, events)
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     costs = CostBook(aws.prices, chain.payment, clock, journal.event, told_costs(config, decimals))
@@ -273,6 +275,13 @@ async def _wire(
         pricing=pricing,
     )
     state.repriced()
+    claims = FaultClaims(
+        world.memory, watched.vote_of, clock, journal.event, state.agenda.wake,
+        chain.endpoints.count,
+    )  # fmt: skip
+    witness.heard = claims.heard
+    if heard is None:
+        events.heard = partial(claims.heard, "")
     loaded = Loaded(config)
     pricing.on_change = partial(_repriced, state, chain.market, loaded)
     if opened.kept is not None:

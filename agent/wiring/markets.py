@@ -20,6 +20,7 @@ from agent.journal.lines import Event
 from agent.journal.reading import Reader
 from agent.load.agreed_rates import agreed_rates
 from agent.load.earnings import EARNINGS_READ, Earnings, settled_topic
+from agent.load.fault_claims import VoteOf
 from agent.load.slashes import READ as SLASHES_READ
 from agent.load.slashes import Slashes, slash_topic
 from agent.market.model import Address, BlockRef, JobId, Price
@@ -33,6 +34,7 @@ from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls as RegistryCalls
 from agent.markets.registry.reads import Market as Registry
+from agent.markets.registry.reads import fault_vote
 from agent.markets.registry.reads import job_topics as registry_topics
 from agent.markets.registry.terms import RegistryTerms
 from agent.markets.token import Token
@@ -112,6 +114,7 @@ class Events:
     jobs_in: JobsIn
     history: tuple[str, str]
     earnings: Earnings | None = None
+    vote_of: VoteOf = lambda log: None  # an auditor's report, where the market has them
 
 
 def events_of(
@@ -131,4 +134,5 @@ def events_of(
         return Events(marketv1_topics(), earnings.jobs_in, history, earnings)
     slashes = Slashes(provider, clock, tell, *staked)
     slashes.restore(reader)
-    return Events(registry_topics(), slashes.jobs_in, (slash_topic(), SLASHES_READ))
+    history = (slash_topic(), SLASHES_READ)
+    return Events(registry_topics(), slashes.jobs_in, history, vote_of=fault_vote)

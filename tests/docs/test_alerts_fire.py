@@ -36,6 +36,7 @@ WELL = {
     },
     f"oyster_breaker_held{{{ON}}}": "0x60",
     f"oyster_endpoints_disagree{{{ON}}}": "0x60",
+    f"oyster_jobs_reported{{{ON}}}": "0x60",
     f"oyster_chain_head_age_seconds{{{ON}}}": "12x60",
     f"oyster_chain_head_age_limit_seconds{{{ON}}}": "75x60",
     **{
@@ -83,6 +84,7 @@ FIRES: list[tuple[str, dict[str, str | None], int]] = [
     ("JobRefused", {HARM % "refused": "0x9 600x50"}, 10),
     ("TerminationsHeld", {f"oyster_breaker_held{{{ON}}}": "4x60"}, 1),
     ("EndpointsDisagree", {f"oyster_endpoints_disagree{{{ON}}}": "0x4 1x50"}, 7),
+    ("JobReported", {f"oyster_jobs_reported{{{ON}}}": "0x4 1x50"}, 5),
     # A short window needs a chain that is read sooner; a long one is left in peace.
     ("ChainBehind", {f"oyster_chain_head_age_seconds{{{ON}}}": "80x60"}, 2),
     ("AwsAway", {TROUBLE % ("region", "us-east-1"): "0x4 2x50"}, 6),

@@ -85,6 +85,11 @@ class MarketV1Terms:
         """Nothing of these is read from the chain, so no endpoint can tell others."""
         return self
 
+    @property
+    def reports_to_slash(self) -> int:
+        """Nobody reports on this market's contract."""
+        return 0
+
     def owed(self, price: Price, seconds: int) -> Wei:
         return owed(price, seconds)
 

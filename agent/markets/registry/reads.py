@@ -20,7 +20,7 @@ import contracts
 from agent.chain.abi import Abi
 from agent.chain.events import Log, logs_of
 from agent.chain.head import MOST_SECONDS
-from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request
+from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request, integer
 from agent.market.model import (
     Address,
     BlockRef,
@@ -32,7 +32,9 @@ from agent.market.model import (
     Settlement,
     StopReason,
     Wei,
+    address,
 )
+from agent.market.testimony import FaultVote
 from agent.markets.registry.terms import RegistryTerms
 from agent.markets.settlements import read_settlements, word_of, words_of
 from agent.markets.token import Holdings, Token, read_token, token_abi
@@ -98,6 +100,19 @@ def _job_of(topics: Json, provider: Address | None) -> JobId | None:
         number = int(topics[1], 16)
         return JobId(number) if number <= MOST_JOB_ID else None
     except (TypeError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def fault_vote(log: Mapping[str, Any]) -> FaultVote | None:
+    """The auditor's report that a log is; None of any other."""
+    topics = log.get("topics")
+    job = _job_of(topics, None)
+    if job is None or topics is None or topics[0].lower() != registry_abi().topics["FaultReported"]:
+        return None
+    try:
+        auditor = address("0x" + f"{int(topics[2], 16) % (1 << 160):040x}")
+        return FaultVote(job, integer(log.get("data"), MOST_JOB_ID), auditor)
+    except (NodeRefused, IndexError, TypeError, ValueError):
         return None
 
 

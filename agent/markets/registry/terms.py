@@ -51,6 +51,11 @@ class RegistryTerms:
         del job
         return self.stake_per_job
 
+    @property
+    def reports_to_slash(self) -> int:
+        """The quorum."""
+        return self.quorum
+
     def ending(self, job: Job) -> Ending | None:
         """In one second dryness wins over exit."""
         if job.is_stopped:

@@ -20,11 +20,13 @@ from agent.chain.transactions import Patience, Transactions
 from agent.config.model import Gas
 from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
+from agent.load.fault_claims import FaultClaims
 from agent.market.model import Wei
+from agent.markets.registry.reads import fault_vote
 from agent.markets.second_endpoint import SecondEndpoint
 from agent.markets.transactor import MarketTransactor
 from agent.markets.wakes import ChainWakes
-from agent.ports import Clock
+from agent.ports import Clock, Witness
 from agent.wiring.markets import AnyMarket, calls_of, events_of, provider_view
 from devnet.simulation.names import US
 from devnet.simulation.process import ChainSide, HeardJournal, Life, Manner, Rest
@@ -107,7 +109,17 @@ class WireLife(Life):
             lines, rest.clock, chain_id=CHAIN_ID, max_lag_seconds=MAX_LAG_SECONDS
         )
         chain = _wired(rest.clock, wire, endpoints, self.journal)
-        await self.begin(rest, chain).run()
+        agent = self.begin(rest, chain)
+        self._heed_auditors(chain.witness, rest.clock, endpoints.count)
+        await agent.run()
+
+    def _heed_auditors(self, witness: Witness | None, clock: Clock, endpoints: int) -> None:
+        if self.state is not None and isinstance(witness, SecondEndpoint):
+            claims = FaultClaims(
+                self.state.world.memory, fault_vote, clock, self.journal.event,
+                self.state.agenda.wake, endpoints,
+            )  # fmt: skip
+            witness.heard = claims.heard
 
 
 def _wired(clock: Clock, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> ChainSide:

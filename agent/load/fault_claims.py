@@ -1,0 +1,74 @@
+"""Auditors' reports of jobs of ours, as the logs of several endpoints tell them.
+
+A log is one node's word, and what follows from a report (a restart of a user's enclave, an exit)
+can't be undone: with two endpoints it counts when both have told of it. It stays on the job's
+timeline, and with the job in memory; what was reported while no agent ran is not read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.decide.job_view import FaultReport
+from agent.decide.plan import Level
+from agent.journal.lines import Event
+from agent.load.remembered import Memory
+from agent.market.model import JobId
+from agent.market.testimony import VOICES, FaultVote
+from agent.ports import Clock
+
+REPORTED = "job.fault_reported"
+MOST_AUDITORS = 64  # of one job: one node may tell of any number
+
+VoteOf = Callable[[Mapping[str, Any]], FaultVote | None]
+
+
+class FaultClaims:
+    """`heard` takes an endpoint's logs; what enough of `endpoints` tell is in the job's memory."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        vote_of: VoteOf,
+        clock: Clock,
+        tell: Callable[[Event], None],
+        on_news: Callable[[Iterable[JobId]], None],
+        endpoints: int,
+    ) -> None:
+        self._memory = memory
+        self._vote_of = vote_of
+        self._clock = clock
+        self._tell = tell
+        self._on_news = on_news
+        self._needed = min(VOICES, endpoints)
+        self._told: dict[JobId, dict[FaultVote, set[str]]] = {}
+
+    def heard(self, source: str, logs: Sequence[Mapping[str, Any]]) -> None:
+        """These are what the endpoint named `source` tells."""
+        for vote in filter(None, map(self._vote_of, logs)):
+            if vote.job in self._memory.jobs:
+                self._claim(source, vote)
+
+    def _claim(self, source: str, vote: FaultVote) -> None:
+        claims = self._told.setdefault(vote.job, {})
+        if vote not in claims and len(claims) >= MOST_AUDITORS:
+            return
+        sources = claims.setdefault(vote, set())
+        sources.add(source)
+        known = self._memory.jobs[vote.job]
+        new = FaultReport(vote.generation, vote.auditor, self._clock.now())
+        if len(sources) < self._needed or any(new.same(one) for one in known.reports):
+            return
+        known.reports = (*known.reports, new)
+        self._forget_ended()
+        text = f"auditor {vote.auditor} reports that it does not answer"
+        self._tell(
+            Event(new.at, REPORTED, vote.job, vote.generation, Level.ERROR, text,
+                  {"auditor": vote.auditor})
+        )  # fmt: skip
+        self._on_news([vote.job])
+
+    def _forget_ended(self) -> None:
+        for job in [job for job in self._told if job not in self._memory.jobs]:
+            del self._told[job]
