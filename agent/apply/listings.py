@@ -110,6 +110,11 @@ class Offering:
         """The least price of every type on offer, those of a file too."""
         return {**self.bulk.prices, **self.prices} if self.bulk.prices else self.prices
 
+    def has(self, name: str) -> bool:
+        """Whether a type is on offer; where none is named, any is."""
+        own, bulk = self.prices, self.bulk.prices
+        return name in own or name in bulk or not (own or bulk)
+
     def fits(self, name: str) -> bool:
         """Whether another job of a type may fit, as far as it was asked; what was not, may."""
         room = self.desk.rooms.get(name)

@@ -92,8 +92,8 @@ class LoopState:
 
     def _on_offer(self, instance_type: str) -> bool:
         """What the contract matched was on offer; where users name us, only what is."""
-        asks = self.offering.asks
-        return self.sources.market.abilities.lists_on_chain or not asks or instance_type in asks
+        on_chain = self.sources.market.abilities.lists_on_chain
+        return on_chain or self.offering.has(instance_type)
 
     @property
     def orders(self) -> Orders:

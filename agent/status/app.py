@@ -7,7 +7,8 @@ operator's browser cannot read it by rebinding its own name to loopback.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -26,6 +27,7 @@ from agent.ports import Clock
 from agent.status import market_paths as market
 from agent.status import runbook
 from agent.status.cockpit import History
+from agent.status.kept_answer import KeptAnswer
 from agent.status.metrics import Metrics
 from agent.status.pages import Pages
 from agent.status.source import StatusSource, view_json
@@ -56,6 +58,7 @@ class Status:
         self._metrics = metrics
         self._clock = clock
         self._stall_seconds = stall_seconds
+        self._cards = KeptAnswer(clock, self._spec_of_now)
 
     def operator(self, hosts: Sequence[str] | None) -> Starlette:
         """Everything. `hosts`: the names it is called by, None for any."""
@@ -113,8 +116,11 @@ class Status:
         return JSONResponse({"ip": found})
 
     async def _spec(self, request: Request) -> Response:
-        files, _ = self._source.card_files()
-        return JSONResponse(market.spec(self._source.summary(), files))
+        return Response(await self._cards.body(), media_type="application/json")
+
+    def _spec_of_now(self) -> Callable[[], dict[str, Any]]:
+        (files, _), view = self._source.card_files(), self._source.summary()
+        return lambda: market.spec(view, files)
 
     async def _bandwidth(self, request: Request) -> Response:
         _, rates = self._source.card_files()

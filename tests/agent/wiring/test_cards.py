@@ -161,6 +161,15 @@ def test_fits__by_its_own_room_and_by_the_quota_of_its_region(
     assert offering.fits(name) is fits
 
 
+def test_has__a_type_of_offers_or_of_the_file__and_any_where_none_is_named() -> None:
+    offering = _offering(Bulk())
+    assert offering.has("r/any.large")
+    offering.prices = {"r/own.large": Price(1)}
+    offering.bulk = Bulk({"r/bulk.large": Price(1)})
+    names = ("r/own.large", "r/bulk.large", "r/any.large")
+    assert [offering.has(name) for name in names] == [True, True, False]
+
+
 CARD = RateCard(InstanceType("us-east-1", "c6a.xlarge"), Price(5), 2, 4096, "amd64")
 
 
