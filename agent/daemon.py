@@ -138,11 +138,17 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
 
 
 async def _announced(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:
-    """READY=1 once all jobs were read from the chain; until then systemd is asked to wait."""
-    while world.state.progress.resynced_at is None:
+    """READY=1 once all jobs were read from the chain, or another host leads and this one has looked
+    at the fleet; until then systemd is asked to wait."""
+    while not _is_up(world.state):
         notifier.starting(ATTEMPT_SECONDS, reloading.words(world.state.in_words()))
         await clock.sleep(1.0)
-    notifier.ready(reloading.words(world.state.in_words()))
+    reloading.announce(world.state.in_words())
+
+
+def _is_up(state: LoopState) -> bool:
+    stands_by = state.leadership.stands_by and state.progress.finished_at > 0
+    return state.progress.resynced_at is not None or stands_by
 
 
 class _Starting:
@@ -156,7 +162,7 @@ class _Starting:
         for number in _ENDS:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(
-            signal.SIGHUP, lambda: reloading.noted(self._take, lambda: "waiting to start")
+            signal.SIGHUP, lambda: reloading.again(self._take, lambda: "waiting to start")
         )
 
     def _stop(self) -> None:

@@ -1,6 +1,7 @@
 """What a host does while another leads: it looks at the fleet, and changes nothing.
 
-All is open and the fleet is known, so that the loop begins at once when the lease is taken.
+All is open, the fleet is known and images are on the disk, so that the loop begins at once when
+the lease is taken.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from agent.loop.prefetch import Prefetch
 from agent.loop.state import LoopState
 
 TURN_SECONDS = 1.0  # between two signs of life
@@ -20,15 +22,19 @@ async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[]
     if leads.is_set():
         return
     waits = [asyncio.create_task(each.wait()) for each in (leads, stopping)]
-    warm = asyncio.create_task(_keep_warm(state, lives), name="standby")
+    warm = [
+        asyncio.create_task(_keep_warm(state, lives), name="standby"),
+        asyncio.create_task(Prefetch(state).follow(), name="prefetch"),
+    ]
     try:
-        await asyncio.wait([*waits, warm], return_when=asyncio.FIRST_COMPLETED)
-        if warm.done():
-            warm.result()  # it never ends but by a bug
+        await asyncio.wait([*waits, *warm], return_when=asyncio.FIRST_COMPLETED)
+        for broken in warm:
+            if broken.done():
+                broken.result()  # it never ends but by a bug
     finally:
-        for task in (*waits, warm):
+        for task in (*waits, *warm):
             task.cancel()
-        await asyncio.gather(*waits, warm, return_exceptions=True)
+        await asyncio.gather(*waits, *warm, return_exceptions=True)
 
 
 async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:

@@ -47,13 +47,27 @@ class Reloading:
         self.path, self._notifier = path, notifier
         self._place = _place(environ)
         self.refused = ""
+        self._announced = False
+
+    def announce(self, state: str) -> None:
+        """Tell systemd that the start is over; reloads end with the same word from then on."""
+        self._announced = True
+        self._notifier.ready(self.words(state))
 
     def words(self, state: str) -> str:
         """The line for `systemctl status`: what is wrong with the file, then how things are."""
         return f"reload refused, the old rules stay: {self.refused}" if self.refused else state
 
     def again(self, take: Callable[[Config], None], state: Callable[[], str]) -> None:
-        """Read the file and have it taken. A file that is wrong changes nothing, and says why."""
+        """Read the file and have it taken. A file that is wrong changes nothing, and says why.
+
+        Before the start is over READY stays unsaid, whether there is an agent by then or not: who
+        waits for it would take a first resync for done.
+        """
+        if not self._announced:
+            self._read(take)
+            self._notifier.status(self.words(state()))
+            return
         self._notifier.reloading()
         self._read(take)
         self._notifier.ready(self.words(state()))
@@ -67,11 +81,6 @@ class Reloading:
             self.refused = str(fault)
             log.error("service.reload_refused", error=self.refused)
         self._answer()
-
-    def noted(self, take: Callable[[Config], None], state: Callable[[], str]) -> None:
-        """The same before there is an agent: the start is not over, so READY stays unsaid."""
-        self._read(take)
-        self._notifier.status(self.words(state()))
 
     def _answer(self) -> None:
         if self._place is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
@@ -12,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
+from agent import daemon
+from agent.loop.state import Progress
 from agent.process.log import _on_one_line
 from faults import Refused, printable
 
@@ -66,3 +70,22 @@ print(oct(os.umask(0)), resource.getrlimit(resource.RLIMIT_CORE))
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.split("\n")[0] == "0o77 (0, 0)"
+
+
+@pytest.mark.parametrize(
+    ("stands_by", "finished_at", "resynced_at", "up"),
+    [
+        (False, 5.0, None, False),  # leads, and reads all jobs yet
+        (False, 5.0, 6.0, True),
+        (True, 0.0, None, False),  # nothing was looked at yet
+        (True, 5.0, None, True),  # systemctl start of a standby returns
+    ],
+)
+def test_ready__of_a_host_that_stands_by__does_not_wait_for_jobs_it_never_reads(
+    stands_by: bool, finished_at: float, resynced_at: float | None, up: bool
+) -> None:
+    state: Any = SimpleNamespace(
+        leadership=SimpleNamespace(stands_by=stands_by),
+        progress=Progress(finished_at=finished_at, resynced_at=resynced_at),
+    )
+    assert daemon._is_up(state) == up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -95,3 +96,23 @@ def test_reload__no_such_process_or_no_unit__is_said(environ: dict[str, str]) ->
         ask(2**22 - 1, environ)
     with pytest.raises(UsageFault, match="systemctl reload"):
         ask(os.getpid(), {})
+
+
+def test_reload__before_the_start_is_over__is_read_and_answered_and_says_no_ready(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for READY=1 (systemctl start) would go on before the jobs were read."""
+    monkeypatch.setattr(reloading, "load", lambda _: Config())
+    taken = list[Config]()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        agent = Reloading(None, Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}), environ)
+        agent.again(taken.append, lambda: "reading the jobs")
+        assert manager.recv(4096) == b"STATUS=reading the jobs"
+        agent.announce("2 running")
+        assert manager.recv(4096) == b"READY=1\nSTATUS=2 running"
+        agent.again(taken.append, lambda: "2 running")
+        assert manager.recv(4096).startswith(b"RELOADING=1")
+        assert manager.recv(4096).startswith(b"READY=1")
+    assert len(taken) == 2

@@ -1,0 +1,86 @@
+"""The images of jobs that run elsewhere, on this host's disk before it leads.
+
+A taker that has to replace an instance, or to measure an image for a question to an enclave, would
+fetch it first. What to fetch is the journal's word (which job, which URL, that the leader could
+verify it); nothing is written. Few at once, one after the other: the leader's own fetches are paid
+for by the same line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from agent.journal.lines import ASSIGNED, IMAGE_READY
+from agent.journal.reading import Reader
+from agent.load.pins import name_of, pins_of
+from agent.loop.state import LoopState
+from agent.market.model import JobId
+from faults import Refused, RetryLater, TryElsewhere
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 60.0  # between two looks at what runs
+MOST_IMAGES = 16  # different ones; jobs come with few
+FETCH_SECONDS = 600.0  # nothing waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image by its URL, for the newest job that has it. `pin`: as in `ports.Images.fetch`."""
+
+    url: str
+    pin: str
+
+
+def wanted(reader: Reader) -> dict[JobId, Wanted]:
+    """Of jobs that are served: the newest MOST_IMAGES images. Raises RetryLater."""
+    ended, ready = reader.ended(), reader.last(IMAGE_READY)
+    pins = pins_of(reader)
+    newest = dict[Wanted, JobId]()
+    for job, line in sorted(reader.last(ASSIGNED).items()):
+        url, told = line.fields.get("url"), ready.get(job)
+        if not url or told is None or line.at <= ended.get(job, 0.0):
+            continue
+        newest[Wanted(str(url), pins.get((job, name_of(str(url))), ""))] = job
+    latest = sorted(newest.items(), key=lambda each: each[1])[-MOST_IMAGES:]
+    return {job: image for image, job in latest}
+
+
+@dataclass(slots=True)
+class Prefetch:
+    """What this host holds while it stands by."""
+
+    state: LoopState
+    held: dict[JobId, Wanted] = field(default_factory=dict)
+
+    async def follow(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                await self.look()
+            except (RetryLater, TryElsewhere) as later:
+                log.info("prefetch.later", error=str(later))
+            await self.state.world.clock.sleep(EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """One round: what is no more wanted goes, what is new comes. Raises RetryLater."""
+        now_wanted = await self.state.aside(lambda: wanted(self.state.reader))
+        for job in self.held.keys() - now_wanted.keys():
+            await self.state.world.images.release(job)
+            del self.held[job]
+        for job, image in now_wanted.items():
+            if self.held.get(job) != image:
+                await self._fetch(job, image)
+
+    async def _fetch(self, job: JobId, image: Wanted) -> None:
+        deadline = self.state.now() + FETCH_SECONDS
+        try:
+            await self.state.world.images.fetch(
+                image.url, job=job, deadline=deadline, pin=image.pin
+            )
+        except (Refused, RetryLater, TryElsewhere) as fault:
+            log.info("prefetch.failed", job=job, error=str(fault))
+        else:
+            self.held[job] = image
