@@ -27,6 +27,7 @@ def main() -> int:
         for number in range(asked.times):
             for name in names:
                 play(pair, name, report)
+                _say(f"{name}: {report.failover[name][-1]:.1f} s")
             if not asked.only:
                 two_terminals_at_once(pair, report)
             _say(f"round {number + 1} of {asked.times}", *report.lines(), "")

@@ -32,7 +32,7 @@ from devnet import several
 from devnet.agent_process import Provider
 from devnet.database import AGAIN, SCHEMES
 from devnet.up import Options
-from faults import Fault, RetryLater
+from faults import Fault, Refused, RetryLater
 from tests.devnet.scene import Scene, opened
 
 AHEAD_SECONDS = {"b": 20.0}  # far more than a lease
@@ -91,6 +91,18 @@ class Pair:
 
     def agent(self, host: str) -> int:
         return int((self.directory / "hosts" / host / "agent.pid").read_text())
+
+
+def _requested(pair: Pair) -> int:
+    """A job, as soon as the offer is on the market: an agent on a starved machine takes it off for
+    a while."""
+
+    def ask() -> int:
+        with suppress(Refused):
+            return pair.scene.request()
+        return 0
+
+    return pair.scene.eyes.until("an offer", ask, PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -204,12 +216,12 @@ def _spread(took: list[float]) -> str:
 def play(pair: Pair, name: str, report: Report) -> None:
     """One row once: strike while a job comes up, and look at what the other host makes of it."""
     row, leader = TABLE[name], pair.both()
-    first = pair.scene.request()
+    first = _requested(pair)
     time.sleep(hash((name, first)) % 10 / 10)  # somewhere while it is brought up
     began = time.monotonic()
     with ThreadPoolExecutor(1) as aside:
         striking = aside.submit(row.strikes, pair, leader)
-        second = pair.scene.request()
+        second = _requested(pair)
         pair.scene.launched(second)
         report.failover[name].append(time.monotonic() - began)
         striking.result()
