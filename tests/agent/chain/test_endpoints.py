@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from agent.chain.endpoint_ranks import DOUBT_SECONDS
 from agent.chain.endpoints import Endpoints, NoEndpoint
 from agent.chain.head import OLD_SECONDS
 from agent.chain.rpc import CallReverted, NodeRefused, Request, Rpc
-from agent.market.model import JobId
+from agent.market.model import BlockNumber, BlockRef, JobId
 from agent.secret import SecretUrl
 from devnet.chain.evm import Rejected
 from devnet.chain.node import ChainServer
@@ -133,6 +134,22 @@ async def test_probe__lagging_first__second_is_preferred_until_it_catches_up(
     stage.node.faults.lag = 2
     await two.probe()
     assert int(await two.call("eth_blockNumber"), 16) == stage.head.number - 2
+
+
+@pytest.mark.parametrize(("seconds", "blocks", "asked_first"), [(61, 5, 1), (60, 240, 0)])
+async def test_lag__counts_in_time__whatever_the_chains_blocks_take(
+    stage: Stage, second: ChainServer, seconds: int, blocks: int, asked_first: int
+) -> None:
+    """Five blocks of 12 s are as far behind as 240 of 0.25 s."""
+    urls = [stage.node.url, second.url]
+    opened = await Endpoints.open(urls, stage.clock, max_lag_seconds=60.0)
+    now, (first, other) = int(stage.clock.now()), opened._nodes
+    newest = BlockRef(BlockNumber(1_000), "0x1", now)
+    other.tip = newest
+    first.tip = replace(newest, number=BlockNumber(1_000 - blocks), timestamp=now - seconds)
+    assert opened._ranks.line()[0] is (first, other)[asked_first]
+    assert [health.lag_blocks for health in opened.health()] == [blocks, 0]
+    await opened.close()
 
 
 async def test_probe__a_while_after_the_last__happens_beside_the_next_request(

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -171,6 +171,17 @@ async def test_file__that_is_no_image_or_too_large__is_refused_and_leaves_nothin
     with pytest.raises(Refused):
         await one.fetch(URL, holder="job-1")
     assert not [*tmp_path.rglob("*.part"), *tmp_path.rglob("*.eif")]
+    await one.close()
+
+
+async def test_file__larger_than_is_taken__is_refused_before_its_bytes(
+    tmp_path: Path, place: str, shelf: Shelf
+) -> None:
+    reach = Reach([], open_urls=True, connect=lambda guard: Mapped(guard, place))
+    limits = replace(LIMITS, max_bytes=len(FIRST) - 1)
+    one = ImageFetcher(ImageStore(tmp_path, quota_bytes=10_000_000), reach, limits)
+    with pytest.raises(Refused, match=f"has {len(FIRST)} bytes; at most {len(FIRST) - 1}"):
+        await one.fetch(URL, holder="job-1")
     await one.close()
 
 
