@@ -79,13 +79,13 @@ def _read(file: str) -> bytes:
 
 
 def _report(found: Attestation) -> dict[str, object]:
-    from datetime import UTC, datetime
+    from commands.dialect import moment
 
     return {
         "verified": True,
         "module_id": found.module_id,
         "instance_id": found.instance_id,
-        "timestamp": datetime.fromtimestamp(found.timestamp, UTC).isoformat(),
+        "timestamp": moment(found.timestamp),
         "debug": found.debug,
         "pcrs": {str(number): value for number, value in found.pcrs.items()},
         "public_key": found.public_key.hex() if found.public_key is not None else None,

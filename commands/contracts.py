@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.terminal import DryRunOption, YesOption, agree
+from commands.terminal import DryRunOption, YesOption, agree, print_json
 from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
@@ -100,13 +99,14 @@ def _address(text: str, option: str) -> ChecksumAddress:
 
 def _show_plan(plan: Rehearsal, *, as_json: bool) -> None:
     from commands.amounts import show_coin
+    from commands.dialect import coin
 
     if as_json:
         values = {
-            "chainId": plan.chain_id, "payer": plan.payer, "balanceWei": str(plan.balance_wei),
-            "contracts": list(plan.contracts), "gas": plan.gas, "costWei": str(plan.cost_wei),
+            "chain_id": plan.chain_id, "payer": plan.payer, "balance": coin(plan.balance_wei),
+            "contracts": list(plan.contracts), "gas": plan.gas, "cost": coin(plan.cost_wei),
         }  # fmt: skip
-        _show(values, as_json=True)
+        print_json(values)
         return
     typer.echo(f"deploy {', '.join(plan.contracts)} on chain {plan.chain_id}")
     typer.echo(
@@ -117,20 +117,14 @@ def _show_plan(plan: Rehearsal, *, as_json: bool) -> None:
 
 def _print(done: Deployment, *, as_json: bool) -> None:
     values = {
-        "chainId": done.chain_id,
+        "chain_id": done.chain_id,
         "registry": done.registry,
         "pond": done.pond,
-        "paymentToken": done.payment_token,
+        "payment_token": done.payment_token,
         "block": done.block,
     }
-    _show(values, as_json=as_json)
-
-
-def _show(values: Mapping[str, object], *, as_json: bool) -> None:
-    import json
-
     if as_json:
-        typer.echo(json.dumps(values))
+        print_json(values)
         return
     for name, value in values.items():
-        typer.echo(f"{name:<13}{value}")
+        typer.echo(f"{name:<15}{value}")

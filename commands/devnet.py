@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands import devnet_hosts, devnet_jobs
+from commands.devnet_json import devnet_json, dollars_token, held_job
 from commands.devnet_money import dollars
-from commands.terminal import MOST_JOB, waiting
+from commands.terminal import MOST_JOB, print_json, waiting
 
 if TYPE_CHECKING:
     from devnet.nitro.parts import Parts
@@ -319,31 +320,34 @@ def _check_market(devnet: Devnet, wanted: str) -> None:
 
 
 def _show_job(actions: Actions, job_id: int, as_json: bool) -> None:
-    fields = {"id": job_id, **actions.market.job(job_id)}
-    _print(fields if as_json else _in_words(fields), as_json, title=f"job {job_id}")
+    stored = actions.market.job(job_id)
+    if as_json:
+        print_json(held_job(job_id, stored))
+    else:
+        _print(_in_words({"id": job_id, **stored}), title=f"job {job_id}")
 
 
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
     """The contract's numbers as people say them: prices, dollars, times, states."""
-    from agent.market.model import ZERO_ADDRESS, JobStatus, Price, StopReason
-    from agent.markets.token import Token
+    from agent.market.model import JobStatus, Price, StopReason
     from commands.amounts import show_amount, show_price, show_time
 
-    dollars = Token(ZERO_ADDRESS, "tUSD", 6)
-
-    said = dict(fields)
+    money, said = dollars_token(), dict(fields)
     for name in ("price", "maxPrice"):
-        said[name] = show_price(Price(fields[name]), dollars)
+        said[name] = show_price(Price(fields[name]), money)
     for name in ("assignedAt", "startedAt", "exitRequestedAt", "stoppedAt", "settledUntil"):
         said[name] = show_time(fields[name])
     said["status"] = JobStatus(fields["status"]).name.lower()
     said["stopReason"] = StopReason(fields["stopReason"]).name.lower()
-    said["escrow"] = show_amount(fields["escrow"], dollars, 6)
+    said["escrow"] = show_amount(fields["escrow"], money, 6)
     said["endpoint"] = fields["endpoint"] or "-"
     return said
 
 
 def _show(devnet: Devnet, as_json: bool) -> None:
+    if as_json:
+        print_json(devnet_json(devnet))
+        return
     fields: dict[str, Any] = {
         "pid": devnet.pid,
         "rpc": devnet.rpc_url,
@@ -359,13 +363,10 @@ def _show(devnet: Devnet, as_json: bool) -> None:
         **({"hosts": ", ".join(devnet.hosts)} if devnet.hosts else {}),
         **{f"account {name}": person.address for name, person in devnet.people.items()},
     }
-    _print(fields, as_json, title="devnet (simulated: EC2's hardware and the Nitro card)")
+    _print(fields, title="devnet (simulated: EC2's hardware and the Nitro card)")
 
 
-def _print(fields: dict[str, Any], as_json: bool, *, title: str) -> None:
-    if as_json:
-        typer.echo(json.dumps(fields, default=str))
-        return
+def _print(fields: dict[str, Any], *, title: str) -> None:
     width = max(map(len, fields))
     typer.echo(title)
     for name, value in fields.items():

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands.devnet_json import owned_job
 from commands.devnet_money import dollars
-from commands.terminal import MOST_JOB
+from commands.terminal import MOST_JOB, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,10 +144,11 @@ def _market(directory: Path) -> tuple[Owners, Person]:
 
 
 def _show(owners: Owners, job: int, as_json: bool) -> None:
-    fields: dict[str, Any] = {"id": job, **owners.job(job)}
+    stored = owners.job(job)
     if as_json:
-        typer.echo(json.dumps(fields))
+        print_json(owned_job(job, stored))
         return
+    fields: dict[str, Any] = {"id": job, **stored}
     typer.echo(f"job {job}")
     for name, value in fields.items():
         typer.echo(f"  {name:<11}  {value if value != '' else '-'}")

@@ -28,7 +28,8 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         leading, standings = hosts.leading(name), hosts.standings()
     rows = [_row(each, leading, digest) for each in standings]
     if as_json:
-        print_json(rows)
+        told = zip(rows, standings, strict=True)
+        print_json([_in_seconds(row, each, leading) for row, each in told])
         return
     columns = ("host", "role", "term", "since", "heard", "version", "configuration")
     shown = [tuple(row[key] if row[key] is not None else "-" for key in _KEYS) for row in rows]
@@ -87,6 +88,14 @@ def _row(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any]:
         "version": member.version,
         "configuration": same,
     }
+
+
+def _in_seconds(row: dict[str, Any], one: Standing, leading: Leading | None) -> dict[str, Any]:
+    """The row for programs: spans as numbers."""
+    told = {name: value for name, value in row.items() if name not in ("leads_for", "heard_ago")}
+    leads = leading is not None and row["role"] == "leads"
+    since = round(leading.since_seconds, 3) if leads and leading else None
+    return {**told, "leads_for_seconds": since, "heard_seconds_ago": round(one.seconds_ago, 3)}
 
 
 def _span(seconds: float) -> str:

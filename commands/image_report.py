@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TypedDict
 
+from commands.dialect import moment
 from enclave.eif.format import Broken
 from enclave.eif.measure import Inspection, min_enclave_memory_mib, signer_date_fault
 from enclave.eif.metadata import Json
@@ -112,7 +112,7 @@ def _signer(signer: Signer | None) -> SignerReport | None:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
+    return moment(seconds) or ""
 
 
 def _shown(text: Json) -> str:

@@ -1,13 +1,10 @@
-"""JSON Schemas of what `--json` prints, one a command, written by `python -m commands.schemas
-docs/json`. The tests hold what the program prints against these (tests/commands/conftest.py).
+"""JSON Schemas of what `--json` prints, one a command: those of every day. `schemas_tools.py` has
+the others, `schema_pages.py` writes docs/json. The tests hold what the program prints against them.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 Schema = dict[str, Any]
@@ -191,19 +188,3 @@ SCHEMAS: Mapping[str, Schema] = {
         "required": ["now", "started_at", "provider", "health", "jobs", "types", "chain", "money"],
     },
 }  # fmt: skip
-
-
-def pages() -> dict[str, str]:
-    """File name and text of each schema."""
-    return {
-        f"{name.replace(' ', '-')}.json": json.dumps(
-            {"$schema": DRAFT, "title": f"oyster-provider {name} --json", **schema}, indent=2
-        )
-        + "\n"
-        for name, schema in SCHEMAS.items()
-    }
-
-
-if __name__ == "__main__":
-    for file, text in pages().items():
-        (Path(sys.argv[1]) / file).write_text(text, encoding="utf-8")

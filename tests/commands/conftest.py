@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped] # ships no types
 import pytest
 from eth_account import Account
 from web3 import HTTPProvider, Web3
@@ -18,7 +17,6 @@ from agent.market.model import Address, JobId, Price, Wei
 from agent.markets.registry.calls import Calls
 from agent.markets.registry.reads import registry_abi
 from agent.markets.token import token_abi
-from commands.schemas import SCHEMAS
 from contracts.deploy import Params, deploy
 from devnet.chain.node import ChainServer
 from tests.onchain import send
@@ -54,12 +52,7 @@ class World:
         """What it answers with --json."""
         done = self.run(*words, "--json")
         assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        for name in (" ".join(words[:2]), words[0]):  # what is printed fits docs/json
-            if name in SCHEMAS:
-                jsonschema.validate(found, SCHEMAS[name])
-                break
-        return found
+        return json.loads(done.stdout)
 
     def send(self, who: int, call: Call) -> None:
         send(self.node, KEYS[who], call)

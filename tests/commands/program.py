@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
+import jsonschema  # type: ignore[import-untyped] # ships no types
 import structlog
 
 import cli
 import program
+from commands.schema_pages import EVERY
 
 ROOT = Path(__file__).parents[2]
 # Tables as wide as they like, and nobody asked for AWS credentials over the network.
 _ALONE = {"COLUMNS": "200", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def in_its_dialect(words: Sequence[str], said: str) -> None:
+    """Hold what a command printed with --json against its schema of docs/json."""
+    if "--json" not in words or not said.strip():
+        return
+    names = [" ".join(words[:count]) for count in (3, 2, 1)]
+    name = next(name for name in names if name in EVERY)
+    jsonschema.validate(json.loads(said), EVERY[name])
 
 
 def oyster(
@@ -26,11 +38,13 @@ def oyster(
 ) -> subprocess.CompletedProcess[str]:
     """`oyster-provider WORDS` with nobody at the terminal."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(
+    done = subprocess.run(
         program.command(*map(str, words)),
         cwd=ROOT, env={**kept, **_ALONE, **(environ or {})}, input=stdin,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+    in_its_dialect([*map(str, words)], done.stdout)
+    return done
 
 
 def oyster_here(
@@ -58,4 +72,5 @@ def oyster_here(
         finally:
             structlog.reset_defaults()
     assert isinstance(code, int)
+    in_its_dialect(line[1:], out.getvalue())
     return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())

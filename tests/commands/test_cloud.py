@@ -17,6 +17,8 @@ from cloud.kinds import NotAllowed
 from commands.cloud import app, settings_of
 from faults import Refused, RetryLater, UsageFault
 
+from .program import in_its_dialect
+
 pytestmark = pytest.mark.unit
 
 CONFIG = """
@@ -48,6 +50,7 @@ def test_cloud__set_up_twice_and_torn_down__says_what_it_does(config: str) -> No
     def said(*words: str) -> list[dict[str, str]]:
         result = CliRunner().invoke(app, [*words, "--config", config, "--json"])
         assert result.exit_code == 0, result.output
+        in_its_dialect(["cloud", *words, "--json"], result.stdout)
         steps: list[dict[str, str]] = json.loads(result.stdout)
         return steps
 

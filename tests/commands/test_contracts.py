@@ -17,6 +17,8 @@ import cli
 import contracts
 from devnet.chain.node import ChainServer
 
+from .program import in_its_dialect
+
 pytestmark = pytest.mark.integration
 
 KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # public: account 0
@@ -64,6 +66,7 @@ class Run:
         with pytest.raises(SystemExit) as end:
             cli.main()
         out = self.capsys.readouterr()
+        in_its_dialect(command[1:], out.out)
         return Done(int(end.value.code or 0), out.out, out.err)
 
 
@@ -86,14 +89,14 @@ def test_deploy__no_tokens_named__deploys_three_contracts(
     done = run(node.url, key_file, "--quorum=2", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
-    assert set(found) == {"chainId", "registry", "pond", "paymentToken", "block"}
-    assert found["chainId"] == 31337
+    assert set(found) == {"chain_id", "registry", "pond", "payment_token", "block"}
+    assert found["chain_id"] == 31337
     assert tuple(read(node, found["registry"], "params")) == (1000, 300, 400, 120, 2)
     assert read(node, found["registry"], "pond") == found["pond"]
-    assert read(node, found["registry"], "paymentToken") == found["paymentToken"]
+    assert read(node, found["registry"], "paymentToken") == found["payment_token"]
 
     # The same tokens again, for people to read.
-    tokens = (f"--pond={found['pond']}", f"--payment-token={found['paymentToken']}")
+    tokens = (f"--pond={found['pond']}", f"--payment-token={found['payment_token']}")
     again = run(node.url, key_file, "--quorum=1", *tokens)
     assert again.returncode == 0
     shown, paid, *found_lines = again.stdout.splitlines()
@@ -170,7 +173,7 @@ def test_deploy__dry_run__shows_the_cost_and_sends_nothing(
     plan = json.loads(shown.stdout)
     assert plan["contracts"] == ["TestToken", "TestToken", "IsolatedInstanceRegistry"]
     assert w3.eth.get_block_number() == before
-    paid = int(plan["balanceWei"])
+    paid = int(plan["balance"]["units"])
     assert run(node.url, key_file, "--quorum=2", "--json").returncode == 0
     sent = [w3.eth.get_block(n) for n in range(before + 1, w3.eth.get_block_number() + 1)]
     used = sum(block["gasUsed"] for block in sent)

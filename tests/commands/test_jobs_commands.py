@@ -258,6 +258,8 @@ def test_runbook__by_either_name__is_the_guides_section() -> None:
     assert one == other
     assert one.startswith("Gas low\n")
     assert oyster_here("runbook", "nothing").returncode == 2
+    assert '"gas-low"' in oyster_here("runbook", "--json").stdout
+    assert oyster_here("runbook", "gas-low", "--json").returncode == 0
 
 
 def _price(world: World) -> int:

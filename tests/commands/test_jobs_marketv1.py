@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped] # ships no types
 import pytest
 from eth_account import Account
 from web3 import HTTPProvider, Web3
@@ -24,7 +23,6 @@ from agent.market.workload import Workload
 from agent.markets.marketv1.calls import Calls
 from agent.markets.marketv1.metadata import write
 from agent.markets.token import token_abi
-from commands.schemas import SCHEMAS
 from contracts.deploy import deploy_marketv1
 from devnet.chain.evm import Evm
 from devnet.chain.node import ChainServer
@@ -58,11 +56,7 @@ class Market:
     def ask(self, *words: str) -> Any:
         done = self.run(*words, "--json")
         assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        schema = SCHEMAS.get(" ".join(words[:2])) or SCHEMAS.get(words[0])
-        if schema is not None:
-            jsonschema.validate(found, schema)
-        return found
+        return json.loads(done.stdout)
 
     def send(self, call: Call, who: int = 1) -> None:
         send(self.node, KEYS[who], call)
@@ -203,7 +197,6 @@ def test_doctor__here__asks_for_what_this_market_has(market: Market) -> None:
     done = market.run("doctor", "--json")
     assert done.returncode == 3, "there is no AWS here"
     found = {row["check"]: row for row in json.loads(done.stdout)}
-    jsonschema.validate(json.loads(done.stdout), SCHEMAS["doctor"])
     assert "it has no stake" in found["contract"]["found"]
     assert (found["stake"]["verdict"], found["stake"]["found"]) == (
         "skip", "this market has no stake",

@@ -12,6 +12,8 @@ import pytest
 import cli
 from agent.chain import wallet
 
+from .program import in_its_dialect
+
 pytestmark = pytest.mark.unit
 
 KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -32,8 +34,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["oyster-provider", "keys", *map(str, options)])
         with pytest.raises(SystemExit) as end:
             cli.main()
-        out = "".join(capsys.readouterr())
+        said = capsys.readouterr()
+        out = "".join(said)
         assert KEY not in out
+        in_its_dialect(["keys", *map(str, options)], said.out)
         return int(end.value.code or 0), out
 
     return ran

@@ -16,6 +16,7 @@ import pytest
 import program
 from devnet import detached, state
 from devnet.processes import born, wait_until_gone
+from tests.commands.program import in_its_dialect
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("devnet")]
 
@@ -37,7 +38,9 @@ class Program:
         return done.stdout if code == 0 else done.stderr
 
     def ask(self, *words: str) -> Any:
-        return json.loads(self(*words, "--json"))
+        said = self(*words, "--json")
+        in_its_dialect(["devnet", *words, "--json"], said)
+        return json.loads(said)
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +119,10 @@ def test_job__unknown_one__is_refused_with_the_reason(devnet: Program) -> None:
 def test_job__requested_funded_and_stopped__is_on_the_chain(devnet: Program) -> None:
     _list_rival(devnet)
     job = devnet.ask("job", "request", TYPE, "ipfs://x", "--deposit", "2.5")
-    assert (job["escrow"], job["status"]) == (2_500_000, 1)
-    number = str(job["id"])
-    assert devnet.ask("job", "fund", number, "0.5")["escrow"] == 3_000_000
-    assert devnet.ask("job", "stop", number)["stopReason"] == 1
+    assert (job["escrow"]["units"], job["status"]) == ("2500000", "bootstrapping")
+    number = str(job["job"])
+    assert devnet.ask("job", "fund", number, "0.5")["escrow"]["units"] == "3000000"
+    assert devnet.ask("job", "stop", number)["stop_reason"] == "user_request"
 
 
 def test_job__amount_that_is_none__is_a_usage_error(devnet: Program) -> None:

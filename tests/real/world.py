@@ -88,7 +88,7 @@ class World:
         """A job that the devnet's user asks us for."""
         words = ("job", "request", TYPE, self.state["url"], "--deposit", "5", "--json")
         said = json.loads(self.devnet_command(*words))
-        return int(said["id"])
+        return int(said["job"])
 
     def running(self, job: int) -> None:
         """Wait until the chain has it reported started."""
