@@ -26,10 +26,10 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Who leads and since when, who stands by, and whose configuration differs."""
     with _shared(config) as (hosts, name, digest):
         leading, standings = hosts.leading(name), hosts.standings()
-    rows = [_row(each, leading, digest) for each in standings]
+    rows = [row_of(each, leading, digest) for each in standings]
     if as_json:
         told = zip(rows, standings, strict=True)
-        print_json([_in_seconds(row, each, leading) for row, each in told])
+        print_json([in_seconds(row, each, leading) for row, each in told])
         return
     columns = ("host", "role", "term", "since", "heard", "version", "configuration")
     shown = [tuple(row[key] if row[key] is not None else "-" for key in _KEYS) for row in rows]
@@ -74,7 +74,8 @@ def _wait(hosts: Hosts, name: str, before: Leading) -> Leading:
     raise RetryLater(f"{before.holder} was told to hand over; nobody else leads yet")
 
 
-def _row(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any]:
+def row_of(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any]:
+    """One host for people; `digest` is of the configuration here."""
     member = one.member
     leads = leading is not None and leading.runs and leading.holder == member.host
     gone = one.seconds_ago > GONE_SECONDS
@@ -90,7 +91,7 @@ def _row(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any]:
     }
 
 
-def _in_seconds(row: dict[str, Any], one: Standing, leading: Leading | None) -> dict[str, Any]:
+def in_seconds(row: dict[str, Any], one: Standing, leading: Leading | None) -> dict[str, Any]:
     """The row for programs: spans as numbers."""
     told = {name: value for name, value in row.items() if name not in ("leads_for", "heard_ago")}
     leads = leading is not None and row["role"] == "leads"

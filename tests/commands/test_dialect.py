@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped] # ships no types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.journal.hosts import Leading, Member, Standing
 from agent.market.model import Address, Price
 from agent.markets.token import Token
+from commands import hosts
 from commands.dialect import moment, price, tokens
 from commands.look import to_json
 from commands.schema_pages import EVERY, pages
@@ -85,3 +88,12 @@ def test_status__the_agents_view__has_times_and_amounts_of_the_dialect() -> None
     assert found["jobs"][0]["since"] == "1970-01-01T00:00:07Z"
     assert found["jobs"][0]["earned"] == {"units": "12", "symbol": "USD", "decimals": 6}
     assert found["money"]["stake_total"] == {"units": "5", "symbol": "POND", "decimals": 18}
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_hosts__each_row__is_as_the_schema_says(leads: bool) -> None:
+    leading = Leading("a", 3, 61.5, 10.0) if leads else None
+    one = Standing(Member("a", "0.1.0", "ab" * 32), "leads", 0.25)
+    row = hosts.in_seconds(hosts.row_of(one, leading, "other"), one, leading)
+    jsonschema.validate([row], EVERY["hosts list"])
+    assert row["leads_for_seconds"] == (61.5 if leads else None)
