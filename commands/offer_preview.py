@@ -15,6 +15,7 @@ from cloud.model import Headroom, Region
 from commands.amounts import show_price
 from commands.context import Desk, Terms
 from commands.costs import Cost, cost_text, costs_of
+from commands.inviting import invitation
 from faults import Fault, Refused, UsageFault
 
 FAR = 3  # times off what is known: more likely a slip of the pen than a price
@@ -35,6 +36,7 @@ class Preview:
     cost: Cost
     more: int | None
     limited_by: str
+    invites: str = ""  # what refusals of the present configuration can cost
 
     @property
     def new_rank(self) -> int:
@@ -54,6 +56,8 @@ class Preview:
         yield f"  cost   {cost_text(self.cost, self.money)}{self._leaves()}"
         room = "not known" if self.more is None else f"{self.more} more jobs"
         yield f"  room   {room} ({self.limited_by})"
+        if self.invites:
+            yield f"  slash  {self.invites}"
 
     def doubts(self) -> Iterator[str]:
         """What has to be meant: a loss with every job, or a price far off everything known."""
@@ -92,7 +96,8 @@ async def look(desk: Desk, terms: Terms, kind: InstanceType, price: Price) -> Pr
     rank, old = mine[0] if mine else (None, None)
     more, limited_by = await _room(desk, terms, kind)
     cost = (await costs_of(desk, [name], terms.money))[name]
-    return Preview(name, terms.money, price, old, rank, others, cost, more, limited_by)
+    invites = invitation(desk.config, terms.params, terms.pond)
+    return Preview(name, terms.money, price, old, rank, others, cost, more, limited_by, invites)
 
 
 async def _room(desk: Desk, terms: Terms, kind: InstanceType) -> tuple[int | None, str]:

@@ -142,10 +142,16 @@ def list_(
 
     The cost is the configuration's, else AWS's list price with a public address.
     """
-    from commands.context import Need, at_desk
+    from commands.context import Need, at_desk, terms_of
     from commands.costs import cost_text
+    from commands.inviting import invitation
 
-    rows = at_desk(config, lambda desk: _compare(desk, instance_type or []), Need.OFFERS)
+    async def work(desk: Desk) -> tuple[list[Row], str]:
+        terms = await terms_of(desk)
+        rows = await _compare(desk, terms, instance_type or [])
+        return rows, invitation(desk.config, terms.params, terms.pond)
+
+    rows, invites = at_desk(config, work, Need.OFFERS)
     if as_json:
         print_json([row.to_json() for row in rows])
         return
@@ -156,6 +162,8 @@ def list_(
     )
     for row in rows:
         typer.echo(f"cost of {row.type}: {cost_text(row.cost, row.money)}")
+    if invites:
+        typer.echo(f"refusals: {invites}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +227,10 @@ class Row:
         return None if price is None else show_price(price, self.money)
 
 
-async def _compare(desk: Desk, types: list[str]) -> list[Row]:
+async def _compare(desk: Desk, terms: Terms, types: list[str]) -> list[Row]:
     from agent.wiring.adapters import offered_prices
-    from commands.context import terms_of
     from commands.costs import costs_of
 
-    terms = await terms_of(desk)
     prices = offered_prices(desk.config, terms.money.decimals)
     rules = {offer.type: offer.rule_text for offer in desk.config.offers if offer.by_rule}
     kinds = types or sorted({offer.type for offer in desk.config.offers})

@@ -7,8 +7,11 @@ import re
 import time
 
 import pytest
+from eth_account import Account
+from web3 import HTTPProvider, Web3
 
 from agent.config import load
+from contracts.deploy import Params, deploy
 
 from .conftest import KEYS, POND, TYPE, World
 from .program import oyster_here
@@ -166,6 +169,19 @@ def test_offers_list__with_cost__says_what_is_left(world: World) -> None:
     (row,) = world.ask("offers", "list")
     assert row["margin_per_hour"] == pytest.approx(0.02, abs=1e-9)
     assert row["cost_source"] == "configuration"
+
+
+def test_offers_list__a_setting_refuses_jobs_and_exits_are_slow__says_what_each_can_cost(
+    world: World,
+) -> None:
+    slow = Params(100 * 10**18, 300, 600, 3600, 1)
+    signer = Account.from_key(KEYS[0])
+    made = deploy(Web3(HTTPProvider(world.node.url)), signer, slow, [signer.address])
+    lists = '[jobs]\ndeny_owners = ["0x52908400098527886E0F7030069857D2E4169EE7"]\n'
+    text = world.config.read_text().replace(world.registry, made.registry)
+    world.config.write_text(text.replace("[jobs]\n", lists, 1))
+    listed = world.run("offers", "list").stdout
+    assert "refused by jobs.deny_owners can cost 100.00 tPOND" in listed
 
 
 def test_offers_list__no_cost_and_no_price_list__says_that_it_is_unknown(world: World) -> None:

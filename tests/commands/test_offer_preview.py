@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -59,3 +60,8 @@ def test_lines__a_price_raised__say_what_changes() -> None:
         "  cost   0.158 tUSD/h (configuration), leaves +0.1920 tUSD/h",
         "  room   3 more jobs (stake)",
     ]
+
+
+def test_lines__refusals_can_cost_the_stake__say_which() -> None:
+    seen = replace(preview(Price(10**12)), invites="each job refused by jobs.per_owner can cost 1")
+    assert list(seen.lines())[-1] == "  slash  each job refused by jobs.per_owner can cost 1"
