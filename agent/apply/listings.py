@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent.apply.bulk import QUOTA, Bulk
+from agent.apply.rehearsals import ANSWER_SECONDS, Rehearsals
 from agent.decide.job_view import parse_instance_type
 from agent.decide.listings import Change, OfferRules, OfferView, Relist, Spent, Withdraw, decide
 from agent.journal.lines import OFFER_AGREED, OFFER_LISTED, OFFER_WITHDRAWN, Event
@@ -20,14 +21,12 @@ from agent.load.fleet import Fleet
 from agent.market.model import BlockRef, InstanceType, Price
 from agent.ports import Call, Clock, Cloud, Market, Order, Transactor
 from cloud.ec2.capacity import is_standard
-from cloud.kinds import OwnTrouble
 from cloud.model import Region
 from faults import Refused, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
 
 DAY = 86_400.0
-ANSWER_SECONDS = 30.0  # a region that says nothing about its room for so long does not answer
 
 
 @dataclass(slots=True)
@@ -89,6 +88,7 @@ class Offering:
         self.bulk = Bulk()
         self.rules = rules
         self._fleet = fleet
+        self.rehearsals = Rehearsals(cloud, fleet, clock)
         self._urged: dict[str, float] = {}  # type -> the trouble that hurried a round
         self.desk = Desk()
         self.ruled: set[str] = (
@@ -197,6 +197,8 @@ class Offering:
         stake_left = await self._market.openings(blocks.head)
         own = {*self.prices, *self.desk.listed, *self.desk.asked, *self.seen}
         kinds = sorted(own | self.bulk.due(self.seen))
+        if not closed:
+            await self.rehearsals.look({*self.prices, *self.desk.listed})
         rooms = await asyncio.gather(*(self._room(kind, stake_left) for kind in kinds))
         for kind, room in zip(kinds, rooms, strict=True):
             await self._tend_type(kind, blocks.head, room, closed=closed)
@@ -277,39 +279,13 @@ class Offering:
             log.warning("offers.room_unknown", type=instance_type, error=str(later))
         if stake_left is not None and stake_left < more:
             more, limit = stake_left, "stake"
-        blocked, sure = await self._blocked(kind)
+        blocked, sure = await self.rehearsals.blocked(kind)
         if blocked:
             more, limit = 0, blocked
         room = self._since(self.desk.rooms.get(instance_type), more, limit)
         room = replace(room, never=never, sure=sure)
         self.desk.rooms[instance_type] = room
         return room
-
-    async def _blocked(self, kind: InstanceType) -> tuple[str, bool]:
-        """Why nothing of the type could be launched now, and whether to leave the market at once.
-
-        Asked of EC2 by a rehearsal where this type, or another one of its region, was refused.
-        """
-        region, trouble = Region(kind.region), self._fleet.trouble
-        if unseen := self._fleet.unseen(region):
-            return unseen, True
-        found = trouble.of(kind, self._clock.now())
-        if trouble.near(region) and (found is None or found.rehearsable):
-            await self._rehearse(kind)
-            found = trouble.of(kind, self._clock.now())
-        return (found.reason, self._clock.now() >= found.sure_at) if found else ("", False)
-
-    async def _rehearse(self, kind: InstanceType) -> None:
-        trouble, now = self._fleet.trouble, self._clock.now()
-        try:
-            asked = self._cloud.rehearse(self._fleet.nobodys_order(kind))
-            await asyncio.wait_for(asked, ANSWER_SECONDS)
-        except OwnTrouble as ours:
-            trouble.refused(kind, str(ours), now)
-        except (RetryLater, TryElsewhere, Refused, TimeoutError) as other:
-            log.info("offers.not_rehearsed", type=kind.text, error=str(other))
-        else:
-            trouble.rehearsed(kind, now)
 
     async def _more(self, kind: InstanceType) -> tuple[int, str]:
         try:

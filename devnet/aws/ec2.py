@@ -197,9 +197,9 @@ class HonestEc2:
         """IAM made or changed an instance profile: EC2 hears of it later."""
         self._profiles[name] = self.clock()
 
-    def check_profile(self, name: str, there: bool) -> None:
-        """Raises Ec2Error while EC2 does not know the instance profile (yet), in its own words
-        (hashicorp/terraform #15341, aws/karpenter-provider-aws #5018)."""
+    def check_profile(self, name: str, there: bool, role: bool) -> None:
+        """Raises Ec2Error while EC2 does not know the instance profile (yet), or it has no role, in
+        its own words (hashicorp/terraform #15341, aws/karpenter-provider-aws #5018)."""
         young = self.clock() - self._profiles.get(name, float("-inf")) < self.timings.profile
         if name and (young or not there):
             raise Ec2Error(
@@ -207,6 +207,13 @@ class HonestEc2:
                 "InvalidParameterValue",
                 f"Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM "
                 "Instance Profile name",
+            )
+        if name and not role:
+            raise Ec2Error(
+                400,
+                "InvalidParameterValue",
+                f"Value ({name}) for parameter iamInstanceProfile.name is invalid. IAM Instance "
+                f"Profile {name} has no associated IAM Roles",
             )
 
     def check_capacity(self, instance_type: str, zone: str, vcpus: int) -> None:

@@ -176,6 +176,8 @@ class Aws:
         action = request.params.get("Action", "")
         self.ec2.admit(request.region, action)
         if request.params.get("DryRun", "").lower() == "true":
+            if action == "RunInstances":
+                self._check_profile(request)
             return self._ask_moto(request)
         if action == "RunInstances":
             answer = self._run(request)
@@ -196,6 +198,11 @@ class Aws:
         edited = self._answers.of(action, answer[2])
         return answer if edited is answer[2] else xml(edited)
 
+    def _check_profile(self, request: Request) -> None:
+        profile = _profile(request.params)
+        role = moto_state.role_of(profile) is not None
+        self.ec2.check_profile(profile, moto_state.has_profile(profile), role)
+
     def _run(self, request: Request) -> tuple[int, list[tuple[str, str]], Any]:
         params = request.params
         with self.ec2.lock:
@@ -204,8 +211,7 @@ class Aws:
                 return xml(self._answers.shown(known[1]))
             kind = params.get("InstanceType", "m1.small")
             vcpus = _checked_vcpus(kind, params)
-            profile = _profile(params)
-            self.ec2.check_profile(profile, moto_state.has_profile(profile))
+            self._check_profile(request)
             zone = self._zone(request, kind)
             self.ec2.check_capacity(kind, zone, vcpus)
             status, headers, body = self._ask_moto(request)

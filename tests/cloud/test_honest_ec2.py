@@ -11,6 +11,10 @@ from pathlib import Path
 import boto3
 import pytest
 
+from agent.apply.rehearsals import Rehearsals
+from agent.load.fleet import Fleet
+from agent.market.model import Address, InstanceType
+from agent.ports import Account
 from cloud.aws import Aws
 from cloud.ec2.reconcile import duplicates
 from cloud.kinds import NoCapacity, NotSetUp, OutcomeUnknown, QuotaReached
@@ -45,6 +49,9 @@ def honest(monkeypatch: pytest.MonkeyPatch) -> Iterator[HonestAws]:
         if not iam.list_roles()["Roles"]:  # moto's account outlives its server
             iam.create_role(RoleName="oyster-host", AssumeRolePolicyDocument="{}")
             iam.create_instance_profile(InstanceProfileName="oyster-host")
+            iam.add_role_to_instance_profile(
+                InstanceProfileName="oyster-host", RoleName="oyster-host"
+            )
             ec2 = boto3.client("ec2", region_name=REGION)
             vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
             ec2.create_security_group(GroupName="oyster-host", Description="h", VpcId=vpc)
@@ -191,3 +198,37 @@ async def test_launch__instance_profile_is_young__passes_with_the_same_token_lat
         await aws.launch(order(23))
     honest.ec2.timings = QUICK
     assert (await aws.launch(order(23))).live
+
+
+async def test_role__deleted_beside_a_running_agent__no_launch_is_believed_in_any_more(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    """IAM deletes no role that a profile has, so who deletes one takes it out of there first."""
+    aws, clock, iam = make("a"), WallClock(), boto3.client("iam", region_name=REGION)
+    fleet = Fleet(aws, aws.mailbox, clock, Account(31337, Address("0xC0FFEE"), Address("0xP0")))
+    await fleet.look(REGION)
+    kind = InstanceType(REGION, "c6a.xlarge")
+    rehearsals = Rehearsals(aws, fleet, clock)
+    await rehearsals.look([kind.text])
+    assert await rehearsals.blocked(kind) == ("", False)
+    both = {"InstanceProfileName": "oyster-host", "RoleName": "oyster-host"}
+    iam.remove_role_from_instance_profile(**both)
+    try:
+        await rehearsals.look([kind.text])
+        assert "no associated IAM Roles" in (await rehearsals.blocked(kind))[0]
+    finally:
+        iam.add_role_to_instance_profile(**both)
+
+
+async def test_bucket__deleted_beside_a_running_agent__the_region_is_not_seen_and_says_why(
+    honest: HonestAws, make: Callable[[str], Aws]
+) -> None:
+    aws, clock = make("a"), WallClock()
+    fleet = Fleet(aws, aws.mailbox, clock, Account(31337, Address("0xC0FFEE"), Address("0xP0")))
+    s3, bucket = boto3.client("s3", region_name=REGION), f"oyster-123456789012-{REGION}"
+    s3.create_bucket(Bucket=bucket)
+    await fleet.look(REGION)
+    assert fleet.faults == {}
+    s3.delete_bucket(Bucket=bucket)
+    await fleet.look(REGION)
+    assert isinstance(fleet.faults[REGION], NotSetUp)

@@ -88,9 +88,17 @@ def test_offer__launches_not_answered__goes_though_the_region_is_seen() -> None:
     assert "reportStarted job=1" in texts(done)
 
 
+def test_offer__the_role_deleted_and_no_job_about__goes_within_a_minute() -> None:
+    simulation = Simulation()
+    done = simulation.run([at(100, refusing), at(300, mended)], 2000)
+    assert texts(done) == ["deregister", "register"]
+    assert done[0][0] <= 160
+    assert done[1][0] > 300
+
+
 def test_offer__a_refusal_of_some_seconds__stays() -> None:
-    simulation = Simulation(setup=refusing)
-    done = simulation.run([assigned(), at(20, mended), stopped(500)], 900)
+    script = [assigned(), at(10, refusing), at(20, mended), stopped(500)]
+    done = Simulation().run(script, 900)
     assert "deregister" not in texts(done)
 
 

@@ -314,7 +314,10 @@ def test_launch__key_that_can_not_be_used__dies_with_its_reason(quick: Account) 
 def test_profile__just_made__is_unknown_to_ec2_for_a_while() -> None:
     name = f"young-{time.time_ns()}"  # moto's account outlives its server
     with account(replace(AT_ONCE, profile=8.0)) as made:
-        made.client("iam").create_instance_profile(InstanceProfileName=name)
+        iam = made.client("iam")
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
         with pytest.raises(ClientError, match="Invalid IAM Instance Profile name") as error:
             made.launch(IamInstanceProfile={"Name": name})
         assert code(error) == "InvalidParameterValue"
