@@ -14,8 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from cloud.model import LaunchOrder, Region, always
 from faults import RetryLater
+
+log = structlog.get_logger()
 
 
 class Clock(Protocol):
@@ -125,11 +129,31 @@ class Queue:
         heapq.heappush(self._waiting, waiter)
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve())
+            self._serving.add_done_callback(self._served)
         await mine
 
     def refused(self) -> None:
         """AWS throttled the last call."""
         self._bucket.refused(self._clock.now())
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        """A bug in serving is everybody's answer: none is left to wait for a turn that never comes,
+        and who comes next is served anew."""
+        bug = None if task.cancelled() else task.exception()
+        if bug is not None:
+            log.error("budget.broken", error=repr(bug), exc_info=bug)
+        elif not task.cancelled():
+            return
+        if task is not self._serving:
+            return  # somebody came since, and has all of them served
+        waiting, self._waiting = self._waiting, []
+        for *_, waiter in waiting:
+            if waiter.done():
+                continue
+            if bug is None:
+                waiter.cancel()
+            else:
+                waiter.set_exception(RuntimeError(f"the queue for EC2's requests broke: {bug!r}"))
 
     async def _serve(self) -> None:
         while self._waiting:

@@ -124,3 +124,33 @@ async def test_turn__other_region_or_call__has_a_bucket_of_its_own() -> None:
             for _ in range(2):
                 await budget.turn(region, call)
     assert clock.slept == []
+
+
+async def test_turn__a_bug_in_serving__is_the_answer_of_all_who_wait_and_the_next_are_served() -> (
+    None
+):
+    def broken() -> bool:
+        raise ZeroDivisionError("a bug")
+
+    budget = Budget(FakeClock(), SMALL)
+    for _ in range(2):
+        await budget.turn(HERE, "RunInstances")
+    urgencies = [Urgency(1.0, wanted=broken), Urgency(2.0), Urgency(3.0)]
+    turns = (budget.turn(HERE, "RunInstances", one) for one in urgencies)
+    ends = await asyncio.wait_for(asyncio.gather(*turns, return_exceptions=True), 5)
+    assert [type(end) for end in ends] == [RuntimeError] * 3
+    assert all("a bug" in str(end) for end in ends)
+    await asyncio.wait_for(budget.turn(HERE, "RunInstances"), 5)
+
+
+async def test_turn__the_serving_task_is_cancelled__leaves_nobody_waiting() -> None:
+    budget = Budget(FakeClock(), SMALL)
+    for _ in range(2):
+        await budget.turn(HERE, "RunInstances")
+    waiting = asyncio.create_task(budget.turn(HERE, "RunInstances"))
+    await asyncio.sleep(0)
+    serving = budget._queue(HERE, "RunInstances")._serving
+    assert serving is not None
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 5)

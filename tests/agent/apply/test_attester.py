@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -265,6 +266,35 @@ async def test_attest__a_hundred_enclaves_that_never_end__wake_the_loop_little(
         ends = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(end) for end in ends} == {RetryLater}
     assert max(map(looks.count, set(looks))) <= MAX_LOOKS
+
+
+async def test_attest__a_hundred_whole_answers_a_byte_a_chunk__are_parsed_one_at_a_time_and_cheaply(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What kept the loop waiting was the interpreter, held by a pool of threads that parsed."""
+    plain, at_once, most, steps = short_answer._parsed, [0], [0], list[int]()
+
+    def counted(heard: bytes, url: str) -> tuple[int, bytes]:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        calls = [0]
+        sys.setprofile(lambda frame, event, arg: calls.__setitem__(0, calls[0] + 1))
+        try:
+            return plain(heard, url)
+        finally:
+            sys.setprofile(None)
+            steps.append(calls[0])
+            at_once[0] -= 1
+
+    monkeypatch.setattr(short_answer, "_parsed", counted)
+    body = b"x" * 4096
+    async with enclave(b"".join(chunked(body, 1))) as (_, port):
+        attester = HttpAttester(AttestationRules(port=port, root_pem=NSM.root_pem))
+        asked = (attester.attest(_instance(), IMAGE, clock=MovingClock(NOW)) for _ in range(100))
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(end) for end in ends} <= {RetryLater, AttestationRefused}
+    assert most[0] == 1
+    assert max(steps, default=0) < 10 * len(body)  # http.client takes 40 calls and more a chunk
 
 
 async def test_attest__in_crumbs__is_left_after_a_bounded_number_of_looks(
