@@ -75,5 +75,6 @@ async def _all(patient: Patient) -> AsyncIterator[Finding]:
             found = await check(patient)
         except Fault as fault:
             found = [Finding(name, "fail", str(fault), ADVICE.get(name, ""))]
+        patient.found += found
         for finding in found:
             yield finding

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import program
 from commands.checkup.patient import Finding, Patient, skipped
 from faults import RetryLater
 
-# What doctor can't see by itself; of the rest it has a check of its own, and a cause is named once.
-OWN = frozenset(
-    {"loop", "start", "jobs", "file", "offer", "terminations", "wallet", "effects", "journal"}
-)
+# Checks of doctor's own that look at the same: what they find is named there, once. A region's
+# check has its name. Who leads is no trouble of this machine's, and `hosts` says it.
+ALSO: Mapping[str, tuple[str, ...]] = {
+    "chain": ("nodes", "chain id"),
+    "node": ("nodes", "chain id"),
+    "credentials": ("AWS identity",),
+    "region": ("AWS identity",),
+    "disk": ("disk",),
+    "journal": ("journal",),
+}
 
 
 async def agent(patient: Patient) -> list[Finding]:
@@ -37,11 +44,24 @@ def _judged(view: dict[str, Any], patient: Patient) -> Finding:
     if view["version"] != program.version():
         text = f"runs version {view['version']}, installed is {program.version()}"
         return Finding("agent", "warn", text, "systemctl restart oyster-provider")
-    health = view["health"]
-    parts = [part for part in health["parts"] if part["kind"] in OWN and part["grade"] != "ok"]
+    return _of_health(view["health"], view["version"], patient)
+
+
+def _of_health(health: dict[str, Any], version: str, patient: Patient) -> Finding:
+    """The agent's word, and of its reasons those that no check before has named."""
+    told = [part for part in health["parts"] if part["grade"] != "ok"]
+    told = [part for part in told if part["kind"] != "leadership"]
+    if not told:
+        return Finding("agent", "ok", f"{health['word']}, version {version}")
+    parts = [part for part in told if not _named(part, patient)]
     if not parts:
-        return Finding("agent", "ok", f"{health['word']}, version {view['version']}")
+        return skipped("agent", f"{health['word']}, for what is named above")
     verdict = "fail" if any(part["grade"] == "fail" for part in parts) else "warn"
     text = "; ".join(f"{part['name']}: {part['text']}".removeprefix(": ") for part in parts)
     todo = next((part["todo"] for part in parts if part["todo"]), "see `oyster-provider status`")
-    return Finding("agent", verdict, text, todo)
+    return Finding("agent", verdict, f"{health['word']}: {text}", todo)
+
+
+def _named(part: dict[str, Any], patient: Patient) -> bool:
+    names = {*ALSO.get(part["kind"], ()), part["name"]}
+    return any(one.name in names and one.verdict in ("warn", "fail") for one in patient.found)

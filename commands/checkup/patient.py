@@ -40,6 +40,7 @@ class Patient:
     terms: Terms | None = None  # of a market with a stake
     nodes: list[Any] = field(default_factory=list)  # commands.checkup.nodes.Diagnosis of each
     aws: Any = None  # once it has answered
+    found: list[Finding] = field(default_factory=list)  # what the checks before said
     away: set[str] = field(default_factory=set)  # regions that did not answer: asked no more
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
