@@ -39,6 +39,7 @@ ALLOWED_BYTES = {
     "eth_getTransactionReceipt": 2**20,  # its logs
     "eth_getCode": 64 * 2**10,  # EIP-170: 24 KiB as hex
 }
+INVALID_PARAMS = -32602  # JSON-RPC's own code: of what was asked, whatever the status says
 WHOLE_BLOCK_BYTES = 32 * 2**20  # with its transactions
 
 
@@ -122,7 +123,7 @@ class Http:
         if isinstance(answer, list) and len(answer) > 1:
             return answer
         error = of_one(answer)
-        if isinstance(error, Error) and error.is_revert:
+        if isinstance(error, Error) and (error.is_revert or error.code == INVALID_PARAMS):
             return answer
         text = self._sentence(heard, answer)
         words = error if isinstance(error, Error) else Error(0, said_in(heard.body, answer))
