@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from agent.decide.job_view import Host, Observed
 from agent.market.workload import Workload
 from cloud.model import InstanceState
+
+ASKED_AGAIN = 2  # of the pauses between two questions: by then each silent one was asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,18 +260,27 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Since when the observer is doubted; None: it is believed."""
+    """Since when the observer is doubted, and since when no more; None: it was not."""
 
     since: float | None = None
+    over_at: float | None = None
 
     def holds(self, now: float, rules: HealthRules) -> bool:
-        """Whether nobody's enclave is touched on this agent's own word just now."""
+        """Whether nobody's enclave is touched on this agent's own word just now.
+
+        When it is over, what was missed meanwhile says nothing: all who seem silent are asked once
+        more first.
+        """
+        if self.over_at is not None:
+            return now - self.over_at < ASKED_AGAIN * rules.retry_seconds
         return self.since is not None and now - self.since < rules.doubt_seconds
 
 
 def reconsider(doubt: Doubt, answers: Answers, now: float, rules: HealthRules) -> Doubt:
     """Raise the doubt when much looks dead at once, drop it when that is over."""
     many = answers.ill >= rules.doubt_jobs and answers.ill > rules.doubt_share * answers.asked
-    if not many:
-        return Doubt()
-    return doubt if doubt.since is not None else Doubt(now)
+    if many:
+        return Doubt(now) if doubt.since is None or doubt.over_at is not None else doubt
+    if doubt.over_at is None and doubt.holds(now, rules):
+        return replace(doubt, over_at=now)
+    return doubt if doubt.holds(now, rules) else Doubt()

@@ -16,11 +16,12 @@ class Evidence:
     _asked: dict[InstanceId, tuple[float, bool]] = field(default_factory=dict)
     _ill: int = 0
 
-    def note(self, instance: InstanceId, probe: Probe) -> None:
-        """How the instance answered; one that never passed is no evidence of illness."""
+    def note(self, instance: InstanceId, probe: Probe, *, served: bool = False) -> None:
+        """How the instance answered; one that never passed is no evidence of illness, unless it
+        `served` before this process was there to ask it."""
         self.drop(instance)
         if probe.asked_at is not None:
-            ill = probe.failures > 0 and probe.passed_at is not None
+            ill = probe.failures > 0 and (served or probe.passed_at is not None)
             self._asked[instance] = (probe.asked_at, ill)
             self._ill += ill
 

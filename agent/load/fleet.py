@@ -148,7 +148,12 @@ class Fleet:
         if probe.passed_at is not None and probe.failures == 0:
             self.trouble.proven(record.instance.region)
         if record.instance.live:
-            self.evidence.note(record.instance.id, probe)
+            self.evidence.note(record.instance.id, probe, served=self._found_serving(record))
+
+    def _found_serving(self, record: Record) -> bool:
+        """Whether its enclave was up, by its host's word, when this process began."""
+        running = record.status is not None and record.status.phase == "running"
+        return running and record.instance.launched_at < self._began
 
     def silent_seconds(self, region: Region) -> float:
         """For how long EC2 or the mailbox of the region has not been seen, at least one of them."""

@@ -185,3 +185,18 @@ def test_crowd__that_one_of_two_endpoints_denies__is_started_in_rounds_that_doub
     assert len(started) == count
     launches = [when for when, text in done if text.startswith("launch")]
     assert sum(when < 40 for when in launches) == BurstRules().unconfirmed
+
+
+def test_observer__blind_from_its_start_on__ends_nobody_whom_it_found_serving() -> None:
+    jobs = crowd(10)
+    script = [
+        *(assigned(1, job) for job in jobs),
+        at(1000, lambda s: s.restart_in(20.0)),
+        at(1001, lambda s: s.weather.fail("attest")),
+        at(1230, lambda s: s.weather.fits.clear()),
+    ]
+    simulation = Simulation()
+    done = simulation.run(script, 2500)
+    after = [text for when, text in done if when > 1000]
+    assert not [text for text in after if text.startswith(("terminate", "order", "launch"))]
+    assert simulation.events(1).count("job.doubted") >= 1
