@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[devnet,dev]'
 	touch $@
 
-demo: $(STAMP)   ## a whole market on this machine, one job from request to refund
-	$(BIN)/oyster-provider demo
+demo: $(STAMP)   ## a whole market on this machine, one job from request to refund; MARKET=marketv1
+	$(BIN)/oyster-provider demo $(if $(MARKET),--market $(MARKET))
 
 test: $(STAMP)   ## every test, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup

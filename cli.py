@@ -32,6 +32,7 @@ from commands import (
     service,
     service_status,
 )
+from commands.bring_in import import_
 from commands.demo import demo
 from commands.doctor import doctor
 from commands.examples import add_examples
@@ -44,6 +45,7 @@ from commands.run import run
 from commands.runbook import runbook
 from commands.setup import setup
 from commands.stake import register, stake, unstake
+from commands.takeover import takeover
 from faults import Fault, Refused, UsageFault, printable
 
 app = typer.Typer(
@@ -84,6 +86,8 @@ app.command()(report)
 app.command()(stake)
 app.command()(unstake)
 app.command()(register)
+app.command()(takeover)
+app.command("import")(import_)
 app.command()(demo)
 add_examples(app)
 

@@ -12,6 +12,7 @@ from cloud.ec2.addresses import Addresses
 from cloud.ec2.capacity import Capacity, QuotaUse
 from cloud.ec2.catalog import Catalog
 from cloud.ec2.dry_run import Allowed, Rehearsal
+from cloud.ec2.elsewhere import Elsewhere
 from cloud.ec2.instances import Instances, UserData
 from cloud.ec2.places import Cache, Places
 from cloud.ec2.pricing import ListPrices
@@ -67,6 +68,7 @@ class Aws:
             self.calls, settings, self.places, self._catalog, self.home, user_data, spots
         )
         self._addresses = Addresses(self.calls, settings)
+        self.elsewhere = Elsewhere(self.calls)
         self._capacity = Capacity(
             self.calls, settings, self.places, self._catalog, self._instances.sold_out
         )

@@ -20,6 +20,8 @@ EXAMPLES = {
     "unstake": "unstake --all",
     "register": "register us-east-1/c6a.xlarge 0.17/h --stake 500",
     "demo": "demo",
+    "takeover": "takeover --from-tags managedBy=marlin --dry-run",
+    "import": "import --rates rates.json --bandwidth bandwidth.json --dry-run",
     "contracts deploy": "contracts deploy --rpc-url http://127.0.0.1:8545 --key-file key "
     "--quorum 2 --stake-per-job 100000000000000000000 --job-bootstrapping 300 --job-startup 300 "
     "--job-exit-cooldown 600 --auditor 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",

@@ -13,7 +13,7 @@ from agent.markets.registry.terms import RegistryTerms
 from agent.markets.token import Token
 from commands.amounts import show_amount, show_span
 
-LISTS = ("allow_owners", "deny_owners", "allow_images", "deny_images")
+LISTS = ("allow_owners", "deny_owners", "allow_images", "deny_images", "pass_by")
 LIMITS = ("per_owner", "wasted_per_owner")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from agent.market.model import ZERO_ADDRESS
 from agent.market.terms import DueKind
 from commands.amounts import show_amount, show_price, show_time, show_until
 from commands.context import Standing
@@ -86,7 +87,7 @@ def facts_of(told: Told, standing: Standing) -> list[tuple[str, object]]:
         *_announced(told, standing),
         ("image", shown_url(job.enclave_url) or "-"),
         *_asked(told),
-        ("user", job.user),
+        ("user", "-" if job.user == ZERO_ADDRESS else job.user),
         ("provider", job.provider),
         ("endpoint", job.endpoint or "-"),
         ("assigned", show_time(job.assigned_at)),

@@ -142,6 +142,21 @@ TOOLS: Mapping[str, Schema] = {
     "journal copy": {"type": "object", "additionalProperties": WHOLE},
     **dict.fromkeys(("provider add", "provider update", "provider remove"), TRANSACTED),
     "provider show": record({"provider": ADDRESS, "url": TEXT, "answers": FLAG, "wrong": TEXT}),
+    "import": record({"read": {"type": "object", "additionalProperties": TEXT}, "dry_run": FLAG}),
+    "takeover": record(
+        {
+            "instances": rows(
+                record(
+                    {
+                        "instance": TEXT, "region": TEXT, "job": maybe(WHOLE), "ends": FLAG,
+                        "why": TEXT,
+                    }
+                )
+            ),
+            "addresses": rows(record({"region": TEXT, "ip": TEXT})), "unserved": rows(WHOLE),
+            "agent": FLAG, "dry_run": FLAG,
+        }
+    ),
     "init": record({"config": TEXT}),
     "runbook": {"anyOf": [rows(record(TITLE)), record({**TITLE, "text": TEXT})]},
     "service install": record({"write": PLACES, "run": COMMANDS}),

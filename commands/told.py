@@ -13,7 +13,7 @@ from agent.chain.rpc import NodeRefused
 from agent.journal.lines import ASSIGNED, ATTESTED, ENDED, PAID, Event
 from agent.journal.reading import Reader
 from agent.load.earnings import EARNINGS_READ
-from agent.market.model import ZERO_ADDRESS, BlockNumber, Job, JobId, Settlement
+from agent.market.model import ZERO_ADDRESS, BlockNumber, Job, JobId, Price, Settlement
 from agent.wiring.adapters import known_deployment
 from commands.context import Desk, Standing
 from faults import RetryLater, TryElsewhere
@@ -99,8 +99,15 @@ class _Lines:
             provider=desk.provider,
             instance_type=str(began.fields.get("instance_type", "")),
             enclave_url=str(began.fields.get("url", "")),
+            price=_price(began) or job.price,
             stopped_at=int(ended.at) if ended else 0,
         )
+
+
+def _price(began: Event) -> Price | None:
+    """What it paid when it was taken; older lines do not say."""
+    text = str(began.fields.get("price", ""))
+    return Price(int(text)) if text.isascii() and text.isdigit() else None
 
 
 async def _settled(

@@ -151,8 +151,8 @@ class Demo:
     def rival_does_nothing(self) -> None:
         with self.story.step("a rival was given a job for that image, and does nothing") as seen:
             job = self.eyes.job(self.rivals)
-            _expect(self._assigned_to("rival", self.rivals), "assigned to the rival")
-            _expect(job["enclaveUrl"] == self.url and not job["startedAt"], "not started")
+            expect(self._assigned_to("rival", self.rivals), "assigned to the rival")
+            expect(job["enclaveUrl"] == self.url and not job["startedAt"], "not started")
             seen(f"job {self.rivals}, assigned {self._chain_time - job['assignedAt']} s ago")
 
     @property
@@ -173,14 +173,14 @@ class Demo:
             seen(", ".join(b["Name"] for b in self.eyes.s3.list_buckets()["Buckets"]))
             functions = self.eyes.market.registry.functions
             ours = self.person("provider").address
-            _expect(functions.offer(ours, TYPE).call() == _price(OUR_PRICE).raw, "listed")
-            _expect(functions.stakeOf(ours).call() == STAKE_JOBS * 100 * POND, "staked")
+            expect(functions.offer(ours, TYPE).call() == _price(OUR_PRICE).raw, "listed")
+            expect(functions.stakeOf(ours).call() == STAKE_JOBS * 100 * POND, "staked")
             seen(f"{stake} POND, {TYPE} at {OUR_PRICE}")
 
     def request(self) -> None:
         with self.story.step("job requested, matched with our provider") as seen:
             self.ours = _request(self.people, self.url)
-            _expect(self._assigned_to("provider", self.ours), "assigned to us")
+            expect(self._assigned_to("provider", self.ours), "assigned to us")
             seen(f"job {self.ours}")
 
     def _assigned_to(self, name: str, job_id: int) -> bool:
@@ -202,7 +202,7 @@ class Demo:
     def come_up(self) -> None:
         with self.story.step("image verified, enclave running, attested, reported started") as seen:
             job = self._started(self.ours)
-            _expect(len(self.eyes.instances(self.ours)) == 1, "launched once, crash or not")
+            expect(len(self.eyes.instances(self.ours)) == 1, "launched once, crash or not")
             seen(f"{job['startedAt'] - job['assignedAt']} s after the match, at {job['endpoint']}")
 
     def _started(self, job_id: int, seconds: float = BOOTSTRAPPING) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class Demo:
         with self.story.step("the user talks to the enclave") as seen:
             host = str(self.eyes.job(self.ours)["endpoint"]).rpartition(":")[0]
             said = _echo(host, "hello, enclave")
-            _expect("hello, enclave" in said, f"the enclave answered {said!r}")
+            expect("hello, enclave" in said, f"the enclave answered {said!r}")
             seen(f"it said {said.strip()!r}")
 
     def rival_is_slashed(self) -> None:
@@ -227,7 +227,7 @@ class Demo:
             with ThreadPoolExecutor() as both:
                 auditors = [self.person(f"auditor-{number}") for number in (1, 2)]
                 list(both.map(lambda one: self.people.report_fault(one, self.rivals), auditors))
-            _expect(self._assigned_to("provider", self.rivals), "reassigned to us")
+            expect(self._assigned_to("provider", self.rivals), "reassigned to us")
             seen(f"job {self.rivals}, generation {self.eyes.job(self.rivals)['generation']}")
         with self.story.step("the reassigned job runs on our instance") as seen:
             job = self._started(self.rivals)
@@ -248,7 +248,7 @@ class Demo:
         with self.story.step("cool-down served, jobs stopped, users refunded"):
             for job_id in (self.ours, self.rivals):
                 self._until_job(job_id, "status", lambda value: value == JobStatus.STOPPED)
-                _expect(
+                expect(
                     self.eyes.job(job_id)["stopReason"] == StopReason.PROVIDER_EXIT,
                     f"job {job_id} ended by our exit",
                 )
@@ -264,13 +264,13 @@ class Demo:
             locked = self.eyes.market.registry.functions.lockedStakeOf(ours)
             self.eyes.until("no stake locked", lambda: locked.call() == 0, 10)
             self.provider.command("unstake", "--all", "--yes")
-            _expect(self.eyes.market.registry.functions.stakeOf(ours).call() == 0, "unstaked")
+            expect(self.eyes.market.registry.functions.stakeOf(ours).call() == 0, "unstaked")
             seen(f"{STAKE_JOBS * 100} POND")
         with self.story.step("nothing left in AWS"):
             self.eyes.until("an empty AWS account", lambda: not self.eyes.left_in_aws(), 20)
         with self.story.step("money is exact (rule 9)") as seen:
             books = self.eyes.books()
-            _expect(books.exact, f"rule 9: {books}")
+            expect(books.exact, f"rule 9: {books}")
             seen(f"escrows {books.escrows} = held {books.payment_held}")
             seen(f"stakes {books.stakes} = held {books.pond_held}")
 
@@ -278,14 +278,14 @@ class Demo:
         with ThreadPoolExecutor() as beside:
             timeline = beside.submit(self.provider.command, "jobs", "show", str(self.ours))
             with self.story.step("agent stopped (SIGTERM)"):
-                _expect(self.provider.stop_agent() == 0, "it ended with exit code 0")
+                expect(self.provider.stop_agent() == 0, "it ended with exit code 0")
             self.story.console.print(f"\n{self._earned_and_spent()}\n\n{timeline.result()}")
 
     def _earned_and_spent(self) -> str:
         """On the chain. Raises Refused: nothing was earned."""
         market, ours = self.eyes.market, self.person("provider").address
         earned = market.payment_token.functions.balanceOf(ours).call()
-        _expect(earned > 0, "earned something")
+        expect(earned > 0, "earned something")
         spent = COINS - market.w3.eth.get_balance(market.w3.to_checksum_address(ours))
         return f"earned {earned / USD:.6f} USD, gas {spent / 10**18:.6f} ETH (test money)"
 
@@ -308,7 +308,8 @@ def _price(text: str) -> Price:
     return Price.parse(text, decimals=6)
 
 
-def _expect(true: bool, what: str) -> None:
+def expect(true: bool, what: str) -> None:
+    """Raises Refused: it was not seen."""
     if not true:
         raise Refused(f"the demo did not see this: {what}")
 

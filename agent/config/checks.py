@@ -138,6 +138,9 @@ def _images(config: Config) -> Iterator[Finding]:
 
 def _lists(config: Config) -> Iterator[Finding]:
     jobs, wrong = config.jobs, False
+    for text in jobs.pass_by:
+        if not (text.isascii() and text.isdigit() and len(text) <= 19):
+            yield ("jobs", "pass_by"), f"{text!r} is no number of a job"
     for name, entries in (("allow_images", jobs.allow_images), ("deny_images", jobs.deny_images)):
         for text in entries:
             for finding in _unread(lambda entry: ImageList.read([entry]), text, ("jobs", name)):

@@ -296,6 +296,12 @@ class Jobs:
         0, 0, 100_000, "Launches that may come to nothing for one user in a day (requests that "
         "never attest, jobs stopped while they come up); 0: no limit, as for per_owner."
     )  # fmt: skip
+    pass_by: tuple[str, ...] = f.texts(
+        (),
+        "Numbers of jobs that are not served, whatever they pay: those that a control plane "
+        "before this agent had ended (`takeover` writes them).",
+        example='["17", "40"]',
+    )
     debug: bool = f.flag(
         True,
         "On marketv1: serve jobs whose users ask for debug mode. Such an enclave proves its "

@@ -42,6 +42,7 @@ class PolicyRules:
     min_escrow_seconds: float = 600.0
     per_owner: int = 0
     wasted_per_owner: int = 0
+    pass_by: frozenset[int] = frozenset()
     max_image_bytes: int = 2 << 30
     url_form: Callable[[str], str | None] = lambda url: None
     debug: bool = False
@@ -71,6 +72,7 @@ WEIGHTS: Mapping[str, tuple[Weight, str]] = {
     "size": (Weight.IMPOSSIBLE, "it is not fetched beyond the limit"),
     "architecture": (Weight.IMPOSSIBLE, "the type can't run it"),
     "memory": (Weight.IMPOSSIBLE, "it does not fit into the type"),
+    "passed_by": (Weight.FORBIDDEN, "the operator named this very job"),
     "closed": (Weight.FORBIDDEN, "the operator takes no new jobs just now"),
     "cpu": (Weight.IMPOSSIBLE, "the type gives an enclave fewer"),
     "metadata": (Weight.IMPOSSIBLE, "what its user wrote says not what to run"),
@@ -240,7 +242,14 @@ def _named_image(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
     return None
 
 
+def _passed_by(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
+    if job.id not in rules.pass_by:
+        return None
+    return Refusal("passed_by", "the operator passes it by (jobs.pass_by)")
+
+
 JOB_CHECKS: tuple[JobCheck, ...] = (
+    _passed_by,
     _open_for_new,
     _type_offered,
     _type_has_enclaves,

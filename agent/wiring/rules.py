@@ -90,6 +90,7 @@ def _policy(config: Config, decimals: int) -> PolicyRules:
         debug=jobs.debug,
         per_owner=jobs.per_owner,
         wasted_per_owner=jobs.wasted_per_owner,
+        pass_by=frozenset(map(int, jobs.pass_by)),
         max_image_bytes=config.images.max_size_bytes,
         url_form=_url_form(
             frozenset(config.images.allowed_hosts), open_urls=abilities_of(config).open_urls

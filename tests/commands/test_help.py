@@ -34,8 +34,8 @@ SENDS = {
     "provider update",
     "provider remove",
 }
-CHANGES_AWS = {"cloud setup", "cloud teardown", "cloud bake"}
-CHANGES_HOST = {"setup", "init", "service install", "service uninstall"}
+CHANGES_AWS = {"cloud setup", "cloud teardown", "cloud bake", "takeover"}
+CHANGES_HOST = {"setup", "init", "import", "service install", "service uninstall"}
 
 
 def _options(command: Any) -> set[str]:

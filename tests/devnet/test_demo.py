@@ -19,8 +19,9 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 
 
-def test_demo__the_whole_story__is_seen_and_leaves_nothing(tmp_path: Path) -> None:
-    command = program.command("demo", "--dir", str(tmp_path))
+@pytest.mark.parametrize("market", ["registry", "marketv1"])
+def test_demo__the_whole_story__is_seen_and_leaves_nothing(tmp_path: Path, market: str) -> None:
+    command = program.command("demo", "--dir", str(tmp_path), "--market", market)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "money is exact" in done.stdout

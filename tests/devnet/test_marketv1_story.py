@@ -6,9 +6,6 @@ and what Marlin's own tools would ask, in their order and their words.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +21,6 @@ from agent.market.model import InstanceType
 from agent.market.price import Price
 from agent.market.workload import Workload
 from agent.markets.marketv1.metadata import write
-from cloud.layout import HOSTS, IMAGES
 from contracts.deploy import deploy_marketv1
 from devnet.agent_process import Provider
 from devnet.eyes import Eyes, SeenInstance
@@ -36,6 +32,7 @@ from devnet.people import account_of
 from devnet.processes import free_port
 from devnet.state import Devnet, Person
 from devnet.up import USD, Options, running
+from devnet.watchers import cards_of, document_of, ip_of, rate_by_card
 from enclave.attest.certificates import load_root
 from enclave.attest.document import AttestationRefused, Expected, verify
 from enclave.attest.init_params import digest_of, pcr16_of
@@ -83,25 +80,15 @@ class Scene:
         return self.owners.open(self.user, us, KIND, work or self.images[0], rate, balance)
 
     def ip(self, job: int) -> str | None:
-        """As Marlin's monitor asks: whatever is no JSON with an "ip" is no answer."""
-        query = {"id": f"0x{job:064x}", "region": KIND.region}
-        try:
-            answer = httpx.get(f"{self.public}/ip", params=query)
-        except httpx.HTTPError:
-            return None  # the agent is being started
-        try:
-            return str(json.loads(answer.text)["ip"])
-        except (ValueError, KeyError):
-            assert answer.status_code == 400
-            assert answer.text.splitlines()[0] == "BAD_REQUEST"
-            return None
+        """As Marlin's monitor asks."""
+        return ip_of(self.public, job, KIND.region)
 
     def up(self, job: int) -> str:
         """The address, once the enclave behind it shows a document."""
 
         def look() -> str | None:
             address = self.ip(job)
-            return address if address and shows_document(address) else None
+            return address if address and document_of(address) else None
 
         return self.eyes.until(f"an enclave of job {job}", look, PATIENCE)
 
@@ -115,16 +102,6 @@ class Scene:
         token = self.eyes.market.payment_token.functions
         earned: int = token.balanceOf(self.eyes.devnet.person("provider").address).call()
         return earned
-
-
-def shows_document(address: str) -> bool:
-    """TCP on 1300 first, then any answer that is not empty: the monitor's two questions."""
-    try:
-        with socket.create_connection((address, 1300), timeout=2):
-            answer = httpx.get(f"http://{address}:1300/attestation/raw", timeout=5)
-    except (OSError, httpx.HTTPError):
-        return False
-    return answer.status_code == 200 and bool(answer.content)
 
 
 @contextmanager
@@ -169,112 +146,24 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield scene
 
 
-def _spec(scene: Scene) -> dict[str, Any]:
+def _card(scene: Scene) -> dict[str, Any] | None:
     """The one rate card, once the agent knows what an enclave gets on the type."""
-
-    def look() -> dict[str, Any] | None:
-        try:
-            spec = httpx.get(f"{scene.public}/spec").json()
-        except httpx.HTTPError:
-            return None
-        cards = [card for region in spec["min_rates"] for card in region["rate_cards"]]
-        return cards[0] if cards and cards[0]["memory"] else None
-
-    return scene.eyes.until("a rate card", look, PATIENCE)
+    found = [card for card in cards_of(scene.public) if card["memory"]]
+    return found[0] if found else None
 
 
 def test_spec__as_the_command_line_reads_it__opens_a_job_that_is_served(scene: Scene) -> None:
-    card = _spec(scene)
-    traffic = httpx.get(f"{scene.public}/bandwidth").json()["rates"]
-    rate = int(card["min_rate"], 16) + 10 * int(traffic[0]["rate"], 16) // 2**20
+    card = scene.eyes.until("a rate card", lambda: _card(scene), PATIENCE)
+    rate = rate_by_card(scene.public, card)
     work = replace(scene.images[0], memory_mib=card["memory"], cpu_count=card["cpu"])
     assert card["instance"] == KIND.ec2_type
     job = scene.open(work, rate=rate)
+    query = {"id": f"0x{job:064x}", "region": "eu-west-1"}
+    other = httpx.get(f"{scene.public}/ip", params=query)
+    assert (other.status_code, other.text) == (400, "BAD_REQUEST")
     scene.up(job)
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
-
-
-def test_agent__without_any_key__serves_and_ends_jobs_and_settles_nothing(scene: Scene) -> None:
-    """And a rate that was lowered and finalized while it was away ends its job at once."""
-    lowered = scene.open()
-    scene.up(lowered)
-    config, paid = Path(scene.provider.config), scene.earned()
-    scene.provider.crash_agent()
-    scene.owners.announce(scene.user, lowered, CARD.raw // 2)
-    before = config.read_text()
-    key_file = scene.eyes.devnet.person(HOT_KEY).key_file
-    config.write_text(before.replace(f'key_file = "{key_file}"', ""))
-    time.sleep(LOCK_SECONDS + 2)  # the chain's clock is the wall's
-    scene.owners.revise(scene.user, lowered)
-    by_user = scene.earned()  # finalizing settles
-    assert by_user > paid
-    scene.provider.run_agent()
-    job = scene.open()
-    opened = scene.owners.job(job)["lastSettled"]
-    scene.up(job)
-    scene.gone(lowered)
-    scene.owners.announce(scene.user, job, 0)
-    scene.gone(job)
-    assert scene.owners.job(job)["lastSettled"] == opened
-    assert scene.earned() == by_user
-    config.write_text(before)
-    scene.provider.crash_agent()
-    scene.provider.run_agent()
-
-
-def test_job__its_whole_life__is_seen_from_outside_and_leaves_nothing(scene: Scene) -> None:
-    job = scene.open()
-    first = scene.up(job)
-    (instance,) = scene.instances(job)
-
-    scene.owners.update(scene.user, job, write(KIND, scene.images[1]))
-    _runs(scene, job, scene.images[1])
-    assert [one.id for one in scene.instances(job)] == [instance.id]
-    assert scene.ip(job) == first
-
-    scene.provider.crash_agent()
-    scene.provider.run_agent()
-    scene.up(job)
-    assert [one.id for one in scene.eyes.instances(job)] == [instance.id]
-
-    scene.owners.announce(scene.user, job, 0)
-    scene.gone(job)
-    scene.eyes.until("settled", lambda: scene.owners.job(job)["lastSettled"], PATIENCE)
-    assert scene.earned() > 0
-    scene.owners.close(scene.user, job)
-    assert scene.owners.job(job)["owner"] == "0x" + "0" * 40
-    # The image that the job ran first is nobody's now; a sweep takes it when it is ten minutes old.
-    scene.eyes.until("nothing but images", lambda: not set(_left(scene)), PATIENCE)
-    assert scene.ip(job) is None
-
-
-def _left(scene: Scene) -> list[str]:
-    return [name for name in scene.eyes.left_in_aws() if IMAGES not in name]
-
-
-def _runs(scene: Scene, job: int, work: Workload) -> None:
-    """Until the host says that it runs this image."""
-    folder = Path(scene.provider.config).parent
-    name = "one" if work == scene.images[0] else "two"
-    wanted = hashlib.sha256((folder / f"{name}.eif").read_bytes()).hexdigest()
-
-    def look() -> bool:
-        said = _status(scene, scene.instances(job)[0])
-        return (said.get("phase"), said.get("image_sha256")) == ("running", wanted)
-
-    scene.eyes.until("the other image", look, PATIENCE)
-
-
-def _status(scene: Scene, instance: SeenInstance) -> dict[str, Any]:
-    """The host's last word in the mailbox; empty before its first."""
-    s3 = scene.eyes.s3
-    bucket = s3.list_buckets()["Buckets"][0]["Name"]
-    for item in s3.list_objects_v2(Bucket=bucket, Prefix=HOSTS).get("Contents", []):
-        if instance.id in item["Key"] and item["Key"].endswith("status.json"):
-            read = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
-            return dict(json.loads(read))
-    return {}
 
 
 def test_job__dry__is_settled_to_the_unit_and_served_again_after_a_deposit(scene: Scene) -> None:
@@ -377,6 +266,73 @@ def test_pause__new_jobs_are_refused__and_served_after_resume(scene: Scene) -> N
     assert "not the image: PCR0 to PCR2 are zeros" in shown
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
+
+
+def _old(scene: Scene, job: int) -> tuple[str, str]:
+    """An instance and its address as the old control plane leaves them."""
+    tags = {
+        "managedBy": "marlin", "project": "oyster", "jobId": f"0x{job:064x}", "Name": "JobRunner",
+        "operator": scene.eyes.devnet.person("provider").address.lower(),
+        "contractAddress": scene.eyes.devnet.registry, "chainID": str(scene.eyes.devnet.chain_id),
+    }  # fmt: skip
+    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+    ec2: Any = scene.eyes.ec2
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    made = ec2.run_instances(
+        ImageId=image, InstanceType=KIND.ec2_type, MinCount=1, MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": pairs}],
+    )  # fmt: skip
+    instance = str(made["Instances"][0]["InstanceId"])
+    held = ec2.allocate_address(
+        Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": pairs}]
+    )
+    scene.eyes.until("the old one runs", lambda: _state(scene, instance) == "running", PATIENCE)
+    ec2.associate_address(AllocationId=held["AllocationId"], InstanceId=instance)
+    return instance, str(held["PublicIp"])
+
+
+def _state(scene: Scene, instance: str) -> str:
+    ec2: Any = scene.eyes.ec2
+    found = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    return str(found["State"]["Name"])
+
+
+def _addresses(scene: Scene) -> set[str]:
+    ec2: Any = scene.eyes.ec2
+    return {str(one["PublicIp"]) for one in ec2.describe_addresses()["Addresses"]}
+
+
+def test_takeover__ends_the_old_only_when_ours_is_proven__and_can_be_interrupted(
+    scene: Scene,
+) -> None:
+    scene.provider.command("pause", "--yes")  # ours refuses: the old one must stay
+    job = scene.open()
+    (old, ip), (strange, other_ip) = _old(scene, job), _old(scene, 10**6)
+    told = f"job.refused job={job} "
+    scene.eyes.until("a refusal", lambda: told in _log(scene), PATIENCE)
+    kept = scene.provider.ask("takeover", "--dry-run")
+    assert {one["instance"]: one["ends"] for one in kept["instances"]} == {
+        old: False, strange: False,
+    }  # fmt: skip
+    scene.provider.command("takeover", "--yes")
+    assert (_state(scene, old), _state(scene, strange)) == ("running", "running")
+
+    scene.provider.command("resume", "--yes")
+    ours = scene.up(job)
+    scene.provider.crash_agent()  # between two steps: without the agent nothing is ended
+    with pytest.raises(Refused, match="no agent runs yet"):
+        scene.provider.command("takeover", "--yes")
+    assert _state(scene, old) == "running"
+    scene.provider.run_agent()
+    scene.up(job)
+    scene.provider.command("takeover", "--yes")
+    assert _state(scene, old) in ("shutting-down", "terminated")
+    assert ip not in _addresses(scene)
+    assert (_state(scene, strange), other_ip in _addresses(scene)) == ("running", True)
+    assert scene.ip(job) == ours
+    scene.owners.announce(scene.user, job, 0)
+    scene.gone(job)
+    scene.eyes.ec2.terminate_instances(InstanceIds=[strange])
 
 
 def test_token__changed_by_the_administrator__pauses_the_agent(scene: Scene) -> None:

@@ -49,6 +49,7 @@ class MarketV1Invariants(Watch):
         self._opened: dict[int, tuple[str, str]] = {}  # owner and first text, on this fork
         self._meant: dict[str, tuple[str, str] | None] = {}  # the job that a machine is for
         self._served_until: dict[int, int] = {}
+        self._invented: set[str] = set()  # machines for jobs that never were
         self._up: set[tuple[int, str]] = set()  # jobs that were seen served
 
     # Events of the cloud.
@@ -59,17 +60,17 @@ class MarketV1Invariants(Watch):
         self._meant[machine.id] = self._opened.get(number)
         states = [self.chain.head.state, *self.undone_lately()]
         if all(job_of(state, number) is CLOSED for state in states):
-            self._count_invented(number)
+            self._count_invented(machine)
         elif not any(self._worth(state, number) for state in states):
             self.violated(BOUGHT, f"job {number}: {job_of(states[0], number).metadata[:60]!r}")
 
-    def _count_invented(self, number: int) -> None:
+    def _count_invented(self, machine: Machine) -> None:
         """A launch can be taken back, so one endpoint's word is enough for one; not for many."""
-        jobs = self.chain.head.state.jobs
-        live = {m.order.identity.job for m in self.cloud.live_machines()} - set(jobs)
+        self._invented.add(machine.id)
         self.judged["jobs bought that are not"] += 1
-        if len(live) > UNCONFIRMED:
-            self.violated(BOUGHT, f"job {number}: {len(live)} that are not, at once")
+        live = sum(one.id in self._invented for one in self.cloud.live_machines())
+        if live > UNCONFIRMED:
+            self.violated(BOUGHT, f"{live} jobs that are not, at once")
 
     def _worth(self, state: State, number: int) -> bool:
         job = job_of(state, number)

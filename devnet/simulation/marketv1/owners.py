@@ -133,7 +133,7 @@ def _ending(rng: random.Random, at: float, wait: int) -> Iterator[Act]:
 
 def _rate_game(rng: random.Random, at: float, rate: int, wait: int) -> Iterator[Act]:
     new = rng.choice([2 * rate, rate * 3 // 2, UNIT // 2, 1, 0, WORD_MAX, 2**200])
-    yield Act(at, "jobReviseRateInitiate", (new,))
+    yield Act(at, "jobReviseRateInitiate", (min(new, WORD_MAX),))
     if rng.random() < 0.3:
         yield Act(at + rng.uniform(5, wait + 60), "jobReviseRateCancel")
     if rng.random() < 0.7:

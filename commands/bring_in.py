@@ -1,0 +1,118 @@
+"""`oyster-provider import`: the files of an operator of Marlin's control plane, as they are.
+
+Rates and traffic are copied beside the configuration and named in it; lists go into it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.terminal import ConfigOption, DryRunOption, JsonOption, YesOption, agree, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def import_(
+    rates: Annotated[
+        Path | None, typer.Option(help="rates.json: cards by region.", dir_okay=False)
+    ] = None,
+    bandwidth: Annotated[
+        Path | None, typer.Option(help="bandwidth.json: what a GB costs.", dir_okay=False)
+    ] = None,
+    allow_owners: Annotated[
+        Path | None, typer.Option(help="Users that are served, an address a line.")
+    ] = None,
+    deny_owners: Annotated[
+        Path | None, typer.Option(help="Users that are not, an address a line.")
+    ] = None,
+    allow_images: Annotated[
+        Path | None, typer.Option(help="Images that are served, a SHA-256 a line.")
+    ] = None,
+    deny_images: Annotated[
+        Path | None, typer.Option(help="Images that are not, a SHA-256 a line.")
+    ] = None,
+    config: ConfigOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take over an operator's rates.json, bandwidth.json and list files."""
+    from agent.config.load import path_of
+    from commands.config_edit import with_settings
+    from commands.offer_file import put_back
+    from faults import UsageFault
+
+    path = path_of(config)
+    files = {"rates_file": rates, "bandwidth_file": bandwidth}
+    lists = {
+        "allow_owners": allow_owners, "deny_owners": deny_owners,
+        "allow_images": allow_images, "deny_images": deny_images,
+    }  # fmt: skip
+    copies = _copies({name: file for name, file in files.items() if file}, path.parent)
+    read = {name: _lines(file) for name, file in lists.items() if file}
+    if not copies and not read:
+        raise UsageFault("name a file: --rates, --bandwidth, --allow-owners and so on")
+    said = {**{name: one.what for name, one in copies.items()},
+            **{name: f"{len(lines)} entries" for name, lines in read.items()}}  # fmt: skip
+    if not as_json:
+        typer.echo("\n".join(f"{name}: {what}" for name, what in said.items()))
+    if not dry_run:
+        agree(f"Write these into {path}?", yes=yes, as_json=as_json)
+        values: dict[tuple[str, str], Any] = {
+            ("cards", name): one.to.name for name, one in copies.items()
+        }
+        text = with_settings(path, values | {("jobs", name): each for name, each in read.items()})
+        for one in copies.values():
+            one.to.write_text(one.text, encoding="utf-8")
+        put_back(path, text)
+    if as_json:
+        print_json({"read": said, "dry_run": dry_run})
+
+
+class _Copy:
+    """One file that is kept as it is: its text, where it goes, what is in it."""
+
+    def __init__(self, text: str, to: Path, what: str) -> None:
+        self.text, self.to, self.what = text, to, what
+
+
+def _copies(files: Mapping[str, Path], beside: Path) -> dict[str, _Copy]:
+    """Raises UsageFault: one is not of the operators' format; the entry is named."""
+    from agent.markets.marketv1.cards import read_bandwidth, read_rates
+    from faults import UsageFault
+
+    found = {}
+    for name, file in files.items():
+        text = _text(file)
+        try:
+            if name == "rates_file":
+                cards = read_rates(text)
+                regions = {card.instance_type.region for card in cards}
+                what = f"{len(cards)} rate cards in {len(regions)} regions"
+            else:
+                what = f"traffic of {len(read_bandwidth(text))} regions"
+        except UsageFault as fault:
+            raise UsageFault(f"{file}: {fault}") from None
+        to = beside / ("rates.json" if name == "rates_file" else "bandwidth.json")
+        found[name] = _Copy(text, to, what)
+    return found
+
+
+def _lines(file: Path) -> Sequence[str]:
+    """What stands in a list, a line each; empty lines and comments are passed over."""
+    found = (line.strip() for line in _text(file).splitlines())
+    return list(dict.fromkeys(line for line in found if line and not line.startswith("#")))
+
+
+def _text(file: Path) -> str:
+    from faults import UsageFault
+
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise UsageFault(f"{file}: {said}") from None
