@@ -7,7 +7,7 @@ Chain and journal are read by others or in a thread; what is worked out from the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,8 +15,10 @@ import structlog
 from agent.journal.lines import ATTESTED
 from agent.journal.reading import Reader
 from agent.journal.transactions import TxJournal
+from agent.load.cost_history import CostHistory
+from agent.load.costs import Cost
 from agent.load.remembered import JobMemory
-from agent.market.model import Job, JobId, Price
+from agent.market.model import Job, JobId
 from agent.market.terms import Terms
 from agent.ports import Clock
 from agent.status import days, rivals, starts
@@ -66,6 +68,7 @@ class Books:
         self._memory = world.state.world.memory
         self._notebook = Notebook()
         self._figures = Figures()
+        self._costs = CostHistory()
         self._reading, self._read_at = asyncio.Lock(), float("-inf")
         chain = world.chain.endpoints.chain_id
         self._explorer = Explorer.of(chain, world.config.status.explorer)
@@ -116,6 +119,7 @@ class Books:
         assert terms is not None
         since = days.midnight(now) - (days.DAYS - 1) * days.DAY
         gas = self._gas.worst_fees_by_day(since)
+        self._costs = CostHistory.read(self._reader)
         harms = sorted(self._notebook.harms(since), key=lambda harm: -harm.at)
         chapters = dict(self._notebook.jobs)
         account = days.Account(
@@ -137,11 +141,11 @@ class Books:
         for number, chapter in chapters.items():
             until = ended_at(chapter, jobs.get(number))
             if chapter.launches and (until or now) >= since:
-                yield from days.stints_of(chapter.launches, until or now, self._rate(chapter))
+                yield from self._stints_of(chapter, until or now)
 
-    def _rate(self, chapter: Chapter) -> Price | None:
-        cost = self._upkeep.costs.get(chapter.instance_type)
-        return cost.price if cost else None
+    def _stints_of(self, chapter: Chapter, until: float) -> Iterator[days.Stint]:
+        now = self._upkeep.costs.get(chapter.instance_type) or Cost(None, "not known")
+        return days.stints_of(chapter.instance_type, chapter.launches, until, self._costs, now)
 
     def _starts(
         self, chapters: Mapping[JobId, Chapter], jobs: Mapping[JobId, Job],
@@ -182,12 +186,11 @@ class Books:
         chapter = self._notebook.jobs.get(found, Chapter())
         job = await self._job(found, memory)
         now = self._clock.now()
-        rate = self._rate(chapter)
-        stints = days.stints_of(chapter.launches, ended_at(chapter, job) or now, rate)
+        stints = list(self._stints_of(chapter, ended_at(chapter, job) or now))
         facts = JobFacts(
             id=found, now=now, job=job, terms=self._money.terms, memory=memory,
             row=self._rows.row(memory) if memory else None, timeline=timeline, chapter=chapter,
-            cost=days.by_job({found: list(stints)}, found, now) if chapter.launches else 0,
+            cost=days.whole_cost(stints, now),
             gas=gas, attested=next((e for e in timeline[::-1] if e.name == ATTESTED), None),
             hosts=self._world.state.world.fleet.hosts(found), explorer=self._explorer,
             window_seconds=self._money.row.window_seconds,

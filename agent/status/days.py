@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.market.model import Job, JobId, Price
+from agent.load.cost_history import CostHistory
+from agent.load.costs import Cost
+from agent.market.model import Job, Price
 from agent.market.terms import Terms
 from agent.status.cockpit import DayRow, Harm
 
@@ -107,19 +109,20 @@ def gas_days(gas: Mapping[int, int], balance: int, now: float, week: int = 7) ->
     return balance / (spent / ((today - min(days)) // DAY + 1))
 
 
-def stints_of(launches: Sequence[float], until: float, rate: Price | None) -> Iterator[Stint]:
-    """From each launch to the next one's, the last to the job's end: what EC2 bills, closely."""
+def stints_of(
+    kind: str, launches: Sequence[float], until: float, history: CostHistory, now: Cost
+) -> Iterator[Stint]:
+    """From each launch to the next one's, the last to the job's end: what EC2 bills, closely; each
+    time at what the type cost then. `now`: what it costs, where the journal has nothing of it."""
     for begun, ended in zip(launches, [*launches[1:], until], strict=True):
-        yield Stint(begun, max(begun, ended), rate)
+        for span in history.spans(kind, begun, ended, now):
+            yield Stint(span.start, span.end, span.cost.price)
 
 
-def by_job(stints: Mapping[JobId, Sequence[Stint]], job: JobId, now: float) -> int | None:
-    """What the job's instances cost so far, base units; None: not known."""
-    found = stints.get(job, ())
-    if any(stint.rate is None for stint in found):
+def whole_cost(stints: Sequence[Stint], now: float) -> int | None:
+    """What instances cost so far, base units; None: not known."""
+    if any(stint.rate is None for stint in stints):
         return None
-    return sum(
-        stint.rate.raw * int(max(0.0, min(stint.ended, now) - stint.begun))
-        for stint in found
-        if stint.rate is not None
-    ) // Price.SCALE  # fmt: skip
+    rates = [(stint, stint.rate.raw) for stint in stints if stint.rate is not None]
+    spent = sum(raw * int(max(0.0, min(one.ended, now) - one.begun)) for one, raw in rates)
+    return spent // Price.SCALE

@@ -44,7 +44,7 @@ function drawTiles(job) {
   const end = row?.deadline ? (row.deadline < now() ? ["passed ", clock(-row.deadline), " ago"] : ["in ", clock(row.deadline)]) : null;
   const tiles = [
     ["Earned", known(money.earned), chain ? `at ${token.hourly(chain.price)}` : "the chain was not asked"],
-    ["Instances cost", known(money.cost), money.cost === null ? "the type's price is not known" : "at the price of now"],
+    ["Instances cost", known(money.cost), money.cost === null ? "the type's price is not known" : "as its type cost then"],
     ["Margin", known(money.margin), "before gas"],
     ["Up after", took === null ? "–" : seconds(took), took === null ? "not reported started" : window],
   ];

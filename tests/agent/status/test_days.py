@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.market.model import Job, JobId, JobStatus, Price, Wei
+from agent.load.cost_history import CostHistory
+from agent.load.costs import Cost
+from agent.market.model import Job, JobStatus, Price, Wei
 from agent.status.cockpit import Harm, StartRow
-from agent.status.days import DAY, Account, Stint, by_day, by_job, gas_days, midnight, stints_of
+from agent.status.days import DAY, Account, Stint, by_day, gas_days, midnight, stints_of, whole_cost
 from agent.status.starts import percentile, starts_of
 from tests.agent.samples import JOB, TERMS
 
@@ -77,11 +79,17 @@ def test_by_day__harms_gas_and_what_events_told__fall_on_their_days() -> None:
     assert (today.slashed, today.harms, today.earned, today.gas) == (0, {"missed": 1}, 0, 7)
 
 
-def test_by_job__several_instances__each_until_the_next_and_the_last_until_the_end() -> None:
-    stints = list(stints_of([10.0, 40.0], 100.0, ONE))
-    assert [(one.begun, one.ended) for one in stints] == [(10.0, 40.0), (40.0, 100.0)]
-    assert by_job({JobId(1): stints}, JobId(1), 60.0) == 50
-    assert by_job({JobId(1): [Stint(0.0, 5.0, None)]}, JobId(1), 60.0) is None
+def test_cost__several_instances_and_a_change__counts_each_time_at_what_it_cost_then() -> None:
+    kind, twice = "us-east-1/c6a.xlarge", Price(2 * 10**12)
+    history = CostHistory({kind: [(0.0, Cost(ONE, "x")), (60.0, Cost(twice, "x"))]})
+    stints = list(stints_of(kind, [10.0, 40.0], 100.0, history, Cost(None, "")))
+    assert [(one.begun, one.ended, one.rate) for one in stints] == [
+        (10.0, 40.0, ONE), (40.0, 60.0, ONE), (60.0, 100.0, twice),
+    ]  # fmt: skip
+    assert (whole_cost(stints, 60.0), whole_cost(stints, 200.0)) == (50, 130)
+    unknown = list(stints_of("other", [10.0], 20.0, history, Cost(None, "")))
+    assert whole_cost(unknown, 60.0) is None
+    assert whole_cost([], 60.0) == 0
 
 
 def test_gas_days__a_week_and_a_young_journal__go_by_their_own_pace() -> None:
