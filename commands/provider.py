@@ -6,12 +6,12 @@ these run where that key is, with a configuration whose wallet it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import foreign_json
 from commands.terminal import ConfigOption, DryRunOption, JsonOption, YesOption
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def unanswered(url: str) -> str:
 
     try:
         with httpx.stream("GET", f"{url}/spec", headers=PLAIN, timeout=10) as answer:
-            found = json.loads(_at_most(answer.iter_raw()))
+            found = foreign_json.loads(_at_most(answer.iter_raw()))
         regions = {one["region"] for one in found["min_rates"]}
         cards = [card for one in found["min_rates"] for card in one["rate_cards"]]
         sound = all(int(card["min_rate"], 16) > 0 and card["memory"] > 0 for card in cards)

@@ -15,6 +15,7 @@ from typing import Any
 
 from enclave.shown import shown
 from faults import printable
+from foreign_json import check
 
 Json = Any  # what json.loads gives; every reader checks the shape it needs
 
@@ -175,6 +176,7 @@ def parsed(body: bytes) -> Json:
     threads get their turn between two. Call it in a thread when the body is large."""
     try:
         text = body.decode("utf-8-sig")
+        check(text)
         return _items(text) if text.lstrip()[:1] == "[" else json.loads(text)
     except (ValueError, RecursionError):  # UnicodeDecodeError is one of the former
         return None

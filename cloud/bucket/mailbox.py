@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import foreign_json
 from cloud import layout
 from cloud.bucket.staging import Staging
 from cloud.bucket.status_cache import KeptWords, Words
@@ -313,7 +314,7 @@ def parsed(text: bytes) -> Mapping[str, object]:
     if len(text) > DOCUMENT_LIMIT:
         return {}
     try:
-        document = json.loads(text, object_pairs_hook=_sharing)
+        document = foreign_json.loads(text, object_pairs_hook=_sharing)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

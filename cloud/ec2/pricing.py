@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+import foreign_json
 from cloud.clients import Calls
 from cloud.kinds import Missing
 from cloud.model import Region
@@ -86,7 +87,7 @@ class ListPrices:
 def prices_in(product: str) -> Iterable[Decimal]:
     """The hourly dollar prices of one product as the API writes it: JSON in a string."""
     try:
-        terms = json.loads(product)["terms"]["OnDemand"].values()
+        terms = foreign_json.loads(product)["terms"]["OnDemand"].values()
         return [
             Decimal(dimension["pricePerUnit"]["USD"])
             for term in terms

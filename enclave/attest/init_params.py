@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Mapping
+
+import foreign_json
 
 INIT_PCR = 16
 _DIGEST_BYTES = 32
@@ -41,7 +42,7 @@ def pcr16_of(digest: bytes) -> str:
 def digest_of(params: bytes) -> bytes | None:
     """The digest that init params name; None where they name none of 32 bytes."""
     try:
-        said = json.loads(params)
+        said = foreign_json.loads(params)
         digest = base64.b64decode(said["digest"], validate=True)
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
         return None

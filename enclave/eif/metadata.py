@@ -8,11 +8,11 @@ pair. Keys it does not know are left alone.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import NoReturn, TypeAlias
 
+import foreign_json
 from enclave.eif.format import Broken, ImageRefused
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -47,26 +47,20 @@ def read_metadata(section: bytes) -> dict[str, Json] | None:
 
 
 def _json(section: bytes) -> Json:
-    _check_nesting(section)
+    """Refused before it is parsed where it nests too deep."""
     try:
         text = section.decode()
-        value: Json = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite
+        value: Json = foreign_json.loads(
+            text,
+            _MAX_DEPTH,
+            object_pairs_hook=_unique,
+            parse_constant=_constant,
+            parse_float=_finite,
         )
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         _refuse("metadata.json", f"it is not JSON that AWS's reader takes ({error})"[:200])
     _check_depth(value, _MAX_DEPTH)
     return value
-
-
-def _check_nesting(section: bytes) -> None:
-    """Refuse before parsing what nests too deep: json's scanner recurses on the C stack, and a
-    process whose recursion limit some library has raised would crash instead of raising."""
-    depth = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", section)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > _MAX_DEPTH:
-            _refuse("metadata.json", f"it is nested deeper than {_MAX_DEPTH}")
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -155,7 +155,7 @@ def _texts(text: str, *names: str) -> list[str]:
     try:
         data = json.loads(text)
         return [str(data[name]) for name in names]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise Unreachable(f"metadata: not as documented: {error!r}") from None
 
 

@@ -155,7 +155,7 @@ def _nitro(places: Places, arguments: Sequence[str], seconds: float) -> Any:
     try:
         text = _call(["nitro-cli", *arguments], seconds)
         return json.loads(text) if text.strip() else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NitroError(f"nitro-cli {arguments[0]}: not JSON: {text[:200]!r}") from error
     except NitroError as error:
         raise NitroError(_short(str(error) + _backtrace(places, str(error)))) from error

@@ -8,7 +8,6 @@ Kubo, Pinata, Infura and the badbits list were reported to answer.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Final
 
 import httpcore
 
+import foreign_json
 from enclave.shown import shown
 from enclave.web.http import header
 from faults import TryElsewhere
@@ -140,7 +140,7 @@ def _is_text(body: bytes) -> bool:
 
 def _json_words(body: bytes) -> str:
     try:
-        found = json.loads(body)
+        found = foreign_json.loads(body)
     except (ValueError, RecursionError):
         return body.decode(errors="replace")
     for _ in range(3):

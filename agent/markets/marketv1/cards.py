@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.market.json_depth import deeper_than
 from agent.market.model import InstanceType, Price
 from faults import UsageFault
+from foreign_json import deeper_than
 
 ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 MAX_CARDS = 100_000  # 26 regions of 278 types are 7,228

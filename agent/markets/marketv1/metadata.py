@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.market.json_depth import deeper_than
 from agent.market.model import InstanceType
 from agent.market.workload import Workload
 from faults import UsageFault
+from foreign_json import deeper_than
 
 # Of the whole text. No block of 30 million gas stores more than 44,000 bytes, at 22,100 for 32.
 MAX_BYTES = 64 * 1024
