@@ -40,6 +40,7 @@ from commands.init import init
 from commands.leave import leave
 from commands.look import capacity, status
 from commands.pause import pause, resume
+from commands.rehearse import rehearse
 from commands.report import report
 from commands.run import run
 from commands.runbook import runbook
@@ -83,6 +84,7 @@ app.command()(status)
 app.command()(capacity)
 app.command()(runbook)
 app.command()(report)
+app.command()(rehearse)
 app.command()(stake)
 app.command()(unstake)
 app.command()(register)

@@ -15,6 +15,7 @@ EXAMPLES = {
     "status": "status",
     "capacity": "capacity --json",
     "runbook": "runbook gas-low",
+    "rehearse": "rehearse us-east-1/c6a.xlarge --image ipfs://CID",
     "report": "report --since 2026-01-31 --csv",
     "stake": "stake 500 --dry-run",
     "unstake": "unstake --all",

@@ -140,6 +140,13 @@ SCHEMAS: Mapping[str, Schema] = {
             }
         )
     ),
+    "rehearse": record(
+        {
+            "type": TYPE, "instance": TEXT, "stages": {"type": "object"},
+            "up_seconds": maybe(NUMBER), "window_seconds": WHOLE, "in_time": FLAG,
+            "billed_seconds": NUMBER, "cost_tokens": maybe(DECIMAL), "fault": TEXT, "left": TEXT,
+        }
+    ),
     "capacity": rows(
         record(
             {"type": TYPE, "more": WHOLE, "limited_by": TEXT, "aws": WHOLE, "stake": maybe(WHOLE)}

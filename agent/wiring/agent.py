@@ -237,7 +237,7 @@ async def _wire(
     world = World(
         cloud=aws,
         mailbox=aws.mailbox,
-        images=_open_images(config, clock, stack),
+        images=open_images(config, clock, stack),
         attester=HttpAttester(attestation_rules_of(config)),
         transactor=transactor,
         clock=clock,
@@ -344,7 +344,7 @@ async def _open_cloud(
     program = await asyncio.to_thread(bundle.build)
     digest = bundle.digest(program)
     endpoint = config.aws.endpoint_url or None
-    aws = Aws(settings, partial(_user_data, digest), clock, endpoint, opened.spots)
+    aws = Aws(settings, partial(user_data, digest), clock, endpoint, opened.spots)
     stack.callback(aws.close)
     await check_regions(opened.reader, aws, regions, clock.now())
     await asyncio.gather(*(aws.mailbox.publish_program(region, program) for region in regions))
@@ -352,7 +352,7 @@ async def _open_cloud(
     return aws
 
 
-def _user_data(digest: str, order: LaunchOrder, home: Home) -> bytes:
+def user_data(digest: str, order: LaunchOrder, home: Home) -> bytes:
     """What an instance boots with: the same bytes for every instance of a region and version."""
     return _script(digest, home)
 
@@ -369,7 +369,8 @@ def _script(digest: str, home: Home) -> bytes:
     return userdata.render(host).encode()
 
 
-def _open_images(config: Config, clock: Clock, stack: AsyncExitStack) -> StoredImages:
+def open_images(config: Config, clock: Clock, stack: AsyncExitStack) -> StoredImages:
+    """Retrieval and store, by the configuration."""
     images = config.images
     reach = Reach(
         sources=image_sources(config),

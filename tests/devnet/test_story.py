@@ -20,7 +20,7 @@ from agent.market.price import Price
 from devnet.eyes import SeenInstance
 from devnet.processes import Child, Children
 from devnet.up import Options
-from tests.devnet.scene import PATIENCE, PRICE, Scene, opened
+from tests.devnet.scene import PATIENCE, PRICE, TYPE, Scene, opened
 
 pytestmark = [
     pytest.mark.integration,
@@ -180,6 +180,18 @@ def test_job__escrow_runs_dry__is_settled_and_cleared_away(scene: Scene) -> None
     assert job["stopReason"] == StopReason.ESCROW_EXHAUSTED
     assert job["stoppedAt"] == job["startedAt"] + 8
     scene.gone(job_id)
+
+
+def test_rehearse__beside_the_agent__is_up_in_time_and_leaves_nothing(scene: Scene) -> None:
+    scene.eyes.until("no job", lambda: not scene.eyes.live_instances(), PATIENCE)
+    jobs = scene.eyes.market.registry.functions.jobCount().call()
+    told = scene.provider.ask("rehearse", TYPE, "--image", scene.url, "--yes")
+    assert set(told["stages"]) == {"image", "stage", "launch", "boot", "enclave", "attest"}
+    assert told["in_time"]
+    assert float(told["cost_tokens"]) > 0
+    assert (told["fault"], told["left"]) == ("", "")
+    assert scene.eyes.live_instances() == []
+    assert scene.eyes.market.registry.functions.jobCount().call() == jobs
 
 
 def test_job__assignment_undone_by_a_reorganisation__is_cleared_away(scene: Scene) -> None:

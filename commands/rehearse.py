@@ -1,0 +1,108 @@
+"""`oyster-provider rehearse`: one real launch for no job, timed against the market's window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands import completion
+from commands.terminal import ConfigOption, JsonOption, YesOption, agree, print_json
+
+if TYPE_CHECKING:
+    from commands.context import Desk
+    from commands.costs import Cost
+    from commands.rehearsal import Took
+
+
+def rehearse(
+    instance_type: Annotated[
+        str,
+        typer.Argument(help="REGION/TYPE: us-east-1/c6a.xlarge.", autocompletion=completion.types),
+    ],
+    image: Annotated[
+        str, typer.Option(help="What users would name: ipfs://CID of an enclave image.")
+    ],
+    config: ConfigOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Launch one instance, run the image on it, have it prove itself, and end it, whatever happens.
+
+    It costs what the instance does for some minutes; chain, offers and jobs are not touched. Exit 4
+    when it did not come up, or not within the market's window.
+    """
+    from commands.context import at_desk
+    from faults import RetryLater
+
+    async def work(desk: Desk) -> tuple[Took, dict[str, Any]]:
+        return await _rehearse(desk, instance_type, image, yes=yes, as_json=as_json)
+
+    took, told = at_desk(config, work)
+    if as_json:
+        print_json(told)
+    if took.left:
+        raise RetryLater(took.left)
+    if took.fault is not None:
+        raise took.fault
+    if not told["in_time"]:
+        raise RetryLater(f"up after {took.up_seconds:.0f} s, later than the market's window allows")
+
+
+async def _rehearse(
+    desk: Desk, kind: str, url: str, *, yes: bool, as_json: bool
+) -> tuple[Took, dict[str, Any]]:
+    from agent.market.model import InstanceType
+    from commands.context import standing_of
+    from commands.costs import cost_text, costs_of
+    from commands.rehearsal import Rehearsal
+    from commands.rehearsal_world import opened, window_of
+    from faults import UsageFault
+
+    type_ = InstanceType.parse(kind)
+    if type_.region not in desk.config.aws.regions:
+        raise UsageFault(f"{kind}: {type_.region} is not in aws.regions")
+    now = await standing_of(desk)
+    window, cost = window_of(now.terms), (await costs_of(desk, [kind], now.money))[kind]
+    if not as_json:
+        typer.echo(f"one instance of {kind} for some minutes, at {cost_text(cost, now.money)}")
+    agree("Launch it?", yes=yes, as_json=as_json)
+    async with opened(desk, type_, url) as (outside, what):
+        took = await Rehearsal(outside, what, lambda line: _say(line, quiet=as_json)).run()
+    told = to_json(took, kind, window, cost, now.money.decimals)
+    if not as_json and took.up_seconds is not None:
+        typer.echo(f"up after {took.up_seconds:.0f} s of the {window} s that the market gives")
+    if not as_json:
+        spent = told["cost_tokens"]
+        costs = "not known" if spent is None else f"{spent} {now.money.symbol}"
+        typer.echo(f"ended; it ran for {took.billed_seconds:.0f} s, which cost {costs}")
+    return took, told
+
+
+def _say(line: str, *, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(line)
+
+
+def to_json(took: Took, kind: str, window: int, cost: Cost, decimals: int) -> dict[str, Any]:
+    """For programs. Seconds, and whole payment tokens as text."""
+    up = took.up_seconds
+    return {
+        "type": kind,
+        "instance": took.instance,
+        "stages": {name: round(seconds, 3) for name, seconds in took.stages.items()},
+        "up_seconds": None if up is None else round(up, 3),
+        "window_seconds": window,
+        "in_time": up is not None and up < window,
+        "billed_seconds": round(took.billed_seconds, 3),
+        "cost_tokens": _spent(took, cost, decimals),
+        "fault": str(took.fault) if took.fault else "",
+        "left": took.left,
+    }
+
+
+def _spent(took: Took, cost: Cost, decimals: int) -> str | None:
+    """Whole tokens, by the price of now; None: it is not known."""
+    if cost.price is None:
+        return None
+    return f"{float(cost.price.per('s', decimals)) * took.billed_seconds:.6f}"
