@@ -70,7 +70,8 @@ def print_table(
     console = Console()
     with console.capture() as drawn:
         console.print(table)
-    typer.echo(drawn.get().strip("\n"))  # without the blank lines around it
+    lines = [line.rstrip() for line in drawn.get().splitlines()]
+    typer.echo("\n".join(lines).strip("\n"))  # without the blank lines around it
 
 
 def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:
