@@ -85,9 +85,9 @@ class Market(Protocol):
         """This provider's listing of one type; None when it is not listed. Raises RetryLater."""
         ...
 
-    def took(self, job: Job) -> None:
+    def took(self, job: Job) -> bool:
         """This provider has taken the job as it is now: what it pays may change, what it was taken
-        for does not. Of no meaning where prices stay."""
+        for does not. Whether that is news, to be written down; never where prices stay."""
         ...
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:

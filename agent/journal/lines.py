@@ -11,6 +11,7 @@ from agent.market.model import JobId
 
 # Lines that a later process reads back (`agent.loop.restore`, `agent.apply.listings`).
 ASSIGNED = "job.assigned"
+TAKEN = "job.taken"  # at this price, where its user may change that: told once
 ATTESTED = "enclave.attested"  # an enclave of the job proved itself
 ENDED = "job.ended"  # the last line of a timeline: nothing of the job is left in AWS
 END_ASKED = "end.asked"  # the chain asks for the end of the job's instances

@@ -7,16 +7,19 @@ agent ran, whose notice nobody saw.
 
 from __future__ import annotations
 
-from agent.journal.lines import ASSIGNED, Event
+from agent.journal.lines import TAKEN, Event
 from agent.journal.reading import Reader
 from agent.market.model import JobId, Price
 
 
 def agreed_rates(reader: Reader) -> dict[JobId, Price]:
     """By job; those that an older version took are not there."""
-    lines = reader.last(ASSIGNED).items()
-    found = {job: _price(event) for job, event in lines}
-    return {job: price for job, price in found.items() if price is not None}
+    found: dict[JobId, Price] = {}
+    for event in reader.named(TAKEN):
+        price = _price(event)
+        if price is not None and event.job is not None:
+            found.setdefault(event.job, price)
+    return found
 
 
 def _price(event: Event) -> Price | None:

@@ -25,7 +25,7 @@ from agent.decide.keepalive import Answers, Doubt
 from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.decide.refusal import vet
-from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD
+from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, TAKEN
 from agent.load.loader import parts
 from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
@@ -314,6 +314,8 @@ class Agent:
             known.reluctant = view.head.generation
         if view.head is not None and known.buying is not None:
             known.vetted = view.head.generation
+            if self._state.sources.market.took(view.head):
+                self._world.say(view.id, TAKEN, price=str(view.head.price.raw))
         for note in known.news(decision.notes):
             self._world.say(view.id, note.name, note.text, int(note.level))
         self._put_off(view.id, decision)
@@ -334,11 +336,9 @@ class Agent:
         if known.told >= job.generation:
             return
         known.told = job.generation
-        self._state.sources.market.took(job)
         self._world.say(
             view.id,
             ASSIGNED,
-            price=str(job.price.raw),
             instance_type=job.instance_type,
             url=shown_url(job.enclave_url),
             assigned_at=job.assigned_at,

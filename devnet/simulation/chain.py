@@ -138,8 +138,9 @@ class SimChain(BlockChain):
         found = self.at(at).state.listings.get((instance_type, US))
         return Price(found[0]) if found else None
 
-    def took(self, job: values.Job) -> None:
+    def took(self, job: values.Job) -> bool:
         """Its price stays as it is."""
+        return False
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         return None  # no storm has prices by rule

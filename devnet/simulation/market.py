@@ -135,8 +135,9 @@ class SimMarket(SimContract):
         await self.weather.before("chain.read")
         return self.offers.get(instance_type)
 
-    def took(self, job: Job) -> None:
+    def took(self, job: Job) -> bool:
         """Its price stays as it is."""
+        return False
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         await self.weather.before("chain.read")

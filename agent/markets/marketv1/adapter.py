@@ -46,9 +46,11 @@ class ProviderMarketV1:
         """Nothing stands on this chain of what is offered: rate cards are asked for by HTTP."""
         return None
 
-    def took(self, job: Job) -> None:
+    def took(self, job: Job) -> bool:
         """Remembers the rate: the contract keeps the present one alone."""
-        self._market.seen.taken.setdefault(job.id, job.price)
+        taken, news = self._market.seen.taken, job.id not in self._market.seen.taken
+        taken.setdefault(job.id, job.price)
+        return news
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         """Nor of what others offer."""
