@@ -269,10 +269,13 @@ def _sent_lately(view: JobView, now: float, seconds: float) -> bool:
 
 
 def settlement_may_go(view: JobView) -> bool:
-    """Whether a fork may yet take back a settlement of a job that stays open when it is over: no
-    list of active jobs would name it again, so it is kept until that is final."""
-    if view.head is None or view.head.is_stopped or view.terms.abilities.reports_start:
+    """Whether what is known of the last settlement may yet be otherwise, on a market where a job
+    stays open when it is over: no list of active jobs would name it again. A fork may take it back,
+    and that a job we served is closed or unknown may be one endpoint's word."""
+    if view.terms.abilities.reports_start:
         return False
+    if view.head is None or view.head.is_stopped:
+        return view.facts.proven is not None and not _surely_gone(view)
     begins = f"{view.id}:{job_generation(view)}:{Call.SETTLE.value}:"
     final = view.final.block.number if view.final is not None else -1
     return any(
@@ -280,6 +283,16 @@ def settlement_may_go(view: JobView) -> bool:
         for key, tx in view.transactions.items()
         if key.startswith(begins)
     )
+
+
+def _surely_gone(view: JobView) -> bool:
+    """Closed or unknown in the final block, for each endpoint that there is."""
+    final = view.final
+    if final is None or final.witness not in (WitnessPhase.SPOKE, WitnessPhase.ABSENT):
+        return False
+    told = [final.job, *([final.witnessed] if final.witness is WitnessPhase.SPOKE else [])]
+    ours = view.account.provider
+    return all(job is None or job.is_stopped or job.provider != ours for job in told)
 
 
 def _order(view: JobView, key: str, call: Call) -> Order:

@@ -61,6 +61,8 @@ class MarketV1Invariants(Watch):
         states = [self.chain.head.state, *self.undone_lately()]
         if all(job_of(state, number) is CLOSED for state in states):
             self._count_invented(machine)
+        elif self.clock_off() and any(self.truth.worth(job_of(s, number)) for s in states):
+            self.judged["instances bought by a wrong clock"] += 1
         elif not any(self._worth(state, number) for state in states):
             self.violated(BOUGHT, f"job {number}: {job_of(states[0], number).metadata[:60]!r}")
 

@@ -36,7 +36,7 @@ from agent.decide.plan import (
     WriteDesired,
 )
 from agent.decide.refusal import PolicyRules
-from agent.market.model import BlockNumber, JobId, JobStatus, Notice, Price, StopReason, Wei
+from agent.market.model import BlockNumber, Job, JobId, JobStatus, Notice, Price, StopReason, Wei
 from agent.market.workload import Workload
 from agent.markets.marketv1.terms import MarketV1Terms
 from cloud.model import InstanceState
@@ -389,3 +389,18 @@ def test_job__that_never_came_up__is_not_settled_though_its_dead_host_is_listed(
     assert Settle not in kinds(decided)
     served = view(dead, job=dry, now=NOW + 10.0, facts=Facts(proven=1))
     assert Settle in kinds(plan(served, NOW + 10.0, RULES))
+
+
+@pytest.mark.parametrize("head", [None, replace(OPENED, status=JobStatus.STOPPED, escrow=Wei(0))])
+def test_job__gone_by_one_endpoints_word__is_kept_until_two_say_so(head: Job | None) -> None:
+    """It was served, and may not be settled."""
+    here: dict[str, Any] = {"facts": Facts(proven=1), "image": ImageView(ImagePhase.RELEASED, NOW)}
+    asked = view(job=head, now=NOW, **here)
+    assert needs_final(asked, NOW)
+    told = FinalView(BLOCK, head, WitnessPhase.SPOKE, OPENED)
+    for final in (None, told, replace(told, witness=WitnessPhase.DIFFERS)):
+        assert Finish not in kinds(plan(replace(asked, final=final), NOW, RULES))
+    sure = replace(told, witnessed=head)
+    assert Finish in kinds(plan(replace(asked, final=sure), NOW, RULES))
+    alone = replace(told, witness=WitnessPhase.ABSENT, witnessed=None)
+    assert Finish in kinds(plan(replace(asked, final=alone), NOW, RULES))
