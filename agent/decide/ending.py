@@ -199,7 +199,9 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
     kind, call = (FinalizeExit, Call.FINALIZE_EXIT) if exit_passed else (Settle, Call.SETTLE)
     # A chain that nobody uses may stand before the end: one transaction makes it move. If it was
     # mined and the chain's time is still before the end, this clock is ahead: wait for the chain's.
+    # So it is after one for another end, which a deposit has moved since.
     begun = f"{view.id}:{job_generation(view)}:{call.value}:{end.at}:0" in view.transactions
+    begun = begun or _sent_lately(view, now, rules.untold_end_seconds)
     if view.head_block.timestamp < end.at and (begun or now < end.at + rules.look_again_seconds):
         pause = rules.look_again_seconds if begun else rules.next_block_seconds
         draft.look_at(max(float(end.at), now) + pause)

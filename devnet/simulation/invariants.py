@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from agent.ports import Call, Order
 from devnet.simulation.blocks import Block, Tx
-from devnet.simulation.cloud import Machine
+from devnet.simulation.cloud import NEVER, Machine
 from devnet.simulation.loop import START
 from devnet.simulation.names import OTHER, US
 from devnet.simulation.people import AUDITORS, sha_of
@@ -94,7 +94,9 @@ class Invariants(Watch):
         """Only what may not be served, what the operator leaves, and what was missed is left."""
         job = self.chain.head.state.jobs[number - 1]
         late = self.chain.head.ref.timestamp - job.assigned_at
-        missed = not job.started_at and late >= self.chain.model.terms.job_bootstrapping
+        left = self.chain.model.terms.job_bootstrapping - late
+        up = any(machine.ends_at == NEVER for machine in self.cloud.of_job(number))
+        missed = not job.started_at and left <= (0 if up else self.allow.least_start)
         ours = (once for once in self._lately(number) if once.provider == US)
         news = any(not self.served(once) for once in ours)
         if job.provider == US and self.served(job) and not missed and not news:

@@ -57,13 +57,15 @@ class Allowances:
 
     `react`: from a fact to the act on it, all stages of a start together; `spare`: to notice that
     a machine does not come up and have another; `grace`: from final to terminated; `on_its_way`:
-    from a block that was read to the transaction that was sent for it.
+    from a block that was read to the transaction that was sent for it; `least_start`: in less no
+    machine comes up, so that a job without one is as good as missed.
     """
 
     react: float = 30.0
     spare: float = 170.0
     grace: float = 150.0
     on_its_way: float = 1.0
+    least_start: float = 15.0
 
 
 @dataclass

@@ -25,6 +25,7 @@ from devnet.simulation.scenario import Scenario, scenario
 from devnet.simulation.storm import Result, Storm, quiet
 from devnet.simulation.storm_troubles import Fate, Kind, Plan, Trouble
 from devnet.simulation.watch import (
+    BOUGHT,
     BROKEN,
     DROPPED,
     EARLY,
@@ -37,6 +38,7 @@ from devnet.simulation.watch import (
     STRANGER,
     TWICE,
     UNPROVEN,
+    UNSERVED,
 )
 
 pytestmark = pytest.mark.integration
@@ -175,4 +177,5 @@ def test_agent__left_alone__violates_nothing() -> None:
 
 
 def test_invariants__all__are_seen_to_fail_here() -> None:
-    assert {name for _, name, _ in BROKEN_AGENTS} | {DROPPED} == set(NAMES)
+    on_marketv1 = {BOUGHT, UNSERVED}  # seen to fail in test_marketv1_storm
+    assert {name for _, name, _ in BROKEN_AGENTS} | {DROPPED} | on_marketv1 == set(NAMES)
