@@ -85,6 +85,16 @@ class Aws:
         """The account's number and the role's id. Raises NotSetUp, NotAllowed, RetryLater."""
         return await self._once.get("account", self._account)
 
+    async def caller(self) -> tuple[str, str]:
+        """The account's number, and whom AWS takes these credentials for (an ARN); for nothing else
+        is anything set up. Raises NotAllowed (there are none, too), RetryLater."""
+        region = self._settings.regions[0]
+        who = await self._clients.run(
+            "asking whose AWS credentials these are",
+            lambda: self._clients.sts(region).get_caller_identity(),
+        )
+        return who["Account"], who["Arn"]
+
     def clock_ahead(self) -> float | None:
         """Seconds by which AWS's clock was ahead of this machine's when `account` asked it; about
         two are the answer's way. None: it did not answer."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
     from agent.chain.endpoints import Endpoints
+    from cloud.aws import Aws
     from commands.guide import Answers, Step
 
 NEXT = """
@@ -131,6 +133,11 @@ def steps(file: Path) -> Sequence[Step]:
             _key,
         ),
         Step(
+            "AWS",
+            [Question("region", "the region to serve in first", "us-east-1")],
+            _aws,
+        ),
+        Step(
             "the first offer",
             [
                 Question("type", "REGION/TYPE", "us-east-1/c6a.xlarge"),
@@ -143,6 +150,7 @@ def steps(file: Path) -> Sequence[Step]:
 
 async def _nodes(answers: Answers) -> Sequence[str]:
     """Which chain they are of, and how old its newest block is."""
+    from agent.config.presets import MARKETV1
     from commands.amounts import show_span
     from commands.init import CHAINS
 
@@ -157,6 +165,12 @@ async def _nodes(answers: Answers) -> Sequence[str]:
         lines = [f"chain {chain} ({name}), newest block {age} old"]
         down = [one for one in endpoints.health() if not one.usable]
         lines += [f"! left out: {one.name}: {one.error or 'no answer'}" for one in down]
+        if chain in MARKETV1:
+            known = MARKETV1[chain]
+            lines.append(
+                f"Marlin's live market on {known.chain} is known ({known.contract}): for that one "
+                'write market = "marketv1" in [chain] of what `init` makes, see docs/markets.md'
+            )
         if endpoints.count == 1:
             lines.append("! one node: nobody confirms its word; a second can be added later")
         return lines
@@ -222,6 +236,46 @@ async def _key(answers: Answers) -> Sequence[str]:
         return [*made, funds, *todo]
     finally:
         await endpoints.close()
+
+
+async def _aws(answers: Answers) -> Sequence[str]:
+    """Whose credentials this machine has, and what their account may run in the region. That there
+    are none yet holds nothing up: the service gets its own. Raises UsageFault: no such region."""
+    from agent.clock import SystemClock
+    from agent.config import parse
+    from commands.checkup.aws import remedy
+    from commands.context import open_cloud
+    from faults import Fault
+
+    region = answers.given["region"]
+    if not answers.given.get("type", "").startswith(f"{region}/"):
+        answers.keep("type", f"{region}/c6a.xlarge")
+    tried = replace(answers, given={**answers.given, "price": "1/h"})
+    config = parse(rendered(tried), name="the answers", base=answers.file.parent.absolute())
+    aws = open_cloud(config, "", SystemClock())
+    try:
+        account, arn = await aws.caller()
+        lines = [f"account {account}, as {arn}"]
+        return [*lines, *await _quotas(aws, region, config.offers[0].instance_type)]
+    except Fault as fault:
+        return [f"! {' '.join(str(fault).split())[:160]}", f"! {remedy(fault)}; asked again later"]
+    finally:
+        aws.close()
+
+
+async def _quotas(aws: Aws, region: str, ec2_type: str) -> Sequence[str]:
+    from cloud.model import Region
+    from faults import Fault
+
+    try:
+        found = await aws.quotas(Region(region), ec2_type)
+    except Fault as fault:
+        return [f"! quota not known: {' '.join(str(fault).split())[:120]}"]
+    return [
+        f"{one.what} ({one.code}) in {region}: {one.limit}, in use {one.used}, "
+        f"room for {one.more} more jobs"
+        for one in found
+    ]
 
 
 async def _offer(answers: Answers) -> Sequence[str]:

@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ import program
 from agent.chain.wallet import keystore_address
 from agent.config import load
 from commands.guide import Answers, Question, Step, walk
+from commands.setup import steps
+from devnet.aws.ec2 import Timings
+from devnet.aws.server import Aws
 from faults import Refused
 
 from .conftest import TYPE, World
@@ -85,6 +89,7 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
         again.answer(question, "")  # what was answered is offered again
     again.answer("keystore, made", "")
     again.answer("password's file", "")
+    again.answer("the region to serve in", "")
     again.answer("REGION/TYPE", TYPE)
     again.answer("price", "17")
     again.answer("REGION/TYPE", "")
@@ -101,6 +106,33 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     assert (folder / "keystore-password").read_text().strip() not in again.said
     assert sorted(each.name for each in file.parent.iterdir()) == ["config.toml", "credentials"]
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_setup__aws__says_whose_credentials_these_are_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing") if known else monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with Aws(Timings().scaled(0.0)) as aws:
+        given = {
+            "chain": "1", "registry": "0x" + "11" * 20, "nodes": "http://127.0.0.1:9",
+            "keystore": "k", "password": "p", "region": "eu-west-1", "endpoint": aws.endpoint,
+        }  # fmt: skip
+        answers = Answers(tmp_path / "answers", given)
+        found = list(asyncio.run(_tried(steps(tmp_path / "c.toml")[3], answers)))
+    assert answers.given["type"] == "eu-west-1/c6a.xlarge", "the next question's default"
+    if known:
+        assert found[0].startswith("account 123456789012, as arn:aws:sts::123456789012:")
+        assert re.search(r"in eu-west-1|quota not known", found[1])
+    else:
+        assert found[0].startswith("! ")
+        assert "credentials" in " ".join(found)
+
+
+async def _tried(step: Step, answers: Answers) -> Sequence[str]:
+    return await step.try_(answers)
 
 
 def test_setup__nobody_at_a_terminal__is_refused(tmp_path: Path) -> None:
