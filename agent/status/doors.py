@@ -20,13 +20,10 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# Of one address: far above what a browser, a Prometheus and an auditor need together.
-MOST = 128
-MOST_FROM_LOOPBACK = 32
+from agent.status.descriptors import MOST, MOST_FROM_LOOPBACK
+
 HEAD_SECONDS = 10.0  # from the connection, or the last answer, to a whole request
 ANSWER_SECONDS = 30.0  # to have read the answer, after that
-# What the event loop takes at once from the kernel, each a descriptor before it is counted.
-BACKLOG = 64
 LOG_SECONDS = 60.0
 _KINDS_KEPT = 100
 

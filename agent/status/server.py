@@ -19,7 +19,8 @@ from agent.config.model import Status as StatusSettings
 from agent.ports import Clock
 from agent.status.app import Status, host_name
 from agent.status.cockpit import History
-from agent.status.doors import BACKLOG, Doors, guarded, quietly
+from agent.status.descriptors import Share, raised_limit, share_of
+from agent.status.doors import Doors, guarded, quietly
 from agent.status.metrics import Metrics
 from agent.status.source import StatusSource
 from faults import RetryLater, UsageFault
@@ -53,12 +54,14 @@ class StatusServer:
         self.addresses: dict[str, str] = {}
 
     async def __aenter__(self) -> StatusServer:
-        sockets = {name: _listen(address) for name, address in self._addresses()}
+        addresses = dict(self._addresses())
+        share = share_of(raised_limit(), len(addresses))
+        sockets = {name: _listen(address, share) for name, address in addresses.items()}
         self._stack.enter_context(quietly())
         for name, bound in sockets.items():
             host, port = bound.getsockname()[:2]
             self.addresses[name] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            server = _Quiet(_config(self._application(name)))
+            server = _Quiet(_config(self._application(name), share))
             task = asyncio.create_task(server.serve([bound]), name=f"status-{name}")
             self._servers.append((server, task))
         while not all(server.started or task.done() for server, task in self._servers):
@@ -92,11 +95,11 @@ class _Quiet(uvicorn.Server):
         yield
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: Starlette, share: Share) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=guarded(Doors()),
-        backlog=BACKLOG,
+        http=guarded(Doors(share.most, share.most_from_loopback)),
+        backlog=share.backlog,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -107,7 +110,7 @@ def _config(app: Starlette) -> uvicorn.Config:
     )
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, share: Share) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -115,7 +118,7 @@ def _listen(address: str) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, int(port)))
-        bound.listen(BACKLOG)
+        bound.listen(share.backlog)
         bound.setblocking(False)
     except OSError as error:
         bound.close()
