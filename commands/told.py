@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.chain.rpc import NodeRefused
+from agent.history.earnings import EARNINGS_READ
 from agent.journal.lines import ASSIGNED, ATTESTED, ENDED, PAID, Event
 from agent.journal.reading import Reader
-from agent.load.earnings import EARNINGS_READ
 from agent.market.model import ZERO_ADDRESS, BlockNumber, Job, JobId, Price, Settlement
 from agent.wiring.adapters import known_deployment
 from commands.context import Desk, Standing

@@ -124,7 +124,7 @@ TABLE: Mapping[Statement, Row] = {
     ),
     Statement.LISTED: Row(
         "purchases, a reading that never ends", Agree.BOUND, Until.NOBODY,
-        "each job locks StakePerJob, so the locked stake says how many; MarketV1's ids cost gas",
+        "each job locks StakePerJob, so the locked stake says how many; others: each id costs gas",
     ),
     Statement.REVERTS: Row(
         "a report left out", Agree.TWO, Until.NOBODY,

@@ -16,13 +16,13 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.events import Log
 from agent.chain.head import HeadTracker
 from agent.config import Config
+from agent.history.earnings import EARNINGS_READ, Earnings, settled_topic
+from agent.history.slashes import READ as SLASHES_READ
+from agent.history.slashes import Slashes, slash_topic
 from agent.journal.lines import Event
 from agent.journal.reading import Reader
 from agent.load.agreed_rates import agreed_rates
-from agent.load.earnings import EARNINGS_READ, Earnings, settled_topic
 from agent.load.fault_claims import VoteOf
-from agent.load.slashes import READ as SLASHES_READ
-from agent.load.slashes import Slashes, slash_topic
 from agent.market.model import Address, BlockRef, JobId, Price
 from agent.market.terms import Abilities
 from agent.markets.marketv1 import shape

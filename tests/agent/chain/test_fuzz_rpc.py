@@ -25,8 +25,8 @@ from agent.chain.head import Finality, Head, HeadTracker
 from agent.chain.http import Http
 from agent.chain.rpc import EndpointDown, NodeRefused
 from agent.chain.transactions import Transactions
+from agent.history.slashes import Slashes
 from agent.journal.lines import Event
-from agent.load.slashes import Slashes
 from agent.market.model import Wei
 from agent.markets.registry.reads import Market, job_topics
 from agent.secret import SecretUrl

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 AGENT = Path(__file__).parents[3] / "agent"
-ROOMS = ("decide", "apply", "loop")
+ROOMS = ("decide", "load", "apply", "loop")
 NAMES = re.compile(r"market_?v1|registry|marlin", re.IGNORECASE)
 
 pytestmark = pytest.mark.unit

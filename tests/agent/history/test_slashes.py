@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from agent.history.slashes import Slashes
 from agent.journal.lines import Event
-from agent.load.slashes import Slashes
 from agent.market.model import Address
 from agent.markets.registry.reads import registry_abi
 from tests.clocks import StandingClock

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.history.earnings import Earnings, settled_topic
 from agent.journal.engines import open_file
 from agent.journal.lines import PAID, Event
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal
-from agent.load.earnings import Earnings, settled_topic
 from agent.market.model import Address, JobId
 from tests.agent.samples import OTHER, US
 from tests.clocks import StandingClock

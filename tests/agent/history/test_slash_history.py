@@ -11,11 +11,11 @@ import pytest
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import EventReader
 from agent.chain.head import HeadTracker
+from agent.history.slashes import Slashes, SlashHistory, slash_topic
 from agent.journal.engines import open_file
 from agent.journal.lines import SLASHED
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal
-from agent.load.slashes import Slashes, SlashHistory, slash_topic
 from agent.market.model import JobId
 from agent.status.metrics import Metrics
 from agent.status.tally import Tally
