@@ -4,6 +4,7 @@ python -m devnet.simulation 1000            seeds 1 to 1000, on all cores
 python -m devnet.simulation 1 --seed 42     that one seed; --trace prints every event
 python -m devnet.simulation 100 --wire      with JSON-RPC, nonces and fees between agent and chain
 python -m devnet.simulation 100 --market marketv1    on Marlin's market, over JSON-RPC
+python -m devnet.simulation 100 --hosts 2   two hosts, cut off, and a database that forgets
 """
 
 from __future__ import annotations
@@ -18,33 +19,46 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from devnet.simulation.marketv1.storm import MarketV1Storm
+from devnet.simulation.pair import PairStorm
 from devnet.simulation.scenario import scenario
 from devnet.simulation.storm import Result, Storm, quiet
 from devnet.simulation.watch import NAMES
 
 
-def storm_of(seed: int, jobs: int, *, wire: bool, market: str, trace: bool = False) -> Storm:
+def storm_of(
+    seed: int, jobs: int, *, wire: bool, market: str, hosts: int = 1, trace: bool = False
+) -> Storm:
     """The storm of a seed on a market; on MarketV1 there is always JSON-RPC between."""
+    if hosts == 2:
+        return PairStorm(scenario(seed, jobs), trace=trace)
     if market == "marketv1":
         return MarketV1Storm(scenario(seed, jobs, wire=True), trace=trace)
     return Storm(scenario(seed, jobs, wire=wire), trace=trace)
 
 
-def play(seed: int, jobs: int, *, wire: bool = False, market: str = "registry") -> Result:
+def play(
+    seed: int, jobs: int, *, wire: bool = False, market: str = "registry", hosts: int = 1
+) -> Result:
     """One run, in whichever process."""
     quiet()
-    return storm_of(seed, jobs, wire=wire, market=market).run()
+    return storm_of(seed, jobs, wire=wire, market=market, hosts=hosts).run()
 
 
 def play_all(
-    seeds: Sequence[int], jobs: int, processes: int, *, wire: bool = False, market: str = "registry"
+    seeds: Sequence[int],
+    jobs: int,
+    processes: int,
+    *,
+    wire: bool = False,
+    market: str = "registry",
+    hosts: int = 1,
 ) -> Iterator[Result]:
     """All runs, in the order of their seeds."""
     if processes == 1:
-        yield from (play(seed, jobs, wire=wire, market=market) for seed in seeds)
+        yield from (play(seed, jobs, wire=wire, market=market, hosts=hosts) for seed in seeds)
         return
     with ProcessPoolExecutor(processes) as pool:
-        one = partial(play, jobs=jobs, wire=wire, market=market)
+        one = partial(play, jobs=jobs, wire=wire, market=market, hosts=hosts)
         yield from pool.map(one, seeds, chunksize=4)
 
 
@@ -55,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.trace:
         return _trace(chosen)
     begun, results = time.monotonic(), []
-    how = {"wire": chosen.wire, "market": chosen.market}
+    how = {"wire": chosen.wire, "market": chosen.market, "hosts": chosen.hosts}
     for result in play_all(seeds, chosen.jobs, chosen.processes, **how):
         results.append(result)
         for line in failure(result, chosen.jobs, **how):
@@ -66,11 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def failure(
-    result: Result, jobs: int, *, wire: bool = False, market: str = "registry"
+    result: Result, jobs: int, *, wire: bool = False, market: str = "registry", hosts: int = 1
 ) -> Iterator[str]:
     """What a run violated, and the line that plays it again."""
     if result.violations:
         how = f"--seed {result.seed} --jobs {jobs}{' --wire' if wire else ''}"
+        how += "" if hosts == 1 else f" --hosts {hosts}"
         how += "" if market == "registry" else f" --market {market}"
         again = f"python -m devnet.simulation 1 {how}"
         yield f"seed {result.seed} violates; again: {again}"
@@ -98,7 +113,7 @@ def summary(results: Sequence[Result], jobs: int, seconds: float) -> Iterator[st
 
 def _trace(chosen: argparse.Namespace) -> int:
     quiet()
-    how = {"wire": chosen.wire, "market": chosen.market}
+    how = {"wire": chosen.wire, "market": chosen.market, "hosts": chosen.hosts}
     storm = storm_of(chosen.seed, chosen.jobs, **how, trace=True)
     result = storm.run()
     for line in (*storm.lines, *failure(result, chosen.jobs, **how)):
@@ -123,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--market", choices=("registry", "marketv1"), default="registry", help="which one's model"
     )
+    parser.add_argument("--hosts", type=int, choices=(1, 2), default=1, help="of the provider")
     parser.add_argument("--trace", action="store_true", help="print one run's events")
     return parser
 

@@ -102,7 +102,9 @@ class Lives:
         self.stage.watch.journal_lost()
 
     def _why_ended(self) -> None:
-        task = self.process.task
+        self._why_task_ended(self.process.task)
+
+    def _why_task_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, NoEndpoint):
             return  # at a start, while all nodes are silent

@@ -12,11 +12,13 @@ from agent.apply.context import Hook, World
 from agent.apply.listings import Offering
 from agent.decide.deadline import Learner
 from agent.decide.listings import OfferRules
+from agent.journal.hosts import Lease
 from agent.journal.lines import Event
 from agent.journal.reading import Reader
 from agent.load.fleet import Fleet
 from agent.load.loader import Sources
 from agent.load.remembered import JobMemory, Memory
+from agent.loop.leading import Leadership
 from agent.loop.service import Agent
 from agent.loop.state import LoopState, Rules
 from agent.market.model import JobId
@@ -33,6 +35,7 @@ from agent.ports import (
     Witness,
 )
 from cloud.model import Region
+from devnet.simulation.hosts import SimLease
 from devnet.simulation.world import MortalJournal
 
 
@@ -62,8 +65,10 @@ class Rest:
 class HeardJournal(MortalJournal):
     """Tells what the agent says of itself, too."""
 
-    def __init__(self, engine: sa.Engine, hear: Callable[[Event], None]) -> None:
-        super().__init__(engine)
+    def __init__(
+        self, engine: sa.Engine, hear: Callable[[Event], None], lease: Lease | None = None
+    ) -> None:
+        super().__init__(engine, lease)
         self._hear = hear
 
     def event(self, event: Event) -> None:
@@ -81,12 +86,14 @@ class Manner:
     offers: OfferRules
     hook: Hook
     hear: Callable[[Event], None]
+    kept: SimLease | None = None  # None: one host, which always leads
 
 
 def assemble(rest: Rest, chain: ChainSide, journal: HeardJournal, manner: Manner) -> LoopState:
     """The agent's own parts over these ports."""
     memory, clock, rules = Memory(), rest.clock, manner.rules
     fleet = Fleet(rest.cloud, rest.mailbox, clock, rest.account)
+    leadership = Leadership(manner.kept)
     world = World(
         cloud=rest.cloud,
         mailbox=rest.mailbox,
@@ -99,6 +106,7 @@ def assemble(rest: Rest, chain: ChainSide, journal: HeardJournal, manner: Manner
         fleet=fleet,
         learner=Learner(),
         hook=manner.hook,
+        lease=leadership.lease,
     )
     sources = Sources(
         rest.account, chain.market, chain.witness, rest.cloud, fleet, memory, clock,
@@ -108,7 +116,7 @@ def assemble(rest: Rest, chain: ChainSide, journal: HeardJournal, manner: Manner
         chain.market, rest.cloud, chain.transactor, clock, journal,
         rules.lifecycle.policy.prices, manner.offers, fleet,
     )  # fmt: skip
-    return LoopState(sources, world, Reader(manner.engine), offering, rules)
+    return LoopState(sources, world, Reader(manner.engine), offering, rules, leadership)
 
 
 class Life:
@@ -118,7 +126,7 @@ class Life:
 
     def __init__(self, manner: Manner) -> None:
         self.manner = manner
-        self.journal = HeardJournal(manner.engine, manner.hear)
+        self.journal = HeardJournal(manner.engine, manner.hear, manner.kept)
         self.agent: Agent | None = None
         self.state: LoopState | None = None
 
@@ -140,11 +148,15 @@ class Life:
         """The agent of this life, over these ports."""
         self.state = assemble(rest, chain, self.journal, self.manner)
         self.agent = Agent(self.state, chain.wakes)
+        if self.manner.kept is not None:
+            self.manner.kept.begin(self.state.leadership)
         return self.agent
 
     def kill(self) -> None:
         """kill -9: nothing more is written, nothing more is called."""
         self.journal.dead = True
+        if self.manner.kept is not None:
+            self.manner.kept.end()
         self.task.cancel()
         for task in self.agent.tasks() if self.agent else ():
             task.cancel()

@@ -132,8 +132,11 @@ class Storm(Stage):
         self.images = StormImages(self.clock, self.weather, what.image_seconds, {HOSTILE})
         self.witness = self._second()
         self._hear_everything()
-        self.lives = Lives(self, what.plan, self._life)
+        self.lives = self._lives()
         self.actors = Actors(self, self.lives, what.requests)
+
+    def _lives(self) -> Lives:
+        return Lives(self, self.what.plan, self._life)
 
     def _chain(self) -> BlockChain:
         what, model = self.what, genesis(self.what)
