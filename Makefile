@@ -53,8 +53,8 @@ real-nitro: $(STAMP) ## enclaves that boot: QEMU's nitro-enclave machine, built 
 	$(BIN)/python -m devnet.nitro
 	OYSTER_REAL_NITRO=1 $(BIN)/python -m pytest --timeout 900 tests/real/test_nitro*.py
 
-storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC; MARKET=marketv1
-	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire) $(if $(MARKET),--market $(MARKET))
+storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC; MARKET=marketv1; HOSTS=2
+	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire) $(if $(HOSTS),--hosts $(HOSTS)) $(if $(MARKET),--market $(MARKET))
 
 failover: $(STAMP) ## TIMES=20: each fault of one of two hosts so often, and how long the other took
 	$(BIN)/python -m tests.failover $(TIMES)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
 
 from agent.journal.refusals import as_fault, first_line, is_busy
 from agent.journal.schema import migrate
@@ -25,6 +25,9 @@ from faults import MustStop, RetryLater
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
 LOOP_MILLISECONDS = 100  # the same for who sits on the agent's loop: then it is asked again later
 CONNECT_SECONDS = 2  # a server that takes no connection in this time is away
+# A host that hangs, or is cut off, between two statements of a transaction holds the lease's row,
+# and nobody could take the lease: the server ends such a session. No transaction of ours pauses.
+IDLE_MILLISECONDS = 1_000
 SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledged for so long
 
 Fence: TypeAlias = Callable[[sa.Connection], None]
@@ -58,7 +61,7 @@ def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) 
     engine = _server(url, patience_milliseconds)
     try:
         migrate(engine)
-    except OperationalError as away:
+    except (OperationalError, InternalError) as away:
         engine.dispose()
         raise RetryLater(
             f"the journal's server {url} does not answer: {first_line(away)}"
@@ -116,6 +119,8 @@ def _prepare_server(patience_milliseconds: int, connection: Any, _record: object
     with connection.cursor() as cursor:
         cursor.execute(f"SET statement_timeout = {patience_milliseconds:d}")
         cursor.execute(f"SET lock_timeout = {patience_milliseconds:d}")
+        idle = max(IDLE_MILLISECONDS, patience_milliseconds // 10)
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {idle:d}")
     connection.commit()
 
 

@@ -121,6 +121,8 @@ def _wait_for_others(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     if connection.dialect.name == "postgresql":
+        # Modules are read between its statements, and no lease's row is held meanwhile.
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
 
 

@@ -149,6 +149,30 @@ def test_fence__in_a_transaction_that_is_open__makes_the_taker_wait_for_its_end(
     assert order == ["committed", "taken"]
 
 
+@pytest.mark.parametrize("write", ["fence", "renewal"])
+def test_take__while_a_hung_host_s_transaction_holds_the_row__does_not_wait_for_ever(
+    url: SecretUrl, write: str
+) -> None:
+    """Frozen, or cut off, after its statement and before its commit: it never says another word."""
+    hung, engine = open_server(url, 2_000), open_server(url, 2_000)
+    one, two = lease(hung, "a"), lease(engine, "b")
+    one.turn()
+    expire(engine)
+    connection = hung.connect()
+    if write == "fence":
+        one.fence(connection)
+    else:
+        assert one.term is not None
+        hosts.renew(connection, NAME, one.term.token, -1.0)
+    two.turn()
+    assert two.held()
+    with pytest.raises(sa.exc.DBAPIError):
+        connection.commit()
+    connection.close()
+    for each in (hung, engine):
+        each.dispose()
+
+
 def _until_waiting(engine: sa.Engine) -> None:
     """The taker's update waits for a lock."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
