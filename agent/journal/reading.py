@@ -102,23 +102,25 @@ class Reader:
             found = [_launch(row) for row in rows]
         return [record for record in found if record.at > ended.get(record.job, 0.0)]
 
-    def told_after(self, number: int, names: Sequence[str]) -> list[tuple[int, Event]]:
-        """Lines of jobs behind the line `number` that have one of these names, oldest first, each
-        with its own number."""
+    def told_after(self, number: int, names: Sequence[str], limit: int) -> list[tuple[int, Event]]:
+        """The first lines of jobs behind the line `number` that have one of these names, oldest
+        first, each with its own number."""
         query = (
             sa.select(timeline)
             .where(timeline.c.id > number, timeline.c.job.is_not(None), timeline.c.name.in_(names))
             .order_by(timeline.c.id)
+            .limit(limit)
         )
         with self._rows(query) as rows:
             return [(row["id"], _event(row)) for row in rows]
 
-    def launched_after(self, number: int) -> list[tuple[int, LaunchRecord]]:
-        """Launches that led to an instance, behind the record `number`, oldest first."""
+    def launched_after(self, number: int, limit: int) -> list[tuple[int, LaunchRecord]]:
+        """The first launches that led to an instance, behind the record `number`, oldest first."""
         query = (
             sa.select(launches)
             .where(launches.c.id > number, launches.c.phase == LaunchPhase.LAUNCHED.value)
             .order_by(launches.c.id)
+            .limit(limit)
         )
         with self._rows(query) as rows:
             return [(row["id"], _launch(row)) for row in rows]

@@ -5,8 +5,10 @@ One read takes only lines that are new. The oldest jobs are let go when there ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
 from agent.journal.lines import ASSIGNED, ATTESTED, ENDED, SLASHED, Event, LaunchRecord
 from agent.journal.reading import Reader
@@ -17,7 +19,17 @@ from agent.status.tally import HARMS
 MOST_JOBS = 50_000
 # On PostgreSQL a line with a lower number may be committed after one with a higher.
 OVERLAP = 500
+PART = 2_000  # lines that are read at once
 NAMES = (ASSIGNED, ATTESTED, ENDED, *HARMS)
+
+
+T = TypeVar("T")
+
+
+class Read(Protocol[T]):
+    """A part of the journal behind a number, each row with its own."""
+
+    def __call__(self, number: int, /, *, limit: int) -> list[tuple[int, T]]: ...
 
 
 @dataclass(slots=True)
@@ -43,14 +55,21 @@ class Notebook:
 
     def read(self, reader: Reader) -> None:
         """Take in what is new. Raises RetryLater."""
-        for number, event in reader.told_after(self._line - OVERLAP, NAMES):
-            self._line = max(self._line, number)
-            self._take(event)
-        for number, launch in reader.launched_after(self._launch - OVERLAP):
-            self._launch = max(self._launch, number)
-            self._add(launch)
-        for job in sorted(self.jobs)[: max(0, len(self.jobs) - MOST_JOBS)]:
-            del self.jobs[job]
+        told = partial(reader.told_after, names=NAMES)
+        self._line = self._read_on(self._line, told, self._take)
+        self._launch = self._read_on(self._launch, reader.launched_after, self._add)
+
+    def _read_on(self, last: int, read: Read[T], take: Callable[[T], None]) -> int:
+        """In parts, so that a long journal is never in memory; the last number."""
+        after = last - OVERLAP
+        while rows := read(after, limit=PART):
+            for _, row in rows:
+                take(row)
+            after = rows[-1][0]
+            last = max(last, after)
+            for job in sorted(self.jobs)[: max(0, len(self.jobs) - MOST_JOBS)]:
+                del self.jobs[job]
+        return last
 
     def harms(self, since: float) -> Iterator[Harm]:
         """Jobs missed, refused and slashed, in no order."""

@@ -18,7 +18,7 @@ from agent.ports import Clock
 from agent.status.cockpit import DayRow, Figures, History, PastRow
 from agent.status.explorer import Explorer
 from agent.status.finding import Found, Query
-from agent.status.source import JobState, StatusSource, job_json, view_json
+from agent.status.source import JobState, StatusSource, View, job_json, view_json
 from faults import RetryLater, TryElsewhere
 
 _PAGE = Path(__file__).parent / "page"
@@ -70,9 +70,14 @@ class Pages:
         except RetryLater as fault:
             return JSONResponse({"error": str(fault)}, 503)
         rows = [_past_json(row) for row in found.rows]
-        money = self._source.summary().money
-        token = {"symbol": money.symbol, "decimals": money.decimals}
-        return JSONResponse({"jobs": rows, "page": _bounds(found), "money": token})
+        view = self._source.summary()
+        token = {"symbol": view.money.symbol, "decimals": view.money.decimals}
+        told = {"jobs": rows, "page": _bounds(found), "money": token, "word": self._word(view)}
+        return JSONResponse(told)
+
+    def _word(self, view: View) -> str:
+        stalled = self._clock.now() - view.progress_at > self._stall_seconds
+        return "stalled" if stalled else view.health.word
 
     async def _job(self, request: Request) -> Response:
         number = int(request.path_params["number"])
@@ -87,7 +92,7 @@ class Pages:
             name: getattr(view.money, name)
             for name in ("symbol", "decimals", "stake_symbol", "stake_decimals")
         }
-        return JSONResponse({**found, "token": token})
+        return JSONResponse({**found, "token": token, "word": self._word(view)})
 
 
 def figures_json(figures: Figures) -> dict[str, Any]:

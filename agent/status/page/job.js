@@ -1,6 +1,6 @@
 // One job: /job/N.json every few seconds while it goes on.
 import { $, HARMS, STATES, Token, amount, chip, clock, coded, dated, el, fact, linked, say, seconds, short, tile } from "/text.js";
-import { follow, health, now, silent } from "/live.js";
+import { follow, health, healthWord, now, silent } from "/live.js";
 import { track } from "/track.js";
 
 const number = location.pathname.split("/").pop();
@@ -16,7 +16,7 @@ function draw(job) {
   token = new Token(job.token.symbol, job.token.decimals);
   stake = new Token(job.token.stake_symbol, job.token.stake_decimals);
   over = !job.row;
-  health("good", "agent answers");
+  healthWord(job.word);
   $("unknown").hidden = true;
   $("known").hidden = false;
   drawState(job);

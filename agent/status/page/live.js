@@ -49,6 +49,13 @@ export function silent(error) {
   health("bad", `agent does not answer since ${silentSince.toLocaleTimeString()}`);
 }
 
+const WORDS = { stalled: "bad", "not ready": "bad", serving: "good" };
+
+// The one word of health, which /readyz and `status` say too.
+export function healthWord(word) {
+  health(WORDS[word] ?? "warn", word === "look" ? "serving, but look" : word);
+}
+
 export function health(kind, words) {
   const node = $("health");
   say(node, words);

@@ -2,14 +2,13 @@
 import { $, STATES, Token, amount, chip, clock, coded, count, el, fact, linked, pieces, say, short, span, tile } from "/text.js";
 import { drawDays } from "/days.js";
 import { drawStarts } from "/starts.js";
-import { follow, health, now } from "/live.js";
+import { follow, healthWord, now } from "/live.js";
 import { Table } from "/table.js";
 import { track } from "/track.js";
 
 const POLL_SECONDS = 2;
 const CROWD = 2000; // jobs: each look costs the agent a moment for each of them
 const FIGURES_SECONDS = 60;
-const WORDS = { stalled: "bad", "not ready": "bad", serving: "good" };
 
 let view = null;
 let figures = null;
@@ -71,8 +70,7 @@ function draw(found) {
 const moving = (job) => (job.state === "bootstrapping" ? Math.floor(now() / 2) : Number(job.deadline && job.deadline < now()));
 
 function drawHealth() {
-  const word = view.stalled ? "stalled" : view.health.word;
-  health(WORDS[word] ?? "warn", word === "look" ? "serving, look below" : word);
+  healthWord(view.stalled ? "stalled" : view.health.word);
   const told = (grade, kind) => view.health.parts.filter((part) => part.grade === grade).map((part) => [kind, part.line]);
   const items = [...told("fail", "bad"), ...told("warn", "warn"), ...view.notices.map((text) => ["warn", text])];
   $("notices").hidden = !items.length;
@@ -86,7 +84,7 @@ function drawTiles() {
   const { counts, money } = view;
   const days = figures?.gas_days;
   const gas = money.gas_jobs === null ? "jobs: not known yet" : `${count(Math.floor(money.gas_jobs))} jobs`;
-  const stake = money.stake_jobs === null ? "what a job locks is not known yet" : `room for ${count(money.stake_jobs)} more jobs`;
+  const stake = !money.stake_symbol ? "no job locks any here" : money.stake_jobs === null ? "what a job locks is not known yet" : `room for ${count(money.stake_jobs)} more jobs`;
   const tiles = [
     ["Running", count(counts.running + counts.exiting), counts.exiting ? `${counts.exiting} exiting` : "jobs that earn"],
     ["Bootstrapping", count(counts.bootstrapping), view.nearest ? until(view.nearest) : "none waits"],

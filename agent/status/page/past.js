@@ -1,6 +1,6 @@
 // Jobs that are over, as far as the journal knows them.
 import { HARMS, Token, chip, dated, el, pieces, seconds, $, say } from "/text.js";
-import { follow, health } from "/live.js";
+import { follow, healthWord } from "/live.js";
 import { Table } from "/table.js";
 
 let token = new Token("", 6);
@@ -19,7 +19,7 @@ function draw(found) {
   token = new Token(found.money.symbol, found.money.decimals);
   table.draw(found.jobs, found.page);
   say($("jobs-none"), table.words ? "No past job has these words." : "No job has ended yet.");
-  health("good", "agent answers");
+  healthWord(found.word);
 }
 
 const refresh = follow(() => `/past.json?${table.query()}`, () => 30, draw);

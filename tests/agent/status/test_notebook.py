@@ -76,6 +76,7 @@ def test_notebook__too_many_jobs__lets_the_oldest_go(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notebook, "MOST_JOBS", 3)
+    monkeypatch.setattr(notebook, "PART", 2)
     for number in range(1, 8):
         _line(journal, float(number), ASSIGNED, JobId(number))
     journal.flush()
