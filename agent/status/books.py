@@ -31,7 +31,7 @@ from agent.status.money import Money
 from agent.status.notebook import Chapter, Notebook
 from agent.status.upkeep import Upkeep
 from agent.wiring.agent import Wired
-from faults import RetryLater, TryElsewhere
+from faults import Fault, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Books:
         while True:
             try:
                 await self.look()
-            except (RetryLater, TryElsewhere) as fault:
+            except Fault as fault:  # whoever writes the journal judges its damage
                 log.info("books.later", error=str(fault))
             known = self._figures.at > 0
             await self._clock.sleep(EVERY_SECONDS if known else FIRST_SECONDS)

@@ -19,7 +19,7 @@ from agent.status.cockpit import DayRow, Figures, History, PastRow
 from agent.status.explorer import Explorer
 from agent.status.finding import Found, Query
 from agent.status.source import JobState, StatusSource, View, job_json, view_json
-from faults import RetryLater, TryElsewhere
+from faults import Fault
 
 _PAGE = Path(__file__).parent / "page"
 _SHELLS = {"/": "index.html", "/past": "past.html", "/job/{number:int}": "job.html"}
@@ -67,7 +67,7 @@ class Pages:
     async def _past(self, request: Request) -> Response:
         try:
             found = await self._history.past(Query.parse(request.query_params))
-        except RetryLater as fault:
+        except Fault as fault:
             return JSONResponse({"error": str(fault)}, 503)
         rows = [_past_json(row) for row in found.rows]
         view = self._source.summary()
@@ -83,7 +83,7 @@ class Pages:
         number = int(request.path_params["number"])
         try:
             found = await self._history.job(number) if number <= MOST_JOB else None
-        except (RetryLater, TryElsewhere) as fault:
+        except Fault as fault:
             return JSONResponse({"error": str(fault)}, 503)
         if found is None:
             return JSONResponse({"error": f"job {number} is not known here"}, 404)
