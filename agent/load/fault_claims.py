@@ -19,7 +19,7 @@ from agent.market.testimony import VOICES, FaultVote
 from agent.ports import Clock
 
 REPORTED = "job.fault_reported"
-MOST_AUDITORS = 64  # of one job: one node may tell of any number
+MOST_AUDITORS = 64  # of one job by one endpoint: a node may tell of any number
 
 VoteOf = Callable[[Mapping[str, Any]], FaultVote | None]
 
@@ -52,8 +52,9 @@ class FaultClaims:
 
     def _claim(self, source: str, vote: FaultVote) -> None:
         claims = self._told.setdefault(vote.job, {})
-        if vote not in claims and len(claims) >= MOST_AUDITORS:
-            return
+        own = sum(source in sources for sources in claims.values())
+        if own >= MOST_AUDITORS and source not in claims.get(vote, set()):
+            return  # of this endpoint: what the others tell still counts
         sources = claims.setdefault(vote, set())
         sources.add(source)
         known = self._memory.jobs[vote.job]

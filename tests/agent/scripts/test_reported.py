@@ -124,3 +124,14 @@ def test_claims__of_one_node_without_an_end__are_bounded() -> None:
     claims.heard("one", [log(number) for number in range(10 * MOST_AUDITORS)])
     claims.heard("two", [log(number) for number in range(10 * MOST_AUDITORS)])
     assert len(memory.job(ONE).reports) == MOST_AUDITORS
+
+
+def test_claims__a_node_that_invents_auditors__hides_none_that_two_tell_of() -> None:
+    memory = Memory()
+    memory.job(ONE)
+    told: list[object] = []
+    claims = FaultClaims(memory, fault_vote, MovingClock(0), told.append, told.append, 3)
+    claims.heard("liar", [log(number) for number in range(10 * MOST_AUDITORS)])
+    for source in ("one", "two"):
+        claims.heard(source, [log(5000)])
+    assert [report.auditor.lower() for report in memory.job(ONE).reports] == [f"0xa{5000:039d}"]
