@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
 
-from agent.market.model import BlockRef, InstanceType, Job, JobId
+from agent.market.model import BlockRef, InstanceType, Job, JobId, Price
 from agent.market.terms import DueKind, Terms
 from agent.market.workload import Workload
 from agent.ports import Account, Image
@@ -197,6 +197,7 @@ class Facts:
     reluctant: int | None = None  # generation that is served though it only costs money
     gone_since: float | None = None  # since when this process has not seen it as ours
     reports: tuple[FaultReport, ...] = ()  # of the present assignment, by auditors
+    asked: Price | None = None  # the least of our cards when it was matched; None: not known
     closed: str = ""  # why no new job is taken: paused, leaving; empty: they are
 
 

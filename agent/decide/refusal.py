@@ -134,16 +134,22 @@ def _type_offered(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None
         return Refusal("type", f"{job.instance_type!r} is not <region>/<ec2 type>")
     if rules.regions and kind.region not in rules.regions:
         return Refusal("type", f"{kind.region} is not a region of this provider")
-    prices = _asked(view, rules)
+    prices = _asked(view, job, rules)
     if prices and job.instance_type not in prices:
         return Refusal("type", f"{job.instance_type} is not on offer here")
     return None
 
 
-def _asked(view: JobView, rules: PolicyRules) -> Mapping[str, Price]:
+def _asked(view: JobView, job: Job, rules: PolicyRules) -> Mapping[str, Price]:
     """What is asked of a job beside the market's own matching; nothing, where the contract gave the
-    job to the listing that we had: refusing it would cost the stake of an offer that we made."""
-    return {} if view.terms.abilities.lists_on_chain else rules.prices
+    job to the listing that we had: refusing it would cost the stake of an offer that we made. Where
+    cards are our own word, what they asked when it was matched, or less."""
+    if view.terms.abilities.lists_on_chain:
+        return {}
+    then, now = view.facts.asked, rules.prices.get(job.instance_type)
+    if then is None:
+        return rules.prices
+    return {**rules.prices, job.instance_type: then if now is None else min(then, now)}
 
 
 def _type_has_enclaves(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
@@ -195,7 +201,7 @@ def _owner(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
 
 
 def _price(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
-    least = _asked(view, rules).get(job.instance_type)
+    least = _asked(view, job, rules).get(job.instance_type)
     if least is not None and job.price < least:
         return Refusal("price", f"pays {job.price.raw}, listed at {least.raw} (10^-12 units/s)")
     return None

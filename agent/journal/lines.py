@@ -27,6 +27,7 @@ IMAGE_PINNED = "image.pinned"  # what a URL without a digest led to first: this 
 OFFER_LISTED = "offer.listed"
 OFFER_WITHDRAWN = "offer.withdrawn"
 OFFER_PRICED = "offer.priced"  # a rule changed what is asked for a type
+CARD = "offer.card"  # what a rate card asks of a type, where no chain lists it; "": nothing
 COSTED = "offer.cost"  # what a type costs, and who says so: when it changed
 OFFER_AGREED = "offer.agreed"  # what a person ordered of an offer is so: its `order` is done
 

@@ -21,6 +21,7 @@ from agent.decide.job_view import (
 )
 from agent.decide.plan import Note
 from agent.journal.orders import Taken
+from agent.load.cards import Cards
 from agent.load.owners import Owners
 from agent.load.pins import Pins
 from agent.market.model import Job, JobId
@@ -121,6 +122,7 @@ class Memory:
     terms_told: tuple[Terms, ...] = ()  # that they told where they differ
     stake_is_for: int | None = None  # jobs, as two endpoints told alike
     owners: Owners = field(default_factory=Owners)
+    cards: Cards = field(default_factory=Cards)
     pins: Pins = field(default_factory=dict)
 
     def job(self, job: JobId) -> JobMemory:
@@ -144,6 +146,7 @@ class Memory:
             owner_jobs=owners.others(head.user, job) if head else 0,
             owner_wasted=owners.wasted_today(head.user, now) if head else 0,
             gone_since=known.gone_since,
+            asked=self.cards.asked(head.instance_type, head.assigned_at) if head else None,
             reports=tuple(one for one in known.reports if one.generation == generation),
             closed="paused" if orders.paused else "leaving" if orders.exit_all_at else "",
         )

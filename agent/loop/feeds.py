@@ -224,6 +224,7 @@ class Feeds:
             try:
                 if state.pricing is not None:
                     await state.pricing.look()
+                self._show_cards()
                 await state.offering.tend(closed=state.closed)
                 for offered in state.offering.prices:  # rate cards say what an enclave gets
                     await state.loader.learn_room(offered)
@@ -232,6 +233,13 @@ class Feeds:
             state.drain.listed = state.offering.listed
             if state.drain.ordered:
                 state.agenda.wake(state.world.memory.jobs)
+
+    def _show_cards(self) -> None:
+        """Have it known, to the journal too, what our cards ask where no chain lists it."""
+        state = self._state
+        if not state.sources.market.abilities.lists_on_chain:
+            tell = state.world.journal.event
+            state.world.memory.cards.show(state.offering.asks, state.now(), tell)
 
     async def _pause_offers(self) -> None:
         """Until the next probe; neither an order nor offers to withdraw (in a drain, or of what

@@ -48,6 +48,7 @@ async def remember(state: LoopState, stopping: asyncio.Event, lives: Callable[[]
             restore(state.world, reader, state.sources.market.abilities)
             state.breaker = breaker_window(reader, state.now(), window)
             state.offering.restore(reader)
+            state.world.memory.cards.restore(reader)
             if state.pricing is not None:
                 state.pricing.restore(reader)
             return
