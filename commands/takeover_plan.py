@@ -86,10 +86,11 @@ def plan_takeover(
     paid: Collection[JobId],
 ) -> TakeoverPlan:
     """`standings` are of the jobs that tags name, `paid` are all open and paid jobs of ours."""
-    lines = tuple(_line(one, job_in(one.tags), standings) for one in instances)
-    there = {line.old.id for line in lines}
+    listed = list(instances)
+    lines = tuple(_line(one, job_in(one.tags), standings) for one in listed if one.there)
+    gone = {one.id for one in listed if not one.there}
     served = {line.job for line in lines}
-    released = tuple(one for one in addresses if _to_release(one, there, standings))
+    released = tuple(one for one in addresses if _to_release(one, gone, standings))
     unserved = tuple(sorted(job for job in paid if job not in served))
     return TakeoverPlan(lines, released, unserved)
 
@@ -104,13 +105,14 @@ def _line(old: Other, job: JobId | None, standings: Mapping[JobId, JobStanding])
 
 
 def _to_release(
-    one: OtherAddress, there: Collection[str], standings: Mapping[JobId, JobStanding]
+    one: OtherAddress, gone: Collection[str], standings: Mapping[JobId, JobStanding]
 ) -> bool:
-    """An address whose instance is gone, of a job that is served from here or over."""
+    """An address on nothing, or on an old instance that is gone, of a job that is served from here
+    or over. One on an instance that is not listed here is somebody's."""
     job = job_in(one.tags)
     known = standings.get(job) if job is not None else None
     done = known is not None and known.standing in (Standing.OURS_UP, Standing.OVER)
-    return done and one.instance not in there
+    return done and (not one.instance or one.instance in gone)
 
 
 def in_words(plan: TakeoverPlan) -> Sequence[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cloud.clients import Calls
 from cloud.kinds import Missing
-from cloud.model import InstanceId, InstanceState, Region
+from cloud.model import GONE, InstanceId, InstanceState, Region
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import (
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     )
 
 PAGE = 1000
-_THERE = ("pending", "running", "stopping", "stopped")  # billed, or able to run again
 
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """One of its instances that is there."""
+    """One of its instances, an hour or so after its end too."""
 
     id: InstanceId
     region: Region
@@ -36,6 +35,11 @@ class Other:
     state: InstanceState
     ip: str
     tags: Mapping[str, str]
+
+    @property
+    def there(self) -> bool:
+        """Whether it is billed, or able to run again."""
+        return self.state not in GONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,9 @@ class Elsewhere:
         self._calls = calls
 
     async def instances(self, region: Region, tags: Mapping[str, str]) -> Sequence[Other]:
-        """Those with all of these tags, but for what was terminated. Raises RetryLater."""
+        """Those with all of these tags, in any state. Raises RetryLater."""
         filters = _filters(tags)
-        filters.append({"Name": "instance-state-name", "Values": list(_THERE)})
+        filters.append({"Name": "instance-state-name", "Values": [s.value for s in InstanceState]})
         ec2 = self._calls.clients.ec2(region)
         found: list[Other] = []
         request: DescribeInstancesRequestTypeDef = {"Filters": filters, "MaxResults": PAGE}

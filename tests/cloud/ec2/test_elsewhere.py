@@ -41,7 +41,8 @@ async def test_elsewhere__instances_and_addresses__are_found_ended_and_released(
     for _ in range(2):  # who was interrupted does it again
         await aws.elsewhere.end(found)
         await aws.elsewhere.release(address)
-    assert await aws.elsewhere.instances(REGION, TAGS) == []
+    (gone,) = await aws.elsewhere.instances(REGION, TAGS)
+    assert not gone.there
     assert await aws.elsewhere.addresses(REGION, TAGS) == []
     left = ec2.describe_instances(InstanceIds=[other])["Reservations"][0]["Instances"][0]
     assert left["State"]["Name"] == "running"
