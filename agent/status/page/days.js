@@ -52,7 +52,7 @@ function picture() {
   const box = svg("svg", { class: "days", viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-labelledby": "days-sum" });
   for (let value = bottom; value <= top + grid / 2; value += grid) box.append(...rule(value, y, width, grid));
   days.forEach((day, at) => box.append(bars(day, LEFT + at * wide, wide, y)));
-  box.append(svg("polyline", { class: "margin", points: line(wide, y) }), ...names(wide));
+  box.append(...lines(wide, y).map((points) => svg("polyline", { class: "margin", points: points.join(" ") })), ...names(wide));
   $("days-picture").replaceChildren(box);
 }
 
@@ -78,8 +78,15 @@ function words(day) {
   return `${dayOf(day.start)}: earned ${token.text(day.earned)}, ${rest}`;
 }
 
-const line = (wide, y) =>
-  days.map((day, at) => (day.margin === null ? null : `${LEFT + (at + 0.5) * wide},${y(of(day, "margin"))}`)).filter(Boolean).join(" ");
+// Broken where a day's margin is not known.
+function lines(wide, y) {
+  const parts = [[]];
+  days.forEach((day, at) => {
+    if (day.margin === null) parts.push([]);
+    else parts.at(-1).push(`${LEFT + (at + 0.5) * wide},${y(of(day, "margin"))}`);
+  });
+  return parts.filter((points) => points.length);
+}
 
 // As many names of days as fit side by side.
 function names(wide) {

@@ -211,6 +211,7 @@ async def test_overview__the_days_as_a_table__say_what_the_picture_says(stage: S
     )
     assert titles[-1].endswith("earned 163.00 USDC, cost 92.00 USDC, margin 71.00 USDC")
     assert titles[11].endswith("cost not known")
+    assert await stage.tab.ask("document.querySelectorAll('svg.days polyline').length") == 2
     loss = await stage.tab.ask("document.querySelectorAll('#days-rows tr')[9].textContent")
     assert "\u221234.00" in loss
 
