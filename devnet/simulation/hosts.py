@@ -70,7 +70,7 @@ class SimLease:
     def held(self) -> bool:
         return self._gate.is_open(self._server.now())
 
-    def fence(self, _connection: sa.Connection) -> None:
+    def fence(self, connection: sa.Connection) -> None:
         """Raises what a driver does while the server is away, Fenced where another led since."""
         if self.host in self._server.cut:
             raise sa.exc.OperationalError("the fence", {}, OSError("no way to the server"))
