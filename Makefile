@@ -5,6 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SEEDS  ?= 1000
 SECONDS ?= 600
+OUTAGE  ?= 300
 TIMES  ?= 20
 
 .PHONY: help demo test unit check format contracts bench guard storm failover fuzz real real-nitro dist deb man release clean
@@ -46,8 +47,8 @@ bench: $(STAMP)  ## measured figures, side by side; writes bench/results/
 guard: $(STAMP)  ## whether a ratio of the last bench got worse than what was accepted
 	$(BIN)/python -m bench --guard
 
-real: $(STAMP)   ## the package under a real systemd, from apt install to apt purge; needs root, skips without
-	OYSTER_REAL=1 $(BIN)/python -m pytest --timeout 900 tests/real
+real: $(STAMP)   ## the package under a real systemd, from install to purge, OUTAGE=300 s of nodes away among it; as root
+	OYSTER_REAL=1 OYSTER_REAL_OUTAGE=$(OUTAGE) $(BIN)/python -m pytest --timeout 900 tests/real
 
 real-nitro: $(STAMP) ## enclaves that boot: QEMU's nitro-enclave machine, built once (minutes) and kept in the cache
 	$(BIN)/python -m devnet.nitro

@@ -1,98 +1,38 @@
 """A Debian with its real systemd, as a container that boots in a second and shares our loopback.
 
-The root is made by debootstrap once and kept in the cache folder; each machine is an overlay over
-it, so nothing that happens in one is left. Needs root, debootstrap, systemd-nspawn and, the first
-time, Debian's archive.
+Each machine is an overlay over a root that is kept (`roots.py`), so nothing that happens in one is
+left.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-SUITE = "bookworm"
-PACKAGES = (
-    "ca-certificates", "dbus", "init-system-helpers", "iproute2", "libstdc++6",
-    "procps", "python3", "systemd", "systemd-sysv",
-)  # fmt: skip
-_ENVIRON = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-
-
-class Unavailable(Exception):
-    """No such machine can be had here; the text says why."""
-
-
-def needs() -> str:
-    """Why this can't run here; empty when it can."""
-    if os.geteuid() != 0:
-        return "a container with its own systemd needs root"
-    missing = [name for name in ("debootstrap", "systemd-nspawn") if shutil.which(name) is None]
-    return f"not on this machine: {', '.join(missing)}" if missing else ""
-
-
-def cached_root() -> Path:
-    """The root that machines stand on. Raises Unavailable where debootstrap can't make it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    digest = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:12]
-    kept = cache / f"oyster-provider/real/{SUITE}-{digest}"
-    if kept.is_dir():
-        return kept
-    part = kept.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    command = ("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE)
-    done = subprocess.run([*command, str(part)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Unavailable(f"debootstrap failed: {done.stdout.strip().splitlines()[-1:]}")
-    (part / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    _add_cloud_init(part)
-    part.rename(kept)
-    return kept
-
-
-def _add_cloud_init(root: Path) -> None:
-    """Debian's, switched off: its one test runs it by hand, and skips where it is missing.
-
-    By apt: debootstrap configures in an order that what it needs does not take.
-    """
-    shutil.copy2("/etc/resolv.conf", root / "etc/resolv.conf")
-    words = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "cloud-init")
-    environ = {**_ENVIRON, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["chroot", str(root), *words], env=environ, capture_output=True, check=False)
-    (root / "etc/cloud").mkdir(exist_ok=True)
-    (root / "etc/cloud/cloud-init.disabled").touch()
+from tests.real.roots import CLOUD_INIT, ENVIRON, SUITE, Overlay
 
 
 class Machine:
     """One running container; a context manager that leaves nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suite: str = SUITE, also: Sequence[str] = CLOUD_INIT) -> None:
         self._folder = folder
-        self.root = folder / "root"
+        self._overlay = Overlay(folder, suite, also)
+        self.root = self._overlay.root
         self._nspawn: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Machine:
-        upper, work = self._folder / "upper", self._folder / "work"
-        for each in (upper, work, self.root):
-            each.mkdir(parents=True)
-        options = f"lowerdir={cached_root()},upperdir={upper},workdir={work}"
-        words = ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)]
-        mounted = subprocess.run(words, capture_output=True, text=True, check=False)
-        if mounted.returncode:
-            raise Unavailable(f"no overlay can be mounted: {mounted.stderr.strip()}")
+        self._overlay.mount()
         self.boot()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.power_off()
-        subprocess.run(["umount", "-l", str(self.root)], check=False)
+        self._overlay.unmount()
 
     def boot(self) -> None:
         """Start it and wait until its systemd is done with starting."""
@@ -127,7 +67,7 @@ class Machine:
         """Run a command in it, as root."""
         init = self._init()
         assert init is not None, "the machine is not up"
-        variables = [f"{k}={v}" for k, v in {**_ENVIRON, **(environ or {})}.items()]
+        variables = [f"{k}={v}" for k, v in {**ENVIRON, **(environ or {})}.items()]
         done = subprocess.run(
             ["nsenter", "-t", str(init), "-a", "env", "-i", *variables, *command],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600,

@@ -1,18 +1,29 @@
-"""The Debian package for the machine: built once for a state of the tree, under two versions."""
+"""The Debian package for the machine: built once for a state of the tree, under several versions.
+
+The one before is built of the last commit whose journal had an older schema, by that commit's own
+code; it takes minutes, so it is kept in the cache, and CI goes without.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import shutil
 import subprocess
+import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import program
 from release import deb, dist
 from release.wheels import REQUIREMENTS
+from tests.real.roots import cache
 
-OLD, NEW = "0.0.1", "0.0.2"
+# What `built` writes; the tree's own code, in the walk; the version that it is upgraded to.
+OLD, OURS, NEW = "0.0.1", "0.0.2", "0.0.3"
+_MIGRATIONS = "agent/journal/migrations/versions"
 _HEADER = 60
 
 
@@ -33,6 +44,56 @@ def built() -> Path:
         place.unlink()
         kept.write_bytes(content)
     return kept
+
+
+def before() -> Path | None:
+    """The package of the version before as OLD; None where the clone or CI's time has it not."""
+    newest = max((program.HOME / _MIGRATIONS).glob("[0-9]*.py")).relative_to(program.HOME)
+    added = _git("log", "--diff-filter=A", "-1", "--format=%H", "--", str(newest))
+    commit = _git("rev-parse", "--verify", "--quiet", f"{added}^") if added else ""
+    kept = cache() / f"before-{commit[:12]}.deb"
+    if not commit or "CI" in os.environ:
+        return None
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        _build_of(commit, kept)
+    return kept
+
+
+_SAY = """
+import sys
+from pathlib import Path
+from release import deb, dist
+made = dist.packages()
+wheel = next(name for name in made if name.endswith(".whl"))
+place = Path(sys.argv[1]) / wheel
+place.write_bytes(made[wheel])
+place.with_name("made.deb").write_bytes(next(iter(deb.build(place, sys.argv[2]).values())))
+"""
+
+
+def _build_of(commit: str, kept: Path) -> None:
+    """By that commit's own code, in a clone of its own; wheels that are the same are shared."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = f"{folder}/tree"
+        _git("clone", "--quiet", "--shared", "--no-checkout", str(program.HOME), tree)
+        _git("-C", tree, "checkout", "--quiet", commit)
+        wheels = program.HOME / "build/wheels"
+        wheels.mkdir(parents=True, exist_ok=True)
+        (Path(tree) / "build").mkdir()
+        (Path(tree) / "build/wheels").symlink_to(wheels)
+        words = [sys.executable, "-c", _SAY, folder, OLD]
+        done = subprocess.run(words, cwd=tree, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        shutil.copy2(f"{folder}/made.deb", kept.with_suffix(".part"))
+    kept.with_suffix(".part").rename(kept)
+
+
+def _git(*words: str) -> str:
+    """What it says; nothing where there is no such commit, or no clone at all."""
+    command = ["git", *words]
+    done = subprocess.run(command, cwd=program.HOME, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def renumbered(package: Path, version: str) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import tomlkit
 import program
 from tests.real.gate import Gate
 from tests.real.machine import Machine, until
-from tests.real.packages import NEW, OLD, built, renumbered
+from tests.real.packages import NEW, OLD, OURS, before, built, renumbered
 
 CONFIG = "/etc/oyster-provider/config.toml"
 UNIT = "oyster-provider.service"
@@ -84,6 +85,21 @@ class World:
             (self.machine.root / place.lstrip("/")).unlink(missing_ok=True)
         self.systemctl("daemon-reload")
 
+    def upgrade(self, version: str) -> None:
+        """Or install it, the first time."""
+        self.machine("apt-get", "install", "-y", f"/root/oyster-provider_{version}.deb")
+
+    def version(self) -> str:
+        """What dpkg has."""
+        return self.machine("dpkg-query", "-W", "-f=${Version}", "oyster-provider").stdout
+
+    def schema(self) -> str:
+        """Which one the journal of the service has."""
+        journal = self.machine.root / "var/lib/oyster-provider/journal.sqlite"
+        with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as rows:
+            (version,) = rows.execute("select version_num from alembic_version").fetchone()
+        return str(version)
+
     def request(self) -> int:
         """A job that the devnet's user asks us for."""
         words = ("job", "request", TYPE, self.state["url"], "--deposit", "5", "--json")
@@ -127,10 +143,14 @@ def made(folder: Path, stack: ExitStack) -> World:
 
 
 def _install(world: World) -> None:
-    package = built()
-    world.machine.write(f"/root/oyster-provider_{OLD}.deb", package.read_bytes())
-    world.machine.write(f"/root/oyster-provider_{NEW}.deb", renumbered(package, NEW))
-    world.machine("apt-get", "install", "-y", f"/root/oyster-provider_{OLD}.deb")
+    """The version before, where it can be had, and ours otherwise; both later ones lie ready."""
+    ours, earlier = built(), before()
+    if earlier:
+        world.machine.write(f"/root/oyster-provider_{OLD}.deb", earlier.read_bytes())
+    for version in (OURS, NEW):
+        place = f"/root/oyster-provider_{version}.deb"
+        world.machine.write(place, renumbered(ours, version))
+    world.upgrade(OLD if earlier else OURS)
 
 
 def _settle(world: World) -> None:
