@@ -115,3 +115,15 @@ def test_show__a_keystore__says_whether_its_password_opened_it(
     assert run("new", "--out", sealed, "--password-file", secret)[0] == 0
     assert "opened   no" in run("show", sealed)[1]
     assert "opened   yes" in run("show", sealed, "--password-file", secret)[1]
+
+
+@pytest.mark.parametrize("password", ["pw1", "1234567"])
+def test_new__a_password_that_is_guessed_at_once__is_not_taken(
+    run: Run, tmp_path: Path, password: str
+) -> None:
+    wallet.write_secret(tmp_path / "short", password)
+    out = tmp_path / "key.json"
+    code, said = run("new", "--out", out, "--password-file", tmp_path / "short")
+    assert (code, out.exists()) == (2, False)
+    assert f"a password of {len(password)} characters is guessed in no time" in said
+    assert password not in said.replace(str(tmp_path), "")

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from agent.decide.job_view import JobView
+from agent.load.remembered import JobMemory
 from agent.market.model import Ending, JobStatus, StopReason, Wei
-from agent.status.job_rows import money_of, waits_for
-from tests.agent.samples import JOB, NOW, TERMS
+from agent.status.job_rows import money_of, since_of, state_of, waits_for
+from agent.status.source import JobState
+from tests.agent.samples import ACCOUNT, BLOCK, JOB, NOW, TERMS
 
 pytestmark = pytest.mark.unit
 
@@ -41,3 +44,20 @@ def test_money_of__stopped__keeps_what_it_earned() -> None:
         settled_until=NOW, stopped_at=NOW, escrow=Wei(0),
     )  # fmt: skip
     assert money_of(stopped, TERMS, NOW + 50) == (100, 0)
+
+
+def test_since__of_a_job_that_leaves__is_from_its_request_on() -> None:
+    """A job that ran for a week is not "exiting for a week"."""
+    job = replace(
+        JOB, status=JobStatus.EXITING, started_at=NOW - 7 * 86_400, exit_requested_at=NOW - 60
+    )
+    view = JobView(id=job.id, account=ACCOUNT, terms=TERMS, head=job, head_block=BLOCK)
+    known = JobMemory(job.id, view=view, stage="exiting", stage_since=NOW - 5.0)
+    assert since_of(known, view) == NOW - 60
+
+
+def test_state__missed_and_nothing_ever_ran__is_ended_and_not_ending() -> None:
+    job = replace(JOB, status=JobStatus.STOPPED, stopped_at=NOW - 10)
+    view = JobView(id=job.id, account=ACCOUNT, terms=TERMS, head=job, head_block=BLOCK)
+    known = JobMemory(job.id, view=view, stage="stopped", stage_since=NOW - 5.0)
+    assert state_of(known, view.hosts) is JobState.ENDED
