@@ -15,6 +15,7 @@ from agent.journal.hosts import Leading, Member, Standing
 from agent.market.model import Address, Price
 from agent.markets.token import Token
 from commands import hosts
+from commands.devnet_json import held_job, owned_job
 from commands.dialect import moment, price, tokens
 from commands.look import to_json
 from commands.schema_pages import EVERY, pages
@@ -97,3 +98,25 @@ def test_hosts__each_row__is_as_the_schema_says(leads: bool) -> None:
     row = hosts.in_seconds(hosts.row_of(one, leading, "other"), one, leading)
     jsonschema.validate([row], EVERY["hosts list"])
     assert row["leads_for_seconds"] == (61.5 if leads else None)
+
+
+ANYBODY = "0x" + "ab" * 20
+
+
+def test_devnet_jobs__of_both_markets__are_as_their_schemas_say() -> None:
+    fields = {
+        "user": ANYBODY, "provider": ANYBODY, "instanceType": "us-east-1/c6a.xlarge",
+        "maxPrice": 10**12, "price": 10**12, "enclaveUrl": "ipfs://x", "generation": 1,
+        "status": 2, "stopReason": 0, "assignedAt": 7, "startedAt": 8, "exitRequestedAt": 0,
+        "stoppedAt": 0, "escrow": 5, "settledUntil": 0, "endpoint": "",
+    }  # fmt: skip
+    held = held_job(1, fields)
+    jsonschema.validate(held, EVERY["devnet job show"])
+    assert (held["status"], held["escrow"]["units"], held["stopped_at"]) == ("running", "5", None)
+    stored = {
+        "metadata": "{}", "owner": ANYBODY, "provider": ANYBODY, "rate": 2**200, "balance": 9,
+        "lastSettled": 60,
+    }  # fmt: skip
+    owned = owned_job(0, stored)
+    jsonschema.validate(owned, EVERY["devnet job open"])
+    assert (owned["rate"]["units"], owned["last_settled"]) == (str(2**200), "1970-01-01T00:01:00Z")

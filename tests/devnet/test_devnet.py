@@ -135,6 +135,7 @@ def test_ipfs_add__any_file__is_served_under_its_cid(devnet: Program, tmp_path: 
     file = tmp_path / "file"
     file.write_bytes(b"some bytes")
     cid = devnet("ipfs", "add", str(file)).strip()
+    assert devnet.ask("ipfs", "add", str(file)) == {"cid": cid, "url": f"ipfs://{cid}"}
     assert httpx.get(f"{devnet.ask('status')['ipfs']}/ipfs/{cid}").content == b"some bytes"
 
 
