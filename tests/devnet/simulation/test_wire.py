@@ -73,7 +73,10 @@ def journal_in_memory(patch: pytest.MonkeyPatch) -> None:
 
 
 def blind_to_what_is_on_its_way(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Transactions, "_same", lambda transactions, call: [])
+    async def nothing(transactions: Transactions, call: object) -> list[object]:
+        return []
+
+    patch.setattr(Transactions, "_same", nothing)
 
 
 KILLS = tuple(Trouble(Kind.KILLED_SENDING, 20.0 + 20 * n, 80.0 + 20 * n, 2) for n in range(110))
