@@ -423,3 +423,17 @@ def test_fees__any_market__stay_under_the_cap_and_outbid() -> None:
     assert raised(Fees(Wei(20), Wei(4)), None, policy) == Fees(Wei(26), Wei(6))
     assert raised(Fees(Wei(20), Wei(4)), Fees(Wei(50), Wei(9)), policy) == Fees(Wei(50), Wei(9))
     assert raised(Fees(Wei(95), Wei(4)), None, policy) is None
+
+
+async def test_submit__the_same_call_under_another_key__is_about_the_one_that_is_open(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    """After a fork a job is decided anew under another key: what waits is not sent twice."""
+    log = MemoryLog()
+    transactions = sender(stage, endpoints, log)
+    stage.node.evm.automine = False
+    first = await transactions.submit(stage.calls.stake(Wei(1)), key="one")
+    again = await transactions.submit(stage.calls.stake(Wei(1)), key="two")
+    other = await transactions.submit(stage.calls.stake(Wei(2)), key="three")
+    assert (first.key, again.key, other.key) == ("one", "one", "three")
+    assert len(log.records) == 2
