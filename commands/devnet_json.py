@@ -59,7 +59,8 @@ def devnet_json(devnet: Devnet) -> dict[str, Any]:
     """Where everything of a devnet is."""
     return {
         "pid": devnet.pid, "rpc": devnet.rpc_url, "chain_id": devnet.chain_id,
-        "market": devnet.market, "registry": devnet.registry, "pond": devnet.pond,
+        "market": devnet.market, "boot": devnet.boot, "registry": devnet.registry,
+        "pond": devnet.pond,
         "payment_token": devnet.payment_token, "aws": devnet.aws_endpoint,
         "ipfs": devnet.ipfs_gateway, "config": devnet.config_files.get("provider", ""),
         "hosts": list(devnet.hosts),

@@ -57,7 +57,7 @@ def test_up__a_second_one_elsewhere__both_live(devnet: Program, tmp_path: Path) 
     words = ("up", "--dir", str(other.directory), "--detach", "--json", "--boot", "qemu")
     said = _without_cache(tmp_path, *words)
     assert "enclaves are simulated processes: QEMU is not built here" in said.stderr
-    assert json.loads(said.stdout)["enclaves"] == "simulated processes"
+    assert json.loads(said.stdout)["boot"] == "process"
     mine, theirs = devnet.ask("status"), other.ask("status")
     assert mine["registry"] != theirs["registry"]
     assert {mine["rpc"], mine["aws"], mine["ipfs"]}.isdisjoint(
