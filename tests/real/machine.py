@@ -6,6 +6,8 @@ left.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,11 +50,18 @@ class Machine:
         )  # fmt: skip
 
     def power_off(self) -> None:
-        """As by a switch: systemd-nspawn takes everything with it."""
-        if self._nspawn is not None:
-            self._nspawn.kill()
-            self._nspawn.wait()
-            self._nspawn = None
+        """As by a switch. The init is the first of its PID namespace: all in there ends with it.
+        Killed alone, systemd-nspawn would leave it behind, in the way of the next machine."""
+        if self._nspawn is None:
+            return
+        init = self._init()
+        if init is not None:
+            os.kill(init, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._nspawn.wait(10)
+        self._nspawn.kill()
+        self._nspawn.wait()
+        self._nspawn = None
 
     def reboot(self) -> None:
         """`systemctl reboot`: systemd-nspawn(1) ends with 133 to be started again (--keep-unit)."""
