@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 
 OURS = {
     *("agent", "bench", "cloud", "commands", "contracts", "devnet", "enclave", "systemd", "tests"),
-    *("cli", "faults", "oyster_provider", "program", "release"),
+    *("cli", "faults", "foreign_json", "oyster_provider", "program", "release"),
 }
 # What we import by name and get with another: one library in several distributions.
 COMES_WITH = {

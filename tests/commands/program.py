@@ -41,7 +41,7 @@ def oyster(
     done = subprocess.run(
         program.command(*map(str, words)),
         cwd=ROOT, env={**kept, **_ALONE, **(environ or {})}, input=stdin,
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     in_its_dialect([*map(str, words)], done.stdout)
     return done

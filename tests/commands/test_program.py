@@ -38,7 +38,7 @@ def test_help__cold_start__imports_little() -> None:
     ("words", "offered"),
     [
         ("un", {"unstake"}),
-        ("offers ", {"set", "remove", "list"}),
+        ("offers ", {"set", "remove", "list", "rules"}),
         ("devnet job f", {"fund", "fault"}),
         ("jobs show --j", {"--json"}),
     ],

@@ -89,7 +89,8 @@ def launched(storm: Storm) -> Counter[int]:
 
 def test_statements__each_that_needs_somebody__is_attacked_here() -> None:
     assert ATTACKS.keys() == TABLE.keys() == set(Statement)
-    assert set().union(*ATTACKS.values()) == set(Lie)
+    on_marketv1 = {Lie.NOTICE}  # a storm's there (devnet/simulation/marketv1/told.py)
+    assert set().union(*ATTACKS.values()) | on_marketv1 == set(Lie)
 
 
 @pytest.mark.parametrize("place", PLACES)
