@@ -125,7 +125,15 @@ def _prometheus(folder: Path, listen: str) -> Iterator[str]:
         f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={address}",
     )  # fmt: skip
     with _process(folder / "prometheus.log", *command):
+        _until(lambda: _answers(f"http://{address}/-/ready"), "Prometheus does not start")
         yield f"http://{address}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def _up(eyes: Eyes, value: str) -> bool:
