@@ -65,8 +65,12 @@ class Spots(Protocol):
 
 
 def spot_to(spot: Spot) -> dict[str, Any]:
-    """As JSON keeps it."""
-    return asdict(spot)
+    """As JSON keeps it. The usual key is left out: notes of earlier versions stay equal to it, and
+    readable for them."""
+    kept = asdict(spot)
+    if not spot.aws_key:
+        del kept["aws_key"]
+    return kept
 
 
 def spot_from(kept: Mapping[str, Any]) -> Spot:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cloud.ec2.spots import KEEP_SECONDS, LaunchMemory, Spot, client_token, order_key
+from cloud.ec2.spots import (
+    KEEP_SECONDS,
+    LaunchMemory,
+    Spot,
+    client_token,
+    order_key,
+    spot_from,
+    spot_to,
+)
 from cloud.model import Zone
 from tests.cloud.conftest import order
 
@@ -67,3 +76,12 @@ def test_refused__the_disk_takes_nothing__is_refused_all_the_same(tmp_path: Path
     memory.note(order(), SPOT, 0.0)
     memory.refused(order(), SPOT)
     assert memory.recall(order()) is None
+
+
+def test_spot__as_usual__is_kept_as_earlier_versions_kept_it() -> None:
+    usual = Spot(Zone("us-east-1a"), "subnet-1", "ami-1", "/dev/xvda", 8)
+    kept = spot_to(usual)
+    assert set(kept) == {"zone", "subnet", "ami", "root_device", "least_gib"}
+    assert spot_from(kept) == usual
+    other = replace(usual, aws_key=True)
+    assert spot_from(spot_to(other)) == other
