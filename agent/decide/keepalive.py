@@ -277,8 +277,11 @@ class Doubt:
 
 
 def reconsider(doubt: Doubt, answers: Answers, now: float, rules: HealthRules) -> Doubt:
-    """Raise the doubt when much looks dead at once, drop it when that is over."""
+    """Raise the doubt when much looks dead at once, drop it when that is over. One that comes back
+    before it was dropped is the same doubt, so that it lasts no longer for coming and going."""
     many = answers.ill >= rules.doubt_jobs and answers.ill > rules.doubt_share * answers.asked
+    if many and doubt.over_at is not None and doubt.holds(now, rules):
+        return replace(doubt, over_at=None)
     if many:
         return Doubt(now) if doubt.since is None or doubt.over_at is not None else doubt
     if doubt.over_at is None and doubt.holds(now, rules):

@@ -13,6 +13,7 @@ from agent.decide import keepalive
 from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Budget, Learner, Length, Stage
 from agent.decide.job_view import Host, Observed, Probe
 from agent.decide.keepalive import (
+    ASKED_AGAIN,
     Answers,
     Doubt,
     HealthRules,
@@ -225,3 +226,17 @@ def test_judge__failed_and_told_to_start_anew__has_its_time_before_it_is_replace
     assert keepalive.judge(told, Observed(), NOW + 5, HEALTH).verdict is Verdict.COMING
     late = NOW + HEALTH.restart_seconds
     assert keepalive.judge(told, Observed(), late, HEALTH).verdict is Verdict.HOST_DEAD
+
+
+@pytest.mark.parametrize("every", [5, 15, 30])
+def test_doubt__that_comes_and_goes__ends_as_one_that_stays_does(every: int) -> None:
+    """Enclaves that are dead, as many as make half of all: nobody keeps them from being mended by
+    one that answers now and then."""
+    doubt, doubted = Doubt(), 0
+    for turn, now in enumerate(range(0, 1200, every)):
+        doubt = reconsider(doubt, Answers(10, 10 if turn % 2 else 1), now, HEALTH)
+        doubted += doubt.holds(now, HEALTH)
+        if not doubt.holds(now, HEALTH) and turn > 1:
+            break
+    tail = ASKED_AGAIN * HEALTH.retry_seconds
+    assert 1 < doubted * every <= HEALTH.doubt_seconds + tail + 2 * every
