@@ -296,9 +296,14 @@ class Loader:
             log.warning("type.unknown_yet", type=instance_type, error=str(later))
 
     async def _with_finals(self, views: list[JobView], final: BlockRef) -> list[JobView]:
-        """Add the finalized block's word where something irreversible may depend on it."""
+        """Add the finalized block's word where something irreversible may depend on it. What was
+        told for an end that is asked for no more is forgotten: where users can take an end back,
+        a later one is another end."""
         now = self._from.clock.now()
         wanted = {view.id for view in views if needs_final(view, now)}
+        for view in views:
+            if view.id not in wanted:
+                self._from.memory.job(view.id).final = None
         if not wanted:
             return views
         jobs = await self._from.market.jobs(sorted(wanted), final)
