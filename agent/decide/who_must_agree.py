@@ -40,6 +40,8 @@ class Statement(StrEnum):
     PRICE = "what a block asks for gas, and how much of it a call takes"
     FUNDS = "what our account has for gas"
     TAKEN = "a transaction was taken, or was not"
+    OTHERS = "what others ask for a type, and whether they could take a job"
+    LISTING = "what is listed under our key"
 
 
 class Agree(StrEnum):
@@ -157,6 +159,14 @@ TABLE: Mapping[Statement, Row] = {
     Statement.TAKEN: Row(
         "a report left out", Agree.BOUND, Until.NOBODY,
         "it goes to every node, again and again until it is in a block; no answer counts",
+    ),
+    Statement.OTHERS: Row(
+        "a price too low, or one that finds no job; gas", Agree.BOUND, Until.CLAIM,
+        "a rule's floor and top, a day's move and a day's gas hold whatever others are said to ask",
+    ),
+    Statement.LISTING: Row(
+        "gas for listings, one that is missing or stays", Agree.BOUND, Until.CLAIM,
+        "only what is configured is listed, for a day's gas; a job goes by the price of its match",
     ),
 }  # fmt: skip
 

@@ -48,6 +48,20 @@ def test_offer__flapping_room__is_bounded_by_the_budget() -> None:
     assert len(done) == 4
 
 
+def test_offer__a_node_tells_another_listing_each_time__costs_a_days_gas_and_no_more() -> None:
+    """What it tells is never what is wanted, whatever was sent."""
+    told = iter([None, 1, 2 * 10**12, 10**30] * 10)
+
+    def lie(simulation: Simulation) -> None:
+        raw = next(told)
+        simulation.market.offers = {} if raw is None else {TYPE: Price(raw)}
+
+    rules = OfferRules(day_wei=4)
+    lies = [at(100 * n, lie) for n in range(1, 40)]
+    done = Simulation(offer_rules=rules).run(lies, 3950)
+    assert [text for _, text in done] == ["register"] * 4
+
+
 def test_price__changed_by_a_reload__is_listed_and_running_jobs_are_not_vetted_again() -> None:
     def reload(simulation: Simulation) -> None:
         prices = {TYPE: Price(2 * 10**12)}

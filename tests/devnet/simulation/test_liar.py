@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ import agent.load.loader
 import devnet.simulation.chain
 from agent.decide.belief import Belief, Case
 from agent.decide.unconfirmed_launches import BurstRules
-from agent.decide.who_must_agree import TABLE, Statement
+from agent.decide.who_must_agree import TABLE, Agree, Statement
 from agent.market import testimony
 from agent.market.model import BlockRef, JobId
 from devnet.simulation.opinions import FIRST_INVENTED, WIRE_ONLY, Lie, lies
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.integration
 BEGINS, ENDS = 100.0, 900.0  # seconds: jobs come before it and while it lasts, and end in it
 JOBS = 8
 PLACES = ("first", "second")
+ROOT = Path(__file__).parents[3]
 ATTACKS: Mapping[Statement, Sequence[Lie]] = {
     Statement.ASSIGNED: [Lie.INVENTED],
     Statement.GONE: [Lie.UNKNOWN, Lie.FOREIGN],
@@ -55,6 +57,19 @@ ATTACKS: Mapping[Statement, Sequence[Lie]] = {
     Statement.PRICE: [Lie.DEAR, Lie.RATHER_DEAR, Lie.CHEAP, Lie.GAS_HIGH, Lie.GAS_LOW],
     Statement.FUNDS: [Lie.BROKE],
     Statement.TAKEN: [Lie.SWALLOWS, Lie.DECLINES],
+}
+# Where no job is at stake: what holds whatever is told has a test of its own.
+_RULE = "tests/agent/decide/test_pricing.py::test_rule__whatever_happens__"
+_OFFER = "tests/agent/scripts/test_offers.py::test_offer__"
+BOUNDS: Mapping[Statement, Sequence[str]] = {
+    Statement.OTHERS: [
+        f"{_RULE}asks_nothing_below_its_floor",
+        f"{_RULE}moves_no_further_in_a_day_but_to_its_floor",
+        f"{_RULE}sends_no_more_than_its_gas",
+    ],
+    Statement.LISTING: [
+        f"{_OFFER}a_node_tells_another_listing_each_time__costs_a_days_gas_and_no_more",
+    ],
 }
 
 
@@ -88,7 +103,10 @@ def launched(storm: Storm) -> Counter[int]:
 
 
 def test_statements__each_that_needs_somebody__is_attacked_here() -> None:
-    assert ATTACKS.keys() == TABLE.keys() == set(Statement)
+    assert {*ATTACKS, *BOUNDS} == TABLE.keys() == set(Statement)
+    assert all(TABLE[one].agree is Agree.BOUND for one in BOUNDS)
+    for file, _, name in (each.partition("::") for tests in BOUNDS.values() for each in tests):
+        assert f"def {name}(" in (ROOT / file).read_text(), name
     on_marketv1 = {Lie.NOTICE}  # a storm's there (devnet/simulation/marketv1/told.py)
     assert set().union(*ATTACKS.values()) | on_marketv1 == set(Lie)
 
