@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from agent.clock import passed
 from agent.decide.cost_of_refusing import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
-from agent.decide.ending import EndingRules, exit_waits, may_send, next_key, request_exit
+from agent.decide.ending import EndingRules, leave, may_send, next_key
 from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
 from agent.decide.keepalive import clock_time
@@ -124,7 +124,7 @@ def _refuse(
         draft.note("job.refused", f"{refusal.rule}: {refusal.text}", Level.WARNING)
     give_back(view, view.live, f"not served: {refusals[0].text}", draft)
     if rules.bootstrap.leave_refused:
-        _leave(view, now, draft, rules, told=view.agreed)
+        leave(view, now, draft, rules.ending, told=view.agreed)
 
 
 def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
@@ -140,15 +140,7 @@ def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
     draft.note("job.missed", text, Level.ERROR)
     if rules.bootstrap.leave_refused:
         told = view.agreed and view.told_at >= view.deadline
-        _leave(view, now, draft, rules, told=told)
-
-
-def _leave(view: JobView, now: float, draft: Draft, rules: Rules, *, told: bool) -> None:
-    """An exit can't be taken back: not on one endpoint's word (`agent.decide.who_must_agree`)."""
-    if told:
-        request_exit(view, now, draft, rules.ending)
-    else:
-        exit_waits(now, draft, rules.ending)
+        leave(view, now, draft, rules.ending, told=told)
 
 
 def give_back(view: JobView, hosts: Sequence[Host], reason: str, draft: Draft) -> None:
@@ -295,7 +287,7 @@ def _spread(
 def _give_up(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
     """Nothing of it can come up in time any more: it is left now, not at the slash point."""
     if rules.bootstrap.leave_refused:
-        _leave(view, now, draft, rules, told=view.agreed)
+        leave(view, now, draft, rules.ending, told=view.agreed)
 
 
 def _rested(view: JobView, job: Job, now: float, draft: Draft, rules: BootstrapRules) -> bool:

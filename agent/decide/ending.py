@@ -227,8 +227,14 @@ def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) ->
     draft.look_at(now + rules.look_again_seconds)
 
 
-def exit_waits(now: float, draft: Draft, rules: EndingRules) -> None:
-    """An exit by this agent's own judgement of what one endpoint alone tells (`trust`)."""
+def leave(view: JobView, now: float, draft: Draft, rules: EndingRules, *, told: bool) -> None:
+    """Leave it by this agent's own judgement, where the market has a call for that. An exit can't
+    be taken back: not on one endpoint's word (`agent.decide.who_must_agree`)."""
+    if not view.terms.abilities.can_exit:
+        return
+    if told:
+        request_exit(view, now, draft, rules)
+        return
     draft.asks = True
     draft.note("job.exit_waits", "no second endpoint has told the same of the job yet")
     draft.look_at(now + rules.look_again_seconds)

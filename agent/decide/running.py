@@ -21,7 +21,7 @@ from agent.decide.bootstrap import (
     told_double,
 )
 from agent.decide.deadline import HOST_STAGES, Stage
-from agent.decide.ending import collect, exit_waits, request_exit
+from agent.decide.ending import collect, leave
 from agent.decide.fault_reports import asks_anew, overruled, reported_away, told
 from agent.decide.give_up_running import unwanted, worth_leaving
 from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
@@ -256,13 +256,12 @@ def _replace(duty: Duty, why: str) -> None:
 
 def _leave(duty: Duty, why: str) -> None:
     """Ask for the exit, once, where there is a reason: until it has passed the job is served."""
-    if not why or duty.job.exit_requested_at or not duty.rules.bootstrap.leave_refused:
+    view, wanted = duty.view, duty.rules.bootstrap.leave_refused
+    if not (why and wanted and view.terms.abilities.can_exit) or duty.job.exit_requested_at:
         return
-    if not duty.view.agreed:
-        exit_waits(duty.now, duty.draft, duty.rules.ending)
-        return
-    duty.draft.note("job.left", why, Level.ERROR)
-    request_exit(duty.view, duty.now, duty.draft, duty.rules.ending)
+    if view.agreed:
+        duty.draft.note("job.left", why, Level.ERROR)
+    leave(view, duty.now, duty.draft, duty.rules.ending, told=view.agreed)
 
 
 def _launches(view: JobView, job: Job) -> list[float]:

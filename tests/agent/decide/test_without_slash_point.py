@@ -338,12 +338,16 @@ def test_exit__ordered_where_there_is_none__sends_nothing() -> None:
         ({"workload": replace(WORK, init_params=bytes((1 << 20) + 1))}, "init_params"),
     ],
 )
-def test_refused__for_what_the_metadata_says__costs_nothing(
+def test_refused__for_what_the_metadata_says__costs_nothing_and_waits_for_no_exit(
     changes: dict[str, Any], rule: str
 ) -> None:
-    decided = plan(view(job=replace(OPENED, **changes), image=ImageView()), NOW, RULES)
-    assert (decided.stage, decided.actions) == ("refused", ())
-    assert [note.text.partition(":")[0] for note in decided.notes] == [rule]
+    for agreed in (True, False):  # by two endpoints, or by one
+        seen = view(job=replace(OPENED, **changes), image=ImageView(), agreed=agreed)
+        decided = plan(seen, NOW, RULES)
+        assert (decided.stage, decided.actions) == ("refused", ())
+        assert [(note.name, note.text.partition(":")[0]) for note in decided.notes] == [
+            ("job.refused", rule)
+        ]
 
 
 def test_attempts__all_spent__rests_and_tries_again() -> None:
