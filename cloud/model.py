@@ -143,6 +143,9 @@ class ScheduledEvent:
 # the enclave comes back with it, and its address stays.
 ENDING_EVENTS = frozenset({"instance-retirement", "instance-stop"})
 
+# EC2 API reference, "StateReason": ended, stopped or put to sleep "using the Amazon EC2 API".
+BY_REQUEST = frozenset({"Client.UserInitiatedShutdown", "Client.UserInitiatedHibernate"})
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -175,6 +178,11 @@ class Instance:
     def ends_before(self, when: float) -> bool:
         """Whether EC2 has said that it takes the machine away before `when`."""
         return self.ending is not None and self.ending.at < when
+
+    @property
+    def ended_by_request(self) -> bool:
+        """Whether somebody asked EC2 for its end: an agent of this provider, or a person."""
+        return (self.state_reason or "").partition(":")[0] in BY_REQUEST
 
     @property
     def live(self) -> bool:

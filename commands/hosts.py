@@ -52,8 +52,7 @@ def yield_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         before = hosts.leading(name)
         if before is None or not before.runs:
             raise RetryLater("no host leads just now; start one")
-        others = [one for one in hosts.standings() if one.seconds_ago < GONE_SECONDS]
-        if not [one for one in others if one.member.host != before.holder]:
+        if not [one for one in hosts.standings() if _stands_by(one, before)]:
             raise Refused(f"no other host stands by; {before.holder} goes on leading")
         order(loaded, time.time(), OrderKind.YIELD, None, {"term": str(before.term)})
         after = _wait(hosts, name, before)
@@ -61,6 +60,13 @@ def yield_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json({"from": before.holder, "to": after.holder, "term": after.term})
     else:
         typer.echo(f"{after.holder} leads in term {after.term}; {before.holder} handed over")
+
+
+def _stands_by(one: Standing, leading: Leading) -> bool:
+    from agent.journal.hosts import Role
+
+    there = one.seconds_ago < GONE_SECONDS and one.role is not Role.ENDS
+    return there and one.member.host != leading.holder
 
 
 def _wait(hosts: Hosts, name: str, before: Leading) -> Leading:
@@ -78,17 +84,27 @@ def row_of(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any
     """One host for people; `digest` is of the configuration here."""
     member = one.member
     leads = leading is not None and leading.runs and leading.holder == member.host
-    gone = one.seconds_ago > GONE_SECONDS
     same = "as here" if member.config_digest == digest else "differs from here"
     return {
         "host": member.host,
-        "role": "leads" if leads else "gone" if gone else "stands by",
+        "role": _role(one, leads),
         "term": leading.term if leads and leading else None,
         "leads_for": _span(leading.since_seconds) if leads and leading else None,
         "heard_ago": _span(one.seconds_ago),
         "version": member.version,
         "configuration": same,
     }
+
+
+def _role(one: Standing, leads: bool) -> str:
+    """The lease's word, then the clock's, then its own."""
+    from agent.journal.hosts import Role
+
+    if leads:
+        return Role.LEADS
+    if one.seconds_ago > GONE_SECONDS:
+        return "gone"
+    return Role.ENDS if one.role is Role.ENDS else Role.STANDS_BY
 
 
 def in_seconds(row: dict[str, Any], one: Standing, leading: Leading | None) -> dict[str, Any]:

@@ -81,7 +81,8 @@ TO_BAKE = record(
 )
 HOST = record(
     {
-        "host": TEXT, "role": {"enum": ["leads", "gone", "stands by"]}, "term": maybe(WHOLE),
+        "host": TEXT, "role": {"enum": ["leads", "stands by", "ends", "gone"]},
+        "term": maybe(WHOLE),
         "leads_for_seconds": maybe(NUMBER), "heard_seconds_ago": NUMBER, "version": TEXT,
         "configuration": TEXT,
     }

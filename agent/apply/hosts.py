@@ -10,7 +10,7 @@ from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Stage
 from agent.decide.job_view import Probe
 from agent.decide.plan import Attest, ForgetHost, Level, WriteDesired
 from agent.journal.lines import ATTESTED
-from agent.load.fleet import Record
+from agent.load.fleet_record import Record
 from agent.load.pins import tag_of
 from agent.ports import EnclaveEarly
 from enclave.attest.init_params import INIT_PCR

@@ -52,6 +52,7 @@ class Host:
     desired_run: str | None = None  # the run this process last wrote to its desired.json
     unhealthy_since: float | None = None  # since when EC2's status checks fail
     condemned: bool = False  # this process has asked EC2 to end it, maybe in vain
+    ended_by_others: bool = False  # another process of this provider, or a person, asked for it
     # Counted look by look, so that a clock that jumps adds nothing to them.
     known_seconds: float = float("inf")  # for how long it has been listed
     quiet_seconds: float = float("inf")  # for how long its mailbox has been read without news

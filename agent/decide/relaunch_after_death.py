@@ -21,14 +21,20 @@ FREE_DEATHS = 1  # one instance may die of anything: its replacement is bought a
 
 
 def died(view: JobView, job: Job) -> Sequence[Host]:
-    """Instances of this generation that ended though nobody here asked for it, oldest first."""
+    """Instances of this generation that ended though nobody asked for it, oldest first: what the
+    host that led before this one gave back has not died."""
+    return [host for host in _ended(view, job) if not host.ended_by_others]
+
+
+def _ended(view: JobView, job: Job) -> Sequence[Host]:
+    """Those that ended though this process did not ask for it."""
     ours = [host for host in view.hosts if host.generation == job.generation]
     return [host for host in ours if not host.live and not host.condemned]
 
 
 def tell_deaths(view: JobView, job: Job, draft: Draft) -> None:
-    """Each death by its cause, once."""
-    for host in died(view, job):
+    """Each end by its cause, once; also where another process, or a person, asked for it."""
+    for host in _ended(view, job):
         reason = host.instance.state_reason or "EC2 gives no reason"
         text = f"{host.instance.id} (attempt {host.attempt}) ended: {reason}"
         draft.note("instance.died", text, Level.WARNING)

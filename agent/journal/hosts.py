@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -77,6 +78,14 @@ class Gate:
         return now < self._until
 
 
+class Role(StrEnum):
+    """What a member said that it does."""
+
+    LEADS = "leads"
+    STANDS_BY = "stands by"
+    ENDS = "ends"  # its process is gone in a moment: it is nobody's standby
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A host that takes part: what it is, and a digest of what it is configured to do."""
@@ -99,7 +108,7 @@ class Standing:
     """A member as others see it. `seconds_ago`: since it was heard, by the server's clock."""
 
     member: Member
-    role: str
+    role: Role
     seconds_ago: float
 
 
@@ -162,11 +171,11 @@ def fence(connection: sa.Connection, name: str, token: str | None) -> None:
         raise Fenced("another host leads by now; this one ends, and stands by when it is started")
 
 
-def note_member(connection: sa.Connection, member: Member, role: str) -> None:
+def note_member(connection: sa.Connection, member: Member, role: Role) -> None:
     """This host was here just now."""
     row: Mapping[str, Any] = {
         "host": member.host, "version": member.version, "config_digest": member.config_digest,
-        "role": role, "seen": _NOW,
+        "role": role.value, "seen": _NOW,
     }  # fmt: skip
     write = postgresql.insert(members).values(row)
     connection.execute(write.on_conflict_do_update(index_elements=["host"], set_=row))
@@ -186,7 +195,7 @@ class Hosts:
         return [
             Standing(
                 Member(row["host"], row["version"], row["config_digest"]),
-                row["role"],
+                Role(row["role"]),
                 float(row["ago"]),
             )
             for row in rows

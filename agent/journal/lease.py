@@ -17,12 +17,10 @@ import structlog
 
 from agent.journal import hosts
 from agent.journal.engines import changing
-from agent.journal.hosts import BootClock, Gate, LeaseRules, Member, Term
+from agent.journal.hosts import BootClock, Gate, LeaseRules, Member, Role, Term
 from faults import Fault
 
 log = structlog.get_logger()
-
-LEADS, STANDS_BY = "leads", "stands by"
 
 
 def boot_time() -> float:
@@ -66,17 +64,18 @@ class ServerLease:
         self._thread.start()
 
     def release(self) -> None:
-        """Stop, and give the lease back: another takes it at its next look. The gate is shut."""
+        """Stop, give the lease back so that another takes it at its next look, and say so. The
+        gate is shut."""
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
         self._gate.shut()
         term, self.term = self.term, None
-        if term is None:
-            return
         try:
             with changing(self._engine, "the lease can't be given back") as connection:
-                hosts.renew(connection, self._name, term.token, 0.0)
+                if term is not None:
+                    hosts.renew(connection, self._name, term.token, 0.0)
+                hosts.note_member(connection, self._member, Role.ENDS)
         except Fault as away:
             log.warning("lease.not_given_back", error=str(away))  # it runs out by itself
 
@@ -99,7 +98,8 @@ class ServerLease:
         asked_at, had = self._clock(), self.term
         with changing(self._engine, "the lease can't be looked at") as connection:
             now = self._hold_on(connection, had) if had else self._try(connection)
-            hosts.note_member(connection, self._member, LEADS if now else STANDS_BY)
+            role = Role.LEADS if now else Role.ENDS if had else Role.STANDS_BY
+            hosts.note_member(connection, self._member, role)
         self.away = ""
         if now is not None:
             self._gate.granted(asked_at)

@@ -8,12 +8,13 @@ seen to end is believed to be there for a while: empty answers have killed fleet
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import structlog
 
 from agent.decide.job_view import Host, Observed, Probe
 from agent.load.answers import Evidence
+from agent.load.fleet_record import Record, count_quiet, status_of, step, telling
 from agent.load.launch_trouble import LaunchTrouble
 from agent.market.model import InstanceType, JobId
 from agent.ports import Account, Clock, Cloud, Mailbox
@@ -26,51 +27,15 @@ from cloud.model import (
     LaunchOrder,
     Region,
 )
-from enclave.host.documents import DocumentRefused, Status
+from enclave.host.documents import DocumentRefused
 from faults import RetryLater
 
 log = structlog.get_logger()
 
 VISIBLE_SECONDS = 120.0
-SKEW_SECONDS = 5.0  # between a host's clock and the mailbox's: what writing may take
 UNSEEN_LOOKS = 10  # and so many listings without it
 UNSEEN_SECONDS = 90.0  # several looks: a region that says nothing for so long is not there
-LONGEST_LOOK = 20.0  # seconds that one look counts at most: a clock that jumps is no time passed
 OLDER = 300.0  # seconds that what is found at a start counts as known, if it was launched before
-
-
-@dataclass(slots=True)
-class Record:
-    """One instance as this process knows it; the instance says whose it is."""
-
-    instance: Instance
-    looked_at: float  # at the last listing, or its launch
-    unseen_seconds: float = 0.0  # it has not been listed for so long
-    status: Status | None = None
-    written_at: float | None = None
-    etag: str = ""
-    probe: Probe = field(default_factory=Probe)
-    desired_run: str | None = None
-    unhealthy_since: float | None = None
-    condemned: bool = False
-    unseen: int = 0  # listings in a row without it
-    known_seconds: float = 0.0
-    quiet_seconds: float = 0.0
-    read_at: float | None = None  # its mailbox, the last time
-    heard_at: float | None = None  # when the host wrote what was read then, by the mailbox's clock
-
-    def host(self) -> Host:
-        return Host(
-            instance=self.instance,
-            status=self.status,
-            written_at=self.written_at,
-            probe=self.probe,
-            desired_run=self.desired_run,
-            unhealthy_since=self.unhealthy_since,
-            condemned=self.condemned,
-            known_seconds=self.known_seconds,
-            quiet_seconds=self.quiet_seconds,
-        )
 
 
 class Fleet:
@@ -102,6 +67,12 @@ class Fleet:
         self._strangers: dict[InstanceId, tuple[Region, float]] = {}
         self.ended_jobs: set[JobId] = set()  # told as ended: their gone instances are no news
         self._done: set[InstanceId] = set()  # ended and forgotten; EC2 lists them for an hour
+
+    def begin_anew(self) -> None:
+        """From here on as after a start: while another host led it launched, ended and swept, and
+        what was seen of that is no sign of anything."""
+        self._began = self._clock.now()
+        self._strangers.clear()
 
     def hosts(self, job: JobId) -> tuple[Host, ...]:
         """The job's instances, by generation, attempt and age; ended ones while EC2 lists them."""
@@ -196,6 +167,7 @@ class Fleet:
     def add(self, instance: Instance) -> None:
         """An instance that was just launched: known before it is listed."""
         self._put(instance, self._clock.now())
+        self._by_id[instance.id].launched_here = True
 
     def forget(self, instance: InstanceId) -> None:
         """Drop an instance whose end is confirmed and whose traces are removed."""
@@ -238,9 +210,9 @@ class Fleet:
         if not instance.live and (instance.id in self._done or job in self.ended_jobs):
             return None
         if record is None:
-            if not instance.live and instance.launched_at >= self._began:
-                self.trouble.died(instance, now)  # sooner than it was ever seen alive
             record = Record(instance, now, known_seconds=self._known_before(instance, now))
+            if not instance.live and instance.launched_at >= self._began:
+                self._note_death(record, now)  # sooner than it was ever seen alive
             self._by_id[instance.id] = record
             self._by_job.setdefault(job, {})[instance.id] = record
             self._strangers.pop(instance.id, None)
@@ -251,11 +223,12 @@ class Fleet:
             record.unhealthy_since = None
         elif record.unhealthy_since is None:
             record.unhealthy_since = now
-        if record.instance.live and not instance.live:
-            self._note_death(record, instance, now)
+        dies = record.instance.live and not instance.live
         if news:
             self.change(record, instance)
-        record.known_seconds += _step(record.looked_at, now)
+        if dies:
+            self._note_death(record, now)
+        record.known_seconds += step(record.looked_at, now)
         record.looked_at, record.unseen_seconds, record.unseen = now, 0.0, 0
         return job if news else None
 
@@ -265,10 +238,11 @@ class Fleet:
             return 0.0
         return min(max(now - instance.launched_at, 0.0), OLDER)
 
-    def _note_death(self, record: Record, instance: Instance, now: float) -> None:
-        """One that proved nothing and that nobody here ended may be the first of many."""
-        if not record.condemned and record.probe.passed_at is None:
-            self.trouble.died(instance, now)
+    def _note_death(self, record: Record, now: float) -> None:
+        """One on which nothing ran, and that nobody ordered to end, may be the first of many."""
+        ordered = record.condemned or record.ended_by_others
+        if not ordered and not record.served and record.probe.passed_at is None:
+            self.trouble.died(record.instance, now)
 
     def _vanished(self, region: Region, listed: set[InstanceId], now: float) -> set[JobId]:
         changed: set[JobId] = set()
@@ -292,7 +266,7 @@ class Fleet:
     def _missed(self, record: Record, now: float) -> bool:
         """Count a listing without it; whether there were enough, over time enough, and its host
         has fallen silent too: one that writes into its mailbox is there, whatever EC2 lists."""
-        record.unseen_seconds += _step(record.looked_at, now)
+        record.unseen_seconds += step(record.looked_at, now)
         record.looked_at = now
         record.unseen += 1
         if record.heard_at is not None and record.quiet_seconds < UNSEEN_SECONDS:
@@ -315,7 +289,7 @@ class Fleet:
                 changed.add(JobId(record.instance.identity.job))
         for record in self._by_id.values():
             if record.instance.region == region:
-                _count_quiet(record, reports.get(record.instance.id), asked_at)
+                count_quiet(record, reports.get(record.instance.id), asked_at)
         old = self._observed.get(region, Observed())
         self._observed[region] = replace(old, reports_at=asked_at)
         return changed
@@ -326,7 +300,7 @@ class Fleet:
             record.written_at = report.written_at if record.status else record.written_at
             return False
         try:
-            status = _status_of(report)
+            status = status_of(report)
         except DocumentRefused as refused:
             log.warning("host.status_refused", instance=report.instance, error=str(refused))
             record.etag = report.etag
@@ -334,7 +308,7 @@ class Fleet:
         before = record.status
         record.status, record.etag = status, report.etag
         record.written_at = report.written_at
-        return before is None or _telling(before) != _telling(status)
+        return before is None or telling(before) != telling(status)
 
     async def look(self, region: Region) -> set[JobId]:
         """Both looks; what one can't see now is seen the next time."""
@@ -353,45 +327,8 @@ class Fleet:
         return changed
 
 
-def _step(before: float, now: float) -> float:
-    """Seconds that have passed between two looks, as far as the clock is believed."""
-    return min(max(now - before, 0.0), LONGEST_LOOK)
-
-
-def _count_quiet(record: Record, report: HostReport | None, now: float) -> None:
-    """One more look into the mailbox: did the host write since the one before?"""
-    heard = report is not None and report.written_at != record.heard_at
-    if heard and report is not None:
-        record.heard_at, record.quiet_seconds = report.written_at, 0.0
-    elif record.read_at is not None:
-        record.quiet_seconds += _step(record.read_at, now)
-    record.read_at = now
-
-
 def _order(host: Host) -> tuple[int, int, float, str]:
     return (host.generation, host.attempt, host.instance.launched_at, host.instance.id)
-
-
-def _status_of(report: HostReport) -> Status:
-    """What the host says, its times by the mailbox's clock and none of them still to come.
-
-    A host whose clock runs ahead would otherwise be "just started" for ever. Raises
-    DocumentRefused: of another schema, or of another instance.
-    """
-    status = Status.from_json(report.document)
-    if status.instance_id != report.instance:
-        raise DocumentRefused(f"instance_id: {status.instance_id!r:.40} is another's")
-    ahead = status.heartbeat - report.written_at if report.ahead is None else report.ahead
-    if abs(ahead) <= SKEW_SECONDS:
-        ahead = 0.0
-    latest = report.written_at + SKEW_SECONDS
-    phases = {name: min(when - ahead, latest) for name, when in status.phases.items()}
-    return replace(status, heartbeat=status.heartbeat - ahead, phases=phases)
-
-
-def _telling(status: Status) -> tuple[object, ...]:
-    """What of a status can change a decision."""
-    return (status.phase, status.run_id, status.restarts, status.image_sha256, status.last_error)
 
 
 def _oldest(times: list[float | None]) -> float | None:

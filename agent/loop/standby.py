@@ -45,5 +45,6 @@ async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:
             looked_at = now
             fleet = state.world.fleet
             await asyncio.gather(*(fleet.look(region) for region in state.sources.regions))
+        state.world.fleet.begin_anew()
         lives()
         await state.world.clock.sleep(TURN_SECONDS)

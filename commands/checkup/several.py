@@ -45,7 +45,10 @@ def _leading(leading: Leading | None) -> Finding:
 
 
 def _alike(standings: list[Standing], digest: str) -> Iterator[Finding]:
-    live = [one for one in standings if one.seconds_ago < HEARD_SECONDS]
+    from agent.journal.hosts import Role
+
+    heard = [one for one in standings if one.seconds_ago < HEARD_SECONDS]
+    live = [one for one in heard if one.role is not Role.ENDS]
     if len(live) < 2:
         yield Finding("standby", "warn", "no other host stands by", "start a second one")
     others = [one.member.host for one in live if one.member.config_digest != digest]

@@ -36,6 +36,7 @@ from faults import Refused, RetryLater, TryElsewhere
 
 NEVER = float("inf")
 HEARTBEAT_SECONDS = 30.0
+BY_REQUEST = "Client.UserInitiatedShutdown: User initiated shutdown"  # as EC2 says it
 
 
 @dataclass(slots=True)
@@ -246,7 +247,7 @@ class SimCloud:
         for name in instances:
             machine = self.machines[name]
             if machine.ends_at > self.clock.now():
-                machine.ends_at = self.clock.now()
+                machine.ends_at, machine.dies_of = self.clock.now(), BY_REQUEST
                 self.done(f"terminate job={machine.order.identity.job} {name[-2:]}")
         await self.weather.after("cloud.terminate")
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 
 from agent.ports import Attested, Clock, Image
 from cloud.model import HostReport, Instance, InstanceId, LaunchOrder, Region
-from devnet.simulation.cloud import HEARTBEAT_SECONDS, NEVER, Lengths, Machine, SimCloud, SimImages
+from devnet.simulation.cloud import (
+    BY_REQUEST,
+    HEARTBEAT_SECONDS,
+    NEVER,
+    Lengths,
+    Machine,
+    SimCloud,
+    SimImages,
+)
 from devnet.simulation.storm_troubles import Fate
 from faults import Refused, RetryLater
 
@@ -119,7 +127,7 @@ class StormCloud(SimCloud):
             machine = self.machines[name]
             if machine.ends_at == NEVER:
                 self.on_ending(machine)
-                machine.ends_at = self.clock.now()
+                machine.ends_at, machine.dies_of = self.clock.now(), BY_REQUEST
                 self._changed(name)
                 self.done(f"terminate job={machine.order.identity.job} {name[-4:]}")
         await self.weather.after("cloud.terminate")

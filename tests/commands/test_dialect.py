@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.journal.hosts import Leading, Member, Standing
+from agent.journal.hosts import Leading, Member, Role, Standing
 from agent.market.model import Address, Price
 from agent.markets.token import Token
 from commands import hosts
@@ -94,7 +94,7 @@ def test_status__the_agents_view__has_times_and_amounts_of_the_dialect() -> None
 @pytest.mark.parametrize("leads", [True, False])
 def test_hosts__each_row__is_as_the_schema_says(leads: bool) -> None:
     leading = Leading("a", 3, 61.5, 10.0) if leads else None
-    one = Standing(Member("a", "0.1.0", "ab" * 32), "leads", 0.25)
+    one = Standing(Member("a", "0.1.0", "ab" * 32), Role.LEADS, 0.25)
     row = hosts.in_seconds(hosts.row_of(one, leading, "other"), one, leading)
     jsonschema.validate([row], EVERY["hosts list"])
     assert row["leads_for_seconds"] == (61.5 if leads else None)

@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 
 from agent.journal.engines import open_server
-from agent.journal.hosts import Hosts
+from agent.journal.hosts import Hosts, Role
 from agent.journal.transactions import transactions
 from agent.secret import SecretUrl
 from cloud.layout import DESIRED, HOSTS
@@ -63,7 +63,11 @@ class Pair:
         """Of the hosts that were heard just now."""
         hosts = Hosts(self.engine)
         leading = hosts.leading(self._name)
-        heard = [one for one in hosts.standings() if one.seconds_ago < HEARD_SECONDS]
+        heard = [
+            one
+            for one in hosts.standings()
+            if one.seconds_ago < HEARD_SECONDS and one.role is not Role.ENDS
+        ]
         leads = leading.holder if leading is not None and leading.runs else ""
         roles = {one.member.host: STANDS_BY for one in heard}
         return {host: LEADS if host == leads else role for host, role in roles.items()}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from agent.journal import hosts
 from agent.journal.engines import open_server
-from agent.journal.hosts import Hosts, LeaseRules, Member
+from agent.journal.hosts import Hosts, LeaseRules, Member, Role
 from agent.journal.lease import ServerLease
 from agent.secret import SecretUrl
 from faults import Fenced
@@ -48,6 +48,10 @@ def lease(engine: sa.Engine, host: str, clock: Clock | None = None) -> ServerLea
     return ServerLease(engine, NAME, Member(host, "1.0", "d1"), RULES, clock or Clock())
 
 
+def roles(engine: sa.Engine) -> dict[str, Role]:
+    return {each.member.host: each.role for each in Hosts(engine).standings()}
+
+
 def expire(engine: sa.Engine) -> None:
     """As if its time had passed."""
     with engine.begin() as connection:
@@ -59,8 +63,7 @@ def test_lease__free__is_taken_by_one_and_the_other_stands_by(engine: sa.Engine)
     assert one.turn()
     assert two.turn()
     assert (one.held(), two.held()) == (True, False)
-    standing = {each.member.host: each.role for each in Hosts(engine).standings()}
-    assert standing == {"a": "leads", "b": "stands by"}
+    assert roles(engine) == {"a": Role.LEADS, "b": Role.STANDS_BY}
     leading = Hosts(engine).leading(NAME)
     assert leading is not None
     assert (leading.holder, leading.term, leading.runs) == ("a", 1, True)
@@ -88,6 +91,7 @@ def test_lease__run_out_and_taken_by_another__is_lost_for_good(engine: sa.Engine
     assert not one.turn()
     assert not one.held()
     assert told == ["b took it", "a lost it"]
+    assert roles(engine) == {"a": Role.ENDS, "b": Role.LEADS}  # a stands by when it is started
     assert two.term is not None
     assert two.term.number == 2
 
@@ -107,6 +111,8 @@ def test_lease__given_back__is_taken_at_the_next_look(engine: sa.Engine) -> None
     assert not one.held()
     two.turn()
     assert two.held()
+    two.release()
+    assert roles(engine) == {"a": Role.ENDS, "b": Role.ENDS}
 
 
 def test_fence__of_a_host_that_was_frozen_past_its_lease__refuses_its_write(

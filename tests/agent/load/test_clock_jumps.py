@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agent.decide.job_view import Observed
 from agent.decide.keepalive import HealthRules, Verdict, heartbeat_stale, judge
-from agent.load.fleet import LONGEST_LOOK, UNSEEN_SECONDS, Fleet
+from agent.load.fleet import UNSEEN_SECONDS, Fleet
+from agent.load.fleet_record import LONGEST_LOOK
 from agent.market.model import JobId
 from cloud.model import HostReport, Instance, InstanceId, Region
 from tests.agent.load.test_fleet_reports import NAME, Mail, Nothing, says

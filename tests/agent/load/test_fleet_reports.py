@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.load.fleet import SKEW_SECONDS, Fleet
+from agent.load.fleet import Fleet
+from agent.load.fleet_record import SKEW_SECONDS
 from agent.market.model import JobId
 from cloud.model import (
     EnclaveRoom,
