@@ -20,6 +20,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 import program
+from devnet.kept import once
 from faults import Refused, RetryLater
 
 REQUIREMENTS = program.HOME / "requirements.txt"
@@ -115,17 +116,15 @@ def _digest(file: Path) -> str:
 
 
 def _once(version: str, make: Callable[[Path], None]) -> Path:
-    """The kept folder, made when it is missing; a make that was broken off leaves none."""
+    """The kept folder, made when it is missing."""
     digest = _digest(REQUIREMENTS)
     tag = f"cp{version.replace('.', '')}-{platform.machine()}"
-    kept = _KEPT / f"{digest[:16]}-{tag}"
-    if not kept.is_dir():
-        part = kept.with_name(f"{kept.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        make(part)
-        part.rename(kept)
-    return kept
+
+    def made(work: Path) -> Path:
+        make(work / "wheels")
+        return work / "wheels"
+
+    return once(_KEPT / f"{digest[:16]}-{tag}", made)
 
 
 def _for(version: str) -> list[str]:

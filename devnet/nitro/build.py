@@ -7,7 +7,6 @@ kernel are Debian's binaries, the device that emulates vsock comes from the suit
 
 from __future__ import annotations
 
-import contextlib
 import json
 import lzma
 import os
@@ -15,10 +14,10 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from devnet.kept import once
 from devnet.nitro import debian, parts
 from devnet.nitro.parts import Parts
 from faults import RetryLater, UsageFault
@@ -79,24 +78,14 @@ def build(say: Callable[[str], None] = lambda _: None) -> Parts:
     why = needs()
     if why:
         raise UsageFault(why)
-    parts.cache().mkdir(parents=True, exist_ok=True)
-    _once(parts.cache() / parts.RECIPE, lambda work: _make(work, say))
-    _once(parts.init_place(), _init)
+    try:
+        once(parts.cache() / parts.RECIPE, lambda work: _make(work, say))
+        once(parts.init_place(), _init)
+    except OSError as error:
+        raise RetryLater(f"nothing can be built in {parts.cache()}: {error}") from error
     made = parts.built()
     assert made is not None
     return made
-
-
-def _once(place: Path, make: Callable[[Path], Path]) -> None:
-    """Whole or not at all; of two that make it at the same time one keeps the other's."""
-    if place.exists():
-        return
-    with tempfile.TemporaryDirectory(prefix="part-", dir=place.parent) as work:
-        made = make(Path(work))
-        with contextlib.suppress(OSError):
-            made.rename(place)
-    if not place.exists():
-        raise RetryLater(f"{place} can't be written")
 
 
 def _make(work: Path, say: Callable[[str], None]) -> Path:

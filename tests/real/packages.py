@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
+import time
 from pathlib import Path
 
 import program
+from devnet.kept import once
 from release import deb, dist
 from release.wheels import REQUIREMENTS
 from tests.real.roots import cache
@@ -25,6 +25,7 @@ from tests.real.roots import cache
 OLD, OURS, NEW = "0.0.1", "0.0.2", "0.0.3"
 _MIGRATIONS = "agent/journal/migrations/versions"
 _HEADER = 60
+_DAY = 86_400.0
 
 
 def built() -> Path:
@@ -33,17 +34,25 @@ def built() -> Path:
     parts = sorted((program.HOME / "release/debian").iterdir())
     said = [wheel, REQUIREMENTS.read_bytes(), *(part.read_bytes() for part in parts)]
     digest = hashlib.sha256(b"".join(said)).hexdigest()[:16]
-    kept = program.HOME / f"build/real/{digest}.deb"
-    if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        for old in kept.parent.iterdir():
-            old.unlink()
-        place = kept.with_name("oyster_provider-0.1.0-py3-none-any.whl")
-        place.write_bytes(wheel)
-        (content,) = deb.build(place, OLD, level=1).values()
-        place.unlink()
-        kept.write_bytes(content)
-    return kept
+    place = program.HOME / f"build/real/{digest}.deb"
+    _forget(place)
+    return once(place, lambda work: _build(wheel, work))
+
+
+def _build(wheel: bytes, work: Path) -> Path:
+    place = work / "oyster_provider-0.1.0-py3-none-any.whl"
+    place.write_bytes(wheel)
+    (content,) = deb.build(place, OLD, level=1).values()
+    made = work / "made.deb"
+    made.write_bytes(content)
+    return made
+
+
+def _forget(place: Path) -> None:
+    """Packages of other states of the tree, but for those that another run may be about to read."""
+    for old in place.parent.glob("*.deb"):
+        if old != place and time.time() - old.stat().st_mtime > _DAY:
+            old.unlink(missing_ok=True)
 
 
 def before() -> Path | None:
@@ -51,13 +60,10 @@ def before() -> Path | None:
     newest = max((program.HOME / _MIGRATIONS).glob("[0-9]*.py")).relative_to(program.HOME)
     added = _git("log", "--diff-filter=A", "-1", "--format=%H", "--", str(newest))
     commit = _git("rev-parse", "--verify", "--quiet", f"{added}^") if added else ""
-    kept = cache() / f"before-{commit[:12]}.deb"
     if not commit or "CI" in os.environ:
         return None
-    if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        _build_of(commit, kept)
-    return kept
+    place = cache() / f"before-{commit[:12]}.deb"
+    return once(place, lambda work: _build_of(commit, work))
 
 
 _SAY = """
@@ -72,21 +78,19 @@ place.with_name("made.deb").write_bytes(next(iter(deb.build(place, sys.argv[2]).
 """
 
 
-def _build_of(commit: str, kept: Path) -> None:
+def _build_of(commit: str, work: Path) -> Path:
     """By that commit's own code, in a clone of its own; wheels that are the same are shared."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = f"{folder}/tree"
-        _git("clone", "--quiet", "--shared", "--no-checkout", str(program.HOME), tree)
-        _git("-C", tree, "checkout", "--quiet", commit)
-        wheels = program.HOME / "build/wheels"
-        wheels.mkdir(parents=True, exist_ok=True)
-        (Path(tree) / "build").mkdir()
-        (Path(tree) / "build/wheels").symlink_to(wheels)
-        words = [sys.executable, "-c", _SAY, folder, OLD]
-        done = subprocess.run(words, cwd=tree, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        shutil.copy2(f"{folder}/made.deb", kept.with_suffix(".part"))
-    kept.with_suffix(".part").rename(kept)
+    tree = work / "tree"
+    _git("clone", "--quiet", "--shared", "--no-checkout", str(program.HOME), str(tree))
+    _git("-C", str(tree), "checkout", "--quiet", commit)
+    wheels = program.HOME / "build/wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    (tree / "build").mkdir()
+    (tree / "build/wheels").symlink_to(wheels)
+    words = [sys.executable, "-c", _SAY, str(work), OLD]
+    done = subprocess.run(words, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return work / "made.deb"
 
 
 def _git(*words: str) -> str:

@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from devnet.kept import once
+
 SUITE, NEWER_SUITE = "bookworm", "trixie"
 CLOUD_INIT = ("cloud-init",)
 ENVIRON = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
@@ -57,20 +59,18 @@ def place(suite: str, also: Sequence[str]) -> Path:
 
 def cached(suite: str = SUITE, also: Sequence[str] = CLOUD_INIT) -> Path:
     """The root that machines stand on. Raises Unavailable where debootstrap can't make it."""
-    kept = place(suite, also)
-    if kept.is_dir():
-        return kept
-    part = kept.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    return once(place(suite, also), lambda work: _bootstrap(work / "root", suite, also))
+
+
+def _bootstrap(root: Path, suite: str, also: Sequence[str]) -> Path:
+    root.mkdir()
     command = ("debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", suite)
-    done = subprocess.run([*command, str(part)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"debootstrap failed: {done.stdout.strip().splitlines()[-1:]}")
-    (part / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    _add(part, also)
-    part.rename(kept)
-    return kept
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    _add(root, also)
+    return root
 
 
 def _add(root: Path, packages: Sequence[str]) -> None:
