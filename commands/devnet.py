@@ -36,6 +36,7 @@ Dir = Annotated[Path, typer.Option("--dir", help="The devnet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 JobArgument = Annotated[int, typer.Argument(min=1, max=MOST_JOB, help="The job's id.")]
 _MOST_SECONDS = 10_000_000
+_LOOK_SECONDS = 1.0
 DEFAULT_DIR = Path(".devnet")
 _ENCLAVES = {
     "process": "simulated processes",
@@ -92,7 +93,7 @@ def up(
     arguments += ["--boot-share", str(boot_share), "--market", market, "--hosts", str(hosts)]
     arguments += ["--boot", options.boot]
     waiting("bringing up chain, contracts, AWS and IPFS: about twenty seconds")
-    return _show(detached.start(directory.resolve(), arguments), as_json)
+    return _show(detached.start(directory.resolve(), arguments), directory, as_json)
 
 
 def _bootable(boot: str) -> str:
@@ -115,11 +116,23 @@ def _foreground(options: Options, as_json: bool) -> None:
         signal.signal(each, signal.default_int_handler)
     try:
         with running(options) as devnet:
-            _show(devnet.devnet, as_json)
+            _show(devnet.devnet, options.directory, as_json)
             signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
-            signal.sigwait(wanted)
+            told = 0
+            while signal.sigtimedwait(wanted, _LOOK_SECONDS) is None:
+                told += _tell(options.directory, told)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _tell(directory: Path, told: int) -> int:
+    """Say what is new since so many notices; how many that is."""
+    from devnet import notices
+
+    new = notices.of(directory)[told:]
+    for line in new:
+        typer.echo(line, err=True)
+    return len(new)
 
 
 @app.command()
@@ -132,7 +145,7 @@ def status(directory: Dir = DEFAULT_DIR, as_json: AsJson = False) -> None:
     dead = [name for name, pid in devnet.children.items() if not detached.lives(devnet, pid)]
     if not detached.lives(devnet, devnet.pid):
         dead.insert(0, "supervisor")
-    _show(devnet, as_json)
+    _show(devnet, directory, as_json)
     if dead:
         raise RetryLater(
             f"the devnet in {directory} is broken, dead: {', '.join(dead)}; "
@@ -344,9 +357,12 @@ def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _show(devnet: Devnet, as_json: bool) -> None:
+def _show(devnet: Devnet, directory: Path, as_json: bool) -> None:
+    from devnet import notices
+
+    told = notices.of(directory)
     if as_json:
-        print_json(devnet_json(devnet))
+        print_json(devnet_json(devnet, told))
         return
     fields: dict[str, Any] = {
         "pid": devnet.pid,
@@ -364,6 +380,8 @@ def _show(devnet: Devnet, as_json: bool) -> None:
         **{f"account {name}": person.address for name, person in devnet.people.items()},
     }
     _print(fields, title="devnet (simulated: EC2's hardware and the Nitro card)")
+    for line in told:
+        typer.echo(line)
 
 
 def _print(fields: dict[str, Any], *, title: str) -> None:

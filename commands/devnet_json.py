@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from commands.dialect import moment, price, tokens
@@ -55,14 +55,14 @@ def owned_job(job: int, fields: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def devnet_json(devnet: Devnet) -> dict[str, Any]:
-    """Where everything of a devnet is."""
+def devnet_json(devnet: Devnet, notices: Sequence[str]) -> dict[str, Any]:
+    """Where everything of a devnet is, and what its parts have to tell."""
     return {
         "pid": devnet.pid, "rpc": devnet.rpc_url, "chain_id": devnet.chain_id,
         "market": devnet.market, "boot": devnet.boot, "registry": devnet.registry,
         "pond": devnet.pond,
         "payment_token": devnet.payment_token, "aws": devnet.aws_endpoint,
         "ipfs": devnet.ipfs_gateway, "config": devnet.config_files.get("provider", ""),
-        "hosts": list(devnet.hosts),
+        "hosts": list(devnet.hosts), "notices": list(notices),
         "accounts": {name: person.address for name, person in devnet.people.items()},
     }  # fmt: skip

@@ -92,7 +92,7 @@ DEVNET = record(
         "pid": WHOLE, "rpc": TEXT, "chain_id": WHOLE, "market": TEXT, "registry": ADDRESS,
         "pond": TEXT, "payment_token": ADDRESS, "aws": TEXT, "ipfs": TEXT, "config": TEXT,
         "boot": {"enum": ["process", "qemu"]},
-        "hosts": rows(TEXT),
+        "hosts": rows(TEXT), "notices": rows(TEXT),
         "accounts": {"type": "object", "additionalProperties": ADDRESS},
     }
 )  # fmt: skip

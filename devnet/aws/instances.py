@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from devnet import notices
 from devnet.aws import moto_state
 from devnet.aws.ec2 import Record, Timings
 from devnet.guest import place
@@ -130,6 +131,7 @@ class Fleet:
             "restart_seconds": _RESTART_SECONDS * factor,
             "shim_python": sys.executable,
             "nsm": str(self._directory / "nsm"),
+            "notices": str(self._directory / notices.FILE),
         }
         place.write_whole(root / "etc/devnet-machine.json", json.dumps(machine, indent=1))
         place.write_whole(

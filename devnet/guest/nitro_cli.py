@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+from devnet import notices
 from devnet.guest import allocator, place
 from devnet.nitro.kernel import brings_kernel
 
@@ -144,9 +145,12 @@ def _run(options: argparse.Namespace) -> None:
         "debug": options.debug_mode,
         "image": str(options.eif_path),
     }
-    said = _boot(order)
+    runner = _runner(order)
+    said = _boot(order, runner)
     if "error" in said:
         _fail("E36", detail=said["error"])
+    if runner == "enclave" and place.machine().get("nitro") is not None:
+        _say_no_kernel(order)
     sys.stderr.write(
         f"Started enclave with enclave-cid: {order['cid']}, memory: {options.memory} MiB, "
         f"cpu-ids: {cpus}\n"
@@ -155,14 +159,13 @@ def _run(options: argparse.Namespace) -> None:
     _print({key: said[key] for key in (*kept, "MemoryMiB")})
 
 
-def _boot(order: dict[str, Any]) -> dict[str, Any]:
+def _boot(order: dict[str, Any], runner: str) -> dict[str, Any]:
     """Start the enclave's process; what it says when it is ready, or why it is not."""
-    log = place.root() / "var/log/nitro_enclaves/nitro_enclaves.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = _log()
     home = Path(__file__).parent.parent.parent
     with log.open("ab") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", f"devnet.guest.{_runner(order)}", json.dumps(order)],
+            [sys.executable, "-m", f"devnet.guest.{runner}", json.dumps(order)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=out,
@@ -184,6 +187,24 @@ def _runner(order: dict[str, Any]) -> str:
         return "booted" if brings_kernel(Path(order["image"])) else "enclave"
     except OSError:
         return "enclave"  # which says why it can't be read
+
+
+def _say_no_kernel(order: dict[str, Any]) -> None:
+    """A devnet of enclaves that boot has one that doesn't: into the log, and to who looks at it."""
+    machine = place.machine()
+    line = (
+        f"an enclave on {machine['instance_id']} is a simulated process: its image brings no "
+        "kernel that boots; 'oyster-provider devnet image build --boot qemu' makes one that does"
+    )
+    with _log().open("a") as out:
+        out.write(f"{order['id']}: {line}\n")
+    notices.say(Path(machine["notices"]), line)
+
+
+def _log() -> Path:
+    log = place.root() / "var/log/nitro_enclaves/nitro_enclaves.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log
 
 
 def _check_device() -> None:

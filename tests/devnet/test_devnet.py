@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import program
-from devnet import detached, state
+from devnet import detached, notices, state
 from devnet.processes import born, wait_until_gone
 from tests.commands.program import in_its_dialect
 
@@ -139,6 +139,13 @@ def test_ipfs_add__any_file__is_served_under_its_cid(devnet: Program, tmp_path: 
     assert httpx.get(f"{devnet.ask('status')['ipfs']}/ipfs/{cid}").content == b"some bytes"
 
 
+def test_status__a_part_has_something_to_tell__is_shown(devnet: Program) -> None:
+    assert devnet.ask("status")["notices"] == []
+    notices.say(devnet.directory / "aws" / notices.FILE, "one thing")
+    assert devnet("status").endswith("\none thing\n")
+    assert devnet.ask("status")["notices"] == ["one thing"]
+
+
 def test_broken__a_child_died_then_the_supervisor__is_said_and_cleared_up(tmp_path: Path) -> None:
     program = Program(tmp_path)
     program("up", "--detach")
@@ -163,12 +170,17 @@ def test_down__another_process_has_the_killed_ones_number__is_left_alone(
     assert not (tmp_path / state.FILE).exists()
 
 
-def test_up__ctrl_c__leaves_nothing_behind(tmp_path: Path) -> None:
+def test_up__in_a_terminal__passes_notices_on_and_leaves_nothing_at_ctrl_c(tmp_path: Path) -> None:
     command = program.command("devnet", "up", "--dir", str(tmp_path))
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         assert "simulated" in process.stdout.readline()
         children = state.read(tmp_path).children.values()
+        for line in ("one thing", "another"):
+            notices.say(tmp_path / "aws" / notices.FILE, line)
+            assert process.stderr.readline() == f"{line}\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
     assert all(wait_until_gone(pid, 5) for pid in children)

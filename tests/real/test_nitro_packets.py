@@ -57,7 +57,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         assert one.order(_orders(one)).ready
         machine = one.instance.call(lambda: _booted(one, image))
         try:
-            until(lambda: one.order(_orders(one)).words is None, lambda: "no streams")
+
+            def lacks() -> str | None:
+                return one.order(_orders(one)).words
+
+            until(lambda: lacks() is None, lambda: str(lacks()), BOOT_SECONDS)
             yield one
         finally:
             machine.end()

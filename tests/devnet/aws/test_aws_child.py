@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import program
+from devnet import notices
 from devnet.guest import allocator, place
 from devnet.guest.nsm import SimulatedNsm
 from devnet.image import build_image
@@ -100,6 +101,27 @@ def test_nitro_cli__run_describe_terminate__in_the_real_ones_shapes(root: Path) 
     ended = nitro(root, "terminate-enclave", "--enclave-id", info["EnclaveID"])
     assert json.loads(ended.stdout)["Terminated"] is True
     assert json.loads(nitro(root, "describe-enclaves").stdout) == []
+
+
+def test_nitro_cli__image_without_a_kernel_where_enclaves_boot__is_said_once(root: Path) -> None:
+    place.write_whole(
+        root / "etc/devnet-machine.json",
+        json.dumps(
+            {
+                **json.loads((root / "etc/devnet-machine.json").read_text()),
+                "nitro": str(root / "no-qemu"),
+                "notices": str(root / "notices"),
+            }
+        ),
+    )
+    for _ in range(2):
+        assert nitro(root, *run(root)).returncode == 0
+        assert nitro(root, "terminate-enclave", "--all").returncode == 0
+    (said,) = notices.read(root / "notices")
+    assert "is a simulated process: its image brings no kernel" in said
+    assert "devnet image build --boot qemu" in said
+    log = (root / "var/log/nitro_enclaves/nitro_enclaves.log").read_text()
+    assert log.count(said) == 2
 
 
 def test_nitro_cli__bad_days__are_those_of_the_real_one(root: Path) -> None:

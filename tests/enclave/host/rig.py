@@ -208,15 +208,17 @@ def rig(
         yield Rig(aws, fleet, directory)
 
 
-def until(look: Callable[[], T | None], why: Callable[[], str]) -> T:
+def until(
+    look: Callable[[], T | None], why: Callable[[], str], seconds: float = DEADLINE_SECONDS
+) -> T:
     """Poll a real process's work, with a deadline."""
-    end = time.monotonic() + DEADLINE_SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
         if found is not None and found is not False:
             return found
         time.sleep(_POLL_SECONDS)
-    raise AssertionError(f"not within {DEADLINE_SECONDS} s: {why()}")
+    raise AssertionError(f"not within {seconds} s: {why()}")
 
 
 def _make_role(iam: Any) -> str:
