@@ -77,12 +77,13 @@ def _read(config: Path | None, *, everything: bool) -> tuple[Standing, list[Told
     from commands.context import at_desk, standing_of
     from commands.job_shown import deadline_of
     from commands.journal import open_reader
+    from commands.kept_ids import own_jobs
     from commands.told import tell
 
     async def work(desk: Desk) -> tuple[Standing, list[Told]]:
         standing = await standing_of(desk)
-        active, _ = await desk.reads.listing(desk.provider, standing.at)
         with open_reader(desk.config) as reader:
+            active = await own_jobs(desk, reader, standing.at)
             ids = {*active, *(reader.jobs(MOST_PAST) if everything else ())}
             jobs = await desk.reads.jobs(sorted(ids), standing.at)
             told = await tell(desk, standing, reader, jobs.values())

@@ -21,6 +21,7 @@ from agent.markets.token import Token
 from commands.context import Desk, Standing, standing_of
 from commands.costs import Cost, costs_of
 from commands.journal import open_reader
+from commands.kept_ids import own_jobs
 from commands.told import Told, read_settlements, tell
 from faults import RetryLater, TryElsewhere
 
@@ -129,8 +130,8 @@ class _Books:
 async def read_ledger(desk: Desk, after: float) -> Ledger:
     """Jobs that ended or run after `after` (unix seconds). Raises RetryLater, TryElsewhere."""
     standing = await standing_of(desk)
-    active, _ = await desk.reads.listing(desk.provider, standing.at)
     with open_reader(desk.config) as reader:
+        active = await own_jobs(desk, reader, standing.at)
         ids = {*reader.jobs(_MOST_JOBS), *active}
         jobs = await desk.reads.jobs(sorted(ids), standing.at)
         books = _read_books(reader, sorted(ids))

@@ -30,6 +30,7 @@ from agent.markets.marketv1.adapter import ProviderMarketV1
 from agent.markets.marketv1.calls import Calls as MarketV1Calls
 from agent.markets.marketv1.reads import Market as MarketV1
 from agent.markets.marketv1.reads import job_topics as marketv1_topics
+from agent.markets.marketv1.seen import Seen
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls as RegistryCalls
@@ -92,6 +93,11 @@ def provider_view(market: AnyMarket, tracker: HeadTracker, provider: Address) ->
     if isinstance(market, MarketV1):
         return ProviderMarketV1(market, tracker, provider)
     return ProviderMarket(market, tracker, provider)
+
+
+def memory_of_ids(market: AnyMarket) -> Seen | None:
+    """What is remembered of ids; None where the contract itself lists a provider's jobs."""
+    return market.seen if isinstance(market, MarketV1) else None
 
 
 def calls_of(market: AnyMarket) -> OrderCalls:

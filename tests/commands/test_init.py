@@ -77,10 +77,8 @@ def test_init__nobody_to_ask__names_the_missing_option(tmp_path: Path) -> None:
     )
 
 
-def test_init__a_person_answers__the_file_has_it(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    lines = ("42161", REGISTRY, "https://a.example, https://b.example", "keystore.json",
-             "password.txt", "us-east-1", "us-east-1/c6a.xlarge=0.17/h")  # fmt: skip
+def answered(file: Path, *lines: str) -> None:
+    """What a person at a terminal gets, who answers these lines."""
     master, slave = pty.openpty()
     with subprocess.Popen(
         program.command("init", str(file)),
@@ -96,6 +94,57 @@ def test_init__a_person_answers__the_file_has_it(tmp_path: Path) -> None:
                 break
     os.close(master)
     assert process.returncode == 0, shown.decode()
+
+
+def test_init__a_person_answers__the_file_has_it(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    answered(file, "42161", "", REGISTRY, "https://a.example, https://b.example", "us-east-1",
+             "keystore.json", "password.txt", "us-east-1/c6a.xlarge=0.17/h")  # fmt: skip
     config = load(file, {})
     assert [str(url) for url in config.chain.rpc_urls] == ["https://a.example", "https://b.example"]
     assert config.wallet.keystore_file == "keystore.json"
+    assert config.chain.market == "registry"
+
+
+US = "0x" + "22" * 20
+
+
+def test_init__a_person_chooses_marlins_market__is_asked_what_that_needs_alone(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "config.toml"
+    answered(file, "arbitrum", "marketv1", "https://a.example", "ap-south-1", US, "",
+             "ap-south-1/c6a.xlarge=0.17/h")  # fmt: skip
+    config = load(file, {})
+    assert (config.chain.market, config.chain.provider, config.wallet.given) == ("marketv1", US, ())
+    assert config.chain.registry == ""  # known by the chain
+
+
+NODE = ("--rpc-url", "https://a.example", "--region", "us-east-1")
+KEY = ("--keystore", "credential:keystore", "--password", "credential:password")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--chain-id", "56", "--provider", US), ""),
+        (("--chain-id", "56", *KEY), ""),  # the key's own account
+        (("--chain-id", "31337", "--registry", REGISTRY, "--provider", US, *KEY), ""),
+        (("--chain-id", "56",), "--provider is missing"),
+        (("--chain-id", "31337", "--provider", US), "--registry is missing"),
+        (("--chain-id", "56", "--provider", US, *KEY[:2]), "--password is missing"),
+    ],
+)  # fmt: skip
+def test_init__for_marlins_market__takes_what_is_given_and_names_what_is_missing(
+    tmp_path: Path, more: tuple[str, ...], said: str
+) -> None:
+    file = tmp_path / "config.toml"
+    done = oyster_here("init", file, "--market", "marketv1", *NODE, *more)
+    assert (done.returncode, said in done.stderr) == (2 if said else 0, True), done.stderr
+    assert file.exists() != bool(said)
+    assert said or load(file, {}).chain.market == "marketv1"
+
+
+def test_init__another_market__is_named(tmp_path: Path) -> None:
+    done = oyster_here("init", tmp_path / "c.toml", *ANSWERS, "--market", "bazaar")
+    assert (done.returncode, "there are registry and marketv1" in done.stderr) == (2, True)
