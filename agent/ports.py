@@ -7,7 +7,7 @@ idempotent or says why not, and fails only with a class of `faults`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -229,6 +229,16 @@ class Mailbox(Protocol):
 
     async def stage_params(self, region: Region, params: bytes) -> None:
         """Have init params in the region's bucket under their digest. Raises RetryLater."""
+        ...
+
+    async def staged_params(self, region: Region) -> Mapping[str, float]:
+        """Digest of all staged init params, and when they were written (unix seconds). Raises
+        RetryLater."""
+        ...
+
+    async def unstage_params(self, region: Region, sha256: str, used: Callable[[], bool]) -> bool:
+        """Delete staged init params, unless they are `used` at the moment at which nobody stages
+        them; whether they are deleted. Raises RetryLater."""
         ...
 
     async def forget(self, region: Region, instance: InstanceId) -> None:

@@ -52,6 +52,11 @@ def params_key(sha256: str) -> str:
     return f"{PARAMS}{sha256}"
 
 
+def params_of(key: str) -> str:
+    """The digest in the key of init params."""
+    return key.removeprefix(PARAMS)
+
+
 def program_key(sha256: str) -> str:
     """The host program with this digest."""
     return f"{PROGRAMS}{sha256}.pyz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from agent.apply import params
 from agent.apply.context import Outside, World
 from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Stage
 from agent.decide.job_view import Probe
@@ -20,9 +21,8 @@ from faults import Refused, RetryLater, TryElsewhere
 async def write_desired(world: World, action: WriteDesired, outside: Outside) -> None:
     record, run = world.fleet.record(action.instance), action.desired.run_id
     try:
-        document, params = action.desired.to_json(), action.params
-        if params:
-            await outside(lambda: world.mailbox.stage_params(action.region, params))
+        document = action.desired.to_json()
+        await params.stage(world, action, outside)
         await _note_image(world, action, record, outside)
         await outside(lambda: world.mailbox.write_desired(action.region, action.instance, document))
     except (RetryLater, TryElsewhere, Refused) as fault:
@@ -33,6 +33,7 @@ async def write_desired(world: World, action: WriteDesired, outside: Outside) ->
         record.desired_run = run
         world.fleet.probed(record, Probe(restarted_at=world.clock.now() if anew else None))
     world.say(action.job, "host.ordered", instance=action.instance, run=run)
+    await params.drop_replaced(world, action, outside)
 
 
 async def _note_image(
@@ -53,6 +54,7 @@ async def attest(world: World, action: Attest, outside: Outside) -> None:
     if action.init_pcr is not None:
         image = replace(image, pcrs={**image.pcrs, INIT_PCR: action.init_pcr})
     instance, debug = action.instance, action.debug
+    params.note_found(world, action.job, instance.region)
     try:
         await outside(
             lambda: world.attester.attest(instance, image, clock=world.clock, debug=debug)

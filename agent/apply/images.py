@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from agent.apply import params
 from agent.apply.bugs import Bug
 from agent.apply.context import Outside, World, wait_seconds
 from agent.apply.sweep import used_images
@@ -114,6 +115,7 @@ async def release(world: World, action: ReleaseImage, outside: Outside) -> None:
     known = world.memory.job(action.job)
     image, regions = known.image.image, known.image.staged
     try:
+        await params.drop_all(world, action.job, outside)
         await outside(lambda: world.images.release(action.job))
         for region in sorted(regions if image is not None else ()):
             await _unstage(world, action.job, region, image, outside)

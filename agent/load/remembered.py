@@ -26,7 +26,7 @@ from agent.load.owners import Owners
 from agent.load.pins import Pins
 from agent.market.model import Job, JobId
 from agent.market.terms import Terms
-from cloud.model import Identity
+from cloud.model import Identity, Region
 
 
 @dataclass(slots=True)
@@ -63,6 +63,7 @@ class JobMemory:
     served: bool = False  # it was this provider's, or something was bought for it
     end_asked_at: float | None = None  # since when the chain has been asking for its end
     held_at: float | None = None  # since when the breaker has been holding that end
+    params: set[tuple[Region, str]] = field(default_factory=set)  # init params staged, by digest
 
     @property
     def head(self) -> Job | None:

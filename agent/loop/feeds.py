@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import structlog
 
+from agent.apply.params import sweep_params
 from agent.apply.sweep import sweep_images, sweep_mailboxes
 from agent.journal.orders import OrderKind, OrderRecord
 from agent.load.remembered import JobMemory
@@ -264,6 +265,7 @@ class Feeds:
             await sweep_mailboxes(world.fleet, world.mailbox, world.clock, grace)
             if self._state.progress.resynced_at is not None:
                 await sweep_images(world, self._state.sources.regions, grace)
+                await sweep_params(world, self._state.sources.regions, grace)
 
 
 def _moves(job: JobMemory) -> bool:

@@ -26,6 +26,11 @@ class Workload:
         return _name(self.url, str(self.debug), self.init_params.hex())
 
     @cached_property
+    def params_sha256(self) -> str:
+        """Under which the init params are in a bucket; empty: they have no bytes."""
+        return sha256(self.init_params).hexdigest() if self.init_params else ""
+
+    @cached_property
     def place(self) -> str:
         """Names what can't: the enclave's size and family. 8 hex digits."""
         return _name(str(self.memory_mib), str(self.cpu_count), self.family)

@@ -170,8 +170,25 @@ class Mailbox:
         """Have init params in the region's bucket under their digest, written anew each time: they
         expire like images, and a host asks for them only before its enclave starts."""
         account = await self._find()
-        sha256 = hashlib.sha256(params).hexdigest()
-        await self._put(account, region, layout.params_key(sha256), params)
+        key = layout.params_key(hashlib.sha256(params).hexdigest())
+        async with self._staging.alone(account.bucket(region), key):
+            await self._put(account, region, key, params)
+
+    async def staged_params(self, region: Region) -> Mapping[str, float]:
+        """Digest of all init params in the bucket, and when they were written (unix seconds).
+        Raises RetryLater."""
+        listed = await self._list(region, layout.PARAMS, f"listing the init params of {region}")
+        return {layout.params_of(one["Key"]): one["LastModified"].timestamp() for one in listed}
+
+    async def unstage_params(self, region: Region, sha256: str, used: Callable[[], bool]) -> bool:
+        """Delete init params unless they are `used`, which is asked when nobody stages them just
+        now. Whether they are deleted. Raises RetryLater."""
+        key = layout.params_key(sha256)
+        async with self._staging.alone((await self._find()).bucket(region), key):
+            if used():
+                return False
+            await self._delete(region, [key])
+            return True
 
     async def staged(self, region: Region) -> Mapping[str, float]:
         """Digest of every staged image, and when it was written (unix seconds): one list call

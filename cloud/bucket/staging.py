@@ -80,9 +80,10 @@ class Staging:
         for key in [key for key in self._seen if key[:2] == (bucket, sha256)]:
             del self._seen[key]
 
-    def alone(self, bucket: str, sha256: str) -> asyncio.Lock:
-        """Held by whoever writes or deletes this image in this bucket."""
-        return self._locks.setdefault((bucket, sha256), asyncio.Lock())
+    def alone(self, bucket: str, name: str) -> asyncio.Lock:
+        """Held by whoever writes or deletes what is of this name in this bucket: an image's digest,
+        or the key of something else."""
+        return self._locks.setdefault((bucket, name), asyncio.Lock())
 
     async def _age(self, target: _Target, size_bytes: int) -> float | None:
         """Seconds since the staged image was written; None when it is not there."""

@@ -6,6 +6,7 @@ while, zones sell out, replies get lost; hosts hang and enclaves die when they a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +171,8 @@ class SimCloud:
     dies_of: str = ""  # EC2's reason for that
     survives: Callable[[LaunchOrder], bool] = lambda order: False  # what it does not kill
     staged_at: dict[tuple[Region, str], float] = field(default_factory=dict)
+    params: dict[tuple[Region, str], float] = field(default_factory=dict)  # when it was written
+    missed: list[str] = field(default_factory=list)  # what hosts were told of and can't have
     mail: set[InstanceId] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     done: Callable[[str], None] = lambda text: None
@@ -269,6 +272,36 @@ class SimCloud:
 
     async def stage_params(self, region: Region, params: bytes) -> None:
         await self.weather.before("mailbox.stage_params")
+        self.params[region, hashlib.sha256(params).hexdigest()] = self.clock.now()
+        await self.weather.after("mailbox.stage_params")
+
+    def params_of(self, region: Region, desired: Desired | None) -> tuple[Region, str] | None:
+        """Where the init params that are ordered are staged; None: nowhere."""
+        if desired is None or desired.init is None:
+            return None
+        return one if (one := (region, desired.init.sha256)) in self.params else None
+
+    def _asks_for(self, machine: Machine, params: tuple[Region, str]) -> bool:
+        """Whether the host has still to fetch them."""
+        last = min(machine.ends_at, machine.hangs_at, machine.stops_at, machine.fails_at)
+        fetched = max(machine.booted_at, machine.desired_at) + machine.lengths.fetch
+        waits = self.clock.now() < min(fetched, last)
+        return waits and self.params_of(machine.order.region, machine.desired) == params
+
+    async def staged_params(self, region: Region) -> Mapping[str, float]:
+        await self.weather.before("mailbox.staged_params")
+        return {sha: at for (where, sha), at in self.params.items() if where == region}
+
+    async def unstage_params(self, region: Region, sha256: str, used: Callable[[], bool]) -> bool:
+        await self.weather.before("mailbox.unstage_params")
+        if used():
+            return False
+        for machine in self.machines.values():
+            if self._asks_for(machine, (region, sha256)):
+                self.missed.append(f"init params were deleted that {machine.id} asks for")
+        self.params.pop((region, sha256), None)
+        await self.weather.after("mailbox.unstage_params")
+        return True
 
     async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
         await self.weather.before("mailbox.reports")
@@ -297,6 +330,8 @@ class SimCloud:
         await self.weather.before("mailbox.write")
         machine, desired = self.machines[instance], Desired.from_json(dict(document))
         self.mail.add(instance)
+        if desired.init and desired.init.size_bytes and not self.params_of(region, desired):
+            self.missed.append(f"orders of {instance} name init params that are not staged")
         if machine.desired is None or machine.desired.run_id != desired.run_id:
             machine.desired, machine.desired_at = desired, self.clock.now()
             machine.enclave_dies_at = NEVER

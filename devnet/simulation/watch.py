@@ -33,9 +33,10 @@ MONEY = "money is exact"
 BROKEN = "the agent runs"
 BOUGHT = "nothing is bought for what can't be served"
 UNSERVED = "no paid second is left unserved without a reason"
+ASKED_FOR = "what a host is told to fetch is in its bucket"
 NAMES = (
     ONE, STRANGER, UNPROVEN, EARLY, TWICE, MISSED, DROPPED, GIVEN_UP, LEFT, MONEY, BROKEN, BOUGHT,
-    UNSERVED,
+    UNSERVED, ASKED_FOR,
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from devnet.simulation.marketv1.truth import ENOUGH_SECONDS, Truth, end_of, job_
 from devnet.simulation.names import US
 from devnet.simulation.people import sha_of
 from devnet.simulation.storm_troubles import SECOND_VOICE, Kind, covered, union
-from devnet.simulation.watch import BOUGHT, LEFT, MONEY, TWICE, UNSERVED, Watch
+from devnet.simulation.watch import ASKED_FOR, BOUGHT, LEFT, MONEY, TWICE, UNSERVED, Watch
 
 LOST_SECONDS = 900.0  # what finding a dead host or enclave and replacing it may take, once
 UNCONFIRMED = 8  # jobs that are bought on one endpoint's word (breaker.unconfirmed)
@@ -227,6 +227,7 @@ class MarketV1Invariants(Watch):
             "instances": len(self.cloud.live_machines()),
             "mailboxes": len(mail),
             "staged images": len(self.cloud.bucket) if lives == 1 else 0,
+            "init params": len(self.cloud.params) if lives == 1 else 0,
             "jobs in memory": remembered,
             "jobs that ended and are not settled": len(self.unsettled()),
             "transactions that wait": self.chain.unmined,
@@ -234,6 +235,8 @@ class MarketV1Invariants(Watch):
         for what, count in left.items():
             if count:
                 self.violated(LEFT, f"{count} {what}")
+        for text in self.cloud.missed:
+            self.violated(ASKED_FOR, text)
         self._count(self.chain.head.state)
 
     def _check_twice(self) -> None:

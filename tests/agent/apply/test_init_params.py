@@ -43,7 +43,7 @@ def _world(pcrs: dict[int, str]) -> tuple[Any, list[tuple[str, dict[str, Any]]]]
     said: list[tuple[str, dict[str, Any]]] = []
     fleet = Fleet(Nothing(), Mail({}), StandingClock(NOW), ACCOUNT)
     fleet.add(INSTANCE)
-    job = SimpleNamespace(image=SimpleNamespace(image=IMAGE), proven=None)
+    job = SimpleNamespace(image=SimpleNamespace(image=IMAGE), proven=None, head=None)
     world = SimpleNamespace(
         fleet=fleet,
         clock=StandingClock(NOW),

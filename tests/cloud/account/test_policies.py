@@ -11,6 +11,7 @@ import ast
 import functools
 import re
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from cloud import layout
 from cloud.account.policies import Name, Scope, render
-from cloud.model import Region
+from cloud.model import InstanceId, Region
 from tests.trees import tree
 
 pytestmark = pytest.mark.unit
@@ -82,6 +84,33 @@ def test_host_policy__own_folder__is_all_it_may_write() -> None:
         ("s3:GetObject", f"{bucket}/hosts/${{aws:userid}}/desired.json"),
         ("s3:PutObject", f"{bucket}/hosts/${{aws:userid}}/status.json"),
     }
+
+
+# What the agent does with each kind of object (`cloud.layout`). It never reads init params back,
+# which may be a user's secrets, nor the program, and what hosts write it does not.
+_HOST = InstanceId("i-0123456789abcdef0")
+MAILBOX = {
+    layout.image_key("a" * 64): {"Get", "Put", "Delete"},
+    layout.params_key("a" * 64): {"Put", "Delete"},
+    layout.program_key("a" * 64): {"Put"},
+    layout.owner_key({"a": "b"}): {"Put"},
+    layout.desired_key("AROA", _HOST): {"Get", "Put", "Delete"},  # Get: for If-Match, says S3
+    layout.status_key("AROA", _HOST): {"Get", "Delete"},
+    "anything/else": set(),
+}
+
+
+@pytest.mark.parametrize("key", MAILBOX)
+def test_agent_policy__each_kind_of_object__is_used_as_the_mailbox_does(key: str) -> None:
+    arn = f"arn:aws:s3:::oyster-123456789012-us-east-1/{key}"
+    allowed = {
+        verb
+        for statement in _statements("agent")
+        for verb in ("Get", "Put", "Delete")
+        if f"s3:{verb}Object" in _list(statement["Action"])
+        and any(fnmatchcase(arn, pattern) for pattern in _list(statement["Resource"]))
+    }
+    assert allowed == MAILBOX[key]
 
 
 SCOPE = Scope(

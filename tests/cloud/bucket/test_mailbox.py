@@ -171,6 +171,26 @@ async def test_stage_params__bytes__are_there_by_their_digest(aws: Aws) -> None:
     assert found["Body"].read() == b"params"
 
 
+async def test_unstage_params__used_again_or_not__is_asked_when_nobody_stages_them(
+    aws: Aws, s3: Faults
+) -> None:
+    digest, asked = hashlib.sha256(b"params").hexdigest(), list[str]()
+
+    def used() -> bool:
+        asked.append("used")
+        return len(s3.calls("PutObject")) > 1
+
+    await aws.mailbox.stage_params(REGION, b"params")
+    again = asyncio.create_task(aws.mailbox.stage_params(REGION, b"params"))
+    await asyncio.sleep(0)
+    assert not await aws.mailbox.unstage_params(REGION, digest, used)
+    await again
+    assert asked == ["used"]
+    assert set(await aws.mailbox.staged_params(REGION)) == {digest}
+    assert await aws.mailbox.unstage_params(REGION, digest, lambda: False)
+    assert await aws.mailbox.staged_params(REGION) == {}
+
+
 async def test_write_desired__too_long__is_refused(aws: Aws) -> None:
     with pytest.raises(Refused, match="bytes"):
         await aws.mailbox.write_desired(REGION, ONE, {"a": "x" * 70_000})
