@@ -174,7 +174,7 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
     live, budget = view.live, rules.bootstrap.budget
     if any(host.attested for host in live):
         return
-    if live and not all_late(view, live, now, draft, budget):
+    if live and not all_late(view, live, now, draft, budget, rules.enclave):
         return
     if len(live) >= rules.bootstrap.max_live:
         return

@@ -72,7 +72,34 @@ def _give_orders(
         return
     if host.run is not None and not _runs_other(view, host, image):
         return
+    if not can_read_orders(view, host, image, rules):
+        return
     draft.do(write_desired(view, host, image, next_run(view, host), rules))
+
+
+def can_read_orders(view: JobView, host: Host, image: Image, rules: EnclaveRules) -> bool:
+    """Whether the host's program, as old as its instance, reads what would be ordered now. One that
+    said nothing yet is believed to: it refuses aloud if it does not."""
+    if host.status is None:
+        return True
+    desired = write_desired(view, host, image, next_run(view, host), rules).desired
+    return desired.schema <= host.status.knows
+
+
+def too_old(view: JobView, host: Host, rules: EnclaveRules) -> str:
+    """Why its host has to be replaced by one with a newer program, in words; empty: it need not.
+
+    As long as nothing new is to be ordered of it, what runs on it runs on.
+    """
+    status, image = host.status, view.image.image
+    if status is None or image is None or view.workload is None:
+        return ""
+    taken = host.run is not None and status.run_id == host.run
+    if taken and (_runs_elsewhere(view, host) or not _runs_other(view, host, image)):
+        return ""
+    if can_read_orders(view, host, image, rules):
+        return ""
+    return f"its host program reads desired.json up to schema {status.knows}, which is too old"
 
 
 def next_run(view: JobView, host: Host) -> str:
@@ -84,16 +111,21 @@ def next_run(view: JobView, host: Host) -> str:
 
 def _can_not_change(view: JobView, host: Host, draft: Draft) -> bool:
     """Whether the user asks for what this host can't become: what runs on it runs on."""
+    if not _runs_elsewhere(view, host):
+        return False
+    text = f"{host.instance.id}: another type, region, size or family can't be had in place"
+    draft.note("job.change_refused", f"{text}; what runs runs on", Level.ERROR)
+    return True
+
+
+def _runs_elsewhere(view: JobView, host: Host) -> bool:
+    """Whether what is asked for is of another type, region, size or family than the host."""
     work, kind = view.head.workload if view.head else None, view.instance_type
     if work is None or kind is None:
         return False
     asked = (kind.region, kind.ec2_type)
     here = (host.instance.region, host.instance.instance_type)
-    if here == asked and not runs_elsewhere(host.run, work):
-        return False
-    text = f"{host.instance.id}: another type, region, size or family can't be had in place"
-    draft.note("job.change_refused", f"{text}; what runs runs on", Level.ERROR)
-    return True
+    return here != asked or runs_elsewhere(host.run, work)
 
 
 def _runs_other(view: JobView, host: Host, image: Image) -> bool:

@@ -9,14 +9,23 @@ import math
 from collections.abc import Sequence
 
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
+from agent.decide.host_orders import EnclaveRules, too_old
 from agent.decide.job_view import Host, ImagePhase, JobView
 from agent.decide.plan import Draft, Level
 from cloud.model import InstanceState
 
 
-def all_late(view: JobView, live: Sequence[Host], now: float, draft: Draft, budget: Budget) -> bool:
-    """Whether every instance that is coming up has eaten its share of the budget."""
-    times = [late_at(view, host, budget) for host in live]
+def all_late(
+    view: JobView,
+    live: Sequence[Host],
+    now: float,
+    draft: Draft,
+    budget: Budget,
+    rules: EnclaveRules,
+) -> bool:
+    """Whether every instance that is coming up has eaten its share of the budget, or is of no use
+    as its program can't read what it is to be told."""
+    times = [0.0 if too_old(view, host, rules) else late_at(view, host, budget) for host in live]
     draft.look_at(*(when for when in times if now < when < math.inf))
     if all(now >= when for when in times):
         draft.note("job.late", "no instance is up yet: racing another", Level.WARNING)

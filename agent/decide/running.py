@@ -8,7 +8,7 @@ where there is no room for both, the dead one goes first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.clock import JUMP_SECONDS
 from agent.decide.bootstrap import (
@@ -24,7 +24,14 @@ from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.ending import collect, leave
 from agent.decide.fault_reports import asks_anew, overruled, reported_away, told
 from agent.decide.give_up_running import unwanted, worth_leaving
-from agent.decide.host_orders import attest_when_due, next_run, prepare_hosts, write_desired
+from agent.decide.host_orders import (
+    attest_when_due,
+    can_read_orders,
+    next_run,
+    prepare_hosts,
+    too_old,
+    write_desired,
+)
 from agent.decide.job_view import Host, JobView, LaunchPhase
 from agent.decide.keepalive import (
     HealthRules,
@@ -69,7 +76,7 @@ def plan_running(
     """Started: keep it answering until it is over."""
     end = view.terms.ending(job)
     draft.look_at(float(end.at) if end is not None else None)
-    judged = [Judged(host, _judge(host, view, now, health)) for host in view.live]
+    judged = [Judged(host, _judge(host, view, now, rules, health)) for host in view.live]
     if _wants_image(view, judged, now, health):
         fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
@@ -84,8 +91,25 @@ def plan_running(
         _replace(duty, "no instance is left")
 
 
-def _judge(host: Host, view: JobView, now: float, health: HealthRules) -> Judgement:
-    return overruled(host, judge(host, view.observed, now, health), view, now, health)
+def _judge(host: Host, view: JobView, now: float, rules: Rules, health: HealthRules) -> Judgement:
+    found = overruled(host, judge(host, view.observed, now, health), view, now, health)
+    if found.verdict is Verdict.HOST_DEAD:
+        return found
+    if found.verdict is Verdict.ENCLAVE_DEAD:
+        return _beyond_restart(host, view, found, rules)
+    old = too_old(view, host, rules.enclave)
+    return Judgement(Verdict.LEAVING, old, doubtful=False) if old else found
+
+
+def _beyond_restart(host: Host, view: JobView, found: Judgement, rules: Rules) -> Judgement:
+    """A restart is an order, which the host's program may be too old for."""
+    image = view.image.image
+    if image is None or view.workload is None:
+        return found
+    if can_read_orders(view, host, image, rules.enclave):
+        return found
+    why = f"{found.why}, and its host program is too old to be told to restart it"
+    return replace(found, verdict=Verdict.HOST_DEAD, why=why)
 
 
 def _tend(duty: Duty, judged: Sequence[Judged]) -> None:

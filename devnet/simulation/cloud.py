@@ -31,8 +31,7 @@ from cloud.model import (
 from cloud.request_budget import Budget, Urgency
 from devnet.simulation.model_faults import Weather
 from enclave.attest.certificates import CLOCK_SKEW_SECONDS
-from enclave.eif.signature import Signer
-from enclave.host.documents import Desired, Status
+from enclave.host.documents import SCHEMAS, Desired, Status
 from faults import Refused, RetryLater, TryElsewhere
 
 NEVER = float("inf")
@@ -75,6 +74,8 @@ class Machine:
     stops_at: float = NEVER
     desired: Desired | None = None
     desired_at: float = NEVER
+    knows: int = SCHEMAS[-1]  # of desired.json: the host program's age
+    refused: str | None = None  # what it says of orders that it can't read
 
     def state(self, now: float) -> InstanceState:
         if now >= self.ends_at + self.lengths.shutdown:
@@ -138,6 +139,8 @@ class Machine:
             instance_id=self.id,
             phases=phases,
             image_sha256=self.desired.image_sha256 if self.desired else None,
+            last_error=self.refused,
+            knows=self.knows,
         )
 
     def heartbeat_at(self, now: float) -> float:
@@ -332,7 +335,9 @@ class SimCloud:
         self.mail.add(instance)
         if desired.init and desired.init.size_bytes and not self.params_of(region, desired):
             self.missed.append(f"orders of {instance} name init params that are not staged")
-        if machine.desired is None or machine.desired.run_id != desired.run_id:
+        if desired.schema > machine.knows:
+            machine.refused = f"desired.json is refused: schema: {desired.schema}"
+        elif machine.desired is None or machine.desired.run_id != desired.run_id:
             machine.desired, machine.desired_at = desired, self.clock.now()
             machine.enclave_dies_at = NEVER
             job = machine.order.identity.job
@@ -378,54 +383,3 @@ class SimCloud:
         if ahead > CLOCK_SKEW_SECONDS:
             raise EnclaveEarly(f"the document is from {ahead:.0f} s in the future")
         return Attested(instance.id, self.clock.now(), image.pcrs)
-
-
-@dataclass
-class SimImages:
-    """`Images`: every URL has an image, but for those that are named hostile."""
-
-    clock: Clock
-    weather: Weather
-    seconds: float = 10.0
-    hostile: set[str] = field(default_factory=set)
-    held: dict[int, str] = field(default_factory=dict)
-    stored: set[str] = field(default_factory=set)
-    distrusted: list[str] = field(default_factory=list)
-    done: Callable[[str], None] = lambda text: None
-    signer: Signer | None = None  # of every image
-
-    async def fetch(self, url: str, *, job: int, deadline: float, pin: str = "") -> Image:
-        await self.weather.before("images.fetch")
-        if url not in self.stored:
-            await self.clock.sleep(self.seconds)
-        if url in self.hostile:
-            raise Refused("section 1 overlaps the header")
-        self.stored.add(url)
-        self.held[job] = url
-        await self.weather.after("images.fetch")
-        digest = f"{abs(hash_of(url)):064x}"
-        return Image(
-            url=url,
-            cid=url.removeprefix("ipfs://"),
-            path=Path("/images") / digest,
-            size_bytes=1 << 20,
-            sha256=digest,
-            pcrs={0: digest[:48] * 2},
-            architecture="x86_64",
-            min_memory_mib=256,
-            signer=self.signer,
-        )
-
-    async def distrust(self, cid: str) -> None:
-        await self.weather.before("images.distrust")
-        self.distrusted.append(cid)
-        self.stored.discard(f"ipfs://{cid}")
-
-    async def release(self, job: int) -> None:
-        await self.weather.before("images.release")
-        self.held.pop(job, None)
-
-
-def hash_of(text: str) -> int:
-    """The same number for the same text in every process."""
-    return int.from_bytes(text.encode()[-24:].rjust(24, b"."), "big")

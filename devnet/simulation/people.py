@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from agent.market.model import Address
 from devnet.simulation.blocks import Block, BlockChain
-from devnet.simulation.cloud import hash_of
+from devnet.simulation.images import hash_of
 from devnet.simulation.names import OTHER, US
 from devnet.simulation.protocol import Job
 from devnet.simulation.storm_cloud import StormCloud

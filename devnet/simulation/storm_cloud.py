@@ -18,8 +18,8 @@ from devnet.simulation.cloud import (
     Lengths,
     Machine,
     SimCloud,
-    SimImages,
 )
+from devnet.simulation.images import SimImages
 from devnet.simulation.storm_troubles import Fate
 from faults import Refused, RetryLater
 

@@ -30,7 +30,8 @@ from agent.market.model import JobId, Price
 from agent.ports import Account
 from cloud.model import Region
 from devnet.simulation import loop
-from devnet.simulation.cloud import SimCloud, SimImages
+from devnet.simulation.cloud import SimCloud
+from devnet.simulation.images import SimImages
 from devnet.simulation.market import SimMarket, SimWitness
 from devnet.simulation.model_faults import Weather
 from devnet.simulation.names import REGISTRY, US

@@ -16,7 +16,8 @@ from cloud.model import InstanceId, InstanceState, Region
 from commands.rehearsal import NOBODY, Outside, Rehearsal, Took, What
 from commands.schemas import SCHEMAS
 from devnet.simulation import loop
-from devnet.simulation.cloud import SimCloud, SimImages
+from devnet.simulation.cloud import SimCloud
+from devnet.simulation.images import SimImages
 from devnet.simulation.model_faults import Weather
 from faults import Refused
 

@@ -10,14 +10,15 @@ from dataclasses import replace
 import pytest
 
 from agent.decide.host_orders import EnclaveRules, PacketRules, attest_when_due, write_desired
-from agent.decide.job_view import Host, ImagePhase, ImageView, Probe
+from agent.decide.job_view import Facts, Host, ImagePhase, ImageView, Probe
 from agent.decide.keepalive import run_id
-from agent.decide.plan import Attest, Draft, WriteDesired
+from agent.decide.lifecycle import plan
+from agent.decide.plan import Attest, Draft, Launch, Terminate, WriteDesired
 from agent.market.model import JobId
 from agent.market.workload import Workload
 from enclave.attest.init_params import KNOWN_IMAGES, pcr16_of
 from enclave.host.documents import PACKETS, Desired, Init, Port
-from tests.agent.decide.test_without_slash_point import OPENED, RUN, WORK, host, view
+from tests.agent.decide.test_without_slash_point import OPENED, RULES, RUN, WORK, host, kinds, view
 from tests.agent.samples import HOME, IMAGE, NOW
 
 pytestmark = pytest.mark.unit
@@ -92,3 +93,25 @@ def test_attest__a_known_image_and_its_params__register_16_must_follow(
 
 def test_run__other_params__is_another_run() -> None:
     assert run_id(1, 1, 0, replace(WORK, init_params=PARAMS)) != RUN
+
+
+@pytest.mark.parametrize(("knows", "given"), [(1, b""), (1, b"{}"), (2, b"{}")])
+def test_change__that_the_host_s_program_can_not_read__moves_it_beside(
+    knows: int, given: bytes
+) -> None:
+    changed = replace(
+        OPENED, workload=replace(WORK, debug=False, url="ipfs://y", init_params=given)
+    )
+    old = host(proven=True, launched_at=NOW - 900.0)
+    assert old.status is not None
+    old = replace(old, status=replace(old.status, knows=knows))
+    image = ImageView(
+        ImagePhase.READY, NOW, replace(IMAGE, url="ipfs://y"), staged=frozenset({HOME})
+    )
+    seen = view(old, job=changed, image=image, facts=Facts(proven=1))
+    decided = plan(seen, NOW, RULES)
+    too_old = knows == 1 and bool(given)
+    assert (Launch in kinds(decided)) == too_old
+    assert (WriteDesired in kinds(decided)) == (not too_old)
+    assert Terminate not in kinds(decided)
+    assert too_old == any("up to schema 1" in note.text for note in decided.notes)
