@@ -47,6 +47,7 @@ from commands.runbook import runbook
 from commands.setup import setup
 from commands.stake import register, stake, unstake
 from commands.takeover import takeover
+from commands.terminal import say
 from faults import Fault, Refused, UsageFault, printable
 
 app = typer.Typer(
@@ -146,7 +147,7 @@ def _misused(wrong: TyperException) -> NoReturn:
 
 
 def _fail(said: str, code: int) -> NoReturn:
-    sys.stderr.write(printable(f"error: {' '.join(said.split())}") + "\n")
+    say(printable(f"error: {' '.join(said.split())}"), err=True)
     sys.exit(code)
 
 

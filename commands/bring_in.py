@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.terminal import ConfigOption, DryRunOption, JsonOption, YesOption, agree, print_json
+from commands.terminal import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    YesOption,
+    agree,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +67,7 @@ def import_(
     said = {**{name: one.what for name, one in copies.items()},
             **{name: f"{len(lines)} entries" for name, lines in read.items()}}  # fmt: skip
     if not as_json:
-        typer.echo("\n".join(f"{name}: {what}" for name, what in said.items()))
+        say("\n".join(f"{name}: {what}" for name, what in said.items()))
     if not dry_run:
         agree(f"Write these into {path}?", yes=yes, as_json=as_json)
         values: dict[tuple[str, str], Any] = {

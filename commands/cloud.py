@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands import completion
-from commands.terminal import ConfigOption, DryRunOption, JsonOption
+from commands.terminal import ConfigOption, DryRunOption, JsonOption, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -236,12 +236,12 @@ def _do(steps: Sequence[Step], dry_run: bool, as_json: bool) -> None:
     if as_json:
         _show(done, as_json)
     elif all(step.verb == "keep" for step in steps):
-        typer.echo("nothing to do: everything is there" if steps else "nothing to do")
+        say("nothing to do: everything is there" if steps else "nothing to do")
 
 
 def _tell(step: Step) -> None:
     if step.verb != "keep":
-        typer.echo(str(step))
+        say(str(step))
 
 
 def _show(steps: Sequence[Step], as_json: bool = False) -> None:
@@ -249,9 +249,9 @@ def _show(steps: Sequence[Step], as_json: bool = False) -> None:
         typer.echo(json.dumps([step.to_json() for step in steps], indent=2))
         return
     for step in steps:
-        typer.echo(str(step))
+        say(str(step))
     if all(step.verb == "keep" for step in steps):
-        typer.echo("nothing to do")
+        say("nothing to do")
 
 
 async def _bake(settings: Settings, region: str, recipe: Any, endpoint_url: str) -> str:
@@ -272,7 +272,7 @@ async def _bake(settings: Settings, region: str, recipe: Any, endpoint_url: str)
     aws = Aws(settings, lambda _order, _home: b"", Wall(), endpoint_url)
     try:
         return await bake_image(
-            aws, settings, Region(region), recipe, lambda line: typer.echo(line, err=True)
+            aws, settings, Region(region), recipe, lambda line: say(line, err=True)
         )
     finally:
         aws.close()

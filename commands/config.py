@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption, print_json
+from commands.terminal import ConfigOption, JsonOption, print_json, say
 
 app = typer.Typer(no_args_is_help=True, help="Look at the configuration file.")
 
@@ -29,9 +29,9 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json({"path": str(path), "sound": not problems, "problems": list(problems)})
     elif not problems:
         regions, offers = len(loaded.aws.regions), len(loaded.offers)
-        typer.echo(f"{path} is sound: {regions} regions, {offers} offers")
+        say(f"{path} is sound: {regions} regions, {offers} offers")
     else:
-        typer.echo("\n".join(problems))
+        say("\n".join(problems))
     if problems:
         raise UsageFault(f"{path}: {len(problems)} to mend; see docs/configuration.md")
 
@@ -47,6 +47,6 @@ def diff(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"agrees": not lines, "differences": lines})
     else:
-        typer.echo("\n".join(lines) or "the agent goes by the file")
+        say("\n".join(lines) or "the agent goes by the file")
     if lines:
         raise Refused(f"{len(lines)} settings differ; systemctl reload oyster-provider")

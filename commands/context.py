@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from agent.chain.transaction_log import TransactionStore
 from agent.chain.transactions import Transactions
 from agent.clock import SystemClock
 from agent.config import Config, load
-from agent.market.model import Address, BlockRef
+from agent.market.model import Address, BlockRef, Wei
 from agent.market.terms import Abilities
 from agent.market.terms import Terms as AnyTerms
 from agent.markets.marketv1.reads import Market as MarketV1
@@ -165,6 +165,11 @@ class Terms:
     stake: Stake
     pond: Token
     money: Token
+
+    def staked(self, total: int) -> Terms:
+        """The same once at least so much is staked."""
+        more = max(self.stake.total, Wei(total))
+        return replace(self, stake=replace(self.stake, total=more))
 
 
 async def terms_of(desk: Desk) -> Terms:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.terminal import DryRunOption, YesOption, agree, print_json
+from commands.terminal import DryRunOption, YesOption, agree, print_json, say
 from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def _show_plan(plan: Rehearsal, *, as_json: bool) -> None:
         }  # fmt: skip
         print_json(values)
         return
-    typer.echo(f"deploy {', '.join(plan.contracts)} on chain {plan.chain_id}")
-    typer.echo(
+    say(f"deploy {', '.join(plan.contracts)} on chain {plan.chain_id}")
+    say(
         f"{plan.payer} pays about {show_coin(plan.cost_wei)} for {plan.gas} gas, "
         f"of {show_coin(plan.balance_wei)}"
     )
@@ -127,4 +127,4 @@ def _print(done: Deployment, *, as_json: bool) -> None:
         print_json(values)
         return
     for name, value in values.items():
-        typer.echo(f"{name:<15}{value}")
+        say(f"{name:<15}{value}")

@@ -11,7 +11,7 @@ import typer
 from commands import devnet_hosts, devnet_jobs
 from commands.devnet_json import devnet_json, dollars_token, held_job
 from commands.devnet_money import dollars
-from commands.terminal import MOST_JOB, print_json, waiting
+from commands.terminal import MOST_JOB, print_json, say, waiting
 
 if TYPE_CHECKING:
     from devnet.nitro.parts import Parts
@@ -102,7 +102,7 @@ def _bootable(boot: str) -> str:
 
     if boot != "qemu" or built():
         return boot
-    typer.echo(f"enclaves are simulated processes: QEMU is not built here ({HOW})", err=True)
+    say(f"enclaves are simulated processes: QEMU is not built here ({HOW})", err=True)
     return "process"
 
 
@@ -201,9 +201,9 @@ def image_build(
     if as_json:
         typer.echo(json.dumps({"file": str(output), "pcrs": pcrs}))
     else:
-        typer.echo(f"wrote {output}")
+        say(f"wrote {output}")
         for number, pcr in pcrs.items():
-            typer.echo(f"  PCR{number} {pcr}")
+            say(f"  PCR{number} {pcr}")
 
 
 def _known_boot(boot: str) -> str:
@@ -386,6 +386,6 @@ def _show(devnet: Devnet, directory: Path, as_json: bool) -> None:
 
 def _print(fields: dict[str, Any], *, title: str) -> None:
     width = max(map(len, fields))
-    typer.echo(title)
+    say(title)
     for name, value in fields.items():
-        typer.echo(f"  {name:<{width}}  {value}")
+        say(f"  {name:<{width}}  {value}")

@@ -10,7 +10,7 @@ import typer
 
 from commands.devnet_json import owned_job
 from commands.devnet_money import dollars
-from commands.terminal import MOST_JOB, print_json
+from commands.terminal import MOST_JOB, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +149,6 @@ def _show(owners: Owners, job: int, as_json: bool) -> None:
         print_json(owned_job(job, stored))
         return
     fields: dict[str, Any] = {"id": job, **stored}
-    typer.echo(f"job {job}")
+    say(f"job {job}")
     for name, value in fields.items():
-        typer.echo(f"  {name:<11}  {value if value != '' else '-'}")
+        say(f"  {name:<11}  {value if value != '' else '-'}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from commands.terminal import ConfigOption, JsonOption, print_json, print_table, waiting
+from commands.terminal import ConfigOption, JsonOption, print_entries, print_json, say, waiting
 from faults import Refused
 
 if TYPE_CHECKING:
@@ -36,6 +34,6 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def _print(findings: list[Finding]) -> None:
     rows = [(each.name, _MARKS[each.verdict], each.found, each.todo) for each in findings]
-    print_table(("check", "", "found", "what to do"), rows, empty="")
+    print_entries(("check", "", "found"), rows, empty="", last="what to do")
     bad = sum(each.verdict in ("warn", "fail") for each in findings)
-    typer.echo(f"{len(findings)} checks, {bad} to look at" if bad else "all is well")
+    say(f"{len(findings)} checks, {bad} to look at" if bad else "all is well")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption, print_json, print_table
+from commands.terminal import ConfigOption, JsonOption, print_json, print_table, say
 from faults import Refused, RetryLater
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def yield_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"from": before.holder, "to": after.holder, "term": after.term})
     else:
-        typer.echo(f"{after.holder} leads in term {after.term}; {before.holder} handed over")
+        say(f"{after.holder} leads in term {after.term}; {before.holder} handed over")
 
 
 def _stands_by(one: Standing, leading: Leading) -> bool:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import typer
-
+from commands.terminal import say
 from enclave.fetch.download import FetchLimits, Progress, Reach
 from enclave.fetch.fetcher import fetch_file
 from enclave.fetch.store import StoredImage
@@ -48,7 +47,7 @@ def _patience(bar: Progress | None, seconds: float) -> Iterator[Progress]:
         f"no byte for {SLOW_SECONDS:.0f} s: gateways may look for providers for a minute and more;"
         f" waiting up to {seconds:.0f} s in all (--timeout)"
     )
-    timer = threading.Timer(SLOW_SECONDS, typer.echo, (text,), {"err": True})
+    timer = threading.Timer(SLOW_SECONDS, say, (text,), {"err": True})
     timer.daemon = True
     timer.start()
 

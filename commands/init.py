@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.terminal import DryRunOption, JsonOption, print_json
+from commands.terminal import DryRunOption, JsonOption, print_json, say
 from faults import UsageFault
 
 # The names of chains whose ids people would look up (chainlist.org).
@@ -82,7 +82,7 @@ def init(
     if as_json:
         print_json({"config": str(file)})
     else:
-        typer.echo(f"wrote {file}; look it over, then: oyster-provider doctor --config {file}")
+        say(f"wrote {file}; look it over, then: oyster-provider doctor --config {file}")
 
 
 class _Asker:
@@ -109,7 +109,7 @@ class _Asker:
             try:
                 return convert(typer.prompt(question, err=True))
             except UsageFault as wrong:
-                typer.echo(f"{wrong}; again", err=True)
+                say(f"{wrong}; again", err=True)
 
     def one_of(self, question: str, choices: Sequence[str]) -> str:
         """One of these words, of a person; the first where nobody is there."""

@@ -13,9 +13,11 @@ from commands.terminal import (
     JsonOption,
     YesOption,
     agree,
+    print_entries,
     print_facts,
     print_json,
     print_table,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -137,7 +139,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
         print_json({**shown, "timeline": timeline})
         return
     print_facts([*facts_of(told, standing), *proofs.facts_of(proven)])
-    typer.echo("")
+    say("")
     _print_timeline(events)
 
 
@@ -181,7 +183,7 @@ def _follow(reader: Reader, job: int, events: list[Event]) -> None:
         time.sleep(FOLLOW_SECONDS)
         found = reader.timeline(_id(job), limit=MOST_LINES)
         for each, began in list(zip(found, _since(found), strict=True))[len(events) :]:
-            typer.echo("  ".join(_cells(each, began)))
+            say("  ".join(_cells(each, began)))
         events = found
 
 
@@ -210,19 +212,19 @@ def confirm_terminations(
     loaded = load(config)
     which = "every job whose termination is held" if job is None else f"job {job}"
     if not as_json:
-        typer.echo(f"terminate the instances of {which}, as the chain asks")
+        say(f"terminate the instances of {which}, as the chain asks")
     agree("Is it true on the chain that these jobs are over?", yes=yes, as_json=as_json)
     whose = None if job is None else _id(job)
     order(loaded, time.time(), OrderKind.CONFIRM_TERMINATIONS, whose)
     if as_json:
         print_json({"ordered": OrderKind.CONFIRM_TERMINATIONS, "job": job})
     else:
-        typer.echo("ordered; the agent takes it up within a second, or when it starts")
+        say("ordered; the agent takes it up within a second, or when it starts")
 
 
 def _print_timeline(events: list[Event]) -> None:
     rows = [_cells(each, began) for each, began in zip(events, _since(events), strict=True)]
-    print_table(("when (UTC)", "since", "what"), rows, empty="the journal has nothing about it")
+    print_entries(("when (UTC)", "since", "what"), rows, empty="the journal has nothing about it")
 
 
 def _cells(event: Event, began: float) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption, print_json, print_table, waiting
+from commands.terminal import ConfigOption, JsonOption, print_json, print_table, say, waiting
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -50,7 +50,7 @@ def copy(
         return
     rows = [(name, str(count)) for name, count in copied.items()]
     print_table(("table", "rows copied"), rows, empty="")
-    typer.echo(f"{source} stays as it was; agents use the server from now on")
+    say(f"{source} stays as it was; agents use the server from now on")
 
 
 def _folder_of(source: Path) -> Path:

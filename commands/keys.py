@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption
+from commands.terminal import ConfigOption, JsonOption, say
 from faults import UsageFault
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def new(
     _write(new_signer(), out, password_file, raw=raw)
     _print(_about(out, "raw" if raw else "keystore"), as_json=as_json)
     if not as_json:
-        typer.echo(_BACK_UP)
+        say(_BACK_UP)
 
 
 @app.command("import")
@@ -164,4 +164,4 @@ def _print(about: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(json.dumps(about))
         return
     for name, value in about.items():
-        typer.echo(f"{name:8} {_YES_NO[value] if isinstance(value, bool) else value}")
+        say(f"{name:8} {_YES_NO[value] if isinstance(value, bool) else value}")

@@ -16,6 +16,7 @@ from commands.terminal import (
     YesOption,
     agree,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ async def _advise(desk: Desk, job: int | None, *, as_json: bool) -> None:
         print_json([to_json(each, terms) for each in found])
         return
     for each in found:
-        typer.echo("\n".join(lines(each, costs[each.job.instance_type], terms)))
+        say("\n".join(lines(each, costs[each.job.instance_type], terms)))
     if not found:
-        typer.echo("no job runs here; there is nothing to leave")
+        say("no job runs here; there is nothing to leave")
 
 
 async def _jobs(desk: Desk, job: int | None, terms: Terms) -> list[Job]:
@@ -176,7 +177,7 @@ async def _carry_out(
     from commands.ordering import left, not_taken_up
 
     if not how.as_json:
-        typer.echo("\n".join(lines))
+        say("\n".join(lines))
     if not how.dry_run:
         agree("Leave?" if plan["jobs"] else "Go on?", yes=how.yes, as_json=how.as_json)
         order(desk.config, desk.clock.now(), plan["order"], plan["job"])
@@ -187,7 +188,7 @@ async def _carry_out(
     if not there:
         raise not_taken_up(desk)
     if not how.as_json:
-        typer.echo("ordered; the agent takes it up within a second")
+        say("ordered; the agent takes it up within a second")
     if how.wait:
         await left(desk, plan["jobs"], quiet=how.as_json)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from commands.terminal import ConfigOption, JsonOption, print_facts, print_json, print_table
+from commands.terminal import ConfigOption, JsonOption, print_facts, print_json, print_table, say
 from faults import printable
 
 if TYPE_CHECKING:
@@ -21,7 +18,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from agent.config import load
     from faults import RetryLater
 
-    view = ask_agent(load(config).status.listen)
+    view = ask_agent(load(config).status.listen, jobs=as_json)
     if as_json:
         print_json(to_json(view))
     else:
@@ -63,8 +60,9 @@ def to_json(view: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def ask_agent(listen: str) -> dict[str, Any]:
-    """The agent's /jobs. Raises RetryLater: nobody answers there; UsageFault: no address is set."""
+def ask_agent(listen: str, *, jobs: bool = False) -> dict[str, Any]:
+    """The agent's word of itself, with all its `jobs`, or how many there are in each state
+    (`counts`). Raises RetryLater: nobody answers there; UsageFault: no address is set."""
     import httpx
 
     from faults import RetryLater, UsageFault
@@ -73,7 +71,7 @@ def ask_agent(listen: str) -> dict[str, Any]:
         raise UsageFault("status.listen is empty: the agent serves no status")
     try:
         with httpx.Client(timeout=_ANSWER_SECONDS, trust_env=False) as client:
-            answer = client.get(f"http://{listen}/jobs")
+            answer = client.get(f"http://{listen}{'/jobs' if jobs else '/now?count=1'}")
         view = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise RetryLater(
@@ -96,7 +94,7 @@ def _print_status(view: dict[str, Any]) -> None:
         ("state", "stalled" if view["stalled"] else state),
         ("provider", f"{view['provider']} on chain {view['chain_id']}"),
         ("up since", f"{show_time(view['started_at'])} UTC, version {view['version']}"),
-        ("jobs", _counted(view["jobs"])),
+        ("jobs", _counted(view["counts"])),
         ("earning", f"{rate:.4f} {money['symbol']}/h"),
         ("chain head", _head(view)),
         ("nodes", _nodes(view["chain"]["endpoints"])),
@@ -105,15 +103,15 @@ def _print_status(view: dict[str, Any]) -> None:
     for part in view["health"]["parts"]:
         if part["grade"] != "ok":
             mark = "!!" if part["grade"] == "fail" else "! "
-            typer.echo(printable(f"{mark} {part['line']}"))
+            say(printable(f"{mark} {part['line']}"))
     for notice in view["notices"]:
-        typer.echo(f"!  {notice}")
+        say(f"!  {notice}")
 
 
-def _counted(jobs: list[dict[str, Any]]) -> str:
+def _counted(counts: dict[str, int]) -> str:
     """How many jobs are in each state, in words."""
-    counts = Counter(job["state"] for job in jobs)
-    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+    some = (f"{count} {state}" for state, count in sorted(counts.items()) if count)
+    return ", ".join(some) or "none"
 
 
 def _head(view: dict[str, Any]) -> str:

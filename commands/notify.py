@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption, print_json
+from commands.terminal import ConfigOption, JsonOption, print_json, say
 
 app = typer.Typer(no_args_is_help=True, help="Word of trouble by mail, chat and webhooks.")
 
@@ -29,4 +29,4 @@ def try_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"places": notifier.count})
     else:
-        typer.echo(f"sent to {notifier.count} places; see that it arrived")
+        say(f"sent to {notifier.count} places; see that it arrived")

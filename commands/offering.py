@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from agent.config import load
 from agent.config.load import path_of
 from agent.journal.orders import OrderKind
@@ -24,7 +22,7 @@ from commands.look import ask_agent
 from commands.offer_file import Ask, put_back, write_offer
 from commands.offer_preview import Preview
 from commands.sending import How, Quote, Step, agree_to, quote, send
-from commands.terminal import print_json
+from commands.terminal import print_json, say
 from faults import Refused, RetryLater, UsageFault
 
 LOOK_SECONDS = 0.5
@@ -126,14 +124,14 @@ async def _agreed(
     while True:
         row = await _row(desk, wish) if through_agent else _settled(wish)
         if through_agent and not said and row["wanted"] == _raw(wish.price):
-            typer.echo("the agent goes by it from now on; the chain follows")
+            say("the agent goes by it from now on; the chain follows")
             said = True
         at = await desk.head()
         listed = await desk.market.offer(desk.provider, wish.type, at)
         if row == {**row, **_settled(wish)} and listed == wish.price:
             _require_file(config, wish)
             if not how.as_json:
-                typer.echo(_done(wish, at.number, through_agent))
+                say(_done(wish, at.number, through_agent))
             return at.number
         _give_up(row, begun, desk.clock.now())
         await desk.clock.sleep(LOOK_SECONDS)

@@ -17,6 +17,7 @@ from commands.terminal import (
     YesOption,
     print_json,
     print_table,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -120,10 +121,10 @@ def rules(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return
     for each in shown:
         for line in each.lines():
-            typer.echo(line)
+            say(line)
     if not shown:
-        typer.echo('no price is by rule; write price = "cost * 1.15" in [[offers]], or use')
-        typer.echo('`oyster-provider offers set TYPE "cost * 1.15" --undercut 1%`')
+        say('no price is by rule; write price = "cost * 1.15" in [[offers]], or use')
+        say('`oyster-provider offers set TYPE "cost * 1.15" --undercut 1%`')
 
 
 @app.command("list")
@@ -161,9 +162,9 @@ def list_(
         empty="nothing is on offer; `oyster-provider offers set TYPE PRICE` lists a type",
     )
     for row in rows:
-        typer.echo(f"cost of {row.type}: {cost_text(row.cost, row.money)}")
+        say(f"cost of {row.type}: {cost_text(row.cost, row.money)}")
     if invites:
-        typer.echo(f"refusals: {invites}")
+        say(f"refusals: {invites}")
 
 
 @dataclass(frozen=True, slots=True)

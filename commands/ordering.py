@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import typer
-
 from agent.journal.orders import OrderKind, OrderRecord, Orders
 from agent.market.model import JobId
 from commands.context import Desk
 from commands.journal import open_reader
 from commands.look import ask_agent
 from commands.offering import running_agent
+from commands.terminal import say
 from faults import RetryLater
 
 LOOK_SECONDS = 2.0
@@ -54,7 +53,7 @@ async def left(desk: Desk, jobs: Collection[JobId], *, quiet: bool) -> None:
     any more. Raises RetryLater: the agent stopped answering; the order stands."""
     said: dict[JobId, str] = {}
     while True:
-        view = await asyncio.to_thread(ask_agent, desk.config.status.listen)
+        view = await asyncio.to_thread(ask_agent, desk.config.status.listen, jobs=True)
         found = await desk.market.jobs(sorted(jobs), await desk.head())
         # An agent that stands by knows no job: there the chain alone tells.
         here = {row["id"]: row["state"] for row in view["jobs"] if row["instance"]}
@@ -64,7 +63,7 @@ async def left(desk: Desk, jobs: Collection[JobId], *, quiet: bool) -> None:
         }
         for job, state in states.items():
             if said.get(job) != state and not quiet:
-                typer.echo(f"job {job}: {state}")
+                say(f"job {job}: {state}")
             said[job] = state
         if all(state == "ended" for state in states.values()):
             return

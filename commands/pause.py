@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from commands.terminal import ConfigOption, DryRunOption, JsonOption, YesOption, agree, print_json
+from commands.terminal import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    YesOption,
+    agree,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from commands.context import Desk
@@ -62,7 +68,7 @@ async def _order(
         raise Refused("nothing is paused; `offers list` says what is listed")
     there = await agent_there(desk)
     if not as_json:
-        typer.echo(said)
+        say(said)
     if dry_run:
         if as_json:
             print_json({"order": kind, "dry_run": True})
@@ -75,4 +81,4 @@ async def _order(
         raise not_taken_up(desk)
     await until_closed(desk, word)
     if not as_json:
-        typer.echo("paused: nothing is listed" if word else "resumed; `offers list` follows")
+        say("paused: nothing is listed" if word else "resumed; `offers list` follows")

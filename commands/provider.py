@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import foreign_json
-from commands.terminal import ConfigOption, DryRunOption, JsonOption, YesOption
+from commands.terminal import ConfigOption, DryRunOption, JsonOption, YesOption, say
 
 if TYPE_CHECKING:
     from commands.context import Desk
@@ -88,8 +88,8 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(found)
         return
-    typer.echo(f"{found['provider']}  {found['url'] or '-'}")
-    typer.echo("answers /spec" if found["answers"] else f"! {found['wrong']}")
+    say(f"{found['provider']}  {found['url'] or '-'}")
+    say("answers /spec" if found["answers"] else f"! {found['wrong']}")
 
 
 def _change(config: Any, url: str, *, yes: bool, dry_run: bool, as_json: bool, new: bool) -> None:

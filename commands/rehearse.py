@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands import completion
-from commands.terminal import ConfigOption, JsonOption, YesOption, agree, print_json
+from commands.terminal import ConfigOption, JsonOption, YesOption, agree, print_json, say
 
 if TYPE_CHECKING:
     from commands.context import Desk
@@ -65,23 +65,23 @@ async def _rehearse(
     now = await standing_of(desk)
     window, cost = window_of(now.terms), (await costs_of(desk, [kind], now.money))[kind]
     if not as_json:
-        typer.echo(f"one instance of {kind} for some minutes, at {cost_text(cost, now.money)}")
+        say(f"one instance of {kind} for some minutes, at {cost_text(cost, now.money)}")
     agree("Launch it?", yes=yes, as_json=as_json)
     async with opened(desk, type_, url) as (outside, what):
         took = await Rehearsal(outside, what, lambda line: _say(line, quiet=as_json)).run()
     told = to_json(took, kind, window, cost, now.money.decimals)
     if not as_json and took.up_seconds is not None:
-        typer.echo(f"up after {took.up_seconds:.0f} s of the {window} s that the market gives")
+        say(f"up after {took.up_seconds:.0f} s of the {window} s that the market gives")
     if not as_json:
         spent = told["cost_tokens"]
         costs = "not known" if spent is None else f"{spent} {now.money.symbol}"
-        typer.echo(f"ended; it ran for {took.billed_seconds:.0f} s, which cost {costs}")
+        say(f"ended; it ran for {took.billed_seconds:.0f} s, which cost {costs}")
     return took, told
 
 
 def _say(line: str, *, quiet: bool) -> None:
     if not quiet:
-        typer.echo(line)
+        say(line)
 
 
 def to_json(took: Took, kind: str, window: int, cost: Cost, decimals: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption, print_json, print_table
+from commands.terminal import ConfigOption, JsonOption, print_json, print_table, say
 
 if TYPE_CHECKING:
     from commands.ledger import Day, Ledger, Line
@@ -135,11 +135,11 @@ def _print(ledger: Ledger, by: str | None) -> None:
     money, pond = ledger.standing.money, ledger.standing.holdings.pond
     lost = any(line.slashed for line in ledger.lines)
     slashed = f", slashed in {pond.symbol}" if lost and pond else ""
-    typer.echo(f"earned, cost, margin in {money.symbol}, gas in the chain's coin{slashed}")
-    typer.echo(f"margin is earned less cost, before gas{' and slashes' if pond else ''}")
+    say(f"earned, cost, margin in {money.symbol}, gas in the chain's coin{slashed}")
+    say(f"margin is earned less cost, before gas{' and slashes' if pond else ''}")
     rates = {line.instance_type: line.cost_rate for line in ledger.lines}
     for kind in sorted(rates):
-        typer.echo(f"cost of {kind} now: {cost_text(rates[kind], money)}")
+        say(f"cost of {kind} now: {cost_text(rates[kind], money)}")
 
 
 def _print_jobs(ledger: Ledger) -> None:

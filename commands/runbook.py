@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands.terminal import JsonOption, print_json
+from commands.terminal import JsonOption, print_json, say
 
 
 def _names() -> list[str]:
@@ -31,7 +31,7 @@ def runbook(
         if as_json:
             print_json([{"name": key, "title": title} for key, (title, _) in found.items()])
         else:
-            typer.echo("\n".join(found))
+            say("\n".join(found))
         return
     key = _key(name)
     if key not in found:
@@ -40,7 +40,7 @@ def runbook(
     if as_json:
         print_json({"name": key, "title": title, "text": text})
     else:
-        typer.echo(f"{title}\n\n{text}")
+        say(f"{title}\n\n{text}")
 
 
 def _key(name: str) -> str:

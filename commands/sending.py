@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from agent.chain.encoding import Fees
 from agent.chain.fees import market_fees
 from agent.chain.rpc import CallReverted
@@ -25,7 +23,7 @@ from commands.amounts import show_coin
 from commands.context import Desk
 from commands.dialect import coin
 from commands.journal import open_reader
-from commands.terminal import agree, agree_again, print_json, waiting
+from commands.terminal import agree, agree_again, print_json, say, waiting
 from faults import Refused, RetryLater
 
 # Of the reference contracts, docs/gas.md: every call of a provider stays below this.
@@ -146,13 +144,13 @@ async def _gas(desk: Desk, step: Step, *, must: bool) -> tuple[int, bool]:
 def _show(quotes: Sequence[Quote], facts: Sequence[str], doubts: Sequence[str]) -> None:
     for each in quotes:
         about = "at most" if each.estimated else "about"
-        typer.echo(f"{each.step.text}  (gas {about} {show_coin(each.fee_wei)})")
+        say(f"{each.step.text}  (gas {about} {show_coin(each.fee_wei)})")
     if len(quotes) > 1:
-        typer.echo(f"together {show_coin(sum(each.fee_wei for each in quotes))} of gas at most")
+        say(f"together {show_coin(sum(each.fee_wei for each in quotes))} of gas at most")
     for line in facts:
-        typer.echo(line)
+        say(line)
     for line in doubts:
-        typer.echo(f"! {line}")
+        say(f"! {line}")
 
 
 def _plan(each: Quote) -> dict[str, Any]:
@@ -172,7 +170,7 @@ async def _send(desk: Desk, transactions: Any, step: Step, key: str, how: How) -
         state = await transactions.submit(step.call, key=key)
         if isinstance(state, Confirmed):
             if not how.as_json:
-                typer.echo(f"done in block {state.block}: {step.text}  {state.tx_hash}")
+                say(f"done in block {state.block}: {step.text}  {state.tx_hash}")
             return {
                 "call": step.call.label,
                 "hash": state.tx_hash,

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from commands.terminal import DryRunOption, JsonOption, YesOption, agree, print_json
+from commands.terminal import DryRunOption, JsonOption, YesOption, agree, print_json, say
 from faults import Refused, RetryLater, UsageFault
 
 app = typer.Typer(no_args_is_help=True, help="Run as a systemd service.")
@@ -65,7 +65,7 @@ def install(
     if as_json:
         _show(root, files, commands, "write", as_json=True)
     else:
-        typer.echo(f"installed; start it with: systemctl enable --now {UNIT}")
+        say(f"installed; start it with: systemctl enable --now {UNIT}")
 
 
 @app.command()
@@ -102,7 +102,7 @@ def uninstall(
     if as_json:
         _show(root, files, commands, "remove", as_json=True)
     else:
-        typer.echo("removed; /etc/oyster-provider and /var/lib/oyster-provider are still there")
+        say("removed; /etc/oyster-provider and /var/lib/oyster-provider are still there")
 
 
 def packaged(root: Path) -> bool:
@@ -184,9 +184,9 @@ def _show(
         print_json({verb: [str(root / place) for place in files], "run": list(commands)})
         return
     for place in files:
-        typer.echo(f"{verb}  {root / place}")
+        say(f"{verb}  {root / place}")
     for command in commands:
-        typer.echo(f"run    {' '.join(command)}")
+        say(f"run    {' '.join(command)}")
 
 
 def _write(path: Path, text: str) -> None:

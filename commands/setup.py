@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.terminal import DryRunOption
+from commands.terminal import DryRunOption, say
 from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def setup(
         raise UsageFault("setup asks a person at a terminal; scripts use `oyster-provider init`")
     quiet()
     answers = Answers.load(file.with_name(f".{file.name}.answers"))
-    asyncio.run(walk(steps(file), answers, _ask, typer.echo))
+    asyncio.run(walk(steps(file), answers, _ask, say))
     _finish(file, answers, dry_run=dry_run)
 
 
@@ -69,8 +69,8 @@ def _finish(file: Path, answers: Answers, *, dry_run: bool) -> None:
         return
     write(file, text)
     answers.file.unlink(missing_ok=True)
-    typer.echo(f"wrote {file}")
-    typer.echo(NEXT.format(file=file, **answers.given))
+    say(f"wrote {file}")
+    say(NEXT.format(file=file, **answers.given))
 
 
 def rendered(answers: Answers) -> str:
@@ -290,7 +290,8 @@ async def _offer(answers: Answers) -> Sequence[str]:
     async with open_desk(config) as desk:
         terms = await terms_of(desk)
         price = Price.parse(answers.given["price"], terms.money.decimals)
-        preview = await look(desk, terms, kind, price)
+        staked = terms.staked(terms.params.stake_per_job)  # as `register` does
+        preview = await look(desk, staked, kind, price)
         return [*(line.strip() for line in preview.lines()), *(f"! {x}" for x in preview.doubts())]
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands import completion
-from commands.terminal import BelowCostOption, ConfigOption, DryRunOption, JsonOption, YesOption
+from commands.terminal import (
+    BelowCostOption,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    YesOption,
+    say,
+)
 
 if TYPE_CHECKING:
     from commands.context import Desk, Terms
@@ -69,7 +76,7 @@ def unstake(
             )
         text = f"withdraw {show_amount(wanted, terms.pond)} of stake"
         if free - wanted < terms.params.stake_per_job and desk.config.offers and not as_json:
-            typer.echo("no further job comes then: a running agent takes the offers off")
+            say("no further job comes then: a running agent takes the offers off")
         await carry_out(desk, [Step(desk.calls.unstake(wanted), text)], How(yes, dry_run, as_json))
 
     at_desk(config, work, Need.STAKE)
@@ -104,7 +111,12 @@ def register(
         missing = wanted - terms.stake.total
         steps = await stake_steps(desk, terms, missing) if missing > 0 else []
         wish = await wish_for(
-            desk, terms, instance_type, Ask(price), steps=steps, below_cost=below_cost
+            desk,
+            terms.staked(wanted),
+            instance_type,
+            Ask(price),
+            steps=steps,
+            below_cost=below_cost,
         )
         await carry_through(desk, wish, How(yes, dry_run, as_json), config)
 

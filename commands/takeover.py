@@ -18,6 +18,7 @@ from commands.terminal import (
     YesOption,
     agree,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class _Run:
             while True:
                 done = await act(aws, seen.plan)
                 if not self._as_json:
-                    typer.echo("\n".join(done)) if done else None
+                    say("\n".join(done)) if done else None
                 if not seen.plan.waits:
                     break
                 await self._desk.clock.sleep(LOOK_SECONDS)
@@ -125,9 +126,9 @@ class _Run:
         if self._as_json:
             print_json({**to_json(seen.plan), "agent": True, "dry_run": False})
         elif seen.plan.lines:
-            typer.echo(f"{len(seen.plan.lines)} old instances stay; each says why above")
+            say(f"{len(seen.plan.lines)} old instances stay; each says why above")
         else:
-            typer.echo("nothing of the old control plane is left")
+            say("nothing of the old control plane is left")
 
     def _question(self, seen: Sight) -> str:
         count = len(seen.plan.lines)
@@ -150,7 +151,7 @@ class _Run:
             known = {*self._desk.config.jobs.pass_by, *map(str, seen.plan.unserved)}
             write_settings(path_of(self._config), {("jobs", "pass_by"): sorted(known, key=int)})
             if not self._as_json:
-                typer.echo(f"jobs.pass_by has {named} now: the agent will not serve them")
+                say(f"jobs.pass_by has {named} now: the agent will not serve them")
 
     def _asked(self, named: str) -> bool:
         """Raises UsageFault: nobody is there to ask."""
@@ -167,13 +168,13 @@ class _Run:
         from commands.takeover_plan import in_words
 
         lines: Sequence[str] = in_words(seen.plan)
-        typer.echo("\n".join(lines) if lines else "no instance and no address has these tags")
+        say("\n".join(lines) if lines else "no instance and no address has these tags")
         for job in seen.plan.unserved:
             here = seen.standings.get(job)
             says = f" ({here.standing}{': ' if here.says else ''}{here.says})" if here else ""
-            typer.echo(f"job {job}: open and paid, nothing runs for it there{says}")
+            say(f"job {job}: open and paid, nothing runs for it there{says}")
         if not seen.agent:
-            typer.echo("no agent of this configuration answers: nothing is ended before it does")
+            say("no agent of this configuration answers: nothing is ended before it does")
 
 
 def to_json(plan: TakeoverPlan) -> dict[str, Any]:

@@ -7,8 +7,11 @@ A terminal gets a table of its width, a pipe gets the same columns plain and as 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,15 +77,78 @@ def print_table(
     typer.echo("\n".join(lines).strip("\n"))  # without the blank lines around it
 
 
-def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:
-    """Columns two blanks apart."""
+def _aligned(
+    rows: Sequence[Sequence[str]], right: Sequence[bool], *, cut: bool = True
+) -> Iterator[str]:
+    """Columns two blanks apart; `cut`: without what is blank at the end."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
             cell.rjust(width) if at_right else cell.ljust(width)
             for cell, width, at_right in zip(row, widths, right, strict=True)
         ]
-        yield "  ".join(cells).rstrip()
+        line = "  ".join(cells)
+        yield line.rstrip() if cut else line
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a sentence, or some lines. A terminal gets lines broken between words, since it would
+    break them anywhere; what has no blank in it, such as a hash, stays in one piece."""
+    stream = sys.stderr if err else sys.stdout
+    typer.echo(folded(text, columns()) if stream.isatty() else text, err=err)
+
+
+def columns() -> int:
+    """How wide the terminal is."""
+    return shutil.get_terminal_size().columns
+
+
+def folded(text: str, width: int) -> str:
+    """Each line of it broken between words, what follows two further in."""
+    return "\n".join(chain.from_iterable(_folded(line, width) for line in text.split("\n")))
+
+
+def _folded(line: str, width: int) -> Sequence[str]:
+    if len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
+        drop_whitespace=True,
+    )  # fmt: skip
+
+
+def print_entries(
+    names: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, last: str = ""
+) -> None:
+    """A table whose last column is text, of any length and with names in it that people copy: on a
+    terminal it goes on below its row, as wide as there is room, once a word does not fit beside.
+    `last` names a further column, which always stands below; "" for none. A pipe gets columns."""
+    if not sys.stdout.isatty() or not rows:
+        print_table([*names, last] if last else names, rows, empty=empty)
+        return
+    cells = [[_plain(cell) for cell in row] for row in rows]
+    leads = [row[: len(names) - 1] for row in cells]
+    heads = _aligned([list(names[:-1]), *leads], [False] * len(leads[0]), cut=False)
+    head, *begun = [f" {line}  " for line in heads]
+    typer.echo(f"{head}{names[-1]}\n {'─' * (columns() - 2)}")
+    for begin, row in zip(begun, cells, strict=True):
+        typer.echo("\n".join(_entry(begin, row[len(names) - 1], columns())))
+        if last and row[-1] and row[-1] != "-":
+            typer.echo(folded(f"    → {row[-1]}", columns()))
+
+
+def _entry(begin: str, text: str, width: int) -> Iterator[str]:
+    """In its column while every word of it fits there; from the first that does not, below."""
+    words, room = text.split(" "), width - len(begin)
+    fits = next((n for n, word in enumerate(words) if len(word) > room), len(words))
+    beside = textwrap.wrap(
+        " ".join(words[:fits]), room, break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    yield (begin + beside[0]).rstrip()
+    yield from (" " * len(begin) + line for line in beside[1:])
+    if fits < len(words):
+        yield folded("    " + " ".join(words[fits:]), width)
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:

@@ -20,9 +20,11 @@ from agent.status.job_rows import JobRows
 from agent.status.money import Money
 from agent.status.source import (
     CallRow,
+    Census,
     ChainRow,
     Crowd,
     EndpointRow,
+    JobRow,
     MoneyRow,
     TypeRow,
     View,
@@ -59,8 +61,14 @@ class AgentView:
         """When the loop last finished a turn; its start counts as one."""
         return self._world.state.progress.finished_at or self._started_at
 
-    def view(self) -> View:
-        return replace(self.summary(), jobs=tuple(self.rows.all()))
+    def census(self) -> Census:
+        return self.rows.census()
+
+    def job(self, number: int) -> JobRow | None:
+        return self.rows.one(number)
+
+    def jobs(self) -> Iterator[JobRow]:
+        return self.rows.all()
 
     def find(self, query: Query) -> Crowd:
         return self.rows.find(query)

@@ -19,6 +19,7 @@ from starlette.responses import (
     JSONResponse,
     PlainTextResponse,
     Response,
+    StreamingResponse,
 )
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,9 +29,10 @@ from agent.status import market_paths as market
 from agent.status import runbook
 from agent.status.cockpit import History
 from agent.status.kept_answer import KeptAnswer
+from agent.status.long_answer import in_parts
 from agent.status.metrics import Metrics
 from agent.status.pages import Pages
-from agent.status.source import StatusSource, view_json
+from agent.status.source import StatusSource, job_json, view_json
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -101,17 +103,20 @@ class Status:
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _jobs(self, request: Request) -> Response:
-        age_limit = self._stall_seconds
-        return JSONResponse(view_json(self._source.view(), self._clock.now(), age_limit))
+        """With every job. It is written a few at a time, and the loop runs in between."""
+        told = view_json(self._source.summary(), self._clock.now(), self._stall_seconds)
+        body = in_parts(told, "jobs", map(job_json, self._source.jobs()))
+        return StreamingResponse(body, media_type="application/json")
 
     async def _runbook(self, request: Request) -> Response:
         return HTMLResponse(runbook.page())
 
     async def _ip(self, request: Request) -> Response:
-        query = request.query_params
-        found = market.ip_of(self._source.view(), query.get("id"), query.get("region"))
+        number = market.number_of(request.query_params.get("id"))
+        job = None if number is None else self._source.job(number)
+        found = market.ip_of(job, request.query_params.get("region"))
         if found is None:
-            refused = market.why_not(self._source.view(), query.get("id"))
+            refused = market.why_not(job)
             return PlainTextResponse("\n".join(filter(None, ("BAD_REQUEST", refused))), 400)
         return JSONResponse({"ip": found})
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from agent.decide.job_view import Host, JobView
 from agent.load.remembered import JobMemory
-from agent.market.model import Ending, Job, StopReason
+from agent.market.model import Ending, Job, JobId, StopReason
 from agent.market.terms import Terms
 from agent.ports import Clock
 from agent.status.finding import Found, Query, find
-from agent.status.source import Crowd, JobRow, JobState
+from agent.status.source import Census, Crowd, JobRow, JobState
 from agent.status.start_stages import current, stages_of, usual_seconds
 
 if TYPE_CHECKING:
@@ -101,8 +101,33 @@ class JobRows:
         self._world = world
         self._clock = clock
 
+    def one(self, number: int) -> JobRow | None:
+        """The job of that number; None: it is not tended, or nothing was decided about it yet."""
+        job = self._world.memory.jobs.get(JobId(number))
+        return None if job is None else self.row(job)
+
+    def census(self) -> Census:
+        """All of them, counted, and what is left to the nearest deadline of a start."""
+        seen, now = list(self._seen()), self._clock.now()
+        coming = [
+            one
+            for one in seen
+            if one.state is JobState.BOOTSTRAPPING and one.deadline not in (0, _NEVER)
+        ]
+        spans = [(one.deadline - now, one.deadline - self._began(one)) for one in coming]
+        return Census(
+            Counter(one.state for one in seen),
+            min((left for left, _ in spans), default=None),
+            min((left / span for left, span in spans if span > 0), default=None),
+        )
+
+    def _began(self, one: _Seen) -> float:
+        view = current(one.memory, self._world.fleet)
+        return one.memory.stage_since if view is None else since_of(one.memory, view)
+
     def all(self) -> Iterator[JobRow]:
-        for job in self._world.memory.jobs.values():
+        """Those that are there now, each as it is when it is taken."""
+        for job in list(self._world.memory.jobs.values()):
             row = self.row(job)
             if row is not None:
                 yield row

@@ -14,30 +14,31 @@ from agent.decide.job_view import parse_instance_type
 from agent.market.model import InstanceType, Price
 from agent.markets.marketv1 import cards
 from agent.markets.marketv1.cards import ARCHITECTURES, RateCard, TrafficRate
-from agent.status.source import JobState, TypeRow, View
+from agent.status.source import JobRow, JobState, TypeRow, View
 
 _JOB_ID = re.compile(r"(?:0x[0-9a-fA-F]{1,64}|[0-9]{1,20})\Z")
 _SERVED = frozenset({JobState.BOOTSTRAPPING, JobState.RUNNING, JobState.EXITING})
 
 
-def ip_of(view: View, job_id: str | None, region: str | None) -> str | None:
-    """The public address of the job's instance in that region; None when there is none."""
-    if not job_id or not region or not _JOB_ID.match(job_id):
-        return None
-    number = int(job_id, 16) if job_id.startswith("0x") else int(job_id)
-    for job in view.jobs:
-        if job.id == number and job.region == region and job.state in _SERVED:
-            return job.public_ip or None
-    return None
-
-
-def why_not(view: View, job_id: str | None) -> str:
-    """Why a job is not served, in a line; empty: nothing is known of it, or it is served."""
+def number_of(job_id: str | None) -> int | None:
+    """The job that is asked for; None: that is no job's id."""
     if not job_id or not _JOB_ID.match(job_id):
+        return None
+    return int(job_id, 16) if job_id.startswith("0x") else int(job_id)
+
+
+def ip_of(job: JobRow | None, region: str | None) -> str | None:
+    """The public address of the job's instance in that region; None when there is none."""
+    if job is None or not region or job.region != region or job.state not in _SERVED:
+        return None
+    return job.public_ip or None
+
+
+def why_not(job: JobRow | None) -> str:
+    """Why a job is not served, in a line; empty: nothing is known of it, or it is served."""
+    if job is None or job.stage != "refused":
         return ""
-    number = int(job_id, 16) if job_id.startswith("0x") else int(job_id)
-    refused = (job for job in view.jobs if job.id == number and job.stage == "refused")
-    return next((f"job {job.id} is refused: {job.note}" for job in refused), "")
+    return f"job {job.id} is refused: {job.note}"
 
 
 def spec(view: View, files: Iterable[RateCard] = ()) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from agent.decide.lifecycle import OUTCOMES
 from agent.decide.refusal import WEIGHTS
 from agent.ports import Clock
 from agent.status.health import KINDS, Grade, Health, behind_seconds
-from agent.status.source import JobState, View, ViewSource
+from agent.status.source import Census, JobState, View, ViewSource
 
 STAGES = tuple(stage.value for stage in Stage)
 ENDS = (*OUTCOMES, "other")  # "other", here and below, for what is not listed
@@ -157,9 +157,9 @@ class ViewCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All gauges of the present view."""
-        view, now = self._source.view(), self._clock.now()
+        view, now = self._source.summary(), self._clock.now()
         yield from _agent(view, now)
-        yield from _jobs(view, now)
+        yield from _jobs(self._source.census())
         yield from _types(view)
         yield from _chain(view, now)
         yield from _money(view)
@@ -206,26 +206,20 @@ def _trouble(health: Health) -> Iterator[Metric]:
     yield trouble
 
 
-def _jobs(view: View, now: float) -> Iterator[Metric]:
+def _jobs(census: Census) -> Iterator[Metric]:
     jobs = _labelled("jobs", "Jobs, by state", "state")
     for state in JobState:
-        jobs.add_metric([state], sum(job.state is state for job in view.jobs))
+        jobs.add_metric([state], census.counts.get(state, 0))
     yield jobs
-    left = [job.deadline - now for job in view.jobs if _to_report(job.state) and job.deadline]
-    shares = [
-        (job.deadline - now) / (job.deadline - job.since)
-        for job in view.jobs
-        if _to_report(job.state) and job.deadline and job.deadline > job.since
-    ]
     yield _gauge(
         "nearest_deadline_share",
         "The same as a share of the job's own window; +Inf when nothing is bootstrapping",
-        min(shares, default=float("inf")),
+        float("inf") if census.share is None else census.share,
     )
     yield _gauge(
         "nearest_deadline_seconds",
         "Time left to the nearest slash point; +Inf when nothing is bootstrapping",
-        min(left, default=float("inf")),
+        float("inf") if census.seconds is None else census.seconds,
     )
 
 
@@ -302,10 +296,6 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 def _labelled(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"oyster_{name}", text, labels=labels)
-
-
-def _to_report(state: JobState) -> bool:
-    return state is JobState.BOOTSTRAPPING
 
 
 def _known(name: str, names: tuple[str, ...]) -> str:

@@ -6,8 +6,8 @@ hold a secret: endpoints come as their redacted names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -155,7 +155,8 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The agent at one moment. `health` says what is the matter, `notices` what was ordered."""
+    """The agent at one moment, without its jobs: what it costs to make does not grow with them.
+    `health` says what is the matter, `notices` what was ordered."""
 
     provider: str
     registry: str
@@ -165,7 +166,6 @@ class View:
     progress_at: float
     health: Health = field(default_factory=Health)
     notices: tuple[str, ...] = ()
-    jobs: tuple[JobRow, ...] = ()
     types: tuple[TypeRow, ...] = ()
     chain: ChainRow = field(default_factory=ChainRow)
     money: MoneyRow = field(default_factory=MoneyRow)
@@ -191,6 +191,16 @@ class Crowd:
     nearest: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many jobs there are in each state; of those that come up, the least time left to a slash
+    point or goal, in seconds and as a share of its job's own window; None: nothing comes up."""
+
+    counts: Mapping[JobState, int] = field(default_factory=dict)
+    seconds: float | None = None
+    share: float | None = None
+
+
 class ViewSource(Protocol):
     """The agent as a whole; every method answers from memory, at once."""
 
@@ -198,20 +208,29 @@ class ViewSource(Protocol):
         """When the loop last finished a pass, unix seconds."""
         ...
 
-    def view(self) -> View:
+    def summary(self) -> View:
         """The agent now."""
+        ...
+
+    def census(self) -> Census:
+        """Its jobs, counted: a look at each, and no more."""
         ...
 
 
 class StatusSource(ViewSource, Protocol):
-    """And as the page asks for it. Implemented by the agent's core."""
-
-    def summary(self) -> View:
-        """The same without its jobs: what it costs does not grow with them."""
-        ...
+    """And its jobs. Implemented by the agent's core."""
 
     def find(self, query: Query) -> Crowd:
         """The jobs that are asked for."""
+        ...
+
+    def job(self, number: int) -> JobRow | None:
+        """One of them; what it costs does not grow with their number."""
+        ...
+
+    def jobs(self) -> Iterator[JobRow]:
+        """All that are there at the first one, each as it is when it is taken: whoever takes them
+        lets others run in between."""
         ...
 
     def card_files(self) -> tuple[Sequence[RateCard], Sequence[TrafficRate]]:
@@ -220,13 +239,14 @@ class StatusSource(ViewSource, Protocol):
         ...
 
 
+_JOB = tuple(each.name for each in fields(JobRow))
 _COUNTS = ("decimals", "stake_decimals", "window_seconds", "stake_jobs")  # of money: no amounts
 
 
 def view_json(view: View, now: float, stall_seconds: float) -> dict[str, Any]:
-    """The view for programs and the page; amounts as texts, since they exceed 2^53."""
-    data = asdict(replace(view, jobs=()))
-    data["jobs"] = [job_json(job) for job in view.jobs]
+    """The view for programs and the page; amounts as texts, since they exceed 2^53. Jobs come
+    beside it (`job_json`)."""
+    data = asdict(view)
     data["types"] = [_type_json(row) for row in view.types]
     data["money"] = {
         key: str(value) if isinstance(value, int) and key not in _COUNTS else value
@@ -247,5 +267,6 @@ def _type_json(row: TypeRow) -> dict[str, Any]:
 
 def job_json(job: JobRow) -> dict[str, Any]:
     """One job, its amounts as texts."""
-    data = asdict(job)
-    return {**data, **{key: str(data[key]) for key in ("price", "earned", "escrow")}}
+    data = {name: getattr(job, name) for name in _JOB}  # asdict copies deeply, which takes longest
+    data |= {key: str(data[key]) for key in ("price", "earned", "escrow")}
+    return {**data, "stages": [asdict(stage) for stage in job.stages]}

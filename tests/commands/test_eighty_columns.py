@@ -11,6 +11,10 @@ import sys
 import termios
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands.terminal import folded
 
 from .program import ROOT
 
@@ -50,12 +54,75 @@ def test_table__on_eighty_columns__folds_no_name_and_is_no_wider(
     assert lines[-1].strip()
 
 
+HASH = "tx=0x" + "5" * 64
+IMAGE = "url=ipfs://bafybeicozgdukjwzu7juhpu4ljzb665z2w6g7twa72oehgtqbi5g7d4myq"
+REMEDY = "stake at least 100.00 tPOND: oyster-provider stake AMOUNT"
+STORY = (
+    ("when (UTC)", "since", "what"),
+    [("2026-11-22 23:35:23", "+0.0 s", f"job.assigned instance_type=us-east-1/c6a.xlarge {IMAGE}"),
+     ("2026-11-22 23:35:26", "+3.2 s", f"tx.report_started {HASH} block=63 fee=0.000129 coin")],
+    "", (IMAGE, HASH),
+)  # fmt: skip
+MAY = (
+    "may s3:PutObject, s3:GetObject, s3:DeleteObject; not tried, as nothing is there for it yet: "
+    "ec2:TerminateInstances"
+)
+LOOKS = (
+    ("check", "", "found"),
+    [("permissions ap-southeast-2", "FAIL", MAY, REMEDY),
+     ("ap-southeast-2/c6a.16xlarge", "ok", "room for 480, ami-0d27e0fb3bac4d724", "")],
+    "what to do", ("ec2:TerminateInstances", "ami-0d27e0fb3bac4d724", REMEDY),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "last", "copied"), [STORY, LOOKS], ids=["jobs", "doctor"]
+)
+def test_entries__on_eighty_columns__keep_hashes_names_and_commands_whole(
+    names: tuple[str, ...], rows: list[tuple[str, ...]], last: str, copied: tuple[str, ...]
+) -> None:
+    shown = _on_a_terminal(f"print_entries({names!r}, {rows!r}, empty='', last={last!r})")
+    assert max(map(len, shown.splitlines())) <= 80, shown
+    for text in copied:
+        assert text in shown, shown
+
+
+def test_sentence__on_eighty_columns__breaks_between_words_and_keeps_a_hash() -> None:
+    text = f"done in block 4711: let the market take 300.00 tPOND  {HASH}"
+    assert _on_a_terminal(f"say({text!r})").split("\n") == [
+        "done in block 4711: let the market take 300.00 tPOND", f"  {HASH}",
+    ]  # fmt: skip
+
+
+def test_error__on_eighty_columns__breaks_between_words() -> None:
+    option = "--no-such-option-of-a-considerable-length"
+    said = _on_a_terminal(
+        f"import sys, contextlib, cli; sys.argv = ['x', 'doctor', '{option}', '{option}-again']\n"
+        "with contextlib.suppress(SystemExit): cli.main()"
+    )
+    assert "(see" in said
+    assert "\n  " in said
+    assert max(map(len, said.splitlines())) <= 80, said
+
+
+lines = st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=30))
+
+
+@given(lines, st.integers(10, 120))
+def test_folded__any_sentence__loses_and_breaks_no_word(words: list[str], width: int) -> None:
+    text = " ".join(words)
+    found = folded(text, width)
+    assert found.split() == text.split()
+    for line in found.split("\n"):
+        assert len(line) <= width or len(line.split()) == 1
+
+
 def _on_a_terminal(code: str, width: int = 80) -> str:
     """What the code prints there."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    script = f"from commands.terminal import print_table\n{code}"
+    script = f"from commands.terminal import print_entries, print_table, say\n{code}"
     ran = subprocess.Popen(
         [sys.executable, "-c", script], stdout=slave, stderr=slave, stdin=slave, cwd=ROOT,
         env={**environ, "TERM": "dumb"},

@@ -208,7 +208,8 @@ def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
             {"grade": "fail", "line": "no progress for 70 s\x1b[31m"},
             {"grade": "ok", "line": "fine"}, {"grade": "warn", "line": "the file differs"},
         ]},
-        "jobs": [{"state": "running"}, {"state": "running"}],
+        "jobs": [{"state": "running"}],
+        "counts": {"running": 2, "exiting": 0},
         "money": {"rate": "47222222222222", "decimals": 6, "symbol": "USDC"},
         "chain": {"head": 9, "head_at": 98.0, "endpoints": [
             {"name": "http://n", "healthy": False},

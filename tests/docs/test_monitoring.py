@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 
 from agent.status import runbook
 from agent.status.metrics import Metrics
-from agent.status.source import CallRow, ChainRow, EndpointRow, TypeRow, View
+from agent.status.source import CallRow, Census, ChainRow, EndpointRow, TypeRow, View
 from tests.clocks import StandingClock
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,10 @@ class _Source:
     def card_files(self) -> tuple[tuple[()], tuple[()]]:
         return (), ()
 
-    def view(self) -> View:
+    def census(self) -> Census:
+        return Census()
+
+    def summary(self) -> View:
         return View(
             "0x", "0x", 1, "1", 0.0, 0.0, types=(TypeRow("a/b", 1, True, 1, "x", margin=0.1),),
             chain=ChainRow(endpoints=(EndpointRow("n", True),)),

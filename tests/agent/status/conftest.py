@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from agent.markets.marketv1.cards import RateCard, TrafficRate
+from agent.ports import Clock
 from agent.status.cockpit import Figures, PastRow
 from agent.status.finding import Found, Query, find
 from agent.status.source import (
     CallRow,
+    Census,
     ChainRow,
     Crowd,
     EndpointRow,
@@ -33,11 +35,19 @@ HOUR_PRICE = 47_222_222_222_222  # 0.17/h of a token with 6 decimals, x 10^12 a 
 USDC = 10**6
 
 
+@dataclass(frozen=True, slots=True)
+class Shown(View):
+    """The agent at one moment, with its jobs."""
+
+    jobs: tuple[JobRow, ...] = ()
+
+
 @dataclass
 class Source:
     """A StatusSource that shows what a test gives it."""
 
-    shown: View
+    shown: Shown
+    clock: Clock = field(default_factory=lambda: MovingClock(NOW))
     problems: list[str] = field(default_factory=list)
     cards: Sequence[RateCard] = ()
     traffic: Sequence[TrafficRate] = ()
@@ -45,11 +55,26 @@ class Source:
     def progress_at(self) -> float:
         return self.shown.progress_at
 
-    def view(self) -> View:
-        return self.shown
-
     def summary(self) -> View:
-        return dataclasses.replace(self.shown, jobs=())
+        values = {each.name: getattr(self.shown, each.name) for each in dataclasses.fields(View)}
+        return View(**values)
+
+    def census(self) -> Census:
+        jobs = self.shown.jobs
+        coming = [job for job in jobs if job.state is JobState.BOOTSTRAPPING and job.deadline]
+        now = self.clock.now()
+        spans = [(job.deadline - now, job.deadline - job.since) for job in coming if job.deadline]
+        return Census(
+            Counter(job.state for job in jobs),
+            min((left for left, _ in spans), default=None),
+            min((left / span for left, span in spans if span > 0), default=None),
+        )
+
+    def job(self, number: int) -> JobRow | None:
+        return next((job for job in self.shown.jobs if job.id == number), None)
+
+    def jobs(self) -> Iterator[JobRow]:
+        return iter(self.shown.jobs)
 
     def find(self, query: Query) -> Crowd:
         jobs = self.shown.jobs
@@ -93,7 +118,7 @@ class Past:
         return self.jobs.get(number)
 
 
-def a_view(now: float = NOW) -> View:
+def a_view(now: float = NOW) -> Shown:
     """Four jobs: one on its way, one that runs, one that leaves, one that the user ended."""
     starting = JobRow(
         id=118, generation=2, instance_type="us-east-1/c6a.xlarge", state=JobState.BOOTSTRAPPING,
@@ -122,7 +147,7 @@ def a_view(now: float = NOW) -> View:
         running, id=79, state=JobState.ENDING, stage="terminating", since=now - 31, deadline=None,
         escrow=0, earned=14_020_000, instance="i-0c1f5d2277ab41e09", public_ip="",
     )  # fmt: skip
-    return View(
+    return Shown(
         provider="0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf",
         registry="0x2B5AD5c4795c026514f8317c7a215E218DcCD6cF", chain_id=42161, version="0.1.0",
         started_at=now - 432_000, progress_at=now - 1, jobs=(running, starting, ending, exiting),
@@ -153,5 +178,5 @@ def clock() -> MovingClock:
 
 
 @pytest.fixture
-def source() -> Source:
-    return Source(a_view())
+def source(clock: MovingClock) -> Source:
+    return Source(a_view(), clock)

@@ -14,11 +14,11 @@ from agent.status.explorer import Explorer
 from agent.status.health import Grade, Health, Part
 from agent.status.job_page import JobFacts, to_json
 from agent.status.notebook import Chapter
-from agent.status.source import JobRow, JobState, TypeRow, View
+from agent.status.source import JobRow, JobState, TypeRow
 from agent.status.starts import starts_of
 from tests.agent.samples import IMAGE, JOB, TERMS
 
-from .conftest import HOUR_PRICE, USDC
+from .conftest import HOUR_PRICE, USDC, Shown
 from .conftest import a_view as bare_view
 
 TX = "0x" + "ab" * 32
@@ -67,7 +67,7 @@ WELL = (
 )
 
 
-def a_view(now: float) -> View:
+def a_view(now: float) -> Shown:
     """A provider whose world is well, on a chain with an explorer."""
     view = bare_view(now)
     types = (
@@ -81,12 +81,12 @@ def a_view(now: float) -> View:
     )  # fmt: skip
 
 
-def quiet_view(now: float) -> View:
+def quiet_view(now: float) -> Shown:
     """A provider on its first day."""
     return replace(a_view(now), jobs=(), notices=(), types=())
 
 
-def crowded_view(now: float, many: int = 1000) -> View:
+def crowded_view(now: float, many: int = 1000) -> Shown:
     """Most of them run; some come up."""
     view = a_view(now)
     running = next(job for job in view.jobs if job.state is JobState.RUNNING)
@@ -103,7 +103,7 @@ def _one(number: int, running: JobRow, starting: JobRow) -> JobRow:
     )  # fmt: skip
 
 
-def troubled_view(now: float) -> View:
+def troubled_view(now: float) -> Shown:
     """A region away, a node that lags, offers that can't be served, hostile words everywhere."""
     view = a_view(now)
     parts = (

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from agent.decide.job_view import JobView
 from agent.load.remembered import JobMemory
-from agent.market.model import Ending, JobStatus, StopReason, Wei
-from agent.status.job_rows import money_of, since_of, state_of, waits_for
+from agent.market.model import Ending, JobId, JobStatus, StopReason, Wei
+from agent.status.job_rows import JobRows, money_of, since_of, state_of, waits_for
 from agent.status.source import JobState
 from tests.agent.samples import ACCOUNT, BLOCK, JOB, NOW, TERMS
+from tests.clocks import StandingClock
 
 pytestmark = pytest.mark.unit
 
@@ -61,3 +63,24 @@ def test_state__missed_and_nothing_ever_ran__is_ended_and_not_ending() -> None:
     view = JobView(id=job.id, account=ACCOUNT, terms=TERMS, head=job, head_block=BLOCK)
     known = JobMemory(job.id, view=view, stage="stopped", stage_since=NOW - 5.0)
     assert state_of(known, view.hosts) is JobState.ENDED
+
+
+def test_census__of_many__counts_states_and_finds_what_is_left_of_the_tightest_start() -> None:
+    """Whoever asks for one number does not have a row made of each job."""
+    coming = [replace(JOB, id=JobId(one), assigned_at=NOW - 30) for one in (1, 2)]
+    running = replace(JOB, id=JobId(3), status=JobStatus.RUNNING, started_at=NOW - 100)
+    stages = {1: "bootstrapping", 2: "bootstrapping", 3: "running"}
+    jobs = {
+        one.id: JobMemory(
+            one.id, stage=stages[one.id], deadline=NOW + 30.0 * one.id,
+            view=JobView(id=one.id, account=ACCOUNT, terms=TERMS, head=one, head_block=BLOCK),
+        )
+        for one in (*coming, running)
+    }  # fmt: skip
+    fleet = SimpleNamespace(hosts=lambda job: ())
+    world = SimpleNamespace(memory=SimpleNamespace(jobs=jobs), fleet=fleet)
+    rows = JobRows(world, StandingClock(NOW))  # type: ignore[arg-type] # what it looks at
+    found = rows.census()
+    assert found.counts == {JobState.BOOTSTRAPPING: 2, JobState.RUNNING: 1}
+    assert (found.seconds, found.share) == (30.0, 0.5)
+    assert rows.one(4) is None

@@ -150,6 +150,15 @@ def test_ip__anything_else__is_400_in_the_markets_words(public: Caller, query: s
     assert (answer.status_code, answer.text) == (400, "BAD_REQUEST")
 
 
+def test_ip__asked_by_anybody__looks_at_that_job_alone(
+    public: Caller, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(type(source), "jobs")
+    monkeypatch.delattr(type(source), "find")
+    assert public.get("/ip?id=97&region=us-east-1").json() == {"ip": "198.51.100.7"}
+    assert public.get("/ip?id=98&region=us-east-1").status_code == 400
+
+
 def test_ip__of_a_job_that_is_refused__says_why_behind_the_markets_word(
     public: Caller, source: Any
 ) -> None:
