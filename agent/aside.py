@@ -21,6 +21,11 @@ async def at_once(work: Callable[[], T]) -> T:
     return work()
 
 
+async def in_thread(work: Callable[[], T]) -> T:
+    """On any thread: for what is long, and asked for once."""
+    return await asyncio.to_thread(work)
+
+
 class OnThread:
     """On one thread of its own, one after the other in the order they were asked for. Who stops
     waiting does not stop what was begun."""

@@ -23,6 +23,7 @@ import structlog
 
 from agent.clock import SystemClock
 from agent.config import Config
+from agent.loop.restore import restored
 from agent.loop.service import Agent
 from agent.loop.state import LoopState, Progress
 from agent.ports import Clock
@@ -103,7 +104,8 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
     metrics, money = Metrics(), Money(world, clock)
     told = notify_send.notifier_of(world.config)
     tally, upkeep = Tally(metrics, clock), Upkeep(world, reloading.path, clock)
-    tally.restore(world.state.reader)
+    await restored(world.state.restoring, world.state.reader, [tally.restore])
+    world.state.told_elsewhere.append(tally.restore)
     view = AgentView(world, money, tally, upkeep, clock)
     books = Books(world, money, upkeep, view.rows, clock)
     metrics.watch(view, clock)

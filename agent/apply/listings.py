@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -15,7 +16,7 @@ from agent.decide.job_view import parse_instance_type
 from agent.decide.listings import Change, OfferRules, OfferView, Relist, Spent, Withdraw, decide
 from agent.journal.lines import OFFER_AGREED, OFFER_LISTED, OFFER_WITHDRAWN, Event
 from agent.journal.orders import OrderRecord
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader
 from agent.journal.writing import Journal, Unstorable
 from agent.load.fleet import Fleet
 from agent.market.model import BlockRef, InstanceType, Price
@@ -139,10 +140,12 @@ class Offering:
         trouble = self._fleet.trouble.of(kind, now) if kind else None
         return trouble.since if trouble is not None and now >= trouble.sure_at else 0.0
 
-    def restore(self, reader: Reader) -> None:
+    def restore(self, reader: Reader) -> Put:
         """What the journal knows of earlier changes: what to restore, and what was spent."""
-        told = reader.own(OFFER_LISTED, OFFER_WITHDRAWN, OFFER_AGREED)
-        self.desk.fees.clear()  # read again after a journal that could not be read to its end
+        return partial(self._put, reader.own(OFFER_LISTED, OFFER_WITHDRAWN, OFFER_AGREED))
+
+    def _put(self, told: Sequence[Event]) -> None:
+        self.desk.fees.clear()
         self.desk.by_rule.clear()
         for event in told:
             name = str(event.fields.get("type"))

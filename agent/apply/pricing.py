@@ -6,8 +6,9 @@ price. Moves and what they cost are in the journal, so that a restart grants no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from agent.decide.pricing import (
     decide_price,
 )
 from agent.journal.lines import OFFER_PRICED, Event
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader
 from agent.market.model import BlockRef, Price
 from agent.ports import Clock, Market
 from faults import UsageFault
@@ -85,9 +86,11 @@ class Pricing:
             self.rules[name] = rule
             self._offering.ruled.add(name)
 
-    def restore(self, reader: Reader) -> None:
+    def restore(self, reader: Reader) -> Put:
         """What the journal knows: the last price of each rule, and how far it moved lately."""
-        told = reader.own(OFFER_PRICED)
+        return partial(self._put, reader.own(OFFER_PRICED))
+
+    def _put(self, told: Sequence[Event]) -> None:
         self._tags.clear()
         for event in told:
             name, move = str(event.fields.get("type")), move_of(event)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from agent.chain.head import MOST_SECONDS
 from agent.chain.rpc import NodeRefused, integer
 from agent.journal.lines import PAID, Event
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader
 from agent.market.model import Address, JobId
 from agent.markets.marketv1.reads import jobs_in, market_abi
 from agent.ports import Clock
@@ -43,14 +44,20 @@ class Earnings:
         self._days = Counter[int]()  # base units by day since 1970, UTC
         self._told: set[tuple[str, JobId]] = set()
 
-    def restore(self, reader: Reader) -> None:
+    def restore(self, reader: Reader) -> Put:
         """What the journal has was told; and whose settlements are ours is known by it, of closed
         jobs too, which the chain does not name any more."""
-        for event in reader.named(PAID):
+        return partial(self._put, reader.named(PAID), reader.assigned())
+
+    def _put(self, paid: Sequence[Event], ours: set[JobId]) -> None:
+        self.total = 0
+        self._days.clear()
+        self._told.clear()
+        for event in paid:
             if event.job is not None:
                 self._ours.add(event.job)
                 self._count(event.job, event)
-        self._ours.update(reader.assigned())
+        self._ours.update(ours)
 
     def since(self, second: int) -> int:
         """Base units settled on the day of `second` (UTC) and after it."""

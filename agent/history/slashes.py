@@ -9,17 +9,18 @@ final block that the journal noted last.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import structlog
 
+from agent.aside import Aside, at_once
 from agent.chain.events import Cursor, EventReader, Mark
 from agent.chain.head import MOST_SECONDS, Head, HeadTracker
 from agent.chain.rpc import NodeRefused, integer
 from agent.decide.plan import Level
 from agent.journal.lines import SLASHED, Event
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader
 from agent.journal.writing import Journal
 from agent.market.model import Address, JobId
 from agent.markets.registry.reads import changed_jobs, registry_abi
@@ -51,9 +52,9 @@ class Slashes:
         self._tell = tell
         self._told: set[JobId] = set()
 
-    def restore(self, reader: Reader) -> None:
+    def restore(self, reader: Reader) -> Put:
         """What the journal has was told."""
-        self._told.update(reader.last(SLASHED))
+        return partial(self._told.update, reader.last(SLASHED).keys())
 
     def jobs_in(self, logs: Sequence[Mapping[str, Any]]) -> set[JobId]:
         """The jobs that these logs speak of, but for events that name another provider."""
@@ -99,8 +100,10 @@ class SlashHistory:
         journal: Journal,
         clock: Clock,
         noted_as: str = READ,
+        aside: Aside = at_once,
     ) -> None:
         self._noted_as = noted_as
+        self._aside = aside
         self._events = events
         self._tracker = tracker
         self._journal = journal
@@ -118,7 +121,7 @@ class SlashHistory:
 
     async def read(self) -> None:
         """Everything since the last noted block. Raises RetryLater, TryElsewhere."""
-        head, cursor = await self._tracker.poll(), self._noted()
+        head, cursor = await self._tracker.poll(), await self._aside(self._noted)
         if cursor is not None:
             changes = await self._events.changes(cursor, head)
             if changes.as_of < head.finalized.number:
@@ -136,7 +139,7 @@ class SlashHistory:
         final = head.finalized
         fields = {"block": final.number, "hash": final.hash}
         self._journal.event(Event(self._clock.now(), self._noted_as, fields=fields))
-        self._journal.flush()
+        self._journal.flush_soon()
 
 
 def slash_topic() -> str:

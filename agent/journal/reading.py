@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -15,6 +15,12 @@ from agent.journal.schema import launches, timeline
 from agent.market.model import JobId
 
 _CHUNK = 500  # ids in one query: below SQLite's limit of variables
+
+
+Put: TypeAlias = Callable[[], None]
+Restore: TypeAlias = Callable[["Reader"], Put]
+"""Reads what processes before this one told, wherever that may wait; what it returns puts it into
+memory at once. Done again it leaves nothing twice."""
 
 
 class Reader:

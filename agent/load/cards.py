@@ -8,11 +8,12 @@ so that a restart judges the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from agent.journal.lines import CARD, Event
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader
 from agent.market.model import Price
 from faults import UsageFault
 
@@ -26,9 +27,11 @@ class Cards:
 
     changes: dict[str, list[tuple[float, Price | None]]] = field(default_factory=dict)
 
-    def restore(self, reader: Reader) -> None:
+    def restore(self, reader: Reader) -> Put:
         """What earlier processes showed. Raises RetryLater while the journal is held."""
-        told = reader.own(CARD)
+        return partial(self._put, reader.own(CARD))
+
+    def _put(self, told: Sequence[Event]) -> None:
         self.changes.clear()
         for event in told:
             try:

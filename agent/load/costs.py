@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 from agent.journal.lines import COSTED, Event
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader
 from agent.market.model import InstanceType, Price
 from agent.markets.token import Token
 from agent.ports import Clock
@@ -82,9 +83,12 @@ class CostBook:
         self._asked_at = float("-inf")
         self._written: dict[str, Cost] = {}
 
-    def restore(self, reader: Reader) -> None:
+    def restore(self, reader: Reader) -> Put:
         """What the journal knows of the last costs is not written again."""
-        for kind, event in last_costs(reader.own(COSTED)).items():
+        return partial(self._put, last_costs(reader.own(COSTED)))
+
+    def _put(self, last: Mapping[str, Cost]) -> None:
+        for kind, event in last.items():
             self._written[kind] = event
             if event.source == LIST_PRICE:
                 self._listed.setdefault(kind, event)

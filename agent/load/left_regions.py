@@ -5,6 +5,7 @@ The journal knows where anything was ever launched; whether it still lives, only
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 
 from agent.journal.lines import LaunchRecord
@@ -30,7 +31,7 @@ async def left_behind(
     Raises RetryLater.
     """
     used: dict[str, list[LaunchRecord]] = {}
-    for record in reader.launches_outside(regions):
+    for record in await asyncio.to_thread(reader.launches_outside, regions):
         used.setdefault(record.region, []).append(record)
     found = []
     for region, records in sorted(used.items()):

@@ -6,11 +6,14 @@ With an empty journal nothing is restored, and the decisions are the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from agent.apply.context import World
+from agent.aside import Aside
 from agent.decide.belief import Past
 from agent.decide.job_view import LaunchPhase, LaunchView
 from agent.decide.plan import SERVED_AT_A_LOSS
@@ -25,8 +28,8 @@ from agent.journal.lines import (
     Event,
     LaunchRecord,
 )
-from agent.journal.reading import Reader
-from agent.load.pins import pins_of
+from agent.journal.reading import Put, Reader, Restore
+from agent.load.pins import Pins, pins_of
 from agent.loop.state import LoopState
 from agent.market.model import JobId
 from agent.market.terms import Abilities
@@ -40,17 +43,21 @@ AGAIN_SECONDS = 2.0  # between two attempts to read the journal
 RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter any more
 
 
-async def remember(state: LoopState, stopping: asyncio.Event, lives: Callable[[], None]) -> None:
-    """What the journal knows; again and again while it can't be read, whoever leads by then."""
-    reader, window = state.reader, state.rules.breaker.window_seconds
+async def remember(
+    state: LoopState,
+    stopping: asyncio.Event,
+    lives: Callable[[], None],
+    *,
+    stood_by: bool = False,
+) -> None:
+    """What the journal knows; again and again while it can't be read, whoever leads by then.
+
+    `stood_by`: also what was read when this process started, since another host told more of it.
+    """
+    restores = [*_of_the_loop(state), *(state.told_elsewhere if stood_by else ())]
     while not stopping.is_set():
         try:
-            restore(state.world, reader, state.sources.market.abilities)
-            state.breaker = breaker_window(reader, state.now(), window)
-            state.offering.restore(reader)
-            state.world.memory.cards.restore(reader)
-            if state.pricing is not None:
-                state.pricing.restore(reader)
+            await restored(state.restoring, state.reader, restores)
             return
         except RetryLater as later:
             log.warning("restore.later", error=str(later))
@@ -58,24 +65,86 @@ async def remember(state: LoopState, stopping: asyncio.Event, lives: Callable[[]
         await state.world.clock.sleep(AGAIN_SECONDS)
 
 
-def restore(world: World, reader: Reader, abilities: Abilities) -> None:
-    """Put what the journal knows into memory: which jobs were served, which attempts were made,
-    whether one was asked for whose end nobody heard, which ends the chain asks for. Jobs that
-    ended are left alone."""
-    ended = reader.ended()
-    world.fleet.ended_jobs.update(ended)
-    _assignments(world, reader, ended)
-    if not abilities.reports_start:  # else the chain says what came up
-        _proofs(world, reader, ended)
-    _asked_ends(world, reader, ended)
-    _losses(world, reader, ended)
-    world.memory.pins.update(pins_of(reader))
-    for event in sorted(reader.last(WASTED).values(), key=lambda event: event.at):
+async def restored(aside: Aside, reader: Reader, restores: Sequence[Restore]) -> None:
+    """All of them read aside of the loop, then put into memory on it. Raises RetryLater."""
+    for put in await aside(lambda: [read(reader) for read in restores]):
+        put()
+
+
+def _of_the_loop(state: LoopState) -> Iterator[Restore]:
+    yield partial(past, state.world, state.sources.market.abilities)
+    yield partial(_breaker, state)
+    yield state.offering.restore
+    yield state.world.memory.cards.restore
+    if state.pricing is not None:
+        yield state.pricing.restore
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Lines and records that say something of jobs that have not ended."""
+
+    ended: Mapping[JobId, float]
+    assigned: Mapping[JobId, Event]
+    proven: Mapping[JobId, Event]
+    asked: Mapping[JobId, Event]
+    losses: Mapping[JobId, Event]
+    pins: Pins
+    wasted: Sequence[Event]
+    launches: Mapping[JobId, Sequence[LaunchRecord]]
+
+
+def past(world: World, abilities: Abilities, reader: Reader) -> Put:
+    """What the journal knows: which jobs were served, which attempts were made, whether one was
+    asked for whose end nobody heard, which ends the chain asks for. Jobs that ended are left
+    alone."""
+    told = _Told(
+        ended=reader.ended(),
+        assigned=reader.last(ASSIGNED),
+        # Where starts are reported the chain says what came up.
+        proven={} if abilities.reports_start else reader.last(ATTESTED),
+        asked=reader.last(END_ASKED, END_TAKEN_BACK, HELD),
+        losses=reader.last(SERVED_AT_A_LOSS),
+        pins=pins_of(reader),
+        wasted=sorted(reader.last(WASTED).values(), key=lambda event: event.at),
+        launches=reader.launches(reader.jobs(RECENT_JOBS)),
+    )
+    return partial(_put, world, told)
+
+
+def _put(world: World, told: _Told) -> None:
+    world.fleet.ended_jobs.update(told.ended)
+    _assignments(world, told)
+    for job, event in _of_now(told, told.proven):
+        world.memory.job(job).proven = event.generation
+    for job, event in _of_now(told, told.asked):
+        if event.name != END_TAKEN_BACK:
+            known = world.memory.job(job)
+            known.end_asked_at = event.at
+            known.held_at = event.at if event.name == HELD else None
+    for job, event in _of_now(told, told.losses):
+        world.memory.job(job).reluctant = event.generation
+    world.memory.pins.update(told.pins)
+    for event in told.wasted:
         world.memory.owners.wasted(event.text, event.at)
-    for job, records in reader.launches(reader.jobs(RECENT_JOBS)).items():
+    for job, records in told.launches.items():
         for record in records:
-            if record.at > ended.get(job, 0.0):
+            if record.at > told.ended.get(job, 0.0):
                 _remember(world, job, record)
+
+
+def _of_now(told: _Told, lines: Mapping[JobId, Event]) -> Iterator[tuple[JobId, Event]]:
+    """But for jobs that ended since."""
+    return ((job, event) for job, event in lines.items() if event.at > told.ended.get(job, 0.0))
+
+
+def _breaker(state: LoopState, reader: Reader) -> Put:
+    found = breaker_window(reader, state.now(), state.rules.breaker.window_seconds)
+
+    def put() -> None:
+        state.breaker = found
+
+    return put
 
 
 def breaker_window(reader: Reader, now: float, window_seconds: float) -> BreakerState:
@@ -93,12 +162,11 @@ def breaker_window(reader: Reader, now: float, window_seconds: float) -> Breaker
     return BreakerState({job: at for job, at in asked.items() if job in launched})
 
 
-def _assignments(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
-    for job, event in reader.last(ASSIGNED).items():
-        if event.at > ended.get(job, 0.0):
-            known = world.memory.job(job)
-            known.served, known.told = True, event.generation or 0
-            known.past = _past(event)
+def _assignments(world: World, told: _Told) -> None:
+    for job, event in _of_now(told, told.assigned):
+        known = world.memory.job(job)
+        known.served, known.told = True, event.generation or 0
+        known.past = _past(event)
 
 
 def _past(event: Event) -> Past | None:
@@ -111,26 +179,6 @@ def _past(event: Event) -> Past | None:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _proofs(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
-    for job, event in reader.last(ATTESTED).items():
-        if event.at > ended.get(job, 0.0):
-            world.memory.job(job).proven = event.generation
-
-
-def _losses(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
-    for job, event in reader.last(SERVED_AT_A_LOSS).items():
-        if event.at > ended.get(job, 0.0):
-            world.memory.job(job).reluctant = event.generation
-
-
-def _asked_ends(world: World, reader: Reader, ended: Mapping[JobId, float]) -> None:
-    for job, event in reader.last(END_ASKED, END_TAKEN_BACK, HELD).items():
-        if event.name != END_TAKEN_BACK and event.at > ended.get(job, 0.0):
-            known = world.memory.job(job)
-            known.end_asked_at = event.at
-            known.held_at = event.at if event.name == HELD else None
 
 
 def _remember(world: World, job: JobId, record: LaunchRecord) -> None:

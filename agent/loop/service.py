@@ -88,11 +88,11 @@ class Agent:
 
     async def run(self) -> None:
         """Until `stop`. Raises MustStop when going on would do harm, Bug when a loop broke."""
-        await stand_by(self._state, self._stopping, self._lives)
+        stood_by = await stand_by(self._state, self._stopping, self._lives)
         if self._stopping.is_set():
             self._raise_fatal()
             return
-        await remember(self._state, self._stopping, self._lives)
+        await remember(self._state, self._stopping, self._lives, stood_by=stood_by)
         feeds = Feeds(self._state, self._wakes).all()
         feeders = [asyncio.create_task(feed, name=name) for name, feed in feeds.items()]
         for feeder in feeders:

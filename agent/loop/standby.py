@@ -16,11 +16,12 @@ from agent.loop.state import LoopState
 TURN_SECONDS = 1.0  # between two signs of life
 
 
-async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[], None]) -> None:
-    """Until this host leads, or is told to stop; at once where there is but one."""
+async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[], None]) -> bool:
+    """Until this host leads, or is told to stop; at once where there is but one. Whether another
+    led meanwhile."""
     leads = state.leadership.leads
     if leads.is_set():
-        return
+        return False
     waits = [asyncio.create_task(each.wait()) for each in (leads, stopping)]
     warm = [
         asyncio.create_task(_keep_warm(state, lives), name="standby"),
@@ -35,6 +36,7 @@ async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[]
         for task in (*waits, *warm):
             task.cancel()
         await asyncio.gather(*waits, *warm, return_exceptions=True)
+    return True
 
 
 async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:

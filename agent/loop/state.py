@@ -19,7 +19,7 @@ from agent.decide.lifecycle import LifecycleRules
 from agent.decide.termination_breaker import BreakerRules, BreakerState
 from agent.decide.unconfirmed_launches import BurstRules
 from agent.journal.orders import OrderRecord, Orders
-from agent.journal.reading import Reader
+from agent.journal.reading import Reader, Restore
 from agent.load.loader import Loader, Sources
 from agent.loop.leading import Leadership
 from agent.market.model import JobId
@@ -75,6 +75,9 @@ class LoopState:
     rules: Rules
     leadership: Leadership = field(default_factory=Leadership)
     aside: Aside = at_once  # where the journal is read: it may be a server that hangs
+    restoring: Aside = at_once  # where its history is: years of it, of thousands of jobs
+    told_elsewhere: list[Restore] = field(default_factory=list)
+    """What was read at this process's start, and is read again when it takes over."""
     agenda: Agenda = field(default_factory=Agenda)
     progress: Progress = field(default_factory=Progress)
     drain: Drain = field(default_factory=Drain)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from agent.journal.lines import SLASHED, Event
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader
 from agent.market.model import JobId
 from agent.ports import Clock
 from agent.status.metrics import Metrics
@@ -20,7 +21,8 @@ _REPAIRS = {
 
 # Each is a stake at risk or lost. Since when it was last told is shown too: a counter that is new,
 # or was never scraped at its old value, has not risen for whoever looks at its increase.
-HARMS = {"job.missed": "missed", "job.refused": "refused", SLASHED: "slashed"}
+MISSED = "job.missed"
+HARMS = {MISSED: "missed", "job.refused": "refused", SLASHED: "slashed"}
 
 
 class Tally:
@@ -29,7 +31,7 @@ class Tally:
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._missed: set[JobId] = set()
+        self._counted: set[tuple[str, JobId]] = set()
         self._harms: dict[str, deque[float]] = {word: deque(maxlen=1000) for word in HARMS.values()}
         self._families: dict[str, Callable[[Event, str], None]] = {
             "job": self._job,
@@ -39,17 +41,31 @@ class Tally:
             "effect": self._effect,
         }
 
-    def restore(self, reader: Reader) -> None:
+    def restore(self, reader: Reader) -> Put:
         """Misses and slashes are counted since the journal began, and when the last of each kind
         was is known: what a restart forgot would be missed by whoever looks at the increase."""
-        for name, word in HARMS.items():
-            for event in reader.last(name).values():
-                self._note(word, event.at)
-                if word == "slashed":
-                    self._metrics.job_slashed()
-                elif word == "missed" and event.job is not None:
-                    self._missed.add(event.job)
-                    self._metrics.job_missed()
+        return partial(self._put, {name: list(reader.last(name).values()) for name in HARMS})
+
+    def _put(self, harms: Mapping[str, Sequence[Event]]) -> None:
+        for times in self._harms.values():
+            times.clear()
+        for name, events in harms.items():
+            for event in sorted(events, key=lambda one: one.at):
+                self._note(HARMS[name], event.at)
+                self._count_once(event)
+
+    def _count_once(self, event: Event) -> bool:
+        """What a job does once at most is counted once, whichever process told it."""
+        if event.job is None or (event.name, event.job) in self._counted:
+            return False
+        if event.name == SLASHED:
+            self._metrics.job_slashed()
+        elif event.name == MISSED:
+            self._metrics.job_missed()
+        else:
+            return False
+        self._counted.add((event.name, event.job))
+        return True
 
     def recent(self, seconds: float) -> dict[str, int]:
         """How many jobs were missed, refused and slashed lately."""
@@ -64,10 +80,8 @@ class Tally:
         """Count it, if it is of a kind that is counted."""
         if event.name in _REPAIRS:
             self._metrics.repair(_REPAIRS[event.name])
-        if event.job is not None and event.name == "job.missed":
-            if event.job in self._missed:
-                return  # told by the process before, too
-            self._missed.add(event.job)
+        if event.name in (MISSED, SLASHED) and not self._count_once(event):
+            return  # told by the process before, too
         if event.name in HARMS:
             self._note(HARMS[event.name], self._clock.now())  # a slash is of its block's time
         family, _, word = event.name.partition(".")
@@ -77,10 +91,6 @@ class Tally:
     def _job(self, event: Event, word: str) -> None:
         if word == "refused":
             self._metrics.job_refused(event.text.partition(":")[0])
-        elif word == "missed":
-            self._metrics.job_missed()
-        elif word == "slashed":
-            self._metrics.job_slashed()
         elif word == "ended":
             self._metrics.job_ended(event.text)
 

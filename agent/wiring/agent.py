@@ -29,7 +29,6 @@ from agent.decide.deadline import Learner
 from agent.history.earnings import Earnings
 from agent.history.slashes import SlashHistory
 from agent.journal.lease import ServerLease
-from agent.journal.writing import Journal
 from agent.load.costs import CostBook
 from agent.load.fault_claims import FaultClaims
 from agent.load.fleet import Fleet
@@ -37,6 +36,7 @@ from agent.load.left_regions import check_regions
 from agent.load.loader import Sources
 from agent.load.remembered import Memory
 from agent.loop.leading import Leadership
+from agent.loop.restore import restored
 from agent.loop.service import Agent
 from agent.loop.state import LoopState
 from agent.markets.second_endpoint import SecondEndpoint
@@ -229,7 +229,7 @@ async def _wire(
         text = f"chain.provider is {account.provider}, the wallet's account {signs}"
         raise UsageFault(f"{text}: on this market the provider itself has to sign; leave it out")
     staked = (chain.pond.symbol, chain.pond.decimals) if chain.pond else ()
-    watched = events_of(chain.market, account.provider, clock, journal.event, reader, staked)
+    watched = events_of(chain.market, account.provider, clock, journal.event, staked)
     witness = SecondEndpoint(
         chain.market, chain.endpoints, account.provider, finality_of(config), watched.jobs_in
     )
@@ -252,7 +252,8 @@ async def _wire(
     stack.push_async_callback(wakes.close)  # before the endpoints that it reads through
     decimals = chain.payment.decimals
     costs = CostBook(aws.prices, chain.payment, clock, journal.event, told_costs(config, decimals))
-    await opened.aside(partial(costs.restore, reader))
+    told = [costs.restore, *watched.restores]
+    await restored(opened.restoring, reader, told)
     by_rule = await starting_prices(price_rules(config, decimals), costs, market.abilities)
     prices = {**offered_prices(config, decimals), **by_rule}
     book = CardBook(card_files(config))
@@ -272,6 +273,8 @@ async def _wire(
         rules_of(config, decimals),
         leadership,
         opened.aside,
+        opened.restoring,
+        told,
         pricing=pricing,
     )
     state.repriced()
@@ -286,7 +289,7 @@ async def _wire(
     pricing.on_change = partial(_repriced, state, chain.market, loaded)
     if opened.kept is not None:
         opened.kept.start()
-    history = _history(config, chain, watched, journal, clock)
+    history = _history(config, chain, watched, opened, clock)
     wired = Agent(state, wakes), state, chain, config, regions, aws, history, loaded, costs, book
     return Wired(*wired, watched.earnings, opened.kept)
 
@@ -314,13 +317,13 @@ def _reader_of(config: Config, chain: Chain, watched: Events, topics: Sequence[s
 
 
 def _history(
-    config: Config, chain: Chain, watched: Events, journal: Journal, clock: Clock
+    config: Config, chain: Chain, watched: Events, opened: OpenJournal, clock: Clock
 ) -> SlashHistory:
     """Of what events alone tell: slashes, or what was paid."""
     topic, noted_as = watched.history
     tracker = HeadTracker(chain.endpoints, finality_of(config))
     events = _reader_of(config, chain, watched, [topic])
-    return SlashHistory(events, tracker, journal, clock, noted_as)
+    return SlashHistory(events, tracker, opened.journal, clock, noted_as, opened.aside)
 
 
 def _wakes(config: Config, chain: Chain, clock: Clock, events: EventReader) -> ChainWakes:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.aside import Aside, OnThread, at_once
+from agent.aside import Aside, OnThread, at_once, in_thread
 from agent.config.model import Config
 from agent.config.secrets import locate
 from agent.journal.engines import BUSY_MILLISECONDS, LOOP_MILLISECONDS, open_file, open_server
@@ -40,7 +40,7 @@ class OpenJournal:
     """The writer, what the loop reads and records through, and the lease of both.
 
     `aside` is where the loop's reads are made, `recording` where transactions are: on threads where
-    there is a server.
+    there is a server. `restoring` is where the whole history is read, at a start or a takeover.
     """
 
     journal: Journal
@@ -51,6 +51,7 @@ class OpenJournal:
     last_order: int = 0  # when this process began
     aside: Aside = at_once
     recording: Aside = at_once
+    restoring: Aside = in_thread
 
 
 def server_of(config: Config) -> SecretUrl | None:
@@ -114,7 +115,7 @@ def open_journal(
     stack.callback(aside.close)
     stack.callback(recording.close)
     spots = SharedSpots(journal.engine, lease)
-    return replace(opened, spots=spots, aside=aside, recording=recording)
+    return replace(opened, spots=spots, aside=aside, recording=recording, restoring=aside)
 
 
 def _open_lease(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -20,7 +21,7 @@ from agent.history.earnings import EARNINGS_READ, Earnings, settled_topic
 from agent.history.slashes import READ as SLASHES_READ
 from agent.history.slashes import Slashes, slash_topic
 from agent.journal.lines import Event
-from agent.journal.reading import Reader
+from agent.journal.reading import Put, Reader, Restore
 from agent.load.agreed_rates import agreed_rates
 from agent.load.fault_claims import VoteOf
 from agent.market.model import Address, BlockRef, JobId, Price
@@ -120,6 +121,7 @@ class Events:
     jobs_in: JobsIn
     history: tuple[str, str]
     earnings: Earnings | None = None
+    restores: Sequence[Restore] = ()  # what the journal has was told already
     vote_of: VoteOf = lambda log: None  # an auditor's report, where the market has them
 
 
@@ -128,17 +130,19 @@ def events_of(
     provider: Address,
     clock: ports.Clock,
     tell: Callable[[Event], None],
-    reader: Reader,
     staked: tuple[str, int] | tuple[()] = (),
 ) -> Events:
-    """What to watch; what the journal has was told already."""
+    """What to watch."""
     if isinstance(market, MarketV1):
         earnings = Earnings(provider, market.seen.ours, clock, tell)
-        earnings.restore(reader)
-        market.seen.taken.update(agreed_rates(reader))
-        history = (settled_topic(), EARNINGS_READ)
-        return Events(marketv1_topics(), earnings.jobs_in, history, earnings)
+        taken = market.seen.taken
+
+        def rates(reader: Reader) -> Put:
+            return partial(taken.update, agreed_rates(reader))
+
+        history, told = (settled_topic(), EARNINGS_READ), (earnings.restore, rates)
+        return Events(marketv1_topics(), earnings.jobs_in, history, earnings, told)
     slashes = Slashes(provider, clock, tell, *staked)
-    slashes.restore(reader)
-    history = (slash_topic(), SLASHES_READ)
-    return Events(registry_topics(), slashes.jobs_in, history, vote_of=fault_vote)
+    topics, history = registry_topics(), (slash_topic(), SLASHES_READ)
+    known = (slashes.restore,)
+    return Events(topics, slashes.jobs_in, history, restores=known, vote_of=fault_vote)

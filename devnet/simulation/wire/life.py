@@ -125,7 +125,9 @@ class WireLife(Life):
 def _wired(clock: Clock, wire: Wire, endpoints: Endpoints, journal: HeardJournal) -> ChainSide:
     """The chain over JSON-RPC, as `agent.wiring` puts it together for that market."""
     market, finality = wire.market(endpoints), wire.finality
-    events = events_of(market, US, clock, journal.event, Reader(journal.engine))
+    events = events_of(market, US, clock, journal.event)
+    for read in events.restores:
+        read(Reader(journal.engine))()
     second = SecondEndpoint(market, endpoints, US, finality, events.jobs_in)
     follower = HeadFollower(HeadTracker(endpoints, finality), clock, Pace(poll=POLL_SECONDS))
     logs = EventReader(endpoints, market.contract, events.topics, events.jobs_in)

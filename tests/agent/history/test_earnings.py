@@ -68,7 +68,7 @@ def test_restored__from_the_journal__counts_on_and_tells_nothing_twice(tmp_path:
         journal.flush()
         told: list[Event] = []
         again = counted(told)
-        again.restore(Reader(journal.engine))
+        again.restore(Reader(journal.engine))()
         again.jobs_in([settled(0, 70, tx="a"), settled(0, 8, tx="c")])
         assert ([one.fields["tx"] for one in told], again.total) == (["c"], 83)
     finally:

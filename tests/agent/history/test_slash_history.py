@@ -41,10 +41,10 @@ class Life:
     ) -> None:
         self.metrics = Metrics()
         tally = Tally(self.metrics, stage.clock)
-        tally.restore(Reader(journal.engine))
+        tally.restore(Reader(journal.engine))()
         journal.told = tally.event
         slashes = Slashes(stage.provider, stage.clock, journal.event)
-        slashes.restore(Reader(journal.engine))
+        slashes.restore(Reader(journal.engine))()
         events = EventReader(endpoints, stage.registry, [slash_topic()], slashes.jobs_in, 64)
         self.history = SlashHistory(events, tracker, journal, stage.clock)
 

@@ -66,7 +66,7 @@ def test_cards__after_a_start__are_what_the_journal_was_told(
         cards.show({} if raw is None else {KIND: Price(raw)}, at, journal.event)
     journal.flush()
     again = Cards()
-    again.restore(Reader(engine))
+    again.restore(Reader(engine))()
     assert again == cards
     engine.dispose()
 

@@ -52,7 +52,7 @@ class Scene:
 
     def book(self, told: dict[str, Cost] | None = None, token: Token = USD) -> CostBook:
         book = CostBook(self.aws, token, self.clock, self.journal.event, told)
-        book.restore(Reader(self.engine))
+        book.restore(Reader(self.engine))()
         return book
 
     def written(self) -> list[tuple[str, str]]:

@@ -62,6 +62,30 @@ def test_standby__until_it_leads__does_nothing_and_then_all(
     assert simulation.said(1, "job.assigned") == ""
 
 
+@pytest.mark.parametrize("stands_by", [True, False])
+def test_takeover__what_the_host_before_told__is_read_again(
+    monkeypatch: pytest.MonkeyPatch, stands_by: bool
+) -> None:
+    """Or a slash that it told would be told again, and a rate that it agreed to not be known."""
+    held, simulation, read = Held(), Simulation(), list[str]()
+    started = simulation.start
+
+    def start(*, lose_journal: bool = False) -> None:
+        started(lose_journal=lose_journal)
+        if stands_by:
+            simulation.state.leadership = Leadership(held)
+        simulation.state.told_elsewhere.append(lambda reader: lambda: read.append("told"))
+
+    def taken(simulation: Simulation) -> None:
+        assert not read
+        held.take()
+        simulation.state.leadership.leads.set()
+
+    monkeypatch.setattr(simulation, "start", start)
+    simulation.run([at(200, taken)] if stands_by else [], 300)
+    assert read == ["told"] * stands_by
+
+
 def leadership() -> tuple[Held, Leadership, list[Fenced]]:
     held, ended = Held(), list[Fenced]()
     made = Leadership(held)

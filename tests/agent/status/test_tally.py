@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from agent.apply.transactions import EVENT_NAMES
 from agent.decide.job_view import JobView, LaunchPhase
 from agent.decide.lifecycle import OUTCOMES, outcome_of
-from agent.journal.lines import Event
-from agent.market.model import Job, JobStatus, StopReason
+from agent.journal.lines import SLASHED, Event
+from agent.journal.reading import Reader
+from agent.market.model import Job, JobId, JobStatus, StopReason
 from agent.status import metrics as labels_of
 from agent.status.metrics import Metrics
-from agent.status.tally import Tally
+from agent.status.tally import MISSED, Tally
 from tests.agent.samples import ACCOUNT, BLOCK, JOB, OTHER, TERMS
 from tests.clocks import StandingClock
 
@@ -27,8 +30,8 @@ pytestmark = pytest.mark.unit
     [
         (Event(0, "job.refused", text="price: too low"), "jobs_refused", {"rule": "price"}, 1),
         (Event(0, "job.refused", text="new rule: x"), "jobs_refused", {"rule": "other"}, 1),
-        (Event(0, "job.missed"), "jobs_missed", {}, 1),
-        (Event(0, "job.slashed"), "jobs_slashed", {}, 1),
+        (Event(0, "job.missed", JobId(1)), "jobs_missed", {}, 1),
+        (Event(0, "job.slashed", JobId(1)), "jobs_slashed", {}, 1),
         (Event(0, "job.ended", text="user_request"), "jobs_ended", {"outcome": "user_request"}, 1),
         (Event(0, "job.ended", text="a new end"), "jobs_ended", {"outcome": "other"}, 1),
         (Event(0, "job.replaced"), "repairs", {"kind": "host_replace"}, 1),
@@ -88,3 +91,18 @@ def test_labels__everything_the_agent_says__has_its_own() -> None:
     assert _written(r'"image\.(\w+)"') <= set(labels_of.IMAGES)
     assert {phase.value for phase in LaunchPhase} <= set(labels_of.LAUNCHES)
     assert set(EVENT_NAMES.values()) <= set(labels_of.TRANSACTIONS)
+
+
+def test_harms__read_again_at_a_takeover__are_counted_once() -> None:
+    """What another host told since this one's start is counted; what was known is not again."""
+    told = [Event(1.0, SLASHED, JobId(1)), Event(2.0, MISSED, JobId(2))]
+    reader = SimpleNamespace(last=lambda name: {one.job: one for one in told if one.name == name})
+    metrics = Metrics()
+    tally = Tally(metrics, StandingClock(3.0))
+    for more in (None, Event(2.5, SLASHED, JobId(3)), None):
+        told += [more] if more else []
+        tally.restore(cast(Reader, reader))()
+    tally.event(told[0])  # told again
+    counted = metrics.registry.get_sample_value
+    assert (counted("oyster_jobs_slashed_total"), counted("oyster_jobs_missed_total")) == (2, 1)
+    assert tally.recent(60.0) == {"missed": 1, "refused": 0, "slashed": 2}
