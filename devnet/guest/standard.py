@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import shutil
 import socket
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 import urllib.parse
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,7 +36,8 @@ SERVED_PORTS = (80, 443, 1300)
 _CLONE_NEWNET = 0x40000000
 _CONNECT_SECONDS = 1.5
 _SOME_IMAGE = dict.fromkeys((0, 1, 2), "ab" * 48)
-_BLOCK = bytes(1 << 18)
+BLOCK = hashlib.shake_128(b"a download").digest(1 << 18)
+"""What a download of `/bytes` is made of: no part of it looks like another."""
 
 
 @contextlib.contextmanager
@@ -142,11 +145,18 @@ class _Handler(BaseHTTPRequestHandler):
             assert callable(self.server.attest)
             self._say([self.server.attest()])
         elif parts.path == "/bytes":
-            self._say([_BLOCK] * (int(query["count"]) // len(_BLOCK)))
+            self._say([BLOCK] * (int(query["count"]) // len(BLOCK)))
         elif parts.path == "/connect":
             self._say([_outcome(self.server.namespace, query).encode()])
         else:
             self._say([self.path.encode()])
+
+    def do_POST(self) -> None:
+        """Takes whatever comes, and says its CRC-32."""
+        left, crc = int(self.headers["Content-Length"]), 0
+        while left and (data := self.rfile.read1(min(left, 1 << 18))):
+            left, crc = left - len(data), zlib.crc32(data, crc)
+        self._say([str(crc).encode()])
 
     def _say(self, blocks: list[bytes]) -> None:
         self.send_response(200)

@@ -7,7 +7,6 @@ sends them. Neither keeps more than its buffer: who can't send does not read.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 from enclave.host.network import joint as joining
 from enclave.host.network import packet
 from enclave.host.network.bucket import Bucket
+from enclave.host.network.device import Device
 from enclave.host.network.loop import READ, WRITE, Loop
 
 BUFFER_BYTES = 512 << 10
@@ -36,12 +36,12 @@ class Tally:
 
 
 class FromEnclave:
-    """Packets that the enclave sends. `tun` is the device's descriptor."""
+    """Packets that the enclave sends."""
 
     def __init__(
-        self, loop: Loop, tally: Tally, tun: int, outward: packet.Outward, bucket: Bucket
+        self, loop: Loop, tally: Tally, device: Device, outward: packet.Outward, bucket: Bucket
     ) -> None:
-        self._loop, self._tally, self._tun = loop, tally, tun
+        self._loop, self._tally, self._device = loop, tally, device
         self._outward, self._bucket = outward, bucket
         self._view = memoryview(bytearray(BUFFER_BYTES))
         self._have = 0
@@ -105,35 +105,40 @@ class FromEnclave:
             length = packet.length_at(view, start)
             if end - start < length:
                 break
-            self._one(view, start, length)
-            start += length
+            start = self._one(view, start, length, end)
         rest = end - start
         if start and rest:
             view[:rest] = bytes(view[start:end])
         self._have = rest
 
-    def _one(self, view: memoryview, start: int, length: int) -> None:
+    def _one(self, view: memoryview, start: int, length: int, end: int) -> int:
+        """The packet at `start` and what goes along with it; where the next one begins."""
         why = self._outward.why_not(view, start, length)
         if why is None:
             try:
-                os.write(self._tun, view[start : start + length])
+                count, stop = self._device.write(view, start, length, end)
             except OSError:  # the device is down, or its queue full: packets may be lost
                 why = "device"
         if why is not None:
             self._tally.drops[why] += 1
-            return
-        self._tally.passed += 1
-        self._tally.bytes_out += length
-        self._bucket.take(length)
+            return start + length
+        self._tally.passed += count
+        self._tally.bytes_out += stop - start
+        self._bucket.take(stop - start)
+        return stop
 
 
 class ToEnclave:
     """Packets for the enclave. `make` gives a socket and the address to which it is connected."""
 
     def __init__(
-        self, loop: Loop, tally: Tally, tun: int, make: Callable[[], tuple[socket.socket, Any]]
+        self,
+        loop: Loop,
+        tally: Tally,
+        device: Device,
+        make: Callable[[], tuple[socket.socket, Any]],
     ) -> None:
-        self._loop, self._tally, self._tun, self._make = loop, tally, tun, make
+        self._loop, self._tally, self._device, self._make = loop, tally, device, make
         self._view = memoryview(bytearray(BUFFER_BYTES))
         self._pending: memoryview | None = None
         self._events = self._device_events = 0
@@ -171,7 +176,7 @@ class ToEnclave:
         self._events = events
 
     def _watch_device(self, events: int) -> None:
-        self._loop.watch(self._tun, self._device_events, events, self._take)
+        self._loop.watch(self._device.descriptor, self._device_events, events, self._take)
         self._device_events = events
 
     def _made(self, sock: socket.socket) -> None:
@@ -213,7 +218,7 @@ class ToEnclave:
         fill = 0
         for _turn in range(A_TURN):
             try:
-                got = os.readv(self._tun, [self._view[fill:]])
+                got = self._device.read(self._view[fill:])
             except OSError:  # none left (EAGAIN), or the device is down
                 break
             why = packet.inward_why_not(self._view, fill, got)

@@ -7,15 +7,15 @@ ever.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
-from enclave.host.network import nat, tun
+from enclave.host.network import nat
 from enclave.host.network.bucket import Bucket
+from enclave.host.network.device import Device, TunDevice
 from enclave.host.network.loop import READ, Loop
-from enclave.host.network.orders import ENCLAVE_ADDRESS, HOST_ADDRESS, Packets
+from enclave.host.network.orders import Packets
 from enclave.host.network.packet import Outward
 from enclave.host.network.streams import FromEnclave, Tally, ToEnclave
 from enclave.host.network.wires import Wires, peer_cid
@@ -25,24 +25,6 @@ PORT = 1200
 LOST_SECONDS = 10.0
 # A device or rules that can't be had are tried again so often.
 AGAIN_SECONDS = 5.0
-
-
-class Device:
-    """The TUN and the kernel's rules for it. Raises OSError or NatRefused."""
-
-    def __init__(self, wires: Wires, mail: bool) -> None:
-        if wires.tun is None:
-            raise nat.NatRefused("there is no TUN device where something else stands for vsock")
-        self.descriptor = tun.open_tun(HOST_ADDRESS, ENCLAVE_ADDRESS, wires.tun)
-        try:
-            nat.apply(tun.NAME, mail)
-        except nat.NatRefused:
-            os.close(self.descriptor)
-            raise
-
-    def close(self) -> None:
-        nat.remove()
-        os.close(self.descriptor)
 
 
 class Tunnel:
@@ -55,11 +37,11 @@ class Tunnel:
         clock: Callable[[], float],
         cid: int,
         wanted: Packets,
-        make: Callable[[Wires, bool], Any] = Device,
+        make: Callable[[Wires, bool], Device] = TunDevice,
     ) -> None:
         self._loop, self._wires, self._clock, self._cid = loop, wires, clock, cid
         self._wanted, self._make_device = wanted, make
-        self._device: Any = None
+        self._device: Device | None = None
         self._listener: socket.socket | None = None
         self._from: FromEnclave | None = None
         self._to: ToEnclave | None = None
@@ -121,10 +103,9 @@ class Tunnel:
             self._close_device()
             return
         self._hindered = None
-        loop, descriptor = self._loop, self._device.descriptor
-        bucket = Bucket(self._wanted.kbit, now)
-        self._from = FromEnclave(loop, self.tally, descriptor, Outward(self._wanted.mail), bucket)
-        self._to = ToEnclave(loop, self.tally, descriptor, self._target)
+        loop, device, bucket = self._loop, self._device, Bucket(self._wanted.kbit, now)
+        self._from = FromEnclave(loop, self.tally, device, Outward(self._wanted.mail), bucket)
+        self._to = ToEnclave(loop, self.tally, device, self._target)
         loop.watch(self._listener, 0, READ, self._accept)
 
     def _target(self) -> tuple[socket.socket, Any]:

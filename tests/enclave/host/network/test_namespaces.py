@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import zlib
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from devnet.guest.namespaces import (
     why_not,
 )
 from devnet.guest.nsm import SimulatedNsm
+from devnet.guest.standard import BLOCK
 from enclave.attest.certificates import load_root
 from enclave.attest.document import Expected, verify
 from enclave.attest.init_params import pcr16_of
@@ -101,15 +103,32 @@ def test_world__asks_for_the_attestation__params_are_proven(up: Scene) -> None:
 
 
 def test_world__downloads_256_mib__comes_whole(up: Scene) -> None:
-    def download() -> int:
-        count = 0
+    def download() -> tuple[int, int]:
+        """Bytes and their CRC-32."""
+        count = crc = 0
         with socket.create_connection((INSTANCE, 80), 60, (WORLD, 0)) as sock:
             sock.sendall(f"GET /bytes?count={DOWNLOAD_BYTES} HTTP/1.0\r\n\r\n".encode())
+            data = sock.recv(1 << 20, socket.MSG_PEEK)
+            sock.recv(data.index(b"\r\n\r\n") + 4)
             while data := sock.recv(1 << 20):
-                count += len(data)
-        return count
+                count, crc = count + len(data), zlib.crc32(data, crc)
+        return count, crc
 
-    assert up.world.call(download) > DOWNLOAD_BYTES
+    expected = 0
+    for _ in range(DOWNLOAD_BYTES // len(BLOCK)):
+        expected = zlib.crc32(BLOCK, expected)
+    assert up.world.call(download) == (DOWNLOAD_BYTES, expected)
+
+
+def test_world__uploads_16_mib__comes_whole(up: Scene) -> None:
+    body = BLOCK * 64
+
+    def upload() -> bytes:
+        with socket.create_connection((INSTANCE, 80), 60, (WORLD, 0)) as sock:
+            sock.sendall(f"POST / HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            return _rest(sock)
+
+    assert up.world.call(upload).endswith(f"\n{zlib.crc32(body)}".encode())
 
 
 def test_world__1000_connections_at_once__each_is_answered(up: Scene) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from enclave.host.network import tunnel as tunnelling
+from enclave.host.network.device import TunDevice
 from enclave.host.network.loop import Loop
 from enclave.host.network.nat import NatRefused
 from enclave.host.network.orders import ENCLAVE_ADDRESS, Packets
@@ -39,6 +40,13 @@ class Pair:
         if self.refuses:
             raise NatRefused(self.refuses)
         return self
+
+    def read(self, view: memoryview) -> int:
+        return self.here.recv_into(view)
+
+    def write(self, view: memoryview, start: int, length: int, end: int) -> tuple[int, int]:
+        self.here.send(view[start : start + length])
+        return 1, start + length
 
     def close(self) -> None:
         self.closed += 1
@@ -212,4 +220,4 @@ def test_close__device_is_closed_once_and_nothing_listens(lane: Lane) -> None:
 def test_device__a_stand_in_for_vsock_without_a_tun__is_refused() -> None:
     wires = Wires.here({"OYSTER_HOST_VSOCK": f"oyster-test/{os.getpid()}"})
     with pytest.raises(NatRefused, match="no TUN device"):
-        tunnelling.Device(wires, mail=False)
+        TunDevice(wires, mail=False)
