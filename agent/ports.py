@@ -223,8 +223,11 @@ class Mailbox(Protocol):
         """Replace desired.json of one host; the same document again changes nothing."""
         ...
 
-    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
-        """Have `images/<sha256>` in the region's bucket; returns at once when it is there."""
+    async def stage(
+        self, region: Region, image: Path, sha256: str, size_bytes: int, *, missed: bool = False
+    ) -> None:
+        """Have `images/<sha256>` in the region's bucket; returns at once when it is there.
+        `missed`: a host did not find it, so that what was seen a moment ago counts for nothing."""
         ...
 
     async def stage_params(self, region: Region, params: bytes) -> None:

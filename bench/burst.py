@@ -28,7 +28,8 @@ from bench.figure import Figure
 from cloud.model import LaunchOrder
 from cloud.request_budget import LIMITS, Budget
 from devnet.simulation import loop
-from devnet.simulation.cloud import Lengths, Machine, SimCloud
+from devnet.simulation.cloud import SimCloud
+from devnet.simulation.machine import Lengths, Machine
 from devnet.simulation.world import Simulation
 
 OLDER, CROWD = 40, 1_000

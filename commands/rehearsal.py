@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agent.decide.host_orders import EnclaveRules
+from agent.decide.host_orders import EnclaveRules, misses_its_image
 from agent.load.fleet import VISIBLE_SECONDS
 from agent.ports import Attester, Clock, Cloud, Image, Images, Mailbox
 from cloud.kinds import OutcomeUnknown
@@ -116,8 +116,8 @@ class Rehearsal:
         instance = await asyncio.shield(self._launching)
         await self._order(instance, image)  # at once, as the agent does: the host reads it at boot
         instance = await self._timed("launch", self._running(instance))
-        await self._timed("boot", self._reported(instance, lambda status: True))
-        await self._timed("enclave", self._reported(instance, _runs))
+        await self._timed("boot", self._booted(instance))
+        await self._timed("enclave", self._up(instance, image))
         await self._timed("attest", self._attested(instance, image))
         self.took.up_seconds = self._now() - self._began
 
@@ -161,13 +161,26 @@ class Rehearsal:
                     return instance
             await self._pause()
 
-    async def _reported(self, instance: Instance, enough: Callable[[Status], bool]) -> None:
+    async def _booted(self, instance: Instance) -> None:
+        while await self._said(instance) is None:
+            await self._pause()
+
+    async def _said(self, instance: Instance) -> Status | None:
+        """The host's last word."""
         mailbox, region = self._outside.mailbox, self._what.region
+        report = (await self._again(lambda: mailbox.reports(region))).get(instance.id)
+        return None if report is None else Status.from_json(dict(report.document))
+
+    async def _up(self, instance: Instance, image: Image) -> None:
+        """A running agent unstages an image when the last job with it ends: just now, maybe."""
+        what, mailbox = self._what, self._outside.mailbox
+        file = (image.path, image.sha256, image.size_bytes)
         while True:
-            reports = await self._again(lambda: mailbox.reports(region))
-            report = reports.get(instance.id)
-            if report is not None and enough(Status.from_json(dict(report.document))):
+            status = await self._said(instance)
+            if status is not None and _runs(status):
                 return
+            if status is not None and misses_its_image(status):
+                await self._again(lambda: mailbox.stage(what.region, *file, missed=True))
             await self._pause()
 
     async def _order(self, instance: Instance, image: Image) -> None:

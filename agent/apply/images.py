@@ -84,12 +84,11 @@ def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None
 
 
 async def stage(world: World, action: StageImage, outside: Outside) -> None:
-    known, image = world.memory.job(action.job), action.image
+    known, image, region = world.memory.job(action.job), action.image, action.region
     known.image = replace(known.image, staging=True)
+    file = (image.path, image.sha256, image.size_bytes)
     try:
-        await outside(
-            lambda: world.mailbox.stage(action.region, image.path, image.sha256, image.size_bytes)
-        )
+        await outside(lambda: world.mailbox.stage(region, *file, missed=action.missed))
     except (RetryLater, TryElsewhere) as fault:
         await world.say_and_wait(action.job, "image.not_staged", fault, region=action.region)
     except Refused as gone:  # what is on the disk is not what was measured: have it again
@@ -98,10 +97,17 @@ async def stage(world: World, action: StageImage, outside: Outside) -> None:
         world.say(action.job, "image.not_staged", str(gone), Level.WARNING, region=action.region)
     else:
         if known.image.image == image:
-            known.image = replace(known.image, staged=known.image.staged | {action.region})
-        world.say(action.job, "image.staged", region=action.region)
+            _note_staged(world, action)
     finally:
         known.image = replace(known.image, staging=False)
+
+
+def _note_staged(world: World, action: StageImage) -> None:
+    known, region = world.memory.job(action.job), action.region
+    if region not in known.image.staged:
+        world.say(action.job, "image.staged", region=region)
+    staged = {**known.image.staged, region: world.clock.now()}
+    known.image = replace(known.image, staged=staged)
 
 
 async def _distrust(world: World, image: Image, outside: Outside) -> None:

@@ -81,7 +81,7 @@ def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rul
     tell_deaths(view, job, draft)
     _buy(view, job, now, draft, rules)
     fetch_image(view, job, _latest_use(view, now), now, draft)
-    prepare_hosts(view, view.live, draft, rules.enclave)
+    prepare_hosts(view, view.live, now, draft, rules.enclave)
     _prove_and_report(view, now, draft, rules)
 
 

@@ -20,10 +20,12 @@ from agent.market.workload import Workload
 from agent.ports import Image
 from cloud.model import Region
 from enclave.attest.init_params import expected_pcr16
-from enclave.host.documents import PACKETS, Desired, Egress, Init, Port
+from enclave.host.documents import PACKETS, Desired, Egress, Init, Port, Status
 
 # Of standard images, which look for their host's streams and init server by it.
 STANDARD_CID = 88
+STAGED_SECONDS = 86400.0  # then it is looked at again; what is a week old there is written anew
+MISSED_SECONDS = 5.0  # between two looks for what a host does not find
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ class EnclaveRules:
     packets: PacketRules | None = None
 
 
-def prepare_hosts(view: JobView, hosts: Sequence[Host], draft: Draft, rules: EnclaveRules) -> None:
+def prepare_hosts(
+    view: JobView, hosts: Sequence[Host], now: float, draft: Draft, rules: EnclaveRules
+) -> None:
     """The image in their region's bucket, then their orders; both can precede their boot."""
     image = view.image.image
     if image is None or view.workload is None:
@@ -54,12 +58,28 @@ def prepare_hosts(view: JobView, hosts: Sequence[Host], draft: Draft, rules: Enc
     regions = {host.instance.region for host in hosts}
     if view.instance_type is not None and hosts == view.live and view.head is not None:
         regions.add(Region(view.instance_type.region))
-    for region in sorted(regions - view.image.staged):
-        if not view.image.staging:
-            draft.do(StageImage(view.id, region, image))
+    told = [host for host in hosts if host.status is not None and misses_its_image(host.status)]
+    missed = {host.instance.region for host in told}
+    for region in sorted(regions):
+        if not view.image.staging and _to_stage(view, region, now, missed=region in missed):
+            draft.do(StageImage(view.id, region, image, region in missed))
     for host in hosts:
         if host.instance.region in view.image.staged:
             _give_orders(view, host, image, draft, rules)
+
+
+def _to_stage(view: JobView, region: Region, now: float, *, missed: bool) -> bool:
+    """Not there yet; not seen there for long, as it expires; or a host does not find it: then a
+    replacement would not find it either. Seen later than now, by a clock set back: looked at."""
+    seen = view.image.staged.get(region)
+    if seen is None or seen > now:
+        return True
+    return now - seen >= (MISSED_SECONDS if missed else STAGED_SECONDS)
+
+
+def misses_its_image(status: Status) -> bool:
+    """Whether the host says that it can't have it, for whatever reason: looking costs one HEAD."""
+    return status.phase == "fetching" and status.last_error is not None
 
 
 def _give_orders(

@@ -91,7 +91,8 @@ class ImagePhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """How far this job's image is. `staged` are the regions whose bucket has it.
+    """How far this job's image is. `staged`: the regions whose bucket has it, and when that was
+    seen last: it expires there, and somebody may take it away.
 
     `url` is what it was fetched from: after a reorganisation the same id can be another job.
     """
@@ -101,7 +102,7 @@ class ImageView:
     image: Image | None = None
     reason: str = ""
     retry_at: float = 0.0
-    staged: frozenset[Region] = frozenset()
+    staged: Mapping[Region, float] = field(default_factory=dict)
     staging: bool = False
     url: str = field(default="", repr=False)  # its query may be a secret
 

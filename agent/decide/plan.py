@@ -30,11 +30,12 @@ class FetchImage:
 
 @dataclass(frozen=True, slots=True)
 class StageImage:
-    """Have the image in the region's bucket."""
+    """Have the image in the region's bucket; `missed`: a host says that it is not there."""
 
     job: JobId
     region: Region
     image: Image
+    missed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def _beyond_restart(host: Host, view: JobView, found: Judgement, rules: Rules) -
 
 def _tend(duty: Duty, judged: Sequence[Judged]) -> None:
     view, draft = duty.view, duty.draft
-    prepare_hosts(view, [one.host for one in judged], draft, duty.rules.enclave)
+    prepare_hosts(view, [one.host for one in judged], duty.now, draft, duty.rules.enclave)
     _drop_spares(view, duty.job, judged, draft)
     for one in judged:
         _care(duty, one)

@@ -16,6 +16,7 @@ from agent.decide.job_view import Host, Observed, Probe
 from agent.load.answers import Evidence
 from agent.load.fleet_record import Record, count_quiet, status_of, step, telling
 from agent.load.launch_trouble import LaunchTrouble
+from agent.load.strangers import Strangers
 from agent.market.model import InstanceType, JobId
 from agent.ports import Account, Clock, Cloud, Mailbox
 from cloud.model import (
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 VISIBLE_SECONDS = 120.0
 UNSEEN_LOOKS = 10  # and so many listings without it
 UNSEEN_SECONDS = 90.0  # several looks: a region that says nothing for so long is not there
+CONTRADICTED_SECONDS = 600.0  # then an empty listing is believed, whoever writes into the mailbox
 OLDER = 300.0  # seconds that what is found at a start counts as known, if it was launched before
 
 
@@ -64,7 +66,7 @@ class Fleet:
         self.evidence = Evidence()
         self._observed: dict[Region, Observed] = {}
         self.faults: dict[Region, RetryLater] = {}  # why a region could not be seen the last time
-        self._strangers: dict[InstanceId, tuple[Region, float]] = {}
+        self._strangers = Strangers()
         self.ended_jobs: set[JobId] = set()  # told as ended: their gone instances are no news
         self._done: set[InstanceId] = set()  # ended and forgotten; EC2 lists them for an hour
 
@@ -162,7 +164,7 @@ class Fleet:
 
     def strangers(self) -> Mapping[InstanceId, tuple[Region, float]]:
         """Hosts with a mailbox but no instance, and since when they have been seen so."""
-        return self._strangers
+        return self._strangers.all()
 
     def add(self, instance: Instance) -> None:
         """An instance that was just launched: known before it is listed."""
@@ -171,7 +173,7 @@ class Fleet:
 
     def forget(self, instance: InstanceId) -> None:
         """Drop an instance whose end is confirmed and whose traces are removed."""
-        self._strangers.pop(instance, None)
+        self._strangers.known(instance)
         self._done.add(instance)
         self._drop(instance)
 
@@ -194,10 +196,20 @@ class Fleet:
         ]
         changed = {job for one in listed if (job := self._put(one, asked_at)) is not None}
         changed |= self._vanished(region, {one.id for one in listed}, asked_at)
+        contradicted = not listed and await self._others_write(region, asked_at)
         old = self._observed.get(region, Observed())
-        since = asked_at if old.since is None else old.since
+        since = asked_at if old.since is None or contradicted else old.since
         self._observed[region] = replace(old, listed_at=asked_at, since=since)
         return changed
+
+    async def _others_write(self, region: Region, now: float) -> bool:
+        """Whether hosts write into a mailbox that is this agent's alone, and EC2 lists none at all:
+        then what it lists is no look at the region. A while after the start it is one: the hosts
+        may be of a rehearsal."""
+        if now - self._began > CONTRADICTED_SECONDS:
+            return False
+        writes = self._strangers.writes(region, now - UNSEEN_SECONDS)
+        return writes and await self._mailbox.alone(region)
 
     def _ours(self, identity: Identity) -> bool:
         whose = (identity.contract.lower(), identity.provider.lower())
@@ -215,7 +227,7 @@ class Fleet:
                 self._note_death(record, now)  # sooner than it was ever seen alive
             self._by_id[instance.id] = record
             self._by_job.setdefault(job, {})[instance.id] = record
-            self._strangers.pop(instance.id, None)
+            self._strangers.known(instance.id)
             self.change(record, instance)
             return job
         news = record.instance is not instance and record.instance != instance
@@ -260,7 +272,7 @@ class Fleet:
             else:
                 # Its mail, if there is any left, is a stranger's from now on, and swept.
                 self._drop(record.instance.id)
-                self._strangers.setdefault(record.instance.id, (region, now))
+                self._strangers.note(record.instance.id, region, now)
         return changed
 
     def _missed(self, record: Record, now: float) -> bool:
@@ -284,7 +296,7 @@ class Fleet:
         for report in reports.values():
             record = self._by_id.get(report.instance)
             if record is None and report.instance not in self._done:
-                self._strangers.setdefault(report.instance, (region, asked_at))
+                self._strangers.hear(report, region, asked_at)
             elif record is not None and self._take_report(record, report):
                 changed.add(JobId(record.instance.identity.job))
         for record in self._by_id.values():

@@ -156,12 +156,17 @@ class Mailbox:
                 raise
             raise Busy(f"{key} was deleted since it was listed; it is looked at again") from gone
 
-    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
+    async def stage(
+        self, region: Region, image: Path, sha256: str, size_bytes: int, *, missed: bool = False
+    ) -> None:
         """Have `images/<sha256>` in the region's bucket; returns at once when it is there.
+        `missed`: a host did not find it, so that what was seen a moment ago counts for nothing.
 
         Raises Refused when the file is not of this size and digest, RetryLater.
         """
         account = await self._find()
+        if missed:
+            self._staging.forget(account.bucket(region), sha256)
         await self._staging.stage(
             region, account.bucket(region), account.id, image, sha256, size_bytes
         )

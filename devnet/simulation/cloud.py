@@ -1,7 +1,5 @@
-"""EC2, the hosts on it and their mailbox, as functions of time: nothing runs while nobody looks.
-
-ClientTokens are honoured, boots take what was published, terminated instances stay listed for a
-while, zones sell out, replies get lost; hosts hang and enclaves die when they are told to.
+"""EC2 and the mailbox of the hosts on it: ClientTokens are honoured, boots take what was published,
+terminated instances stay listed for a while, zones sell out, replies get lost.
 """
 
 from __future__ import annotations
@@ -22,137 +20,16 @@ from cloud.model import (
     Identity,
     Instance,
     InstanceId,
-    InstanceState,
     LaunchOrder,
     Region,
-    ScheduledEvent,
     Zone,
 )
 from cloud.request_budget import Budget, Urgency
+from devnet.simulation.machine import BY_REQUEST, NEVER, Lengths, Machine
 from devnet.simulation.model_faults import Weather
 from enclave.attest.certificates import CLOCK_SKEW_SECONDS
-from enclave.host.documents import SCHEMAS, Desired, Status
+from enclave.host.documents import Desired
 from faults import Refused, RetryLater, TryElsewhere
-
-NEVER = float("inf")
-HEARTBEAT_SECONDS = 30.0
-BY_REQUEST = "Client.UserInitiatedShutdown: User initiated shutdown"  # as EC2 says it
-
-
-@dataclass(slots=True)
-class Lengths:
-    """Seconds; cold starts as published for AL2023 on six instance types."""
-
-    running: float = 17.8
-    boot: float = 8.0
-    fetch: float = 3.0
-    enclave: float = 5.0
-    shutdown: float = 6.0
-    listed: float = 3600.0  # how long a terminated instance stays in the listing
-    visible: float = 0.0  # until a new one is in it
-
-
-@dataclass(slots=True)
-class Machine:
-    """One instance and the host program on it."""
-
-    id: InstanceId
-    order: LaunchOrder
-    zone: Zone
-    ip: str
-    launched_at: float
-    lengths: Lengths
-    ends_at: float = NEVER
-    hangs_at: float = NEVER  # the host does nothing more; EC2 calls it fine
-    enclave_dies_at: float = NEVER  # this run answers no more
-    dies_at: float = NEVER  # whichever run is on then answers no more
-    fails_at: float = NEVER  # the hardware fails: EC2 ends the instance
-    never_boots: bool = False
-    dies_of: str = ""
-    events: tuple[ScheduledEvent, ...] = ()
-    unhealthy_at: float = NEVER  # EC2's status checks fail from then on
-    stops_at: float = NEVER
-    desired: Desired | None = None
-    desired_at: float = NEVER
-    knows: int = SCHEMAS[-1]  # of desired.json: the host program's age
-    refused: str | None = None  # what it says of orders that it can't read
-
-    def state(self, now: float) -> InstanceState:
-        if now >= self.ends_at + self.lengths.shutdown:
-            return InstanceState.TERMINATED
-        if now >= self.ends_at:
-            return InstanceState.SHUTTING_DOWN
-        if now >= self.stops_at:
-            return InstanceState.STOPPED
-        running = now >= self.launched_at + self.lengths.running
-        return InstanceState.RUNNING if running else InstanceState.PENDING
-
-    def instance(self, now: float) -> Instance:
-        up = now >= self.launched_at + self.lengths.running
-        return Instance(
-            id=self.id,
-            region=self.order.region,
-            zone=self.zone,
-            instance_type=self.order.instance_type,
-            state=self.state(now),
-            identity=self.order.identity,
-            launched_at=self.launched_at,
-            public_ip=self.ip if up else None,
-            healthy=self.healthy(now),
-            state_reason=self.dies_of or None if now >= self.ends_at else None,
-            events=self.events,
-        )
-
-    def healthy(self, now: float) -> bool | None:
-        """What EC2's status checks say."""
-        if now >= self.unhealthy_at:
-            return False
-        return True if now >= self.booted_at else None
-
-    @property
-    def booted_at(self) -> float:
-        if self.never_boots:
-            return NEVER
-        return self.launched_at + self.lengths.running + self.lengths.boot
-
-    @property
-    def running_at(self) -> float:
-        """When the enclave of the present run is up."""
-        begun = max(self.booted_at, self.desired_at)
-        return begun + self.lengths.fetch + self.lengths.enclave
-
-    def status(self, now: float) -> Status | None:
-        """The host's last word by `now`."""
-        now = min(now, self.hangs_at, self.ends_at, self.stops_at)
-        if now < self.booted_at:
-            return None
-        phases = {"booted": self.booted_at}
-        begun = max(self.booted_at, self.desired_at)
-        steps = {"fetching": begun, "starting": begun + self.lengths.fetch}
-        steps["running"] = self.running_at
-        phases |= {name: at for name, at in steps.items() if at <= now}
-        return Status(
-            phase=list(phases)[-1],
-            run_id=self.desired.run_id if self.desired and now >= self.desired_at else None,
-            heartbeat=self.heartbeat_at(now),
-            program="simulated",
-            instance_id=self.id,
-            phases=phases,
-            image_sha256=self.desired.image_sha256 if self.desired else None,
-            last_error=self.refused,
-            knows=self.knows,
-        )
-
-    def heartbeat_at(self, now: float) -> float:
-        beats = (now - self.booted_at) // HEARTBEAT_SECONDS
-        return float(self.booted_at + beats * HEARTBEAT_SECONDS)
-
-    def answers(self, now: float) -> bool:
-        alive = self.running_at <= now < min(
-            self.hangs_at, self.enclave_dies_at, self.ends_at, self.stops_at
-        )  # fmt: skip
-        died = self.running_at <= self.dies_at <= now
-        return alive and not died and self.desired is not None
 
 
 @dataclass
@@ -287,8 +164,7 @@ class SimCloud:
     def _asks_for(self, machine: Machine, params: tuple[Region, str]) -> bool:
         """Whether the host has still to fetch them."""
         last = min(machine.ends_at, machine.hangs_at, machine.stops_at, machine.fails_at)
-        fetched = max(machine.booted_at, machine.desired_at) + machine.lengths.fetch
-        waits = self.clock.now() < min(fetched, last)
+        waits = self.clock.now() < min(machine.fetched_at, last)
         return waits and self.params_of(machine.order.region, machine.desired) == params
 
     async def staged_params(self, region: Region) -> Mapping[str, float]:
@@ -338,17 +214,22 @@ class SimCloud:
         if desired.schema > machine.knows:
             machine.refused = f"desired.json is refused: schema: {desired.schema}"
         elif machine.desired is None or machine.desired.run_id != desired.run_id:
-            machine.desired, machine.desired_at = desired, self.clock.now()
-            machine.enclave_dies_at = NEVER
+            staged = (machine.order.region, desired.image_sha256) in self.bucket
+            machine.told(desired, self.clock.now(), staged=staged)
             job = machine.order.identity.job
             self.done(f"order job={job} run={desired.run_id}")
         await self.weather.after("mailbox.write")
 
-    async def stage(self, region: Region, image: Path, sha256: str, size_bytes: int) -> None:
+    async def stage(
+        self, region: Region, image: Path, sha256: str, size_bytes: int, *, missed: bool = False
+    ) -> None:
         await self.weather.before("mailbox.stage")
         if (region, sha256) not in self.bucket:
             self.staged_at[region, sha256] = self.clock.now()
         self.bucket.add((region, sha256))
+        for machine in self.machines.values():
+            if machine.lacks_image and machine.wants(region, sha256):
+                machine.lacks_image, machine.desired_at = False, self.clock.now()
         await self.weather.after("mailbox.stage")
 
     async def forget(self, region: Region, instance: InstanceId) -> None:
@@ -364,7 +245,14 @@ class SimCloud:
 
     async def unstage(self, region: Region, sha256: str) -> None:
         await self.weather.before("mailbox.unstage")
+        self.lose(region, sha256)
+
+    def lose(self, region: Region, sha256: str) -> None:
+        """The image is gone from the bucket: hosts that have not fetched it do not find it."""
         self.bucket.discard((region, sha256))
+        for machine in self.machines.values():
+            if machine.wants(region, sha256) and self.clock.now() < machine.fetched_at:
+                machine.lacks_image = sha256 not in machine.images
 
     # Attester.
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from agent.ports import Call, Order
 from devnet.simulation.blocks import Block, Tx
-from devnet.simulation.cloud import NEVER, Machine
 from devnet.simulation.loop import START
+from devnet.simulation.machine import NEVER, Machine
 from devnet.simulation.names import OTHER, US
 from devnet.simulation.people import AUDITORS, sha_of
 from devnet.simulation.protocol import SCALE, Job

@@ -13,7 +13,7 @@ from agent.decide.refusal import PolicyRules
 from agent.loop.state import Rules, ServiceRules
 from agent.market.model import Price, address
 from devnet.simulation import loop, people
-from devnet.simulation.cloud import Lengths
+from devnet.simulation.machine import Lengths
 from devnet.simulation.names import OTHER, US
 from devnet.simulation.people import AUDITORS, DENIED, UNIT, USERS, Request
 from devnet.simulation.protocol import Model, Terms

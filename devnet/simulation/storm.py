@@ -28,10 +28,10 @@ from devnet.simulation import loop, people
 from devnet.simulation.actors import Actors
 from devnet.simulation.blocks import Block, BlockChain, Tx
 from devnet.simulation.chain import SimChain, SimSecondEndpoint
-from devnet.simulation.cloud import Machine
 from devnet.simulation.invariants import Invariants
 from devnet.simulation.lives import Lives
 from devnet.simulation.loop import StormClock
+from devnet.simulation.machine import Machine
 from devnet.simulation.model_faults import Weather
 from devnet.simulation.names import REGISTRY, US
 from devnet.simulation.opinions import Views

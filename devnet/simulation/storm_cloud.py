@@ -11,15 +11,9 @@ from dataclasses import dataclass, field
 
 from agent.ports import Attested, Clock, Image
 from cloud.model import HostReport, Instance, InstanceId, LaunchOrder, Region
-from devnet.simulation.cloud import (
-    BY_REQUEST,
-    HEARTBEAT_SECONDS,
-    NEVER,
-    Lengths,
-    Machine,
-    SimCloud,
-)
+from devnet.simulation.cloud import SimCloud
 from devnet.simulation.images import SimImages
+from devnet.simulation.machine import BY_REQUEST, HEARTBEAT_SECONDS, NEVER, Lengths, Machine
 from devnet.simulation.storm_troubles import Fate
 from faults import Refused, RetryLater
 

@@ -126,6 +126,12 @@ def _list_empty(stage: Stage, trouble: Trouble, on: bool) -> None:
     stage.cloud.list_empty = on
 
 
+def _lose_images(stage: Stage, trouble: Trouble, on: bool) -> None:
+    """Expired, or taken by somebody with a console: hosts on their way up do not find them."""
+    for region, sha256 in sorted(stage.cloud.bucket) if on else ():
+        stage.cloud.lose(region, sha256)
+
+
 def _stall(stage: Stage, trouble: Trouble, on: bool) -> None:
     if on:
         stage.images.stalled_until = stage.clock.now() + trouble.until - trouble.since
@@ -149,6 +155,7 @@ SWITCHES: dict[Kind, Switch] = {
     Kind.SOLD_OUT: _sold_out,
     Kind.QUOTA: _quota,
     Kind.LIST_EMPTY: _list_empty,
+    Kind.IMAGES_LOST: _lose_images,
     Kind.GATEWAYS_STALL: _stall,
     Kind.CLOCK_JUMPS: _jump,
 }

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     TERMINATE_FAILS = "terminations fail"
     TERMINATE_REPLY_LOST = "termination's reply lost"
     S3_DOWN = "mailbox down"
+    IMAGES_LOST = "buckets lose their images"
     GATEWAYS_DOWN = "gateways down or lying"
     GATEWAYS_STALL = "gateways stall"
     BLIND = "enclaves unreachable from here"
@@ -92,6 +93,7 @@ NATURES: dict[Kind, Nature] = {
     Kind.TERMINATE_FAILS: Nature(2, 5, 120),
     Kind.TERMINATE_REPLY_LOST: Nature(2, 30, 60),
     Kind.S3_DOWN: Nature(2, 5, 120),
+    Kind.IMAGES_LOST: Nature(2, 1, 5, starts=40, ends=None),  # told, staged anew, fetched
     Kind.GATEWAYS_DOWN: Nature(2, 5, 120),
     Kind.GATEWAYS_STALL: Nature(1, 20, 120),
     Kind.BLIND: Nature(1, 5, 200),

@@ -14,8 +14,8 @@ from typing import Any
 from agent.ports import Image
 from cloud.model import InstanceId
 from devnet.simulation.blocks import Block, BlockChain
-from devnet.simulation.cloud import NEVER, Machine
 from devnet.simulation.loop import START
+from devnet.simulation.machine import NEVER, Machine
 from devnet.simulation.storm_cloud import StormCloud
 from devnet.simulation.storm_troubles import Plan
 

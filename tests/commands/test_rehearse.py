@@ -105,6 +105,24 @@ def test_rehearsal__the_launch_is_not_allowed__buys_nothing_and_says_why() -> No
     play(work)
 
 
+@pytest.mark.parametrize("after", [1.0, 12.0, 26.0, 28.0])
+def test_rehearsal__a_running_agent_unstages_the_image_beside_it__comes_up_all_the_same(
+    after: float,
+) -> None:
+    """The last job that had it ends in that moment."""
+
+    async def work(scene: Scene) -> None:
+        running = asyncio.ensure_future(scene.rehearsal().run())
+        await asyncio.sleep(after)
+        for region, sha256 in sorted(scene.cloud.bucket):
+            scene.cloud.lose(region, sha256)
+        took = await running
+        assert (took.fault, took.left) == (None, "")
+        assert scene.left() == []
+
+    play(work)
+
+
 @pytest.mark.parametrize("after", [0.0, 0.5, 2.0, 5.0, 11.0, 21.0, 33.0, 34.5])
 def test_rehearsal__broken_off_at_any_moment__leaves_nothing(after: float) -> None:
     """Ctrl-C: also in the middle of the launch, and before EC2 lists what it launched."""

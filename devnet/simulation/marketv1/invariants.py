@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from devnet.simulation.blocks import Block
-from devnet.simulation.cloud import Machine
 from devnet.simulation.loop import START
+from devnet.simulation.machine import Machine
 from devnet.simulation.marketv1.model import CLOSED, HOLDER, Job, State
 from devnet.simulation.marketv1.truth import ENOUGH_SECONDS, Truth, end_of, job_of, owed
 from devnet.simulation.names import US

@@ -44,7 +44,7 @@ def _view(*hosts: Host, signer: Signer | None = None, started_at: int = 0) -> Jo
         head=replace(JOB, started_at=started_at, status=status),
         hosts=hosts,
         observed=Observed(NOW, NOW),
-        image=ImageView(ImagePhase.READY, NOW, image, staged=frozenset({HOME})),
+        image=ImageView(ImagePhase.READY, NOW, image, staged={HOME: NOW}),
         room=ROOM,
     )
 

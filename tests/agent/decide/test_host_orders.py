@@ -9,11 +9,19 @@ from dataclasses import replace
 
 import pytest
 
-from agent.decide.host_orders import EnclaveRules, PacketRules, attest_when_due, write_desired
+from agent.decide.host_orders import (
+    MISSED_SECONDS,
+    STAGED_SECONDS,
+    EnclaveRules,
+    PacketRules,
+    attest_when_due,
+    prepare_hosts,
+    write_desired,
+)
 from agent.decide.job_view import Facts, Host, ImagePhase, ImageView, Probe
 from agent.decide.keepalive import run_id
 from agent.decide.lifecycle import plan
-from agent.decide.plan import Attest, Draft, Launch, Terminate, WriteDesired
+from agent.decide.plan import Attest, Draft, Launch, StageImage, Terminate, WriteDesired
 from agent.market.model import JobId
 from agent.market.workload import Workload
 from enclave.attest.init_params import KNOWN_IMAGES, pcr16_of
@@ -63,7 +71,7 @@ def _asked(pcrs: dict[int, str], work: Workload) -> Attest:
     image, draft = replace(IMAGE, pcrs=pcrs), Draft("running")
     opened = replace(OPENED, workload=work)
     name = replace(host(), probe=Probe())
-    seen = ImageView(ImagePhase.READY, NOW, image, staged=frozenset({HOME}))
+    seen = ImageView(ImagePhase.READY, NOW, image, staged={HOME: NOW})
     attest_when_due(view(name, job=opened, image=seen), _running_as(name, work), NOW, 60.0, draft)
     (action,) = draft.actions
     assert isinstance(action, Attest)
@@ -105,9 +113,7 @@ def test_change__that_the_host_s_program_can_not_read__moves_it_beside(
     old = host(proven=True, launched_at=NOW - 900.0)
     assert old.status is not None
     old = replace(old, status=replace(old.status, knows=knows))
-    image = ImageView(
-        ImagePhase.READY, NOW, replace(IMAGE, url="ipfs://y"), staged=frozenset({HOME})
-    )
+    image = ImageView(ImagePhase.READY, NOW, replace(IMAGE, url="ipfs://y"), staged={HOME: NOW})
     seen = view(old, job=changed, image=image, facts=Facts(proven=1))
     decided = plan(seen, NOW, RULES)
     too_old = knows == 1 and bool(given)
@@ -115,3 +121,30 @@ def test_change__that_the_host_s_program_can_not_read__moves_it_beside(
     assert (WriteDesired in kinds(decided)) == (not too_old)
     assert Terminate not in kinds(decided)
     assert too_old == any("up to schema 1" in note.text for note in decided.notes)
+
+
+@pytest.mark.parametrize(
+    ("seen_ago", "words", "looked"),
+    [
+        (0.0, None, None),
+        (STAGED_SECONDS - 1, None, None),
+        (STAGED_SECONDS, None, False),  # the bucket expires what nobody writes again
+        (-3600.0, None, False),  # the clock was set back
+        (MISSED_SECONDS - 1, "images/ab: HTTP 404, not there or not allowed", None),
+        (MISSED_SECONDS, "images/ab: HTTP 404, not there or not allowed", True),
+    ],
+)
+def test_image__staged_a_while_ago__is_looked_for_again_when_old_or_missed(
+    seen_ago: float, words: str | None, looked: bool | None
+) -> None:
+    one = host()
+    assert one.status is not None
+    fetching = replace(one.status, phase="fetching", last_error=words)
+    one = replace(one, status=fetching if words else one.status)
+    image = ImageView(ImagePhase.READY, NOW, IMAGE, staged={HOME: NOW - seen_ago})
+    draft = Draft("running")
+    prepare_hosts(view(one, image=image), [one], NOW, draft, FORWARDS)
+    staged = [action for action in draft.actions if isinstance(action, StageImage)]
+    assert [(one.region, one.missed) for one in staged] == (
+        [] if looked is None else [(HOME, looked)]
+    )

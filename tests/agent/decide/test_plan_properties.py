@@ -124,7 +124,7 @@ def views(draw: st.DrawFn) -> JobView:
         draw(st.sampled_from(list(WitnessPhase))),
         draw(st.none() | jobs()),
     )
-    ready = ImageView(ImagePhase.READY, NOW - 50.0, IMAGE, staged=frozenset({HOME}))
+    ready = ImageView(ImagePhase.READY, NOW - 50.0, IMAGE, staged={HOME: NOW})
     return JobView(
         id=JOB.id,
         account=ACCOUNT,
@@ -155,7 +155,7 @@ def _wanted(host: Instance) -> JobView:
     return JobView(
         id=JOB.id, account=ACCOUNT, terms=TERMS, head_block=BLOCK, head=JOB, hosts=(Host(host),),
         observed=Observed(NOW - 1.0, NOW - 1.0), room=ROOM,
-        image=ImageView(ImagePhase.READY, NOW - 9.0, IMAGE, staged=frozenset({HOME})),
+        image=ImageView(ImagePhase.READY, NOW - 9.0, IMAGE, staged={HOME: NOW}),
     )  # fmt: skip
 
 

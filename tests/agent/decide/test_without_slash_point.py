@@ -69,7 +69,7 @@ def view(*hosts: Host, job: Any = OPENED, now: float = NOW, **more: Any) -> JobV
     defaults: dict[str, Any] = {
         "id": OPENED.id, "account": ACCOUNT, "terms": MarketV1Terms(), "head": job, "hosts": hosts,
         "head_block": replace(BLOCK, timestamp=int(now)), "observed": Observed(now, now, NOW - 500),
-        "image": ImageView(ImagePhase.READY, NOW, IMAGE, staged=frozenset({HOME})), "room": ROOM,
+        "image": ImageView(ImagePhase.READY, NOW, IMAGE, staged={HOME: NOW}), "room": ROOM,
     }  # fmt: skip
     return JobView(**{**defaults, **more})
 
@@ -167,7 +167,7 @@ def test_debug__of_a_job_that_asks_for_it__is_ordered_with_its_console_and_asked
 def test_change__of_the_url__is_another_run_of_the_same_host() -> None:
     changed = replace(OPENED, enclave_url="ipfs://y", workload=replace(WORK, url="ipfs://y"))
     other = replace(IMAGE, url="ipfs://y", cid="y", sha256="c" * 64)
-    image = ImageView(ImagePhase.READY, NOW, other, staged=frozenset({HOME}))
+    image = ImageView(ImagePhase.READY, NOW, other, staged={HOME: NOW})
     seen = view(host(proven=True), job=changed, image=image, facts=Facts(proven=1))
     decided = plan(seen, NOW, RULES)
     desired = only(decided, WriteDesired).desired

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.decide.job_view import Observed
 from agent.decide.keepalive import HealthRules, Verdict, heartbeat_stale, judge
-from agent.load.fleet import UNSEEN_SECONDS, Fleet
+from agent.load.fleet import CONTRADICTED_SECONDS, UNSEEN_SECONDS, VISIBLE_SECONDS, Fleet
 from agent.load.fleet_record import LONGEST_LOOK
 from agent.market.model import JobId
 from cloud.model import HostReport, Instance, InstanceId, Region
@@ -34,7 +34,12 @@ class Listed(Nothing):
 
 
 class Quiet(Mail):
-    """A mailbox in which nothing is, or what was written once."""
+    """A mailbox in which nothing is, or what was written once; another agent's, too, if shared."""
+
+    shared = False
+
+    async def alone(self, *_: object) -> bool:
+        return not self.shared
 
     async def reports(self, region: Region) -> dict[InstanceId, HostReport]:
         return dict(await super().reports(region)) if self.document else {}
@@ -115,3 +120,34 @@ def _observed(fleet: Fleet) -> Observed:
 
 def _job() -> JobId:
     return JobId(INSTANCE.identity.job)
+
+
+@pytest.mark.parametrize(
+    ("writes", "shared", "believed"),
+    [(True, False, False), (False, False, True), (True, True, True)],
+)
+async def test_listing__empty_since_the_start__is_no_look_while_hosts_write_here(
+    writes: bool, shared: bool, believed: bool
+) -> None:
+    """Else, two minutes after a restart, each running job would have a second instance bought."""
+    clock, mail = StandingClock(NOW), Quiet(says(NOW))
+    mail.shared = shared
+    fleet = Fleet(Nothing(), mail, clock, ACCOUNT)
+    for _ in range(int(2 * VISIBLE_SECONDS / PAUSE)):
+        mail.written_at += int(PAUSE) if writes else 0
+        await looked(fleet, clock, 1)
+    since = _observed(fleet).since
+    assert since is not None
+    assert (clock.at - since > VISIBLE_SECONDS) == believed
+
+
+async def test_listing__empty_for_ever__is_believed_in_the_end() -> None:
+    """What writes may be a rehearsal's."""
+    clock, mail = StandingClock(NOW), Quiet(says(NOW))
+    fleet = Fleet(Nothing(), mail, clock, ACCOUNT)
+    while clock.at < NOW + CONTRADICTED_SECONDS + 2 * VISIBLE_SECONDS:
+        mail.written_at += int(PAUSE)
+        await looked(fleet, clock, 1)
+    since = _observed(fleet).since
+    assert since is not None
+    assert clock.at - since > VISIBLE_SECONDS

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.market.model import JobId
-from devnet.simulation.cloud import Machine
+from devnet.simulation.machine import Machine
 from devnet.simulation.world import Simulation, Step
 
 ONE = JobId(1)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.decide.refusal import PolicyRules
 from agent.market.model import Address, Price
-from devnet.simulation.cloud import Machine
+from devnet.simulation.machine import Machine
 from devnet.simulation.names import USER
 from devnet.simulation.world import PRICES, Simulation, default_rules
 from enclave.web.image_list import ImageList

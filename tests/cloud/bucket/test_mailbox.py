@@ -98,6 +98,11 @@ async def test_stage__just_seen_there__is_not_looked_for_again(
     s3.seen.clear()
     await aws.mailbox.stage(REGION, *image)
     assert s3.calls("HeadObject") == []
+    client = boto3.client("s3", region_name=REGION)  # somebody else takes it away
+    client.delete_object(Bucket=BUCKET, Key=f"images/{image[1]}")
+    await aws.mailbox.stage(REGION, *image, missed=True)
+    assert len(s3.calls("UploadPart")) == 3
+    s3.seen.clear()
     await aws.mailbox.unstage(REGION, image[1])
     await aws.mailbox.stage(REGION, *image)
     assert len(s3.calls("UploadPart")) == 3
