@@ -1,6 +1,7 @@
 /*
  * The network of a standard image: a TUN device whose packets leave on a vsock connection to 3:1200 and
- * come on one that the host makes to 1200. Packets that meet no stream are lost, as on any wire.
+ * come on one that the host makes to 1200. While there is no stream packets wait in the device's queue, and
+ * those beyond it are lost, as on any wire.
  */
 #define _GNU_SOURCE
 #include "guest.h"
@@ -69,12 +70,11 @@ static void outward(int device)
 	int stream = -1;
 
 	for (;;) {
+		/* Not with the first packet: a host that is too busy for it would wait for the next one. */
+		while (stream < 0 && (stream = vsock_connect(parent_cid, STREAM_PORT)) < 0)
+			sleep(1);
 		ssize_t length = read(device, packet, sizeof packet);
-		if (length <= 0)
-			continue;
-		if (stream < 0)
-			stream = vsock_connect(parent_cid, STREAM_PORT);
-		if (stream >= 0 && send_all(stream, packet, (size_t)length)) {
+		if (length > 0 && send_all(stream, packet, (size_t)length)) {
 			close(stream);
 			stream = -1;
 		}
