@@ -7,6 +7,8 @@ SEEDS  ?= 1000
 SECONDS ?= 600
 OUTAGE  ?= 300
 TIMES  ?= 20
+# One more than there are cores: what runs whole markets waits for most of its time.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help demo test unit check format contracts bench guard storm failover fuzz real real-nitro dist deb man release clean
 
@@ -22,7 +24,7 @@ demo: $(STAMP)   ## a whole market on this machine, one job from request to refu
 	$(BIN)/oyster-provider demo $(if $(MARKET),--market $(MARKET))
 
 test: $(STAMP)   ## every test, on all cores
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 unit: $(STAMP)   ## the inner loop: every unit test
 	$(BIN)/python -m pytest -m unit -n auto --dist loadgroup

@@ -30,12 +30,21 @@ KINDS = frozenset({"unit", "integration"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each has its marker; who says that it may take long begins first, so that at the end no
+    process works on one test alone while the others have none left."""
+    items.sort(key=lambda item: -_limit(item))
     for item in items:
         kinds = {mark.name for mark in item.iter_markers()} & KINDS
         if len(kinds) != 1:
             raise pytest.UsageError(
                 f"{item.nodeid} needs one marker, unit or integration; it has {sorted(kinds)}"
             )
+
+
+def _limit(item: pytest.Item) -> float:
+    """The test's own time limit in seconds; 0 where it has the suite's."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None else 0.0
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,10 @@ from devnet.up import Options, running
 
 from .program import ROOT, oyster, oyster_here
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.xdist_group("operator"),  # one devnet for all of them
+]
 
 TYPE = "us-east-1/c6a.xlarge"
 UNIT = ROOT / "systemd" / "oyster-provider.service"

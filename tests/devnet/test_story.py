@@ -32,8 +32,8 @@ pytestmark = [
 BOOTSTRAPPING = 120
 
 CONFIG = {
-    "chain": {"finality": "6"},
-    "jobs": {"min_escrow": "3s", "resync": "5s", "dry_grace": "0s"},
+    "chain": {"finality": "3"},
+    "jobs": {"min_escrow": "3s", "resync": "2s", "dry_grace": "0s"},
     "keepalive": {"probe": "2s", "retry": "1s", "restart": "5s", "replace_backoff": "1s"},
 }
 

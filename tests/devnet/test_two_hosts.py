@@ -12,7 +12,11 @@ import pytest
 
 from tests.failover.plays import TABLE, Pair, Report, on_stage, play, two_terminals_at_once
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("hosts"),  # one pair for all of them
+]
 
 LEASE_SECONDS = 3.0
 

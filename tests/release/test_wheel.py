@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("agent", "cloud", "commands", "contracts", "devnet", "enclave", "systemd")
 EPOCH = "1700000000"
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.xdist_group("wheel"),  # built once for all of them
+]
 
 
 def _build(where: Path, *words: str, source: Path = ROOT) -> Path:
