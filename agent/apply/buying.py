@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from agent.agenda import Agenda
 from agent.apply.context import World
-from agent.decide.job_view import JobView, TxPhase
+from agent.decide.job_view import JobView, LaunchPhase, TxPhase
 from agent.decide.plan import Launch
 from agent.decide.unconfirmed_launches import BurstRules, Standing, Wish, admits
 from agent.market.model import JobId
 from agent.ports import Call
 
 WAITS = "launch.waits"  # on the job's timeline: for a second endpoint to tell the same of it
+_MAY_BE_THERE = frozenset({LaunchPhase.ASKED, LaunchPhase.LATER, LaunchPhase.LAUNCHED})
 LOOK_SECONDS = 1.0  # until it is asked again: a second endpoint's answer comes sooner, and wakes
 
 
@@ -41,7 +42,7 @@ class Buying:
         """Whether it may be bought now; else the job is looked at again soon, and says why."""
         job = view.head
         known = self._world.memory.job(view.id)
-        if view.agreed or known.confirmed or job is None:
+        if view.agreed or known.confirmed or job is None or self._ordered(view, launch):
             return True
         self._ask([view.id])
         latest = min(launch.order.latest, float(view.deadline))
@@ -72,10 +73,22 @@ class Buying:
             self._counted = Standing(bought, len(ours), stake_is_for, len(proven))
         return self._counted
 
+    def _ordered(self, view: JobView, launch: Launch) -> bool:
+        """Whether it is the order that was made already and may have been carried out: EC2 makes
+        one instance of it, however often it is asked."""
+        known, identity = self._world.memory.job(view.id).launch, launch.order.identity
+        if known is None or known.phase not in _MAY_BE_THERE:
+            return False
+        return (known.generation, known.attempt) == (identity.generation, identity.attempt)
+
     def _instances(self, job: JobId) -> int:
-        """There, or being bought."""
-        live = sum(host.live for host in self._world.fleet.hosts(job))
-        return live + (job in self._launching())
+        """There, being bought, or maybe bought: a lost reply says nothing of what EC2 did."""
+        hosts, known = self._world.fleet.hosts(job), self._world.memory.job(job).launch
+        listed = {(host.generation, host.attempt) for host in hosts}
+        maybe = known is not None and known.phase in _MAY_BE_THERE
+        unlisted = known is not None and (known.generation, known.attempt) not in listed
+        coming = job in self._launching() or (maybe and unlisted)
+        return sum(host.live for host in hosts) + coming
 
     def _confirmed(self, view: JobView) -> bool:
         """Told by two endpoints, once at least."""

@@ -1,0 +1,95 @@
+"""On one endpoint's word so many are bought; what may be there though its reply was lost is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent.apply.buying import Buying
+from agent.decide.job_view import Host, JobView, LaunchPhase, LaunchView
+from agent.decide.plan import Launch
+from agent.decide.unconfirmed_launches import BurstRules
+from agent.load.remembered import Memory
+from agent.market.model import JobId
+from agent.markets.marketv1.terms import MarketV1Terms
+from cloud.model import Identity, InstanceState, LaunchOrder
+from tests.agent.samples import ACCOUNT, BLOCK, HOME, INSTANCE, JOB, NOW
+
+pytestmark = pytest.mark.unit
+
+RULES = BurstRules()
+FULL = RULES.unconfirmed
+
+
+class World:
+    """Jobs that one endpoint tells of, and what became of their launches; `told` has who waits."""
+
+    def __init__(self) -> None:
+        self.memory, self.listed, self.told = Memory(), dict[int, Host](), list[int]()
+        self.fleet = SimpleNamespace(hosts=self.hosts)
+        self.clock = SimpleNamespace(now=lambda: float(NOW))
+
+    def hosts(self, job: int) -> list[Host]:
+        return [self.listed[job]] if job in self.listed else []
+
+    def say(self, job: int, *_: object) -> None:
+        self.told.append(job)
+
+    def view(self, job: int) -> JobView:
+        found = replace(JOB, id=JobId(job), assigned_at=NOW - 5)
+        return JobView(JobId(job), ACCOUNT, MarketV1Terms(), BLOCK, found, agreed=False)
+
+    def tried(self, job: int, phase: LaunchPhase) -> None:
+        known = self.memory.job(JobId(job))
+        known.view, known.launch = self.view(job), LaunchView(1, 1, phase, NOW - 4.0)
+
+    def buying(self) -> Buying:
+        world: Any = self
+        agenda: Any = SimpleNamespace(put_off=lambda job, when: None)
+        return Buying(world, agenda, lambda jobs: None, set)
+
+    def admitted(self, job: int, attempt: int = 1) -> bool:
+        account = (ACCOUNT.chain_id, ACCOUNT.contract, ACCOUNT.provider)
+        order = LaunchOrder(Identity(*account, job, 1, attempt), HOME, "c6a.xlarge", NOW + 600.0)
+        self.memory.job(JobId(job)).view = self.view(job)
+        return self.buying().admits(self.view(job), Launch(JobId(job), order), RULES)
+
+
+UNKNOWN = [LaunchPhase.ASKED, LaunchPhase.LATER, LaunchPhase.LAUNCHED]
+
+
+@pytest.mark.parametrize("phase", list(LaunchPhase))
+def test_launch__whose_end_is_not_known__counts_as_bought(phase: LaunchPhase) -> None:
+    world = World()
+    for job in range(FULL):
+        world.tried(job, phase)
+    assert world.admitted(FULL) == (phase not in UNKNOWN)
+    assert world.told == ([FULL] if phase in UNKNOWN else [])
+
+
+@pytest.mark.parametrize("phase", UNKNOWN)
+def test_launch__the_same_order_again__is_no_other_instance_and_waits_for_nobody(
+    phase: LaunchPhase,
+) -> None:
+    world = World()
+    for job in range(FULL):
+        world.tried(job, phase)
+    assert all(world.admitted(job) for job in range(FULL))
+    assert not world.admitted(0, attempt=2)
+
+
+@pytest.mark.parametrize("state", [InstanceState.PENDING, InstanceState.TERMINATED])
+def test_launch__that_the_listing_shows__counts_once_and_only_while_it_lives(
+    state: InstanceState,
+) -> None:
+    world = World()
+    for job in range(FULL):
+        world.tried(job, LaunchPhase.LAUNCHED)
+        identity = replace(INSTANCE.identity, generation=1, attempt=1)
+        world.listed[job] = Host(replace(INSTANCE, identity=identity, state=state))
+    assert world.admitted(FULL) == (state is InstanceState.TERMINATED)
+    world.listed.pop(0)
+    assert world.admitted(FULL) == (state is InstanceState.TERMINATED)
