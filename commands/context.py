@@ -39,6 +39,7 @@ from agent.wiring.adapters import (
 )
 from agent.wiring.cards import all_prices
 from agent.wiring.markets import AnyMarket, abilities_of, ask_for, market_of
+from commands.terminal import slow
 from faults import RetryLater, TryElsewhere, UsageFault
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ def at_desk(config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]],
 
     quiet()
     try:
-        return asyncio.run(run())
+        with slow("asking chain and AWS"):
+            return asyncio.run(run())
     except TryElsewhere as fault:
         raise RetryLater(str(fault)) from fault
 

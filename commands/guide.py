@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.chain.wallet import write_secret
 from agent.secret import replace_private
+from commands.terminal import slow
 from faults import Fault, UsageFault
 
 Ask = Callable[[str, str], str]  # a question and what is taken when nothing is answered
@@ -45,38 +46,57 @@ class Answers:
         replace_private(self.file, json.dumps(self.given, indent=1))
 
 
+def always(answers: Answers) -> bool:
+    """Whatever was answered before."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One answer. `default` is taken when nothing is typed and nothing was answered before."""
+    """One answer. `default` is taken when nothing is typed and nothing was answered before; it may
+    depend on other answers, as may whether this is asked at all (`when`)."""
 
     name: str
     text: str
-    default: str = ""
+    default: str | Callable[[Answers], str] = ""
+    when: Callable[[Answers], bool] = always
+
+    def offered(self, answers: Answers) -> str:
+        """What is taken when nothing is typed."""
+        default = self.default if isinstance(self.default, str) else self.default(answers)
+        return answers.given.get(self.name, default)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Some questions, and `try_`, which says what is true of their answers or raises a Fault."""
+    """Some questions, and `try_`, which says what is true of their answers or raises a Fault;
+    asked only `when` the answers before it make sense of it."""
 
     title: str
     questions: Sequence[Question]
     try_: Callable[[Answers], Awaitable[Sequence[str]]]
+    when: Callable[[Answers], bool] = always
 
 
 async def walk(steps: Sequence[Step], answers: Answers, ask: Ask, say: Say) -> None:
     """All steps in order; each is asked until its answers are taken."""
-    for number, step in enumerate(steps, 1):
-        say(f"{number} of {len(steps)}: {step.title}")
+    number = 0
+    for step in steps:
+        if not step.when(answers):
+            continue
+        number += 1
+        say(f"{number} of {sum(each.when(answers) for each in steps)}: {step.title}")
         while not await _once(step, answers, ask, say):
             say("asked again:")
 
 
 async def _once(step: Step, answers: Answers, ask: Ask, say: Say) -> bool:
     for question in step.questions:
-        default = answers.given.get(question.name, question.default)
-        answers.keep(question.name, ask(question.text, default).strip())
+        if question.when(answers):
+            answers.keep(question.name, ask(question.text, question.offered(answers)).strip())
     try:
-        found = await step.try_(answers)
+        with slow("trying it"):
+            found = await step.try_(answers)
     except Fault as wrong:
         say(f"  ! {wrong}")
         return False

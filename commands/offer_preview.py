@@ -59,6 +59,11 @@ class Preview:
         if self.invites:
             yield f"  slash  {self.invites}"
 
+    def card(self) -> Iterator[str]:
+        """The same where nothing is listed or ranked: a rate card."""
+        yield f"  card   {show_price(self.new, self.money)}"
+        yield from list(self.lines())[2:]
+
     def doubts(self) -> Iterator[str]:
         """What has to be meant: a loss with every job, or a price far off everything known."""
         cost, new = self.cost.price, show_price(self.new, self.money)
@@ -100,7 +105,15 @@ async def look(desk: Desk, terms: Terms, kind: InstanceType, price: Price) -> Pr
     return Preview(name, terms.money, price, old, rank, others, cost, more, limited_by, invites)
 
 
-async def _room(desk: Desk, terms: Terms, kind: InstanceType) -> tuple[int | None, str]:
+async def look_at_card(desk: Desk, money: Token, kind: InstanceType, price: Price) -> Preview:
+    """The same of a rate card: others' prices stand on no chain. Raises Refused as `look`."""
+    name = f"{kind.region}/{kind.ec2_type}"
+    more, limited_by = await _room(desk, None, kind)
+    cost = (await costs_of(desk, [name], money))[name]
+    return Preview(name, money, price, None, None, (), cost, more, limited_by)
+
+
+async def _room(desk: Desk, terms: Terms | None, kind: InstanceType) -> tuple[int | None, str]:
     aws = desk.open_cloud()
     try:
         await aws.room(Region(kind.region), kind.ec2_type)
@@ -112,7 +125,7 @@ async def _room(desk: Desk, terms: Terms, kind: InstanceType) -> tuple[int | Non
         return None, f"AWS can't be asked: {' '.join(str(fault).split())[:120]}"
     finally:
         aws.close()
-    return _bounded(found, terms)
+    return _bounded(found, terms) if terms else (found.more, found.limited_by)
 
 
 def _bounded(found: Headroom, terms: Terms) -> tuple[int, str]:

@@ -7,10 +7,13 @@ A terminal gets a table of its width, a pipe gets the same columns plain and as 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +30,8 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+SILENT_SECONDS = 2.0
+_silent: list[threading.Timer] = []
 COPIED = frozenset({"type", "job", "check", "name"})  # columns that people copy from
 MOST_JOB = 2**63 - 1  # what the journal's file can hold
 BelowCostOption = Annotated[
@@ -38,6 +43,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would b
 
 def print_json(value: Any) -> None:
     """One JSON value; what JSON does not know is printed as text."""
+    _heard()
     typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
@@ -49,6 +55,7 @@ def print_table(
     right: Sequence[str] = (),
 ) -> None:
     """A table; in a pipe a line a row. `right` names the columns of numbers."""
+    _heard()
     cells = [[_plain(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in _aligned([list(columns), *cells], [name in right for name in columns]):
@@ -94,6 +101,7 @@ def _aligned(
 def say(text: str = "", *, err: bool = False) -> None:
     """Print a sentence, or some lines. A terminal gets lines broken between words, since it would
     break them anywhere; what has no blank in it, such as a hash, stays in one piece."""
+    _heard()
     stream = sys.stderr if err else sys.stdout
     typer.echo(folded(text, columns()) if stream.isatty() else text, err=err)
 
@@ -103,19 +111,24 @@ def columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-def folded(text: str, width: int) -> str:
-    """Each line of it broken between words, what follows two further in."""
-    return "\n".join(chain.from_iterable(_folded(line, width) for line in text.split("\n")))
+def folded(text: str, width: int, indent: int | None = None) -> str:
+    """Each line of it broken between words, what follows two further in, or `indent`."""
+    return "\n".join(chain.from_iterable(_folded(line, width, indent) for line in text.split("\n")))
 
 
-def _folded(line: str, width: int) -> Sequence[str]:
-    if len(line) <= width:
-        return [line]
-    indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.wrap(
-        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
-        drop_whitespace=True,
-    )  # fmt: skip
+def _folded(line: str, width: int, indent: int | None) -> Iterator[str]:
+    """A word that no line holds stays beside what is before it: the terminal breaks it anyway."""
+    lead = len(line) - len(line.lstrip())
+    further, end = " " * (lead + 2 if indent is None else indent), 0
+    for word in re.finditer(r"\S+", line):
+        fits = word.end() <= width or len(further) + len(word[0]) > width
+        if end and not fits:
+            yield line[:end]
+            line = further + line[word.start() :]
+            yield from _folded(line, width, len(further))
+            return
+        end = word.end()
+    yield line
 
 
 def print_entries(
@@ -124,6 +137,7 @@ def print_entries(
     """A table whose last column is text, of any length and with names in it that people copy: on a
     terminal it goes on below its row, as wide as there is room, once a word does not fit beside.
     `last` names a further column, which always stands below; "" for none. A pipe gets columns."""
+    _heard()
     if not sys.stdout.isatty() or not rows:
         print_table([*names, last] if last else names, rows, empty=empty)
         return
@@ -148,11 +162,12 @@ def _entry(begin: str, text: str, width: int) -> Iterator[str]:
     yield (begin + beside[0]).rstrip()
     yield from (" " * len(begin) + line for line in beside[1:])
     if fits < len(words):
-        yield folded("    " + " ".join(words[fits:]), width)
+        yield folded("    " + " ".join(words[fits:]), width, 4)
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
     """Name and value, a line each."""
+    _heard()
     width = max((len(name) for name, _ in facts), default=0) + 2
     for name, value in facts:
         typer.echo(f"{name:<{width}}{_plain(value)}")
@@ -161,7 +176,28 @@ def print_facts(facts: Sequence[tuple[str, object]]) -> None:
 def waiting(text: str) -> None:
     """Say what the silence that follows is for, to whoever sits at a terminal."""
     if sys.stderr.isatty():
-        typer.echo(f"… {text}", err=True)
+        say(f"… {text}", err=True)
+
+
+@contextmanager
+def slow(text: str) -> Iterator[None]:
+    """What goes on within may take long: a terminal is told so after SILENT_SECONDS, unless
+    something was printed by then."""
+    timer = threading.Timer(SILENT_SECONDS, waiting, (text,))
+    timer.daemon = True
+    _silent.append(timer)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _silent.remove(timer)
+
+
+def _heard() -> None:
+    """Something is printed: nobody wonders any more."""
+    for timer in _silent:
+        timer.cancel()
 
 
 def agree(question: str, *, yes: bool, as_json: bool = False) -> None:
@@ -169,6 +205,7 @@ def agree(question: str, *, yes: bool, as_json: bool = False) -> None:
     no terminal, or a program reads what is printed."""
     if yes:
         return
+    _heard()
     if as_json:
         raise UsageFault("--json does not ask; add --yes to go on, or --dry-run to look first")
     if not sys.stdin.isatty():

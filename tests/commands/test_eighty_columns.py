@@ -94,6 +94,23 @@ def test_sentence__on_eighty_columns__breaks_between_words_and_keeps_a_hash() ->
     ]  # fmt: skip
 
 
+def test_measurement__on_eighty_columns__stays_beside_its_name() -> None:
+    """Its 96 digits fit on no line: the terminal breaks them, and copies them as one."""
+    text = f"  PCR0 {'a' * 96}"
+    assert _on_a_terminal(f"say({text!r})") == text.lstrip("\n")
+
+
+@pytest.mark.parametrize(("first", "told"), [("", "… asking the chain"), ("say('a')\n ", "a")])
+def test_slow__nothing_printed_for_a_while__says_what_the_silence_is_for(
+    first: str, told: str
+) -> None:
+    code = (
+        "from commands import terminal\nterminal.SILENT_SECONDS = 0.2\n"
+        f"with terminal.slow('asking the chain'):\n {first}terminal._silent[0].join()"
+    )
+    assert _on_a_terminal(code) == told
+
+
 def test_error__on_eighty_columns__breaks_between_words() -> None:
     option = "--no-such-option-of-a-considerable-length"
     said = _on_a_terminal(
@@ -114,7 +131,7 @@ def test_folded__any_sentence__loses_and_breaks_no_word(words: list[str], width:
     found = folded(text, width)
     assert found.split() == text.split()
     for line in found.split("\n"):
-        assert len(line) <= width or len(line.split()) == 1
+        assert len(line) <= width or max(map(len, line.split())) > width - 2
 
 
 def _on_a_terminal(code: str, width: int = 80) -> str:

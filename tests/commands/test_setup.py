@@ -9,21 +9,27 @@ import re
 import select
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from eth_account import Account
+from web3 import HTTPProvider, Web3
 
 import program
 from agent.chain.wallet import keystore_address
 from agent.config import load
 from commands.guide import Answers, Question, Step, walk
 from commands.setup import steps
+from commands.setup_marketv1 import url_step
+from contracts.deploy import deploy_marketv1
 from devnet.aws.ec2 import Timings
 from devnet.aws.server import Aws
+from devnet.chain.node import ChainServer
+from devnet.processes import free_port
 from faults import Refused
 
-from .conftest import TYPE, World
+from .conftest import KEYS, TYPE, World
 from .program import ROOT, oyster_here
 
 pytestmark = pytest.mark.integration
@@ -78,6 +84,7 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     first = Person("setup", file)
     first.answer("JSON-RPC URLs", "http://127.0.0.1:9")
     first.answer("JSON-RPC URLs", world.node.url)
+    first.answer("registry, or marketv1", "")
     first.answer("market's contract", "0x" + "11" * 20)
     first.answer("market's contract", world.registry)
     first.answer("keystore, made", "")
@@ -85,7 +92,7 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     assert "has no code" in first.said
 
     again = Person("setup", file)
-    for question in ("JSON-RPC URLs", "market's contract"):
+    for question in ("JSON-RPC URLs", "registry, or marketv1", "market's contract"):
         again.answer(question, "")  # what was answered is offered again
     again.answer("keystore, made", "")
     again.answer("password's file", "")
@@ -108,6 +115,57 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.fixture(scope="module")
+def live() -> Iterator[tuple[str, str]]:
+    """A node, and the contract of Marlin's market on its chain."""
+    with ChainServer() as node:
+        made = deploy_marketv1(Web3(HTTPProvider(node.url)), Account.from_key(KEYS[0]))
+        yield node.url, made.market
+
+
+def test_setup__marlins_market_without_a_key__asks_for_provider_and_url_and_tries_them(
+    live: tuple[str, str], tmp_path: Path
+) -> None:
+    file, port, provider = tmp_path / "made.toml", free_port(), "0x" + "11" * 20
+    person = Person("setup", file)
+    person.answer("JSON-RPC URLs", live[0])
+    person.answer("registry, or marketv1", "market")
+    person.answer("registry, or marketv1", "marketv1")
+    person.answer("address of Marlin's market", provider)
+    person.answer("address of Marlin's market", live[1])
+    person.answer("account whose jobs", provider)
+    person.answer("keystore of any account", "none")
+    person.answer("the region to serve in", "")
+    for listen, url in (
+        ("localhost", "http://localhost"),
+        (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}/"),
+        (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}"),
+    ):
+        person.answer("HOST:PORT", listen)
+        person.answer("URL by which", url)
+    person.answer("REGION/TYPE", TYPE)
+    person.answer("price", "0.17/h")
+    assert person.end() == 0, person.said
+    for told in (
+        "market: there are registry and marketv1", "has no code", "ends with a slash",
+        "is not on the market's list", "no key: jobs are served", "localhost is not HOST:PORT",
+        f"http://127.0.0.1:{port} leads here", "card   0.17 ",
+        f"provider add --url http://127.0.0.1:{port}",
+    ):  # fmt: skip
+        assert told in person.said, person.said
+    config = load(file, {})
+    assert (config.chain.market, config.chain.registry) == ("marketv1", live[1])
+    assert config.chain.provider == provider
+    assert config.status.public_listen == f"127.0.0.1:{port}"
+    assert not config.wallet.keystore_file
+
+
+def test_url__nobody_lets_it_in__is_said_and_holds_nothing_up(tmp_path: Path) -> None:
+    given = {"listen": f"127.0.0.1:{free_port()}", "url": f"http://127.0.0.1:{free_port()}"}
+    found = asyncio.run(_tried(url_step(), Answers(tmp_path / "answers", given)))
+    assert "does not answer (ConnectError)" in " ".join(found)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_setup__aws__says_whose_credentials_these_are_and_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, known: bool
@@ -121,7 +179,8 @@ def test_setup__aws__says_whose_credentials_these_are_and_holds_nobody_up(
             "keystore": "k", "password": "p", "region": "eu-west-1", "endpoint": aws.endpoint,
         }  # fmt: skip
         answers = Answers(tmp_path / "answers", given)
-        found = list(asyncio.run(_tried(steps(tmp_path / "c.toml")[3], answers)))
+        (step,) = (each for each in steps(tmp_path / "c.toml") if each.title == "AWS")
+        found = list(asyncio.run(_tried(step, answers)))
     assert answers.given["type"] == "eu-west-1/c6a.xlarge", "the next question's default"
     if known:
         assert found[0].startswith("account 123456789012, as arn:aws:sts::123456789012:")
