@@ -22,6 +22,8 @@ _COMMIT = f"{_PACKAGE}/commit.txt"
 class BuildHook(BuildHookInterface[Any]):
     """Adds files to what a build includes."""
 
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before each build; `version` is "standard" or "editable"."""
         if version == "editable":
@@ -30,12 +32,20 @@ class BuildHook(BuildHookInterface[Any]):
         if self.target_name == "wheel":
             placed.update({name: f"{_PACKAGE}/{name}" for name in self.config["modules"]})
         if self.target_name == "wheel" or not kept.is_file():
-            commit = kept if kept.is_file() else _written(_commit(self.root))
+            commit = kept if kept.is_file() else self._written(_commit(self.root))
             placed[str(commit)] = _COMMIT
 
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Called by hatchling after each build."""
+        if self._folder is not None:
+            self._folder.cleanup()
 
-def _written(commit: str) -> Path:
-    text = Path(tempfile.mkdtemp(prefix="oyster-commit-")) / "commit.txt"
+    def _written(self, commit: str) -> Path:
+        self._folder = tempfile.TemporaryDirectory(prefix="oyster-commit-")
+        return _write(Path(self._folder.name) / "commit.txt", commit)
+
+
+def _write(text: Path, commit: str) -> Path:
     text.write_text(f"{commit}\n", encoding="utf-8")
     text.chmod(0o644)
     return text

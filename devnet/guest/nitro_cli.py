@@ -3,6 +3,9 @@
 Shapes and texts: AWS Nitro Enclaves User Guide, "Nitro CLI reference" and "error codes", and
 aws-nitro-enclaves-cli (common/json_output.rs, common/document_errors.rs). What a real enclave
 would refuse to boot is refused here too; what boots is measured for real and runs nothing.
+
+Hosts ask every few seconds, fifty of them in a crowd, each time a process: what `describe-enclaves`
+does not need is imported where it is used.
 """
 
 from __future__ import annotations
@@ -10,16 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from devnet import notices
 from devnet.guest import allocator, place
-from devnet.nitro.kernel import brings_kernel
 
 VERSION = "1.4.2"
 _MIB = 1 << 20
@@ -138,7 +137,7 @@ def _run(options: argparse.Namespace) -> None:
     taken = {one["EnclaveName"] for one in enclaves()}
     order = {
         "name": f"{name}_{len(taken)}" if name in taken else name,
-        "id": f"{place.machine()['instance_id']}-enc{secrets.token_hex(8)}",
+        "id": f"{place.machine()['instance_id']}-enc{os.urandom(8).hex()}",
         "cid": options.enclave_cid or max([15] + [one["EnclaveCID"] for one in enclaves()]) + 1,
         "cpus": cpus,
         "memory_mib": options.memory,
@@ -161,6 +160,8 @@ def _run(options: argparse.Namespace) -> None:
 
 def _boot(order: dict[str, Any], runner: str) -> dict[str, Any]:
     """Start the enclave's process; what it says when it is ready, or why it is not."""
+    import subprocess
+
     log = _log()
     home = Path(__file__).parent.parent.parent
     with log.open("ab") as out:
@@ -183,6 +184,8 @@ def _runner(order: dict[str, Any]) -> str:
     """What runs it: QEMU, where the devnet is told to and the image brings a kernel."""
     if place.machine().get("nitro") is None:
         return "enclave"
+    from devnet.nitro.kernel import brings_kernel
+
     try:
         return "booted" if brings_kernel(Path(order["image"])) else "enclave"
     except OSError:
@@ -191,6 +194,8 @@ def _runner(order: dict[str, Any]) -> str:
 
 def _say_no_kernel(order: dict[str, Any]) -> None:
     """A devnet of enclaves that boot has one that doesn't: into the log, and to who looks at it."""
+    from devnet import notices
+
     machine = place.machine()
     line = (
         f"an enclave on {machine['instance_id']} is a simulated process: its image brings no "
@@ -296,6 +301,8 @@ def _kill(one: dict[str, Any]) -> None:
 
 
 def _describe_eif(options: argparse.Namespace) -> None:
+    import subprocess
+
     home = Path(__file__).parent.parent.parent
     done = subprocess.run(
         [sys.executable, "-m", "devnet.guest.enclave", "--describe", str(options.eif_path)],
