@@ -76,7 +76,7 @@ def final_reason(view: JobView, host: Host, now: float, rules: EndingRules) -> F
     reason = _reason(final.job, final, view, host, now, rules)
     if not reason:
         return Final(waiting=f"block {final.block.number} does not make it final yet")
-    if view.facts.confirmed_at is not None:
+    if view.facts.end_confirmed:
         return Final(reason, confirmed=True)
     if final.witness is WitnessPhase.ABSENT:
         # Who ordered the exit expects the end of the cool-down; nothing else is confirmed by it.
@@ -222,7 +222,7 @@ def request_exit(view: JobView, now: float, draft: Draft, rules: EndingRules) ->
     key = next_key(view, Call.REQUEST_EXIT.value, now, rules)
     if key is not None and may_send(view, key, now, draft, rules):
         order = _order(view, key, Call.REQUEST_EXIT)
-        wanted = view.facts.exit_ordered or view.facts.confirmed_at is not None
+        wanted = view.facts.exit_ordered or view.facts.end_confirmed
         draft.do(RequestExit(view.id, order, view.alone and bool(view.live), wanted))
     draft.look_at(now + rules.look_again_seconds)
 

@@ -190,7 +190,7 @@ class Facts:
     what only a person can order: exits, confirmed terminations."""
 
     exit_ordered: bool = False
-    confirmed_at: float | None = None  # the operator confirmed terminations asked for before
+    end_confirmed: bool = False  # the operator confirmed the end that is asked for, or held
     attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
     vetted: int | None = None  # generation that the policy accepted
     proven: int | None = None  # generation of which an enclave has proven itself

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from agent.journal.engines import asking, changing
-from agent.journal.schema import orders
+from agent.journal.schema import orders, timeline
 from agent.market.model import JobId
 
 _NONE: Mapping[str, Any] = {}
@@ -36,6 +36,17 @@ class OrderKind:
     YIELD = "yield"  # fields: term: of the host that is to let another lead
 
 
+_AFTER_LINE = "after_line"  # among a row's fields
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the journal: its number, and the time by the clock of the host that wrote it."""
+
+    number: int
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
     """An order of the operator; `job` None concerns all. `fields` say what else it takes."""
@@ -46,6 +57,14 @@ class OrderRecord:
     job: JobId | None
     by: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    after_line: int | None = None  # the journal's last when it was placed; None: not known
+
+    def follows(self, line: Line) -> bool:
+        """Whether whoever placed it could have seen the line: by the journal's order, for the two
+        may be of different hosts; by their times where an earlier version placed it."""
+        if self.after_line is None:
+            return line.at <= self.at
+        return line.number <= self.after_line
 
 
 @dataclass(slots=True)
@@ -83,9 +102,7 @@ class Orders:
         wanted = sa.or_(orders.c.id > last, orders.c.id.in_(also)) if also else orders.c.id > last
         with asking(self._engine) as connection:
             rows = connection.execute(sa.select(orders).where(wanted).order_by(orders.c.id))
-            return [
-                OrderRecord(**{**row, "fields": row["fields"] or {}}) for row in rows.mappings()
-            ]
+            return [_order(row) for row in rows.mappings()]
 
     def last(self) -> int:
         """The highest number that was given out; 0: none. Raises RetryLater."""
@@ -97,6 +114,14 @@ class Orders:
     ) -> int:
         """Write an order, and its number; the agent takes it up within a second, or when it
         starts. Raises RetryLater while the journal can't be written."""
-        row = {"at": at, "kind": kind, "job": job, "by": by, "fields": dict(fields)}
+        row = {"at": at, "kind": kind, "job": job, "by": by}
+        last = sa.select(sa.func.max(timeline.c.id))
         with changing(self._engine, "the order can't be placed") as connection:
+            row["fields"] = {**fields, _AFTER_LINE: connection.scalar(last) or 0}
             return int(connection.scalar(sa.insert(orders).values(row).returning(orders.c.id)) or 0)
+
+
+def _order(row: sa.RowMapping) -> OrderRecord:
+    fields = dict(row["fields"] or {})
+    after = fields.pop(_AFTER_LINE, None)
+    return OrderRecord(**{**row, "fields": fields}, after_line=after)

@@ -85,6 +85,13 @@ class Reader:
         """Every job that ever was this provider's to serve, as far as the journal goes."""
         return set(self.last(ASSIGNED))
 
+    def newest_own(self, name: str) -> tuple[int, Event] | None:
+        """The agent's own last line of this name, with its number; None: there is none."""
+        named = sa.and_(timeline.c.job.is_(None), timeline.c.name == name)
+        query = sa.select(timeline).where(named).order_by(timeline.c.id.desc()).limit(1)
+        with self._rows(query) as rows:
+            return next(((row["id"], _event(row)) for row in rows), None)
+
     def own(self, *names: str) -> list[Event]:
         """The agent's own lines that have one of these names, oldest first."""
         named = sa.and_(timeline.c.job.is_(None), timeline.c.name.in_(names))

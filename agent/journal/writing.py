@@ -17,6 +17,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -94,6 +95,11 @@ class Journal:
             mine.result()
         else:
             self._degrade("the file takes nothing: a slow disk, or another process holds it")
+
+    async def caught_up(self) -> None:
+        """The same for who only reads after it: a row that was dropped was not theirs."""
+        with suppress(Unstorable):
+            await self.durable()
 
     def flush_soon(self) -> None:
         """Have what was noted committed, without waiting for it."""

@@ -20,7 +20,7 @@ from agent.decide.job_view import (
     TxView,
 )
 from agent.decide.plan import Note
-from agent.journal.orders import Taken
+from agent.journal.orders import OrderRecord, Taken
 from agent.load.cards import Cards
 from agent.load.owners import Owners
 from agent.load.pins import Pins
@@ -63,6 +63,7 @@ class JobMemory:
     served: bool = False  # it was this provider's, or something was bought for it
     end_asked_at: float | None = None  # since when the chain has been asking for its end
     held_at: float | None = None  # since when the breaker has been holding that end
+    end_confirmed: bool = False  # a person confirmed that very end
     params: set[tuple[Region, str]] = field(default_factory=set)  # init params staged, by digest
 
     @property
@@ -93,23 +94,7 @@ class Orders:
     exits: set[JobId] = field(default_factory=set)
     exit_all_at: float | None = None
     paused: bool = False  # nothing is listed, every job stays
-    resumed_at: float | None = None  # when a person last let offers be open again
-    confirmed_at: float | None = None  # all that were held then
-    confirmed_jobs: dict[JobId, float] = field(default_factory=dict)
-
-    def confirmation(self, job: JobMemory) -> float | None:
-        """When the operator confirmed the end that is asked for now, or the exit that is held;
-        None: not that one."""
-        named, general = self.confirmed_jobs.get(job.id), self.confirmed_at
-        times = [
-            confirmed
-            for confirmed, since in (
-                (named, job.end_asked_at or job.held_at),
-                (general, job.held_at),
-            )
-            if confirmed is not None and since is not None and confirmed >= since
-        ]
-        return max(times, default=None)
+    resumed: OrderRecord | None = None  # by which a person last let offers be open again
 
 
 @dataclass(slots=True)
@@ -139,7 +124,7 @@ class Memory:
         generation = head.generation if head else 0
         return Facts(
             exit_ordered=drained or job in orders.exits,
-            confirmed_at=orders.confirmation(known),
+            end_confirmed=known.end_confirmed,
             attempts=known.attempts,
             vetted=known.vetted,
             proven=known.proven,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
 import structlog
 
 from agent.apply.params import sweep_params
 from agent.apply.sweep import sweep_images, sweep_mailboxes
+from agent.journal.asked_ends import AskedEnd, asked_ends, confirmed
 from agent.journal.orders import OrderKind, OrderRecord
 from agent.load.remembered import JobMemory
 from agent.loop.market_changes import MarketChanges
@@ -32,6 +33,7 @@ RELISTS = 12  # within the time to bring a job up, of which that takes a good pa
 UNKNOWN_WINDOW_SECONDS = 120.0  # of a market of which no job has been seen yet
 CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
 SETTLED = frozenset({"running", "exiting", "refused", "missed"})  # nothing moves in AWS
+_CONFIRM = OrderKind.CONFIRM_TERMINATIONS
 GONE = frozenset({"unknown", "reassigned", "stopped"})  # nor for these, once no host is left
 
 
@@ -78,11 +80,21 @@ class Feeds:
         taken, orders = self._state.world.memory.orders.taken, self._state.orders
         try:
             found = await self._state.aside(lambda: orders.after(taken.last, tuple(taken.missing)))
+            ends = await self._asked_ends(found)
         except RetryLater as later:
             log.info("orders.later", error=str(later))
             return
         for order in taken.take(found, self._state.now()):
+            for job in confirmed(order, ends) if order.kind == _CONFIRM else ():
+                self._state.world.memory.job(job).end_confirmed = True
             self._take_order(order)
+
+    async def _asked_ends(self, found: Sequence[OrderRecord]) -> Mapping[JobId, AskedEnd]:
+        """What a confirmation may be about, as the journal has it. Raises RetryLater."""
+        if not any(order.kind == _CONFIRM for order in found):
+            return {}
+        await self._state.world.journal.caught_up()
+        return await self._state.aside(lambda: asked_ends(self._state.reader.engine))
 
     def _take_order(self, order: OrderRecord) -> None:
         orders = self._state.world.memory.orders
@@ -94,25 +106,15 @@ class Feeds:
             orders.exit_all_at = None
         elif order.kind == OrderKind.YIELD:
             self._state.leadership.yield_to_others(str(order.fields.get("term", "")))
-        elif order.kind == OrderKind.CONFIRM_TERMINATIONS:
-            self._confirm(order)
         elif order.kind in (OrderKind.PAUSE, OrderKind.RESUME):
             orders.paused = order.kind == OrderKind.PAUSE
             if order.kind == OrderKind.RESUME:
-                orders.resumed_at = order.at
+                orders.resumed = order
             self._state.offering.pressed = True
         elif order.kind in (OrderKind.OFFER, OrderKind.REMOVE_OFFER):
             self._state.take_offer(order)
         self._state.drain.ordered = orders.exit_all_at is not None
         self._state.agenda.wake(self._state.world.memory.jobs)
-
-    def _confirm(self, order: OrderRecord) -> None:
-        """Counts for ends that were asked for before it: of the job it names, or all held ones."""
-        orders = self._state.world.memory.orders
-        if order.job is None:
-            orders.confirmed_at = order.at
-        else:
-            orders.confirmed_jobs[order.job] = order.at
 
     async def _resync_for_ever(self) -> None:
         while True:

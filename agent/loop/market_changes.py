@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from agent.journal.lines import MARKET_CHANGED, MARKET_SEEN, Event
-from agent.journal.orders import OrderKind
+from agent.journal.orders import Line, OrderKind
 from agent.loop.state import LoopState
 
 log = structlog.get_logger()
@@ -29,29 +29,28 @@ class MarketChanges:
             return
         told = dict(await market.fixed((await market.blocks()).head))
         seen, changed = await self._last(MARKET_SEEN), await self._last(MARKET_CHANGED)
-        if not told or (seen is not None and seen.fields == told):
+        if not told or (seen is not None and seen[1].fields == told):
             return
-        known = changed is not None and changed.fields == told
-        if seen is None or (changed is not None and known and self._resumed_since(changed.at)):
-            self._note(MARKET_SEEN, told, 20)
+        known = changed is not None and changed[1].fields == told
+        if seen is None or (changed is not None and known and self._resumed_since(*changed)):
+            await self._note(MARKET_SEEN, told, 20)
         elif not known:
-            self._note(MARKET_CHANGED, told, 40)
+            await self._note(MARKET_CHANGED, told, 40)
             now = self._state.now()
             why, place = {"why": MARKET_CHANGED}, self._state.orders.place
             await self._state.aside(lambda: place(now, OrderKind.PAUSE, None, "agent", why))
 
-    async def _last(self, name: str) -> Event | None:
-        lines = await self._state.aside(lambda: self._state.reader.own(name))
-        return lines[-1] if lines else None
+    async def _last(self, name: str) -> tuple[int, Event] | None:
+        return await self._state.aside(lambda: self._state.reader.newest_own(name))
 
-    def _resumed_since(self, second: float) -> bool:
-        resumed_at = self._state.world.memory.orders.resumed_at
-        return resumed_at is not None and resumed_at >= second
+    def _resumed_since(self, number: int, line: Event) -> bool:
+        resumed = self._state.world.memory.orders.resumed
+        return resumed is not None and resumed.follows(Line(number, line.at))
 
-    def _note(self, name: str, told: dict[str, str], level: int) -> None:
+    async def _note(self, name: str, told: dict[str, str], level: int) -> None:
         text = ", ".join(f"{what} {value}" for what, value in sorted(told.items()))
         log.log(level, name, text=text)
         self._state.world.journal.event(
             Event(self._state.now(), name, level=level, text=text, fields=told)
         )
-        self._state.world.journal.flush()
+        await self._state.world.journal.caught_up()

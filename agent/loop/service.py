@@ -363,10 +363,10 @@ class Agent:
         known.end_asked_at = None if known.end_asked_at is None else min(known.end_asked_at, now)
         known.held_at = None if known.held_at is None else min(known.held_at, now)
         if asked and known.end_asked_at is None:
-            known.end_asked_at = now
+            known.end_asked_at, known.end_confirmed = now, False
             self._world.say(view.id, END_ASKED)
         elif known.end_asked_at is not None and not asked and any(h.live for h in view.hosts):
-            known.end_asked_at = known.held_at = None
+            known.end_asked_at, known.held_at, known.end_confirmed = None, None, False
             self._world.say(view.id, END_TAKEN_BACK, level=30)
 
     def _ask_breaker(
@@ -388,10 +388,11 @@ class Agent:
         return ruling.allowed
 
     def _forget_held(self, calm: Iterable[JobId]) -> None:
-        """Of jobs that nobody wants to end any more: a later confirmation is not about them."""
+        """Of jobs that nobody wants to end any more: no confirmation is about them."""
         for known in map(self._world.memory.job, calm):
-            if known.end_asked_at is None:
-                known.held_at = None
+            if known.end_asked_at is None and known.held_at is not None:
+                known.held_at, known.end_confirmed = None, False
+                self._world.say(known.id, END_TAKEN_BACK, level=30)
 
 
 def _why_held(action: termination_breaker.End) -> str:
