@@ -14,8 +14,10 @@ from collections.abc import Iterable
 
 from agent.decide.job_view import FaultReport, Host, JobView
 from agent.decide.keepalive import HealthRules, Judgement, Verdict, may_restart
+from agent.decide.plan import Draft, Level
 from agent.market.model import Job
 
+EXPLAINED, UNEXPLAINED = "job.fault_explained", "job.fault_unexplained"  # an auditor's report
 FRESH_SECONDS = 120.0  # an auditor asks a few times before it reports: so long it was silent before
 
 
@@ -60,6 +62,15 @@ def overruled(
         return judgement
     verdict = Verdict.ENCLAVE_DEAD if may_restart(host, now, rules) else Verdict.HOST_DEAD
     return Judgement(verdict, f"{told(view)}, though it answers here", doubtful=False)
+
+
+def tell_reports(view: JobView, draft: Draft) -> None:
+    """Who reported it, and of each report whether what was seen here accounts for it."""
+    if view.facts.reports:
+        draft.note("job.reported", told(view), Level.ERROR)
+    for report in view.facts.reports:
+        if report.explained is not None:
+            draft.note(EXPLAINED if report.explained else UNEXPLAINED, report.auditor)
 
 
 def told(view: JobView) -> str:

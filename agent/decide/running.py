@@ -22,7 +22,7 @@ from agent.decide.bootstrap import (
 )
 from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.ending import collect, leave
-from agent.decide.fault_reports import asks_anew, overruled, reported_away, told
+from agent.decide.fault_reports import asks_anew, overruled, reported_away, tell_reports
 from agent.decide.give_up_running import unwanted, worth_leaving
 from agent.decide.host_orders import (
     attest_when_due,
@@ -82,8 +82,7 @@ def plan_running(
     collect(view, now, draft, rules.ending)
     duty = Duty(view, job, now, draft, rules, health)
     tell_deaths(view, job, draft)
-    if view.facts.reports:
-        draft.note("job.reported", told(view), Level.ERROR)
+    tell_reports(view, draft)
     _leave(duty, unwanted(view, job, now, rules.policy) or reported_away(view, job, now))
     if view.live:
         _tend(duty, judged)

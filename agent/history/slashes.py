@@ -8,7 +8,7 @@ final block that the journal noted last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -33,6 +33,7 @@ READ = "slashes.read"  # the agent's own line: slashes up to this final block ar
 EVERY_SECONDS = 3600.0  # between two such lines; so much is read again after a crash
 # A counter that starts at its new value has not risen for whoever scrapes it: let them see the old.
 FIRST_SECONDS = 60.0
+AGAIN_SECONDS = 60.0  # after nodes that could not tell
 
 
 class Slashes:
@@ -90,7 +91,7 @@ class SlashHistory:
     """Reads the slashes of blocks that nobody watched; `follow` runs until it is cancelled.
 
     `noted_as` is the agent's own line that says how far it came; with another one it reads what
-    else is told by events alone.
+    else is told by events alone. `also` reads of the same blocks what more than one node must tell.
     """
 
     def __init__(
@@ -101,8 +102,10 @@ class SlashHistory:
         clock: Clock,
         noted_as: str = READ,
         aside: Aside = at_once,
+        also: Callable[[Cursor, Head], Awaitable[None]] | None = None,
     ) -> None:
         self._noted_as = noted_as
+        self._also = also
         self._aside = aside
         self._events = events
         self._tracker = tracker
@@ -113,11 +116,13 @@ class SlashHistory:
         """Read from where the journal stands, and move that on once an hour."""
         await self._clock.sleep(FIRST_SECONDS)
         while True:
+            pause = EVERY_SECONDS
             try:
                 await self.read()
             except (RetryLater, TryElsewhere) as fault:
                 log.info("history.later", read=self._noted_as, error=str(fault))
-            await self._clock.sleep(EVERY_SECONDS)
+                pause = AGAIN_SECONDS
+            await self._clock.sleep(pause)
 
     async def read(self) -> None:
         """Everything since the last noted block. Raises RetryLater, TryElsewhere."""
@@ -126,6 +131,8 @@ class SlashHistory:
             changes = await self._events.changes(cursor, head)
             if changes.as_of < head.finalized.number:
                 raise RetryLater(f"slashes are read up to block {changes.as_of} only")
+            if self._also is not None:
+                await self._also(cursor, head)
         self._note(head)
 
     def _noted(self) -> Cursor | None:

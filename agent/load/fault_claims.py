@@ -2,7 +2,8 @@
 
 A log is one node's word, and what follows from a report (a restart of a user's enclave, an exit)
 can't be undone: with two endpoints it counts when both have told of it. It stays on the job's
-timeline, and with the job in memory; what was reported while no agent ran is not read back.
+timeline, by which it is known again after a restart, and what was thought of it; what was reported
+while no agent ran is read back (`agent.history.faults`).
 """
 
 from __future__ import annotations
@@ -44,13 +45,21 @@ class FaultClaims:
         self._needed = min(VOICES, endpoints)
         self._told: dict[JobId, dict[FaultVote, set[str]]] = {}
 
-    def heard(self, source: str, logs: Sequence[Mapping[str, Any]]) -> None:
-        """These are what the endpoint named `source` tells."""
+    def heard(
+        self, source: str, logs: Sequence[Mapping[str, Any]], at: float | None = None
+    ) -> None:
+        """These are what the endpoint named `source` tells; of second `at`, by its word, or now."""
+        now = self._clock.now()
         for vote in filter(None, map(self._vote_of, logs)):
             if vote.job in self._memory.jobs:
-                self._claim(source, vote)
+                self._claim(source, vote, now if at is None else min(at, now))
 
-    def _claim(self, source: str, vote: FaultVote) -> None:
+    def concerns(self, log: Mapping[str, Any]) -> bool:
+        """Whether it is a report of a job that is tended."""
+        vote = self._vote_of(log)
+        return vote is not None and vote.job in self._memory.jobs
+
+    def _claim(self, source: str, vote: FaultVote, at: float) -> None:
         claims = self._told.setdefault(vote.job, {})
         own = sum(source in sources for sources in claims.values())
         if own >= MOST_AUDITORS and source not in claims.get(vote, set()):
@@ -58,7 +67,7 @@ class FaultClaims:
         sources = claims.setdefault(vote, set())
         sources.add(source)
         known = self._memory.jobs[vote.job]
-        new = FaultReport(vote.generation, vote.auditor, self._clock.now())
+        new = FaultReport(vote.generation, vote.auditor, at)
         if len(sources) < self._needed or any(new.same(one) for one in known.reports):
             return
         known.reports = (*known.reports, new)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -15,7 +15,8 @@ import structlog
 from agent.apply.context import World
 from agent.aside import Aside
 from agent.decide.belief import Past
-from agent.decide.job_view import LaunchPhase, LaunchView
+from agent.decide.fault_reports import EXPLAINED, UNEXPLAINED
+from agent.decide.job_view import FaultReport, LaunchPhase, LaunchView
 from agent.decide.plan import SERVED_AT_A_LOSS
 from agent.decide.termination_breaker import BreakerState
 from agent.journal.lines import (
@@ -29,6 +30,7 @@ from agent.journal.lines import (
     LaunchRecord,
 )
 from agent.journal.reading import Put, Reader, Restore
+from agent.load.fault_claims import REPORTED
 from agent.load.pins import Pins, pins_of
 from agent.loop.state import LoopState
 from agent.market.model import JobId
@@ -89,6 +91,7 @@ class _Told:
     proven: Mapping[JobId, Event]
     asked: Mapping[JobId, Event]
     losses: Mapping[JobId, Event]
+    reports: Sequence[Event]  # auditors' reports, and what was thought of them, in their order
     pins: Pins
     wasted: Sequence[Event]
     launches: Mapping[JobId, Sequence[LaunchRecord]]
@@ -105,6 +108,7 @@ def past(world: World, abilities: Abilities, reader: Reader) -> Put:
         proven={} if abilities.reports_start else reader.last(ATTESTED),
         asked=reader.last(END_ASKED, END_TAKEN_BACK, HELD),
         losses=reader.last(SERVED_AT_A_LOSS),
+        reports=_reports(reader),
         pins=pins_of(reader),
         wasted=sorted(reader.last(WASTED).values(), key=lambda event: event.at),
         launches=reader.launches(reader.jobs(RECENT_JOBS)),
@@ -124,6 +128,7 @@ def _put(world: World, told: _Told) -> None:
             known.held_at = event.at if event.name == HELD else None
     for job, event in _of_now(told, told.losses):
         world.memory.job(job).reluctant = event.generation
+    _reported(world, told)
     world.memory.pins.update(told.pins)
     for event in told.wasted:
         world.memory.owners.wasted(event.text, event.at)
@@ -167,6 +172,33 @@ def _assignments(world: World, told: _Told) -> None:
         known = world.memory.job(job)
         known.served, known.told = True, event.generation or 0
         known.past = _past(event)
+
+
+def _reports(reader: Reader) -> Sequence[Event]:
+    lines = [event for name in (REPORTED, EXPLAINED, UNEXPLAINED) for event in reader.named(name)]
+    return sorted(lines, key=lambda event: event.at)
+
+
+def _reported(world: World, told: _Told) -> None:
+    for event in told.reports:
+        if event.job is not None and event.at > told.ended.get(event.job, 0.0):
+            _report(world, event.job, event)
+
+
+def _report(world: World, job: JobId, event: Event) -> None:
+    """A report never expires: who restarts, or takes over, knows of those before."""
+    known, generation = world.memory.job(job), event.generation or 0
+    if event.name == REPORTED:
+        new = FaultReport(generation, str(event.fields.get("auditor", "")), event.at)
+        if not any(new.same(one) for one in known.reports):
+            known.reports = (*known.reports, new)
+        return
+    known.reports = tuple(
+        replace(one, explained=event.name == EXPLAINED)
+        if (one.generation, one.auditor) == (generation, event.text)
+        else one
+        for one in known.reports
+    )
 
 
 def _past(event: Event) -> Past | None:

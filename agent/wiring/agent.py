@@ -27,6 +27,7 @@ from agent.config import Config
 from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
 from agent.history.earnings import Earnings
+from agent.history.faults import FaultHistory
 from agent.history.slashes import SlashHistory
 from agent.journal.lease import ServerLease
 from agent.load.costs import CostBook
@@ -289,7 +290,7 @@ async def _wire(
     pricing.on_change = partial(_repriced, state, chain.market, loaded)
     if opened.kept is not None:
         opened.kept.start()
-    history = _history(config, chain, watched, opened, clock)
+    history = _history(config, chain, watched, opened, clock, claims)
     wired = Agent(state, wakes), state, chain, config, regions, aws, history, loaded, costs, book
     return Wired(*wired, watched.earnings, opened.kept)
 
@@ -317,13 +318,24 @@ def _reader_of(config: Config, chain: Chain, watched: Events, topics: Sequence[s
 
 
 def _history(
-    config: Config, chain: Chain, watched: Events, opened: OpenJournal, clock: Clock
+    config: Config,
+    chain: Chain,
+    watched: Events,
+    opened: OpenJournal,
+    clock: Clock,
+    claims: FaultClaims,
 ) -> SlashHistory:
-    """Of what events alone tell: slashes, or what was paid."""
+    """Of what events alone tell: slashes and auditors' reports, or what was paid."""
     topic, noted_as = watched.history
     tracker = HeadTracker(chain.endpoints, finality_of(config))
     events = _reader_of(config, chain, watched, [topic])
-    return SlashHistory(events, tracker, opened.journal, clock, noted_as, opened.aside)
+    kept = (opened.journal, clock, noted_as, opened.aside)
+    if not watched.vote_topic:
+        return SlashHistory(events, tracker, *kept)
+    blocks = config.chain.log_range_blocks
+    contract, topic = chain.market.contract, watched.vote_topic
+    faults = FaultHistory(chain.endpoints, contract, topic, claims, blocks)
+    return SlashHistory(events, tracker, *kept, also=faults.read)
 
 
 def _wakes(config: Config, chain: Chain, clock: Clock, events: EventReader) -> ChainWakes:

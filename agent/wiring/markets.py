@@ -36,7 +36,7 @@ from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls as RegistryCalls
 from agent.markets.registry.reads import Market as Registry
-from agent.markets.registry.reads import fault_vote
+from agent.markets.registry.reads import fault_topic, fault_vote
 from agent.markets.registry.reads import job_topics as registry_topics
 from agent.markets.registry.terms import RegistryTerms
 from agent.markets.token import Token
@@ -123,6 +123,7 @@ class Events:
     earnings: Earnings | None = None
     restores: Sequence[Restore] = ()  # what the journal has was told already
     vote_of: VoteOf = lambda log: None  # an auditor's report, where the market has them
+    vote_topic: str = ""  # of those; empty: it has none
 
 
 def events_of(
@@ -145,4 +146,6 @@ def events_of(
     slashes = Slashes(provider, clock, tell, *staked)
     topics, history = registry_topics(), (slash_topic(), SLASHES_READ)
     known = (slashes.restore,)
-    return Events(topics, slashes.jobs_in, history, restores=known, vote_of=fault_vote)
+    return Events(
+        topics, slashes.jobs_in, history, None, known, vote_of=fault_vote, vote_topic=fault_topic()
+    )

@@ -103,11 +103,16 @@ def _job_of(topics: Json, provider: Address | None) -> JobId | None:
         return None
 
 
+def fault_topic() -> str:
+    """The event of an auditor's report."""
+    return registry_abi().topics["FaultReported"]
+
+
 def fault_vote(log: Mapping[str, Any]) -> FaultVote | None:
     """The auditor's report that a log is; None of any other."""
     topics = log.get("topics")
     job = _job_of(topics, None)
-    if job is None or topics is None or topics[0].lower() != registry_abi().topics["FaultReported"]:
+    if job is None or topics is None or topics[0].lower() != fault_topic():
         return None
     try:
         auditor = address("0x" + f"{int(topics[2], 16) % (1 << 160):040x}")

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.chain.endpoints import Endpoints
-from agent.chain.events import EventReader
+from agent.chain.events import Cursor, EventReader
 from agent.chain.head import HeadTracker
+from agent.history.faults import FaultHistory
 from agent.history.slashes import Slashes, SlashHistory, slash_topic
 from agent.journal.engines import open_file
 from agent.journal.lines import SLASHED
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal
+from agent.load.fault_claims import FaultClaims
+from agent.load.remembered import Memory
 from agent.market.model import JobId
+from agent.markets.registry.reads import fault_topic, fault_vote
 from agent.status.metrics import Metrics
 from agent.status.tally import Tally
+from tests.clocks import MovingClock
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Stage
@@ -93,3 +98,40 @@ async def test_history__another_provider_was_slashed__is_not_ours(
     stage.node.call("evm_mine", 5)
     await life.history.read()
     assert life.counted == 0
+
+
+@pytest.mark.parametrize("voices", [1, 2])
+async def test_history__reported_while_nobody_ran__is_known_at_the_next_start(
+    stage: Stage, endpoints: Endpoints, tracker: HeadTracker, journal: Journal, voices: int
+) -> None:
+    """Where two endpoints are configured, when both have told of it."""
+    stage.offer()
+    first = await tracker.poll()
+    job = _slash(stage)
+    stage.node.call("evm_mine", 5)
+    memory = Memory()
+    memory.job(job)
+    heard: list[object] = []
+    later = MovingClock(stage.clock.now() + 10_000)
+    args = (memory, fault_vote, later, journal.event, heard.append, voices)
+    history = FaultHistory(endpoints, stage.registry, fault_topic(), claims := FaultClaims(*args))
+    await history.read(Cursor.at(first), await tracker.poll())
+    reports = memory.job(job).reports
+    assert len(reports) == (1 if voices == 1 else 0)
+    claims.heard("another", [_fault_log(stage, job)])
+    (report,) = memory.job(job).reports
+    assert heard == [[job]]
+    assert report.generation == 1
+    if voices == 1:
+        assert report.at == _block_of(stage, job), "when it was made, not when it was read"
+
+
+def _fault_log(stage: Stage, job: JobId) -> dict[str, object]:
+    asked = {"address": stage.registry, "topics": [fault_topic(), f"0x{job:064x}"]}
+    (found,) = stage.node.call("eth_getLogs", {**asked, "fromBlock": "0x0"})
+    return dict(found)
+
+
+def _block_of(stage: Stage, job: JobId) -> float:
+    number = _fault_log(stage, job)["blockNumber"]
+    return float(int(stage.node.call("eth_getBlockByNumber", number, False)["timestamp"], 16))

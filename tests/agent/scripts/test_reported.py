@@ -108,6 +108,32 @@ def test_report__that_an_outage_seen_here_explains__is_told_and_nothing_more() -
     assert REPORTED in simulation.events(1)
 
 
+@pytest.mark.parametrize("after", [5, 900])
+def test_report__of_what_was_explained__stays_so_over_a_restart(after: int) -> None:
+    """Else the agent would leave, with the enclave well, for an outage that is long over."""
+    simulation = watched_by(2)
+
+    def die(simulation: Simulation) -> None:
+        machine(simulation).enclave_dies_at = simulation.clock.now()
+
+    script = [assigned(escrow=LONG), at(1000, die), at(1100, reports(log(1)))]
+    restart = at(1200 + after, lambda s: s.restart_in(5))
+    done = texts(simulation.run([*script, restart], 6000))
+    assert "requestToExitJob job=1" not in done
+    assert done.count("order job=1 run=g1a1r1") == 1
+
+
+def test_reports__one_before_a_restart_and_one_after__both_count() -> None:
+    simulation = watched_by(4)
+    script = [
+        assigned(escrow=LONG), at(1000, reports(log(1))), at(1500, lambda s: s.restart_in(5)),
+        at(3000, reports(log(1), log(2), log(3))),
+    ]  # fmt: skip
+    done = simulation.run(script, 4000)
+    assert [when for when, text in done if text == "requestToExitJob job=1"] != []
+    assert simulation.said(1, "job.left").startswith("3 of 4 auditors that a slash takes")
+
+
 def test_report__of_a_job_that_ends_before_an_exit_would__is_no_reason_to_leave() -> None:
     simulation = watched_by(2)
     script = [assigned(escrow=3000), at(1000, reports(log(1)))]
