@@ -6,14 +6,19 @@ no crash after which it's unknown what was sent: what is open is looked for and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from agent.aside import Aside
 from agent.chain.encoding import Fees
+from agent.chain.nonces import first_free
 from agent.market.model import Address, JobId, Wei
+from faults import RetryLater
+
+FASTER_MOST = 8  # of hosts and terminals that send at once, each of which takes one nonce first
 
 
 class TxStatus(StrEnum):
@@ -63,13 +68,17 @@ class TxRecord:
         return self.fee
 
 
+class Taken(RetryLater):
+    """Another process recorded something under this nonce, or this key and send, before."""
+
+
 class TransactionStore(Protocol):
     """Kept by the journal, for one account on one chain. Every write is durable on return. All may
     raise RetryLater."""
 
     def add(self, record: TxRecord) -> None:
-        """A new one. Raises RetryLater: not now, or its nonce (of one that is not lost) or its key
-        and send were taken meanwhile by another process; MustStop: never."""
+        """A new one. Raises RetryLater: not now; Taken: its nonce (of one that is not lost) or its
+        key and send were taken meanwhile by another process; MustStop: never."""
         ...
 
     def change(self, record: TxRecord) -> None:
@@ -97,6 +106,10 @@ class TransactionStore(Protocol):
         ...
 
 
+MakeRecord: TypeAlias = Callable[[int], Awaitable[TxRecord]]
+"""Signs the transaction with this nonce."""
+
+
 class TransactionLog:
     """A store as the loop asks it: aside where the store may wait for a server."""
 
@@ -107,6 +120,16 @@ class TransactionLog:
     async def add(self, record: TxRecord) -> None:
         """As `TransactionStore.add`."""
         await self._aside(lambda: self._store.add(record))
+
+    async def add_numbered(self, mined: int, make: MakeRecord) -> TxRecord:
+        """What `make` makes of the first free nonce from `mined` on, added. Where another process
+        is faster, of the next one. Raises as `add`."""
+        for _ in range(FASTER_MOST):
+            record = await make(first_free(mined, await self.nonces(mined)))
+            with suppress(Taken):
+                await self.add(record)
+                return record
+        raise Taken(f"transaction {record.label} waits: others take each nonce first")
 
     async def change(self, record: TxRecord) -> None:
         """As `TransactionStore.change`."""

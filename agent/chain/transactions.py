@@ -21,7 +21,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import Bid, bids
 from agent.chain.fees import FeePolicy, raised
 from agent.chain.head import Finality
-from agent.chain.nonces import FILL_MOST, Gap, Gaps, first_free, is_ripe
+from agent.chain.nonces import FILL_MOST, Gap, Gaps, is_ripe
 from agent.chain.pending import Sight, is_ours_still, look
 from agent.chain.receipts import Receipt, parent_fee, receipt_of
 from agent.chain.rpc import CallReverted, Json
@@ -193,11 +193,10 @@ class Transactions:
     async def _recorded(
         self, call: Call, key: str, job: JobId | None, send: int, bid: Bid
     ) -> TxRecord:
-        mined = await self._account.mined_count()
-        nonce = first_free(mined, await self._log.nonces(mined))
-        record = await self._account.unsent(call, key, job, send, bid.gas, nonce, bid.fees)
-        await self._log.add(record)
-        return record
+        async def signed(nonce: int) -> TxRecord:
+            return await self._account.unsent(call, key, job, send, bid.gas, nonce, bid.fees)
+
+        return await self._log.add_numbered(await self._account.mined_count(), signed)
 
     # Following
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from agent.chain.encoding import Fees
-from agent.chain.transaction_log import Attempt, TxRecord, TxStatus
+from agent.chain.transaction_log import Attempt, Taken, TxRecord, TxStatus
 from agent.journal.engines import asking, changing, storable
 from agent.journal.hosts import Alone, Lease
 from agent.journal.refusals import first_line, is_taken
@@ -55,8 +55,8 @@ class TxJournal:
     def add(self, record: TxRecord) -> None:
         """A new one, once: its key and send, and its nonce unless it is lost, are its own.
 
-        Raises RetryLater: another process took one of them, or the disk is full or somebody else
-        writes; MustStop: the file is broken.
+        Raises Taken: another process took one of them; RetryLater: the disk is full, or somebody
+        else writes; MustStop: the file is broken.
         """
         with self._writing(record) as connection:
             connection.execute(sa.insert(transactions).values(_row(record)))
@@ -131,7 +131,7 @@ class TxJournal:
 def _of_the_row(record: TxRecord, wrong: DBAPIError) -> Fault:
     if isinstance(wrong, IntegrityError) and is_taken(wrong):
         text = f"transaction {record.label} waits: nonce {record.nonce} or send {record.send}"
-        return RetryLater(f"{text} was taken by another process: {first_line(wrong)}")
+        return Taken(f"{text} was taken by another process: {first_line(wrong)}")
     return MustStop(f"transaction {record.label} can't be recorded: {first_line(wrong)}")
 
 

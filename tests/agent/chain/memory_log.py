@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.chain.transaction_log import TxRecord, TxStatus
+from agent.chain.transaction_log import Taken, TxRecord, TxStatus
 from agent.market.model import JobId
-from faults import RetryLater
 
 
 class MemoryLog:
@@ -18,7 +17,7 @@ class MemoryLog:
     def add(self, record: TxRecord) -> None:
         taken = (record.key, record.send) in self.records
         if taken or (record.nonce in self.nonces(0) and record.status is not TxStatus.LOST):
-            raise RetryLater(f"nonce {record.nonce} or send {record.send} is taken")
+            raise Taken(f"nonce {record.nonce} or send {record.send} is taken")
         self.put(record)
 
     def change(self, record: TxRecord) -> None:
