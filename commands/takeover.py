@@ -160,21 +160,21 @@ class _Run:
         from faults import UsageFault
 
         if self._as_json or self._yes or not sys.stdin.isatty():
-            text = f"jobs {named} are open and paid, and nothing runs for them"
-            raise UsageFault(f"{text}: add --serve-ended or --leave-ended")
+            text = f"no agent runs yet; jobs {named} are open and paid, and nothing runs for them"
+            raise UsageFault(f"{text}: add --serve-ended or --leave-ended, then start the agent")
         return bool(typer.confirm(f"Serve jobs {named}, which had ended there?", err=True))
 
     def _say(self, seen: Sight) -> None:
         from commands.takeover_plan import in_words
 
+        if not seen.agent:
+            say("no agent runs yet: none of this configuration answers, and nothing ends before")
         lines: Sequence[str] = in_words(seen.plan)
         say("\n".join(lines) if lines else "no instance and no address has these tags")
         for job in seen.plan.unserved:
             here = seen.standings.get(job)
             says = f" ({here.standing}{': ' if here.says else ''}{here.says})" if here else ""
             say(f"job {job}: open and paid, nothing runs for it there{says}")
-        if not seen.agent:
-            say("no agent of this configuration answers: nothing is ended before it does")
 
 
 def to_json(plan: TakeoverPlan) -> dict[str, Any]:

@@ -6,6 +6,9 @@ and what Marlin's own tools would ask, in their order and their words.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -318,6 +321,27 @@ def _addresses(scene: Scene) -> set[str]:
     return {str(one["PublicIp"]) for one in ec2.describe_addresses()["Addresses"]}
 
 
+KILLED = """
+import os, sys
+from cloud.clients import Calls
+from oyster_provider.__main__ import main
+last, ask = sys.argv.pop(1), Calls.ask
+async def ask_and_die(self, region, call, *more):
+    answer = await ask(self, region, call, *more)
+    return os._exit(137) if call == last else answer
+Calls.ask = ask_and_die
+main()
+"""
+
+
+def _killed_after(scene: Scene, call: str) -> None:
+    """The program, gone in the moment in which AWS has done this for it."""
+    words = (sys.executable, "-c", KILLED, call, "takeover", "--yes")
+    env = {**os.environ, **scene.provider.env}
+    done = subprocess.run(words, env=env, capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 137, done.stderr
+
+
 def test_takeover__ends_the_old_only_when_ours_is_proven__and_can_be_interrupted(
     scene: Scene,
 ) -> None:
@@ -336,18 +360,27 @@ def test_takeover__ends_the_old_only_when_ours_is_proven__and_can_be_interrupted
     scene.provider.command("resume", "--yes")
     ours = scene.up(job)
     scene.provider.crash_agent()  # between two steps: without the agent nothing is ended
-    with pytest.raises(Refused, match="no agent runs yet"):  # by which all seem unserved, too
-        scene.provider.command("takeover", "--yes", "--leave-ended")
+    ended = scene.open()  # as one that the old control plane had given up
+    config = scene.provider.config.read_text()
+    for words in ((), ("--serve-ended",)):  # served unless somebody says that it is not
+        with pytest.raises(Refused, match="no agent runs yet"):
+            scene.provider.command("takeover", "--yes", *words)
+    assert scene.provider.config.read_text() == config
     assert _state(scene, old) == "running"
     scene.provider.run_agent()
     scene.up(job)
-    scene.provider.command("takeover", "--yes")
+    scene.up(ended)
+    _killed_after(scene, "TerminateInstances")
     assert _state(scene, old) in ("shutting-down", "terminated")
+    assert ip in _addresses(scene)
+    _killed_after(scene, "ReleaseAddress")
     assert ip not in _addresses(scene)
+    scene.provider.command("takeover", "--yes")
     assert (_state(scene, strange), other_ip in _addresses(scene)) == ("running", True)
     assert scene.ip(job) == ours
-    scene.owners.announce(scene.user, job, 0)
-    scene.gone(job)
+    for served in (job, ended):
+        scene.owners.announce(scene.user, served, 0)
+        scene.gone(served)
     scene.eyes.ec2.terminate_instances(InstanceIds=[strange])
 
 
