@@ -28,6 +28,7 @@ from agent.loop.service import Agent
 from agent.loop.state import LoopState, Progress
 from agent.ports import Clock
 from agent.process import crashes
+from agent.process.closing import closing_in_time
 from agent.process.reloading import Reloading
 from agent.process.waiting import ATTEMPT_SECONDS, opened
 from agent.sd_notify import Notifier
@@ -38,7 +39,7 @@ from agent.status.money import Money
 from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
 from agent.wiring.agent import Wired, wired
-from faults import Bug
+from faults import Bug, Fault
 
 log = structlog.get_logger()
 
@@ -89,14 +90,20 @@ async def serve(
     short_turns()
     clock, notifier = clock or SystemClock(), Notifier()
     starting = _Starting(config, Reloading(path, notifier))
-    async with AsyncExitStack() as stack:
-        try:
-            await _slowed(notifier, clock)
-            world = await opened(lambda: opening(starting.config, clock), stack, notifier, clock)
-            await _serve(world, starting.reloading, notifier, clock)
-        except asyncio.CancelledError:
-            if not starting.stopped:
-                raise
+    stack, code = AsyncExitStack(), 0
+    try:
+        await _slowed(notifier, clock)
+        world = await opened(lambda: opening(starting.config, clock), stack, notifier, clock)
+        await _serve(world, starting.reloading, notifier, clock)
+    except asyncio.CancelledError:
+        if not starting.stopped:
+            raise
+    except Fault as fault:
+        code = fault.exit_code
+        raise
+    finally:
+        with closing_in_time(code):
+            await stack.aclose()
     log.info("service.stopped")
 
 

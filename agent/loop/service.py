@@ -101,7 +101,7 @@ class Agent:
             await self._turn_for_ever()
         finally:
             await self._end_tasks([*feeders, *self._in_flight.tasks()])
-            self._world.journal.flush()
+            await self._world.journal.caught_up()
         self._raise_fatal()
 
     def _lives(self) -> None:

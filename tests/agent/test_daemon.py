@@ -72,6 +72,22 @@ print(oct(os.umask(0)), resource.getrlimit(resource.RLIMIT_CORE))
     assert ran.stdout.split("\n")[0] == "0o77 (0, 0)"
 
 
+@pytest.mark.parametrize(("hangs", "code"), [(True, 75), (False, 0)])
+def test_end__something_hangs_as_it_is_closed__is_left_behind(hangs: bool, code: int) -> None:
+    """On a thread, as a statement that a server never answers: an interpreter waits for those."""
+    script = f"""
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from agent.process.closing import closing_in_time
+pool = ThreadPoolExecutor(1)
+pool.submit(threading.Event().wait, None if {hangs} else 0.0)
+with closing_in_time(75, 0.1):
+    pool.shutdown()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], check=False)
+    assert ran.returncode == code
+
+
 @pytest.mark.parametrize(
     ("stands_by", "finished_at", "resynced_at", "up"),
     [
