@@ -223,6 +223,10 @@ class Mailbox(Protocol):
         """Replace desired.json of one host; the same document again changes nothing."""
         ...
 
+    async def renew(self, region: Region) -> Sequence[InstanceId]:
+        """Keep the orders of living hosts from expiring; whose were written again."""
+        ...
+
     async def stage(
         self, region: Region, image: Path, sha256: str, size_bytes: int, *, missed: bool = False
     ) -> None:

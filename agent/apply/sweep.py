@@ -43,6 +43,16 @@ async def sweep_mailboxes(
     return swept
 
 
+async def renew_orders(mailbox: Mailbox, regions: Sequence[Region]) -> None:
+    """A host that starts anew reads its orders: those of a job of months must not have expired."""
+    for region in regions:
+        try:
+            for instance in await mailbox.renew(region):
+                log.info("sweep.orders_renewed", instance=instance, region=region)
+        except RetryLater as later:
+            log.warning("sweep.later", region=region, error=str(later))
+
+
 def _old(
     strangers: Mapping[InstanceId, tuple[Region, float]], before: float
 ) -> list[tuple[InstanceId, Region]]:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 import structlog
 
 from agent.apply.params import sweep_params
-from agent.apply.sweep import sweep_images, sweep_mailboxes
+from agent.apply.sweep import renew_orders, sweep_images, sweep_mailboxes
 from agent.journal.asked_ends import AskedEnd, asked_ends, confirmed
 from agent.journal.orders import OrderKind, OrderRecord
 from agent.load.remembered import JobMemory
@@ -265,6 +265,7 @@ class Feeds:
             await self._state.world.clock.sleep(self._state.rules.service.sweep_seconds)
             grace, world = self._state.rules.service.orphan_grace_seconds, self._state.world
             await sweep_mailboxes(world.fleet, world.mailbox, world.clock, grace)
+            await renew_orders(world.mailbox, self._state.sources.regions)
             if self._state.progress.resynced_at is not None:
                 await sweep_images(world, self._state.sources.regions, grace)
                 await sweep_params(world, self._state.sources.regions, grace)

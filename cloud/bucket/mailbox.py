@@ -15,15 +15,13 @@ import asyncio
 import hashlib
 import itertools
 import json
-import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import foreign_json
 from cloud import layout
+from cloud.bucket.host_words import DOCUMENT_LIMIT, ahead_of, beaten, report_of
 from cloud.bucket.staging import Staging
 from cloud.bucket.status_cache import KeptWords, Words
 from cloud.clients import Clients
@@ -37,12 +35,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DOCUMENT_LIMIT = 64 * 1024  # bytes; a host is not trusted with our memory
 # Lifecycle rules (cloud.setup) expire hosts/ and images/ after 30 days. What is still wanted is
 # written again well before that.
 REFRESH_SECONDS = 7 * 86400
+ALIVE_SECONDS = 3600.0  # since a host wrote last: its orders are in force
 PARALLEL_READS = 8
-MOST_SECONDS = 1e11  # what counts as a time, as in the host's documents
 
 Now = Callable[[], float]
 
@@ -92,7 +89,7 @@ class Mailbox:
         read = await asyncio.gather(
             *(self._read(region, instance, found) for instance, found in changed.items())
         )
-        kept = {i: _beaten(r, there[i]) for i, r in before.items() if i in there}
+        kept = {i: beaten(r, there[i]) for i, r in before.items() if i in there}
         fresh = [one for one in read if one is not None]
         self._reports[region] = kept | {report.instance: report for report, _ in fresh}
         await self._keep(region, fresh, before.keys() - there.keys())
@@ -106,7 +103,7 @@ class Mailbox:
 
         def load() -> dict[InstanceId, HostReport]:
             return {
-                instance: _report(instance, words, there[instance])
+                instance: report_of(instance, words, there[instance])
                 for instance, words in self._kept.load(region, etags).items()
             }
 
@@ -155,6 +152,33 @@ class Mailbox:
             if not isinstance(gone.__cause__, Missing) or not seen:
                 raise
             raise Busy(f"{key} was deleted since it was listed; it is looked at again") from gone
+
+    async def renew(self, region: Region) -> list[InstanceId]:
+        """Write again what is in force and a week old, so that it does not expire: the orders of
+        hosts that still write. Returns whose. Raises RetryLater."""
+        account = await self._find()
+        mine = layout.host_prefix(account.role_id)
+        listed = await self._list(region, mine, f"listing the mailbox of {region}")
+        writing, now = _named(listed, layout.STATUS), self._now()
+        old = [
+            (instance, found["ETag"])
+            for instance, found in _named(listed, layout.DESIRED).items()
+            if found["LastModified"].timestamp() < now - REFRESH_SECONDS
+            and instance in writing
+            and writing[instance]["LastModified"].timestamp() > now - ALIVE_SECONDS
+        ]
+        return [instance for instance, etag in old if await self._renewed(region, instance, etag)]
+
+    async def _renewed(self, region: Region, instance: InstanceId, etag: str) -> bool:
+        """Whether the listed version was written again; another one is young."""
+        account = await self._find()
+        key = layout.desired_key(account.role_id, instance)
+        try:
+            body, _ = await self._get(region, key, f"reading the orders of {instance}")
+            await self._replace(account, region, key, body, _Seen(etag, 0.0, 0))
+        except (Missing, Busy):
+            return False
+        return True
 
     async def stage(
         self, region: Region, image: Path, sha256: str, size_bytes: int, *, missed: bool = False
@@ -261,26 +285,31 @@ class Mailbox:
         self, region: Region, instance: InstanceId, found: ObjectTypeDef
     ) -> tuple[HostReport, Words] | None:
         """A report and its bytes, whatever the host wrote; None: deleted since it was listed."""
-        account = await self._find()
-
-        def get() -> tuple[bytes, float | None]:
-            answer = self._clients.s3(region).get_object(
-                Bucket=account.bucket(region),
-                Key=layout.status_key(account.role_id, instance),
-                ExpectedBucketOwner=account.id,
-            )
-            ahead = _ahead(answer.get("Metadata", {}).get(layout.CLOCK), answer.get("LastModified"))
-            with answer["Body"] as body:
-                return body.read(DOCUMENT_LIMIT + 1), ahead
-
+        key = layout.status_key((await self._find()).role_id, instance)
         async with self._reading:
             try:
-                text, ahead = await self._clients.run(f"reading the status of {instance}", get)
+                text, ahead = await self._get(region, key, f"reading the status of {instance}")
             except Missing:
                 return None
         # The listed ETag, not the read one: should the host write in between, it is read again.
         words = Words(found["ETag"], ahead, text)
-        return _report(instance, words, found), words
+        return report_of(instance, words, found), words
+
+    async def _get(self, region: Region, key: str, doing: str) -> tuple[bytes, float | None]:
+        """A document, and by how much its writer's clock was ahead. Raises Missing, RetryLater."""
+        account = await self._find()
+
+        def get() -> tuple[bytes, float | None]:
+            answer = self._clients.s3(region).get_object(
+                Bucket=account.bucket(region), Key=key, ExpectedBucketOwner=account.id
+            )
+            ahead = ahead_of(
+                answer.get("Metadata", {}).get(layout.CLOCK), answer.get("LastModified")
+            )
+            with answer["Body"] as body:
+                return body.read(DOCUMENT_LIMIT + 1), ahead
+
+        return await self._clients.run(doing, get)
 
     async def _put(
         self, account: Account, region: Region, key: str, body: bytes, **only: str
@@ -329,49 +358,6 @@ class Mailbox:
             for instance, found in _named(listed, layout.DESIRED).items()
         }
         self._desired = there | kept
-
-
-def parsed(text: bytes) -> Mapping[str, object]:
-    """A host's JSON object; {} for anything else, which no reader of the schema accepts."""
-    if len(text) > DOCUMENT_LIMIT:
-        return {}
-    try:
-        document = foreign_json.loads(text, object_pairs_hook=_sharing)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _sharing(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """The object, its words shared with all others that say the same: thousands are kept."""
-    return {
-        sys.intern(name): sys.intern(said) if isinstance(said, str) else said
-        for name, said in pairs
-    }
-
-
-def _report(instance: InstanceId, words: Words, found: ObjectTypeDef) -> HostReport:
-    written = found["LastModified"].timestamp()
-    return HostReport(instance, parsed(words.text), written, words.etag, words.ahead)
-
-
-def _beaten(report: HostReport, found: ObjectTypeDef) -> HostReport:
-    """The same words, written again: a heartbeat."""
-    written = found["LastModified"].timestamp()
-    return report if report.written_at == written else replace(report, written_at=written)
-
-
-def _ahead(clock: str | None, written: datetime | None) -> float | None:
-    """By how much the host's clock was ahead when it wrote, if it said what its clock was."""
-    if written is None:
-        return None
-    try:
-        said = float(clock) if clock is not None else None
-    except ValueError:
-        return None
-    if said is None or not 0 <= said < MOST_SECONDS:
-        return None
-    return said - written.timestamp()
 
 
 def _named(listed: list[ObjectTypeDef], name: str) -> dict[InstanceId, ObjectTypeDef]:

@@ -1,7 +1,7 @@
 """Images into a bucket: once each, in checked parts, taken up where a lost process left off.
 
 An upload in progress is S3's own state, so nothing is kept here: the parts that S3 lists and whose
-MD5 is that of our bytes are not sent again. Unfinished uploads expire after two days by the
+MD5 is that of our bytes are not sent again. Unfinished uploads expire after a day by the
 bucket's lifecycle rule.
 """
 

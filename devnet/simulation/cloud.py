@@ -220,6 +220,10 @@ class SimCloud:
             self.done(f"order job={job} run={desired.run_id}")
         await self.weather.after("mailbox.write")
 
+    async def renew(self, region: Region) -> Sequence[InstanceId]:
+        await self.weather.before("mailbox.renew")
+        return ()
+
     async def stage(
         self, region: Region, image: Path, sha256: str, size_bytes: int, *, missed: bool = False
     ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -13,14 +15,16 @@ from hypothesis import strategies as st
 
 from cloud import layout
 from cloud.aws import Aws
+from cloud.bucket.mailbox import REFRESH_SECONDS
 from cloud.kinds import Busy
 from cloud.model import InstanceId
-from tests.cloud.conftest import REGION, Faults, answer
+from tests.cloud.conftest import REGION, FakeClock, Faults, answer
 
 pytestmark = pytest.mark.unit
 
 BUCKET = f"oyster-123456789012-{REGION}"
-ONE = InstanceId("i-0000000000000001")
+ONE, SILENT = InstanceId("i-0000000000000001"), InstanceId("i-0000000000000002")
+WEEK = timedelta(seconds=REFRESH_SECONDS + 60)
 
 
 async def _there(aws: Aws) -> Any:
@@ -64,6 +68,35 @@ async def test_desired__deleted_since_it_was_listed__is_written_after_a_look(aws
         await aws.mailbox.write_desired(REGION, ONE, {"run": 2})
     await aws.mailbox.reports(REGION)
     await aws.mailbox.write_desired(REGION, ONE, {"run": 2})
+    assert await _there(aws) == {"run": 2}
+
+
+async def test_orders__of_a_host_that_writes__are_renewed_before_they_expire(
+    make_aws: Callable[..., Aws], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, other = make_aws(), make_aws()
+    clock.time = time.time()
+    role = (await aws.account()).role_id
+    client = boto3.client("s3", region_name=REGION)
+    for instance in (ONE, SILENT):
+        await aws.mailbox.write_desired(REGION, instance, {"run": 1})
+        client.put_object(Bucket=BUCKET, Key=layout.status_key(role, instance), Body=b"{}")
+    assert await aws.mailbox.renew(REGION) == []  # young
+    listed = aws.mailbox._list
+
+    async def long_ago(*asked: Any) -> list[Any]:
+        ages = dict.fromkeys((layout.desired_key(role, one) for one in (ONE, SILENT)), WEEK)
+        ages[layout.status_key(role, SILENT)] = timedelta(hours=2)
+        return [
+            {**one, "LastModified": one["LastModified"] - ages.get(one["Key"], timedelta())}
+            for one in await listed(*asked)
+        ]
+
+    monkeypatch.setattr(aws.mailbox, "_list", long_ago)
+    assert await aws.mailbox.renew(REGION) == [ONE]
+    assert await _there(aws) == {"run": 1}
+    await other.mailbox.reports(REGION)
+    await other.mailbox.write_desired(REGION, ONE, {"run": 2})
     assert await _there(aws) == {"run": 2}
 
 

@@ -19,7 +19,8 @@ from botocore.exceptions import EndpointConnectionError
 from cloud import layout
 from cloud.aws import Aws
 from cloud.bucket import staging
-from cloud.bucket.mailbox import REFRESH_SECONDS, parsed
+from cloud.bucket.host_words import parsed
+from cloud.bucket.mailbox import REFRESH_SECONDS
 from cloud.kinds import NotSetUp, OutcomeUnknown
 from cloud.model import InstanceId
 from cloud.settings import Owner
