@@ -93,6 +93,8 @@ class Guest:
     def _send(self) -> None:
         """Packets of the enclave; those that meet no stream are lost, as on any wire."""
         stream: socket.socket | None = None
+        with contextlib.suppress(OSError):
+            stream = self._connected()
         while True:
             data = os.read(self._tun, 1 << 16)
             try:

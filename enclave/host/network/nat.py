@@ -1,96 +1,40 @@
-"""The kernel's part of the packets' way: address translation and a filter, as an nft ruleset.
+"""The kernel's part of the packets' way: address translation and a filter, by nft or by iptables.
 
-One table of our own, replaced whole in one transaction, so it is either there or not, and done
-again it is the same. The enclave's address exists on this machine alone: what comes in to its
-ports is translated to it, what goes out to the machine's address. The host's own traffic has ports
-above those (`ip_local_port_range`) and is not tracked, so that no flood of the enclave's
-connections fills the table that the bucket and the metadata service need.
+The enclave's address exists on this machine alone: what comes in to its ports is translated to it,
+what goes out to the machine's address. The host's own traffic has ports above those
+(`ip_local_port_range`) and is not tracked, so that no flood of the enclave's connections fills the
+table that the bucket and the metadata service need. The two sets of rules (`nat_nft`,
+`nat_iptables`) say the same; whichever tool is there is taken, nft where both are.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from enclave.host.network import reach
-from enclave.host.network.orders import ENCLAVE_ADDRESS
-from enclave.host.network.packet import FIRST_PORT, LAST_PORT, LOW_PORTS, MAIL_PORT
+from enclave.host.network import nat_iptables, nat_nft
+from enclave.host.network.packet import LAST_PORT
 
-TABLE = "oyster_enclave"
-NFT_SECONDS = 10.0
-_HOST_PORTS = f"{LAST_PORT + 1}-65535"
-# The way to the internet carries no more than 1,500 bytes a packet (EC2 User Guide, "Network MTU"),
-# and not every firewall lets the notice through that says so.
-_MOST_SEGMENT = 1460
-
-_RULES = """\
-add table ip {table}
-delete table ip {table}
-table ip {table} {{
-  chain untracked_in {{
-    type filter hook prerouting priority raw;
-    iifname != "{device}" meta l4proto {{ tcp, udp }} th dport {host_ports} notrack
-  }}
-  chain untracked_out {{
-    type filter hook output priority raw;
-    meta l4proto {{ tcp, udp }} th sport {host_ports} notrack
-  }}
-  chain inward {{
-    type nat hook prerouting priority dstnat;
-    iifname != "{device}" fib daddr type local tcp dport {{ {ports} }} dnat to {enclave}
-  }}
-  chain outward {{
-    type nat hook postrouting priority srcnat;
-    ip saddr {enclave} oifname != "{device}" meta l4proto tcp masquerade to :{first}-{last}
-  }}
-  chain between {{
-    type filter hook forward priority filter;
-    tcp flags syn tcp option maxseg size > {segment} tcp option maxseg size set {segment}
-    iifname "{device}" ct state invalid drop
-    iifname "{device}" ip saddr != {enclave} drop
-    iifname "{device}" meta l4proto != tcp drop
-    iifname "{device}" ip daddr {{ {near} }} drop
-    {mail}
-    iifname "{device}" accept
-    oifname "{device}" ct state established,related accept
-    oifname "{device}" ct status dnat accept
-    oifname "{device}" drop
-  }}
-  chain here {{
-    type filter hook input priority filter;
-    iifname "{device}" drop
-    tcp dport {{ {ports} }} ct state invalid drop
-  }}
-}}
-"""
+TOOL_SECONDS = 10.0
+NFT, IPTABLES = "nft", "iptables"
 
 
 class NatRefused(Exception):
-    """The kernel or nft did not take the rules; the text is theirs."""
+    """The kernel or its tool did not take the rules; the text is theirs."""
 
 
-def rules(device: str, mail: bool) -> str:
-    """The whole ruleset, for `nft -f -`."""
-    low = ", ".join(map(str, sorted(LOW_PORTS)))
-    return _RULES.format(
-        table=TABLE,
-        device=device,
-        enclave=ENCLAVE_ADDRESS,
-        ports=f"{low}, {FIRST_PORT}-{LAST_PORT}",
-        host_ports=_HOST_PORTS,
-        first=FIRST_PORT,
-        last=LAST_PORT,
-        segment=_MOST_SEGMENT,
-        near=", ".join(str(network) for network, _ in reach.V4),
-        mail="" if mail else f'iifname "{device}" tcp dport {MAIL_PORT} drop',
-    )
+def tools() -> tuple[str, ...]:
+    """Of nft and iptables those that this machine has, the better one first."""
+    needed = {NFT: (NFT,), IPTABLES: (IPTABLES, nat_iptables.COMMAND[0])}
+    return tuple(name for name, all_of in needed.items() if all(map(shutil.which, all_of)))
 
 
 def apply(device: str, mail: bool, sysctl: Path = Path("/proc/sys")) -> None:
     """Have the rules in force and packets forwarded. Raises NatRefused."""
-    _nft(rules(device, mail))
+    _apply_rules(device, mail)
     try:
         (sysctl / "net/ipv4/ip_forward").write_text("1\n")
         ports = f"{LAST_PORT + 1} 65535\n"
@@ -103,23 +47,75 @@ def apply(device: str, mail: bool, sysctl: Path = Path("/proc/sys")) -> None:
 
 def remove() -> None:
     """No rules of ours; what the kernel was told else does no harm."""
-    with suppress(NatRefused):  # it goes with the machine
-        _nft(f"add table ip {TABLE}\ndelete table ip {TABLE}\n")
+    for tool in tools():
+        with suppress(NatRefused):  # they go with the machine
+            _remove(tool)
 
 
-def _nft(text: str) -> None:
-    if shutil.which("nft") is None:
-        raise NatRefused("nft is not installed: `dnf install nftables`, or bake the image anew")
+def _apply_rules(device: str, mail: bool) -> None:
+    """By the first tool that can: a kernel may lack what one of them needs."""
+    refusals = []
+    for tool in tools():
+        try:
+            _APPLY[tool](device, mail)
+        except NatRefused as refused:
+            refusals.append(str(refused))
+        else:
+            return
+    if not refusals:
+        text = (
+            "neither nft nor iptables is installed: `dnf install nftables`, or bake the image anew"
+        )
+        raise NatRefused(text)
+    raise NatRefused("; ".join(refusals))
+
+
+def _by_nft(device: str, mail: bool) -> None:
+    _run(nat_nft.COMMAND, nat_nft.rules(device, mail))
+
+
+def _by_iptables(device: str, mail: bool) -> None:
+    _run(nat_iptables.COMMAND, nat_iptables.rules(device, mail))
+    for table, builtin, own in nat_iptables.jumps():
+        if not _leads(table, builtin, own):
+            _run([*nat_iptables.CHECK, "-t", table, "-I", builtin, "-j", own])
+
+
+_APPLY = {NFT: _by_nft, IPTABLES: _by_iptables}
+
+
+def _leads(table: str, builtin: str, own: str) -> bool:
+    try:
+        _run([*nat_iptables.CHECK, "-t", table, "-C", builtin, "-j", own])
+    except NatRefused:
+        return False
+    return True
+
+
+def _remove(tool: str) -> None:
+    if tool == NFT:
+        _run(nat_nft.COMMAND, nat_nft.NOTHING)
+        return
+    for table, builtin, own in nat_iptables.jumps():
+        while _leads(table, builtin, own):
+            _run([*nat_iptables.CHECK, "-t", table, "-D", builtin, "-j", own])
+        with suppress(NatRefused):  # it was never there
+            for order in ("-F", "-X"):
+                _run([*nat_iptables.CHECK, "-t", table, order, own])
+
+
+def _run(command: Sequence[str], text: str = "") -> None:
     try:
         done = subprocess.run(
-            ["nft", "-f", "-"],
+            list(command),
             input=text,
             capture_output=True,
             text=True,
-            timeout=NFT_SECONDS,
+            timeout=TOOL_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NatRefused(f"nft: {error}") from error
+        raise NatRefused(f"{command[0]}: {error}") from error
     if done.returncode:
-        raise NatRefused(f"nft: {done.stderr.strip().splitlines()[0] if done.stderr else '?'}")
+        said = done.stderr.strip().splitlines() or ["?"]
+        raise NatRefused(f"{command[0]}: {said[0]}")

@@ -18,6 +18,9 @@ FIRST_PORT, LAST_PORT = 1024, 61439
 LOW_PORTS = frozenset({80, 443})
 MAIL_PORT = 25
 LEAST_BYTES, MOST_BYTES = 20, 65535
+# The way to the internet carries no more than 1,500 bytes a packet (EC2 User Guide, "Network MTU"),
+# and not every firewall lets the notice through that says so.
+MOST_SEGMENT = 1460
 _TCP_BYTES = 20
 
 # RFC 791 and RFC 9293: version and header length, TOS, total length, id, fragment, TTL, protocol,

@@ -49,6 +49,10 @@ class Segment:
     window: int = 500
     options: bytes = bytes(12)
     to_port: int = 40000
+    from_port: int = 80
+    source: str = ENCLAVE_ADDRESS
+    target: str = "9.9.9.9"
+    protocol: int = 6
     fragment: int = 0x4000
     id: int = 0
     tos: int = 0
@@ -58,12 +62,12 @@ class Segment:
 
     def bytes(self) -> bytes:
         offset = (20 + len(self.options)) // 4 << 4
-        ports = struct.pack("!HHII", 80, self.to_port, self.sequence, self.answer)
+        ports = struct.pack("!HHII", self.from_port, self.to_port, self.sequence, self.answer)
         flags = struct.pack("!BBHHH", offset, self.flags, self.window, 0, self.urgent)
         tcp = bytearray(ports + flags + self.options + self.body)
         length = 20 + len(tcp)
-        start = (0x45, self.tos, length, self.id, self.fragment, self.ttl, 6, 0)
-        addresses = socket.inet_aton(ENCLAVE_ADDRESS) + socket.inet_aton("9.9.9.9")
+        start = (0x45, self.tos, length, self.id, self.fragment, self.ttl, self.protocol, 0)
+        addresses = socket.inet_aton(self.source) + socket.inet_aton(self.target)
         head = bytearray(struct.pack("!BBHHHBBH", *start) + addresses)
         head[10:12] = _checksum(bytes(head)).to_bytes(2, "big")
         pseudo = addresses + struct.pack("!HH", 6, len(tcp))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave.host.network import nat, packet, reach
+from enclave.host.network import nat_nft, packet, reach
 from enclave.host.network.bucket import BURST_SECONDS, LEAST_BURST_BYTES, Bucket
 from enclave.host.network.loop import Loop
 from enclave.host.network.orders import ENCLAVE_ADDRESS
@@ -180,8 +180,8 @@ def test_bucket__no_rate__never_waits() -> None:
 
 
 def test_rules__every_refused_network_and_port__is_in_them() -> None:
-    text = nat.rules("oyster0", mail=False)
+    text = nat_nft.rules("oyster0", mail=False)
     assert all(str(network) in text for network, _ in reach.V4)
     assert "tcp dport 25 drop" in text
-    assert "tcp dport 25 drop" not in nat.rules("oyster0", mail=True)
+    assert "tcp dport 25 drop" not in nat_nft.rules("oyster0", mail=True)
     assert "tcp dport { 80, 443, 1024-61439 } dnat to 192.0.0.2" in text
