@@ -9,6 +9,7 @@ The program comes from the bucket, by digest, with the role of any host.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -35,16 +36,24 @@ INSTALL_SECONDS = 900.0  # packages come within two minutes; the rest is for a s
 IMAGE_SECONDS = 1800.0
 # No bake takes longer, so a builder of this age has lost its process.
 LEFTOVER_SECONDS = 3600.0
+WORDS_BYTES = 4096  # of a builder, which is believed as little as a host
 END_TRIES = 5  # a pause of POLL_SECONDS apart: a builder that is left behind costs money
 
 # `set -e` and switching off as the last line: an instance that stops has done everything above.
-# Amazon Linux 2023 has the AWS CLI (AL2023 user guide, "Installing the AWS CLI").
+# Amazon Linux 2023 has the AWS CLI (AL2023 user guide, "Installing the AWS CLI"). What it has to
+# carry packets with is said where a host's status is; UserId is IAM's aws:userid (`cloud.layout`).
 _SCRIPT = """#!/bin/bash
 set -euo pipefail
 dnf --assumeyes --quiet install {packages}
 mkdir -p /opt/oyster-host
 aws s3 cp --region {region} s3://{bucket}/{key} /opt/oyster-host/{sha256}.pyz
 echo "{sha256}  /opt/oyster-host/{sha256}.pyz" | sha256sum --check
+{{
+  python3 /opt/oyster-host/{sha256}.pyz --network > /tmp/network.json
+  who=$(aws sts get-caller-identity --region {region} --query UserId --output text)
+  aws s3 cp --region {region} /tmp/network.json "s3://{bucket}/{hosts}$who/{status}"
+}} || echo "what there is for packets is not said"
+rm -f /tmp/network.json
 cloud-init clean --logs
 sync
 systemctl poweroff
@@ -71,12 +80,15 @@ async def bake(
         bucket=(await aws.home(region)).bucket,
         key=layout.program_key(sha256),
         sha256=sha256,
+        hosts=layout.HOSTS,
+        status=layout.STATUS,
     )
     oven = _Oven(aws, settings, region, told)
     await oven.clear()
     builder = await oven.start(recipe.architecture, script)
     try:
         await oven.installed(builder)
+        told(await oven.network(builder))
         image = await oven.image(builder, recipe.architecture)
         await oven.available(image)
     finally:
@@ -200,6 +212,24 @@ class _Oven:
                 f"Its console said: {await self._console(builder)}"
             )
 
+    async def network(self, builder: InstanceId) -> str:
+        """What the builder found to carry packets with, in a line for people."""
+        account = await self._aws.account()
+        bucket = account.bucket(self._region)
+        key = layout.status_key(account.role_id, builder)
+        s3 = self._aws.calls.clients.s3(self._region)
+        try:
+            text = await self._aws.calls.clients.run(
+                f"reading what {builder} found",
+                lambda: s3.get_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account.id)[
+                    "Body"
+                ].read(WORDS_BYTES),
+            )
+            await self._aws.mailbox.forget(self._region, builder)
+        except (Missing, RetryLater) as fault:
+            return f"packets: what the image has for them is not known ({fault})"
+        return said_of_network(text)
+
     async def image(self, builder: InstanceId, architecture: str) -> str:
         when = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y%m%d-%H%M%S")
         name = f"{self._settings.prefix}-host-{architecture}-{when}"
@@ -279,6 +309,19 @@ class _Oven:
                 {"Key": "Name", "Value": f"{prefix} bake"},
             ],
         }
+
+
+def said_of_network(text: bytes) -> str:
+    """What `--network` of the host program printed, and what follows from it."""
+    try:
+        document = json.loads(text)
+        found = {str(name): str(word) for name, word in document.items()}
+    except (ValueError, AttributeError):
+        return "packets: what the image has for them is not known (no JSON object)"
+    whole = found.get("tun") == "yes" and "yes" in (found.get("nft"), found.get("iptables"))
+    verdict = "can be served" if whole else "can NOT be served from this image"
+    words = "; ".join(f"{name}: {word}" for name, word in sorted(found.items()))
+    return printable(f"packets ({words}): enclaves with `network = packets` {verdict}")
 
 
 async def _or_later(done: Callable[[], Awaitable[bool]]) -> bool:

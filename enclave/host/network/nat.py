@@ -19,7 +19,7 @@ from enclave.host.network import nat_iptables, nat_nft
 from enclave.host.network.packet import LAST_PORT
 
 TOOL_SECONDS = 10.0
-NFT, IPTABLES = "nft", "iptables"
+NFT, IPTABLES = TOOLS = "nft", "iptables"
 
 
 class NatRefused(Exception):
@@ -49,7 +49,7 @@ def remove() -> None:
     """No rules of ours; what the kernel was told else does no harm."""
     for tool in tools():
         with suppress(NatRefused):  # they go with the machine
-            _remove(tool)
+            no_rules_by(tool)
 
 
 def _apply_rules(device: str, mail: bool) -> None:
@@ -57,7 +57,7 @@ def _apply_rules(device: str, mail: bool) -> None:
     refusals = []
     for tool in tools():
         try:
-            _APPLY[tool](device, mail)
+            rules_by(tool, device, mail)
         except NatRefused as refused:
             refusals.append(str(refused))
         else:
@@ -70,18 +70,15 @@ def _apply_rules(device: str, mail: bool) -> None:
     raise NatRefused("; ".join(refusals))
 
 
-def _by_nft(device: str, mail: bool) -> None:
-    _run(nat_nft.COMMAND, nat_nft.rules(device, mail))
-
-
-def _by_iptables(device: str, mail: bool) -> None:
+def rules_by(tool: str, device: str, mail: bool) -> None:
+    """Have the rules in force by this tool. Raises NatRefused."""
+    if tool == NFT:
+        _run(nat_nft.COMMAND, nat_nft.rules(device, mail))
+        return
     _run(nat_iptables.COMMAND, nat_iptables.rules(device, mail))
     for table, builtin, own in nat_iptables.jumps():
         if not _leads(table, builtin, own):
             _run([*nat_iptables.CHECK, "-t", table, "-I", builtin, "-j", own])
-
-
-_APPLY = {NFT: _by_nft, IPTABLES: _by_iptables}
 
 
 def _leads(table: str, builtin: str, own: str) -> bool:
@@ -92,7 +89,8 @@ def _leads(table: str, builtin: str, own: str) -> bool:
     return True
 
 
-def _remove(tool: str) -> None:
+def no_rules_by(tool: str) -> None:
+    """Have none of ours that this tool made. Raises NatRefused."""
     if tool == NFT:
         _run(nat_nft.COMMAND, nat_nft.NOTHING)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from tests.cloud.conftest import REGION, FakeClock, Faults, Killed, answer, clie
 pytestmark = pytest.mark.integration
 
 PROGRAM = b"the host program"
+BUCKET = f"oyster-123456789012-{REGION}"
+FOUND = {"nft": "yes", "iptables": "not installed", "tun": "yes"}
 RECIPE = Recipe("x86_64", ("aws-nitro-enclaves-cli",), PROGRAM)
 
 
@@ -36,6 +39,7 @@ class Oven:
         self.aws, self.faults, self.clock = aws, faults, clock
         self.told: list[str] = []
         self.works_after: int | None = 2
+        self.found: bytes | None = json.dumps(FOUND).encode()
         self.ec2 = client("ec2")
         self._settings = settings(path / "state")
         self._sleep = clock.sleep
@@ -56,6 +60,12 @@ class Oven:
         if self.works_after is not None and len(self.clock.slept) == self.works_after:
             for one in filter(_is_live, self.instances()):
                 self.ec2.stop_instances(InstanceIds=[one["InstanceId"]])
+                if self.found is not None:
+                    key = layout.status_key(await self._role(), one["InstanceId"])
+                    client("s3").put_object(Bucket=BUCKET, Key=key, Body=self.found)
+
+    async def _role(self) -> str:
+        return (await self.aws.account()).role_id
 
 
 @pytest.fixture
@@ -77,6 +87,30 @@ async def test_bake__all_well__an_image_of_its_name_and_no_builder(oven: Oven) -
     body = client("s3").get_object(Bucket=bucket, Key=key)["Body"]
     assert body.read() == PROGRAM
     assert key in sent["UserData"] or key in base64.b64decode(sent["UserData"]).decode()
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (FOUND, "nft: yes; tun: yes): enclaves with `network = packets` can be served"),
+        ({**FOUND, "nft": "x", "iptables": "yes"}, "packets` can be served"),
+        ({**FOUND, "nft": "not installed"}, "can NOT be served from this image"),
+        ({**FOUND, "tun": "/dev/net/tun: No such device"}, "No such device): enclaves"),
+        ([], "not known (no JSON object)"),
+        (None, "what the image has for them is not known"),
+        ({"nft": "\x1b[31m"}, "can NOT be served"),
+    ],
+)
+async def test_bake__what_the_builder_found_for_packets__is_said_and_no_mail_is_left(
+    oven: Oven, found: Any, words: str
+) -> None:
+    oven.found = None if found is None else json.dumps(found).encode()
+    await oven.bake()
+    (line,) = [told for told in oven.told if told.startswith("packets")]
+    assert words in line
+    assert line.isprintable()
+    listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix="hosts/")
+    assert listed["KeyCount"] == 0
 
 
 async def test_bake__installation_never_ends__is_refused_with_the_console_on_one_line(
@@ -238,12 +272,23 @@ def test_script__run_with_the_machine_s_tools_in_its_way__off_only_when_all_is_r
 ) -> None:
     sha256 = hashlib.sha256(PROGRAM).hexdigest()
     script = baking._SCRIPT.format(
-        packages="a-tool", region=REGION, bucket="b", key=layout.program_key(sha256), sha256=sha256
+        packages="a-tool",
+        region=REGION,
+        bucket="b",
+        key=layout.program_key(sha256),
+        sha256=sha256,
+        hosts=layout.HOSTS,
+        status=layout.STATUS,
     ).replace("/opt/", f"{tmp_path}/opt/")
     (tmp_path / "source").write_bytes(program)
     tools = {name: f'echo {name} "$@" >> {tmp_path}/log' for name in ("dnf", "cloud-init", "sync")}
     tools["systemctl"] = f"echo off >> {tmp_path}/log"
-    tools["aws"] = f'cp {tmp_path}/source "${{@: -1}}"'
+    tools["aws"] = (
+        f'echo "$@" >> {tmp_path}/log; '
+        'case "$*" in *get-caller*) echo AROA:i-1;; *s3*/network.json*) ;; '
+        f'*) cp {tmp_path}/source "${{@: -1}}";; esac'
+    )
+    tools["python3"] = f'echo python3 "$@" >> {tmp_path}/log'
     for name, line in tools.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
         (tmp_path / name).chmod(0o755)
@@ -255,4 +300,6 @@ def test_script__run_with_the_machine_s_tools_in_its_way__off_only_when_all_is_r
     )
     log = (tmp_path / "log").read_text()
     assert "dnf --assumeyes --quiet install a-tool" in log
+    said = "/tmp/network.json s3://b/hosts/AROA:i-1/status.json"
+    assert (said in log) == (f"{sha256}.pyz --network" in log) == (program == PROGRAM)
     assert (done.returncode == 0) == log.endswith("off\n") == (program == PROGRAM)
