@@ -30,21 +30,26 @@ _DAY = 86_400.0
 
 def built() -> Path:
     """The package of this tree as version OLD; kept under the digest of what is in it."""
-    wheel = next(f for name, f in dist.packages().items() if name.endswith(".whl"))
+    _, content = wheel()
     parts = sorted((program.HOME / "release/debian").iterdir())
-    said = [wheel, REQUIREMENTS.read_bytes(), *(part.read_bytes() for part in parts)]
+    said = [content, REQUIREMENTS.read_bytes(), *(part.read_bytes() for part in parts)]
     digest = hashlib.sha256(b"".join(said)).hexdigest()[:16]
     place = program.HOME / f"build/real/{digest}.deb"
     _forget(place)
-    return once(place, lambda work: _build(wheel, work))
+    return once(place, lambda work: _build(content, work))
 
 
-def _build(wheel: bytes, work: Path) -> Path:
+def wheel() -> tuple[str, bytes]:
+    """The file name of this tree's wheel, and its content."""
+    return next((name, file) for name, file in dist.packages().items() if name.endswith(".whl"))
+
+
+def _build(content: bytes, work: Path) -> Path:
     place = work / "oyster_provider-0.1.0-py3-none-any.whl"
-    place.write_bytes(wheel)
-    (content,) = deb.build(place, OLD, level=1).values()
+    place.write_bytes(content)
+    (package,) = deb.build(place, OLD, level=1).values()
     made = work / "made.deb"
-    made.write_bytes(content)
+    made.write_bytes(package)
     return made
 
 

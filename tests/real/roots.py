@@ -35,6 +35,13 @@ def needs() -> str:
     return f"not on this machine: {', '.join(missing)}" if missing else ""
 
 
+def takes_minutes() -> str:
+    """Why what takes minutes is not run now; empty when it is."""
+    if "OYSTER_REAL" not in os.environ:
+        return "takes minutes: make real"
+    return "takes minutes: make real, outside of CI" if "CI" in os.environ else ""
+
+
 def why_not_newer(also: Sequence[str] = (), *, quick: bool = False) -> str:
     """Why there is no root of the newer suite. CI has no minutes for one: there it is used where it
     is kept already, and for what is `quick` alone."""
