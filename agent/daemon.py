@@ -131,6 +131,8 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
             "history": partial(_once_leading, world, world.history.follow),
             "books": books.follow,
         }
+        if world.alike is not None:
+            follows["alike"] = partial(world.alike.follow, clock)
         if told is not None:
             rules = notify_send.word_rules_of(world.config)
             follows["notify"] = partial(notify_send.follow, told, view, rules, clock)

@@ -108,6 +108,8 @@ async def _do(
     fields: dict[str, str] = {"type": wish.type}
     if wish.price is not None:
         fields["price"] = str(wish.price.raw)
+    if wish.ask is not None:
+        fields["said"] = wish.ask.price  # in the file's words: other hosts compare them
     if wish.ask is not None and wish.ask.by_rule:
         ask = wish.ask
         fields |= {"rule": ask.price, "floor": ask.floor, "undercut": ask.undercut}

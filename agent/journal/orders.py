@@ -28,7 +28,7 @@ class OrderKind:
     CANCEL_EXIT_ALL = "cancel-exit-all"
     CONFIRM_TERMINATIONS = "confirm-terminations"
     # fields: type, price (10^-12 base units a second, as text); by rule also rule, floor, undercut,
-    # each as the file has it
+    # each as the file has it; said: what the file has as its price
     OFFER = "offer"
     REMOVE_OFFER = "remove-offer"  # fields: type
     PAUSE = "pause"  # nothing is listed, every job stays

@@ -56,6 +56,7 @@ from agent.wiring.adapters import (
     patience_of,
     provider_of,
 )
+from agent.wiring.alike import Alike, alike_of
 from agent.wiring.cards import CardFiles, card_files
 from agent.wiring.costs import (
     price_rules,
@@ -64,7 +65,7 @@ from agent.wiring.costs import (
     starting_prices,
     told_costs,
 )
-from agent.wiring.journal import OpenJournal, config_digest, open_journal
+from agent.wiring.journal import OpenJournal, open_journal
 from agent.wiring.markets import (
     AnyMarket,
     Events,
@@ -139,6 +140,7 @@ class Wired:
     cards: CardBook
     earnings: Earnings | None = None
     kept: ServerLease | None = None
+    alike: Alike | None = None  # where there are several hosts
 
     def reload(self, config: Config) -> None:
         """Policy, prices, deadlines and cadences; chain, wallet and AWS need a restart."""
@@ -160,8 +162,8 @@ class Wired:
         )
         self.state.take(replace(rules, lifecycle=replace(rules.lifecycle, policy=policy)))
         self.loaded.take(config)
-        if self.kept is not None:
-            self.kept.configured(config_digest(self.loaded.config))
+        if self.alike is not None:
+            self.alike.reloaded()
 
 
 @asynccontextmanager
@@ -200,15 +202,12 @@ def _transactions(
     if signer is None:
         return None
     return Transactions(
-        endpoints,
-        signer,
-        opened.record,
-        clock,
+        endpoints, signer, opened.record, clock,
         policy=fees_of(config),
         finality=finality_of(config),
         patience=patience_of(config),
         aside=opened.recording,
-    )
+    )  # fmt: skip
 
 
 async def _wire(
@@ -288,11 +287,12 @@ async def _wire(
         events.heard = partial(claims.heard, "")
     loaded = Loaded(config)
     pricing.on_change = partial(_repriced, state, chain.market, loaded)
+    alike = alike_of(opened, lambda: loaded.config)
     if opened.kept is not None:
         opened.kept.start()
     history = _history(config, chain, watched, opened, clock, claims)
     wired = Agent(state, wakes), state, chain, config, regions, aws, history, loaded, costs, book
-    return Wired(*wired, watched.earnings, opened.kept)
+    return Wired(*wired, watched.earnings, opened.kept, alike)
 
 
 def _repriced(state: LoopState, market: AnyMarket, loaded: Loaded) -> None:

@@ -79,6 +79,7 @@ def lease_name(config: Config, provider: Address) -> str:
 
 def config_digest(config: Config) -> str:
     """The same on all hosts that would decide alike."""
+    config = replace(config, offers=tuple(sorted(config.offers, key=lambda one: one.type)))
     shared = {name: asdict_of(getattr(config, name)) for name in _SHARED}
     return hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
