@@ -1,4 +1,4 @@
-"""The kernel's side of an enclave's packets: a TUN device with translation behind it.
+"""The kernel's side of an enclave's packets, as the streams meet it.
 
 What a device is to the streams: a `descriptor` that is readable when a packet is there, `read` and
 `write`, and `close`.
@@ -7,11 +7,10 @@ What a device is to the streams: a `descriptor` that is readable when a packet i
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Protocol
 
-from enclave.host.network import nat, superpacket, tun
-from enclave.host.network.orders import ENCLAVE_ADDRESS, HOST_ADDRESS
-from enclave.host.network.wires import Wires
+from enclave.host.network import superpacket
 
 
 class Device(Protocol):
@@ -32,19 +31,11 @@ class Device(Protocol):
 
 
 class TunDevice:
-    """One packet a read; a run of one connection's packets a write. Raises OSError or NatRefused
-    when it can't be had."""
+    """One packet a read; a run of one connection's packets a write. `undo` is called at its end."""
 
-    def __init__(self, wires: Wires, mail: bool) -> None:
-        if wires.tun is None:
-            raise nat.NatRefused("there is no TUN device where something else stands for vsock")
+    def __init__(self, descriptor: int, undo: Callable[[], object]) -> None:
         self._frame = bytearray(superpacket.FRAME_BYTES)
-        self.descriptor = tun.open_tun(HOST_ADDRESS, ENCLAVE_ADDRESS, wires.tun, framed=True)
-        try:
-            nat.apply(tun.NAME, mail)
-        except nat.NatRefused:
-            os.close(self.descriptor)
-            raise
+        self.descriptor, self._undo = descriptor, undo
 
     def read(self, view: memoryview) -> int:
         return os.readv(self.descriptor, [self._frame, view]) - superpacket.FRAME_BYTES
@@ -55,5 +46,5 @@ class TunDevice:
         return len(buffers) - 1, stop
 
     def close(self) -> None:
-        nat.remove()
+        self._undo()
         os.close(self.descriptor)

@@ -1,4 +1,5 @@
-"""The process that carries the enclave's bytes. It outlives the host program, which orders it.
+"""The process that carries the enclave's bytes. It outlives the host program, which orders it, and
+has no rights but to listen (`rights`): what needs more is made by another (`maker`).
 
 Orders come over an abstract Unix socket, each answered by a report. The socket is also what makes
 it the only one of its kind: a second process can't bind it and ends.
@@ -13,11 +14,14 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Union
 
 from enclave.host.documents import Egress, Port
+from enclave.host.network import maker, rights
 from enclave.host.network.console import Console
+from enclave.host.network.device import Device
 from enclave.host.network.init_server import InitServer
 from enclave.host.network.lane import Lane, World
 from enclave.host.network.loop import READ, Loop
@@ -30,6 +34,7 @@ from enclave.host.network.wires import Wires
 
 Spec = Union[Port, Egress]
 Specs = dict[str, tuple[int, Spec]]
+Make = Callable[[Wires, bool], Device]
 
 TICK_SECONDS = 0.5
 SWEEP_SECONDS = 5.0
@@ -45,8 +50,8 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 class Network:
     """The lanes that are ordered, and one thread that serves them."""
 
-    def __init__(self, world: World, control: socket.socket) -> None:
-        self._world, self._control = world, control
+    def __init__(self, world: World, control: socket.socket, make: Make) -> None:
+        self._world, self._control, self._make = world, control, make
         self._orders = NOTHING
         self._lanes: dict[str, Lane] = {}
         self._init: InitServer | None = None
@@ -102,7 +107,9 @@ class Network:
             self._tunnel = None
         if orders.packets is not None:
             world = self._world
-            self._tunnel = Tunnel(world.loop, world.wires, world.clock, orders.cid, orders.packets)
+            self._tunnel = Tunnel(
+                world.loop, world.wires, world.clock, orders.cid, orders.packets, self._make
+            )
 
     def _order_console(self, orders: Orders) -> None:
         if self._console is not None:
@@ -231,10 +238,13 @@ def main() -> None:
         control = control_socket("\0" + sys.argv[1])
     except OSError as error:
         sys.exit(f"the network's process: {error.strerror}: another one serves already")
+    most, wires = places(), Wires.here()
+    making = maker.begin(wires, control)
+    rights.drop()
     loop = Loop()
     names = Names(loop.soon, time.monotonic)
-    world = World(loop, Wires.here(), names, Shares(places()), time.monotonic)
-    network = Network(world, control)
+    world = World(loop, wires, names, Shares(most), time.monotonic)
+    network = Network(world, control, making.device)
     os.write(1, b"ready\n")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     network.run()

@@ -13,7 +13,7 @@ from typing import Any
 
 from enclave.host.network import nat
 from enclave.host.network.bucket import Bucket
-from enclave.host.network.device import Device, TunDevice
+from enclave.host.network.device import Device
 from enclave.host.network.loop import READ, Loop
 from enclave.host.network.orders import Packets
 from enclave.host.network.packet import Outward
@@ -28,7 +28,8 @@ AGAIN_SECONDS = 5.0
 
 
 class Tunnel:
-    """For the loop's thread. `make` gives the device: a test has another."""
+    """For the loop's thread. `make` gives the device, with mail or not, or raises OSError or
+    NatRefused."""
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class Tunnel:
         clock: Callable[[], float],
         cid: int,
         wanted: Packets,
-        make: Callable[[Wires, bool], Device] = TunDevice,
+        make: Callable[[Wires, bool], Device],
     ) -> None:
         self._loop, self._wires, self._clock, self._cid = loop, wires, clock, cid
         self._wanted, self._make_device = wanted, make

@@ -11,9 +11,11 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from enclave.host.documents import Egress, Port
+from enclave.host.network.device import Device
 from enclave.host.network.lane import World
 from enclave.host.network.loop import Loop
 from enclave.host.network.names import Names, Resolve, WhyNot, resolve
+from enclave.host.network.nat import NatRefused
 from enclave.host.network.orders import NOTHING, Orders, Report
 from enclave.host.network.process import Network, control_socket
 from enclave.host.network.reach import why_not
@@ -26,6 +28,10 @@ CID = 16
 SERVICE = 80
 WAY = 9000
 PATIENCE_SECONDS = 20.0
+
+
+def _no_device(_wires: Wires, _mail: bool) -> Device:
+    raise NatRefused("nobody here has packets")
 
 
 class Clock:
@@ -50,7 +56,7 @@ class Carrier:
         self.world = World(
             self._loop, wires, names(self._loop, self.clock), Shares(places), self.clock
         )
-        self._network = Network(self.world, self._control)
+        self._network = Network(self.world, self._control, _no_device)
         self._ends = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

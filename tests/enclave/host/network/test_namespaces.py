@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -246,6 +248,34 @@ def test_lane__lost_in_the_middle_of_a_download__goes_on(up: Scene) -> None:
     thread.join()
     assert sum(got) > 67108864
     assert up.order(_orders(up)).counts["packets"]["failed"] > lost
+
+
+def _status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: word.strip() for name, _, word in (line.partition(":") for line in lines)}
+
+
+def _maker_of(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def test_process__serves__has_no_right_but_to_listen_on_low_ports(up: Scene) -> None:
+    pid = up.instance.call(up.keeper.pid)
+    status = _status_of(pid)
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm")} == {1 << 10}
+    assert (int(status["CapInh"], 16), status["NoNewPrivs"]) == (0, "1")
+    command = Path(f"/proc/{_maker_of(pid)}/fd").iterdir()
+    assert "/dev/net/tun" not in {str(one.readlink()) for one in command}, "it keeps no device"
+
+
+def test_process__whose_maker_ended__is_begun_anew_and_has_its_device_again(up: Scene) -> None:
+    os.kill(_maker_of(up.instance.call(up.keeper.pid)), signal.SIGKILL)
+    opened = replace(_orders(up), packets=Packets(mail=True))
+    until(lambda: up.order(opened).ready and up.order(opened), lambda: "not begun anew")
+    until(lambda: _streams(up), lambda: "no streams")
+    up.order(_orders(up))
+    until(lambda: _streams(up), lambda: "no streams")
 
 
 def test_process__is_killed__connections_of_the_enclave_survive_it(up: Scene) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from enclave.host.network import maker
 from enclave.host.network import tunnel as tunnelling
-from enclave.host.network.device import TunDevice
 from enclave.host.network.loop import Loop
 from enclave.host.network.nat import NatRefused
 from enclave.host.network.orders import ENCLAVE_ADDRESS, Packets
@@ -220,4 +220,4 @@ def test_close__device_is_closed_once_and_nothing_listens(lane: Lane) -> None:
 def test_device__a_stand_in_for_vsock_without_a_tun__is_refused() -> None:
     wires = Wires.here({"OYSTER_HOST_VSOCK": f"oyster-test/{os.getpid()}"})
     with pytest.raises(NatRefused, match="no TUN device"):
-        TunDevice(wires, mail=False)
+        maker.made(wires, mail=False)
