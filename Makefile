@@ -10,7 +10,7 @@ TIMES  ?= 20
 # One more than there are cores: what runs whole markets waits for most of its time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: help demo test unit check format contracts bench guard storm failover fuzz real real-nitro dist deb man release clean
+.PHONY: help demo test unit check format contracts bench guard storm failover fuzz real real-nitro nightly dist deb man release clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -55,6 +55,9 @@ real: $(STAMP)   ## the package under a real systemd, from install to purge, OUT
 real-nitro: $(STAMP) ## enclaves that boot: QEMU's nitro-enclave machine, built once (minutes) and kept in the cache
 	$(BIN)/python -m devnet.nitro
 	OYSTER_REAL_NITRO=1 $(BIN)/python -m pytest --timeout 900 tests/real/test_nitro*.py
+
+nightly: $(STAMP) ## what CI has no minutes for, real and real-nitro; their results go into docs/nightly.md
+	$(BIN)/python -m tests.real.nightly
 
 storm: $(STAMP)  ## SEEDS=1000 simulated markets in which everything goes wrong; WIRE=1: over JSON-RPC; MARKET=marketv1; HOSTS=2
 	$(BIN)/python -m devnet.simulation $(SEEDS) $(if $(WIRE),--wire) $(if $(HOSTS),--hosts $(HOSTS)) $(if $(MARKET),--market $(MARKET))
