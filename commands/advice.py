@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from agent.config.units import show_coin
 from agent.market.model import Job, Price, Wei
 from agent.market.terms import Terms as MarketTerms
 from agent.markets.token import Token
 from commands import dialect
-from commands.amounts import show_amount, show_coin, show_price, show_span, show_time
+from commands.amounts import show_amount, show_price, show_span, show_time
 from commands.context import Desk, Terms
 from commands.costs import Cost, cost_text, costs_of
 from commands.sending import USUAL_GAS, present_fees

@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from agent.config.units import show_wei
 from agent.market.model import Price, Wei
 from agent.markets.token import Token
 from faults import UsageFault
@@ -45,11 +44,6 @@ def show_price(price: Price, token: Token) -> str:
     """A rate as people say it: 0.17 USDC/h."""
     amount, _, unit = price.text(token.decimals).partition("/")
     return f"{amount} {token.symbol}/{unit}"
-
-
-def show_coin(wei: int) -> str:
-    """An amount of the chain's coin, whatever it is called."""
-    return f"{wei / 10**18:.6f} coin" if wei >= 10**12 else show_wei(wei)
 
 
 def show_time(at: float | None) -> str:

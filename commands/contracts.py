@@ -49,7 +49,7 @@ def deploy(
     """Show what a market costs, ask, deploy it and print where it is."""
     from web3 import HTTPProvider, Web3
 
-    from commands.amounts import show_coin
+    from agent.config.units import show_coin
     from contracts import deploy as deployment
 
     deployment.check_auditors(named := [_address(each, "--auditor") for each in auditor])
@@ -98,7 +98,7 @@ def _address(text: str, option: str) -> ChecksumAddress:
 
 
 def _show_plan(plan: Rehearsal, *, as_json: bool) -> None:
-    from commands.amounts import show_coin
+    from agent.config.units import show_coin
     from commands.dialect import coin
 
     if as_json:

@@ -96,7 +96,7 @@ def facts_of(told: Told, standing: Standing) -> list[tuple[str, object]]:
         ("stopped", stopped if job.is_stopped else "-"),
         ("next", show_until(at - now, why) if at else "-"),
         ("earned", "no node tells" if earned is None else show_amount(earned, money, 6)),
-        ("escrow left", show_amount(job.escrow, money, 6)),
+        ("escrow left", show_amount(job.escrow - standing.terms.accrued(job, now), money, 6)),
     ]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from agent.journal.lines import Event
     from agent.journal.reading import Reader
+    from agent.journal.wording import Priced
     from commands.context import Desk, Standing
     from commands.told import Told
 
@@ -116,6 +117,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
     """One job: the chain's facts, money, stage times and the timeline."""
     from agent.load.proofs import proofs_of
     from commands import proofs
+    from commands.amounts import show_price
     from commands.context import at_desk, standing_of
     from commands.job_shown import facts_of, to_json
     from commands.journal import open_reader
@@ -140,7 +142,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
         return
     print_facts([*facts_of(told, standing), *proofs.facts_of(proven)])
     say("")
-    _print_timeline(events)
+    _print_timeline(events, lambda price: show_price(price, standing.money))
 
 
 @app.command()
@@ -222,16 +224,16 @@ def confirm_terminations(
         say("ordered; the agent takes it up within a second, or when it starts")
 
 
-def _print_timeline(events: list[Event]) -> None:
-    rows = [_cells(each, began) for each, began in zip(events, _since(events), strict=True)]
+def _print_timeline(events: list[Event], priced: Priced | None = None) -> None:
+    rows = [_cells(each, began, priced) for each, began in zip(events, _since(events), strict=True)]
     print_entries(("when (UTC)", "since", "what"), rows, empty="the journal has nothing about it")
 
 
-def _cells(event: Event, began: float) -> tuple[str, str, str]:
+def _cells(event: Event, began: float, priced: Priced | None = None) -> tuple[str, str, str]:
+    from agent.journal.wording import words
     from commands.amounts import show_time
-    from commands.journal import words
 
-    return show_time(event.at), f"+{event.at - began:.1f} s", words(event)
+    return show_time(event.at), f"+{event.at - began:.1f} s", words(event, priced)
 
 
 def _since(events: list[Event]) -> list[float]:

@@ -132,8 +132,9 @@ class _How:
 
 async def _plan(desk: Desk, job: int | None, *, there: bool) -> tuple[dict[str, Any], list[str]]:
     """What is ordered, and what it means in words. Raises Refused: not a running job of ours."""
+    from agent.config.units import show_coin
     from agent.journal.orders import OrderKind
-    from commands.amounts import show_coin, show_span, show_time
+    from commands.amounts import show_span, show_time
     from commands.context import terms_of
     from commands.dialect import coin, moment
 

@@ -151,7 +151,9 @@ def _print_jobs(ledger: Ledger) -> None:
     ]  # fmt: skip
     names = _names(lost)
     columns = ("job", "type", "ran until", "hours", *names)
-    print_table(columns, rows, empty="nothing has run yet", right=("job", "hours", *names))
+    print_table(
+        columns, rows, empty="nothing has run yet", right=("job", "hours", *names), breaks="type"
+    )
 
 
 def _print_times(ledger: Ledger, title: str, found: Sequence[dict[str, Any]]) -> None:

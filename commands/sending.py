@@ -15,11 +15,10 @@ from agent.chain.encoding import Fees
 from agent.chain.fees import market_fees
 from agent.chain.rpc import CallReverted
 from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
-from agent.config.units import show_wei
+from agent.config.units import show_coin, show_wei
 from agent.journal.transactions import TxJournal
 from agent.wiring.adapters import fees_of
 from agent.wiring.journal import host_name
-from commands.amounts import show_coin
 from commands.context import Desk
 from commands.dialect import coin
 from commands.journal import open_reader

@@ -53,8 +53,10 @@ def print_table(
     *,
     empty: str,
     right: Sequence[str] = (),
+    breaks: str = "",
 ) -> None:
-    """A table; in a pipe a line a row. `right` names the columns of numbers."""
+    """A table; in a pipe a line a row. `right` names the columns of numbers, `breaks` one whose
+    text goes on in a second line behind a slash where the table is too wide otherwise."""
     _heard()
     cells = [[_plain(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
@@ -69,19 +71,41 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        whole = column in COPIED  # folds in none of its words
+    wholes = [column in COPIED or column in right for column in columns]
+    room, gap = shutil.get_terminal_size().columns, 1
+    if breaks and _width(columns, cells, wholes) > room:
+        at, gap = columns.index(breaks), 0
+        cells = [[*row[:at], row[at].replace("/", "/\n"), *row[at + 1 :]] for row in cells]
+    if _least(columns, cells, wholes) > room:
+        wholes = [False] * len(columns)  # rather folded than cut off
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0))
+    for column, whole in zip(columns, wholes, strict=True):  # whose words and numbers don't fold
         table.add_column(
             column, overflow="fold", no_wrap=whole, justify="right" if column in right else "left"
         )
     for row in cells:
         table.add_row(*map(Text, row))
-    console = Console()
+    console = Console(width=room, height=25)  # else a dumb terminal has 80 columns
     with console.capture() as drawn:
         console.print(table)
     lines = [line.rstrip() for line in drawn.get().splitlines()]
     typer.echo("\n".join(lines).strip("\n"))  # without the blank lines around it
+
+
+def _width(names: Sequence[str], rows: Sequence[Sequence[str]], wholes: Sequence[bool]) -> int:
+    """Of a terminal's table in which nothing is folded but names above columns that may."""
+    heads = [name if whole else "" for name, whole in zip(names, wholes, strict=True)]
+    return 2 * len(names) + sum(max(map(len, column)) for column in zip(heads, *rows, strict=True))
+
+
+def _least(names: Sequence[str], rows: Sequence[Sequence[str]], wholes: Sequence[bool]) -> int:
+    """The same with everything folded that may be, down to a few letters."""
+    few = 4
+    cells = [
+        [line if whole else line[:few] for text in column for line in text.split("\n")]
+        for column, whole in zip(zip(names, *rows, strict=True), wholes, strict=True)
+    ]
+    return len(names) + sum(max(map(len, column)) for column in cells)
 
 
 def _aligned(

@@ -140,6 +140,11 @@ def show_wei(wei: int) -> str:
     return f"{wei}wei"
 
 
+def show_coin(wei: int) -> str:
+    """An amount of the chain's coin, whatever it is called."""
+    return f"{wei / 10**18:.6f} coin" if wei >= 10**12 else show_wei(wei)
+
+
 def _scaled(text: str, units: Mapping[str, Decimal | int], what: str, example: str) -> Decimal:
     match = _AMOUNT.match(text)
     if match is None or match[2] not in units:

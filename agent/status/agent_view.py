@@ -11,6 +11,7 @@ from agent.decide.fault_reports import unexplained
 from agent.decide.job_view import parse_instance_type
 from agent.load.launch_trouble import Trouble
 from agent.market.model import Price
+from agent.market.terms import Abilities
 from agent.markets.marketv1.cards import RateCard, TrafficRate
 from agent.ports import Clock
 from agent.status.explorer import Explorer
@@ -25,6 +26,7 @@ from agent.status.source import (
     Crowd,
     EndpointRow,
     JobRow,
+    MarketRow,
     MoneyRow,
     TypeRow,
     View,
@@ -100,6 +102,9 @@ class AgentView:
             stands_by=state.leadership.stands_by,
             term=state.leadership.term or 0,
             closed=state.closed,
+            market=MarketRow(
+                self._abilities.has_stake, self._abilities.lists_on_chain, self._abilities.slashes
+            ),
             explorer=Explorer.of(chain.endpoints.chain_id, self._world.config.status.explorer).base,
             aws_calls=tuple(self._calls()),
         )
@@ -127,6 +132,10 @@ class AgentView:
             return card
         cpu, memory = min(card.cpu, room.cpu_count), min(card.memory_mib, room.memory_mib)
         return replace(card, cpu=cpu, memory_mib=memory)
+
+    @property
+    def _abilities(self) -> Abilities:
+        return self._world.state.sources.market.abilities
 
     def _seen(self) -> Seen:
         """What health is judged by, from memory."""
@@ -157,6 +166,7 @@ class AgentView:
             gas_jobs=row.gas_jobs,
             signs=sent is not None,
             stake_jobs=row.stake_jobs,
+            has_stake=self._abilities.has_stake,
             leadership=state.leadership.words,
             bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],
         )
@@ -180,6 +190,9 @@ class AgentView:
             "" if raw is None else Price(raw).text(token.decimals)
             for raw in (row.wanted, row.listing)
         )
+        on_chain = self._abilities.lists_on_chain
+        if not on_chain and not row.hidden:
+            listing = wanted
         never = row.limited_by if known and known.never else ""
         unpriced = row.rule if row.rule and not wanted else ""
         full = row.limited_by if known and not known.more else ""
@@ -194,6 +207,7 @@ class AgentView:
             row.blocked,
             full,
             row.margin,
+            on_chain,
         )
 
     def _trouble(self, name: str, now: float) -> Trouble | None:
@@ -210,7 +224,7 @@ class AgentView:
             room = offering.desk.rooms.get(name)
             trouble = self._trouble(name, self._clock.now())
             enclave = self._world.state.loader.room_of(name)
-            on_chain = self._world.state.sources.market.abilities.lists_on_chain
+            on_chain = self._abilities.lists_on_chain
             full = bool(self._world.state.closed) or (room is not None and room.more <= 0)
             cost = self._upkeep.costs.get(name)
             yield TypeRow(

@@ -151,23 +151,30 @@ class Books:
         self, chapters: Mapping[JobId, Chapter], jobs: Mapping[JobId, Job],
         harms: Sequence[Harm], since: float,
     ) -> Any:  # fmt: skip
+        told, row = self._reports(), self._money.row
         rows = (
             StartRow(number, seconds, chapter.assigned_at)
             for number, chapter in chapters.items()
             if chapter.assigned_at >= since
-            and (seconds := start_seconds(chapter, jobs.get(number))) is not None
+            and (seconds := start_seconds(chapter, jobs.get(number), told=told)) is not None
         )
         missed = sum(harm.what == "missed" for harm in harms)
-        return starts.starts_of(rows, missed, self._money.row.window_seconds)
+        return starts.starts_of(rows, missed, row.window_seconds, row.goal_seconds)
+
+    def _reports(self) -> bool:
+        """Whether the chain says when a job was up; else its first proof does."""
+        return self._world.state.sources.market.abilities.reports_start
 
     async def past(self, query: Query) -> Found[PastRow]:
         await self._read_on()
         chapters, tended = dict(self._notebook.jobs), set(self._memory.jobs)
         jobs, terms, now = self._money.jobs, self._money.terms, int(self._clock.now())
 
+        told = self._reports()
+
         def chosen() -> Found[PastRow]:
             rows = [
-                past_row(number, chapter, jobs.get(number), terms, now)
+                past_row(number, chapter, jobs.get(number), terms, now, told=told)
                 for number, chapter in chapters.items()
                 if number not in tended or chapter.ended_at is not None
             ]
@@ -194,6 +201,9 @@ class Books:
             gas=gas, attested=next((e for e in timeline[::-1] if e.name == ATTESTED), None),
             hosts=self._world.state.world.fleet.hosts(found), explorer=self._explorer,
             window_seconds=self._money.row.window_seconds,
+            goal_seconds=self._money.row.goal_seconds,
+            up_seconds=start_seconds(chapter, job, told=self._reports()),
+            starts_on_chain=self._reports(),
         )  # fmt: skip
         return to_json(facts)
 
@@ -213,9 +223,10 @@ def ended_at(chapter: Chapter, job: Job | None) -> float | None:
     return float(job.stopped_at) if job and job.stopped_at else chapter.ended_at
 
 
-def start_seconds(chapter: Chapter, job: Job | None) -> float | None:
-    """From the assignment to the start: by the chain, else to the first proof of an enclave."""
-    if job is not None and job.started_at:
+def start_seconds(chapter: Chapter, job: Job | None, *, told: bool = True) -> float | None:
+    """From the assignment to the start: by the chain where it is `told` there, else to the first
+    proof of an enclave."""
+    if told and job is not None and job.started_at:
         return float(job.started_at - job.assigned_at)
     if chapter.attested_at is None or "slashed" in chapter.harms:
         return None
@@ -223,12 +234,18 @@ def start_seconds(chapter: Chapter, job: Job | None) -> float | None:
 
 
 def past_row(
-    number: JobId, chapter: Chapter, job: Job | None, terms: Terms | None, now: int
+    number: JobId,
+    chapter: Chapter,
+    job: Job | None,
+    terms: Terms | None,
+    now: int,
+    *,
+    told: bool = True,
 ) -> PastRow:
     """One job that is over."""
     return PastRow(
         number, chapter.instance_type, chapter.assigned_at, ended_at(chapter, job),
-        chapter.outcome, tuple(chapter.harms), start_seconds(chapter, job),
+        chapter.outcome, tuple(chapter.harms), start_seconds(chapter, job, told=told),
         terms.earned(job, now) if job and terms else None,
     )  # fmt: skip
 

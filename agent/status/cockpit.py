@@ -43,7 +43,7 @@ class Starts:
     """Bootstrap times of the last days against the window: the error budget.
 
     `p50` and `p99` None: no job started. `missed` counts jobs that were not up in time.
-    `window_seconds` 0: the market has none.
+    `window_seconds` 0: the market has none, and `goal_seconds` is what watchers grant.
     """
 
     count: int = 0
@@ -51,6 +51,7 @@ class Starts:
     p50: float | None = None
     p99: float | None = None
     window_seconds: int = 0
+    goal_seconds: int = 0
     worst: tuple[StartRow, ...] = ()
 
 

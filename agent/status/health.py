@@ -102,6 +102,7 @@ class OfferSeen:
     blocked: str = ""
     full: str = ""
     margin: float | None = None
+    on_chain: bool = True  # else it is a rate card, which the agent shows by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class Seen:
     gas_jobs: float | None = None
     signs: bool = True
     stake_jobs: int | None = None
+    has_stake: bool = True
     leadership: str = ""
 
 
@@ -274,18 +276,22 @@ def _offer(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
         return Grade.WARN, f"not as wanted yet: {offer.trouble}", ""
     if offer.wanted and not offer.listing:
         return _unlisted(offer, closed)
+    stands = "listed" if offer.on_chain else "shown"
     if offer.listing and offer.margin is not None and offer.margin < 0:
-        text = f"listed at {offer.listing}, which is {-offer.margin:.4f}/h below cost"
-        return Grade.WARN, text, "see `offers list`"
-    state = f"listed at {offer.listing}" if offer.listing else "not on offer"
+        text = f"{stands} at {offer.listing}, which is {-offer.margin:.4f}/h below cost"
+        return Grade.WARN, text, "see `offers list`" if offer.on_chain else "see `capacity`"
+    state = f"{stands} at {offer.listing}" if offer.listing else "not on offer"
     return Grade.OK, state, ""
 
 
 def _unlisted(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
+    stands = "not listed" if offer.on_chain else "its rate card is not shown"
     if closed:
-        return Grade.OK, f"not listed: {closed}", ""
+        return Grade.OK, f"{stands}: {closed}", ""
     if offer.full:
-        return Grade.WARN, f"not listed: no further job fits ({offer.full})", ""
+        return Grade.WARN, f"{stands}: no further job fits ({offer.full})", ""
+    if not offer.on_chain:
+        return Grade.WARN, f"{stands}: what the type holds is not known yet", "see `doctor`"
     todo = f"`oyster-provider offers set {offer.type} PRICE` lists it"
     return Grade.WARN, "in the file, not on the market", todo
 
@@ -293,12 +299,14 @@ def _unlisted(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
 def _jobs(seen: Seen) -> Iterator[Part]:
     said = [f"{count} {what}" for what, count in seen.recent.items() if count]
     if said:
-        text = f"{', '.join(said)} within the hour: each is a stake at risk or lost"
+        harm = "each is a stake at risk or lost" if seen.has_stake else "each is a user without"
+        text = f"{', '.join(said)} within the hour: {harm}"
         yield Part("jobs", "", Grade.WARN, text, "see `jobs list --all`")
     elif seen.stake_jobs == 0:
         yield Part("jobs", "", Grade.WARN, "the stake is used up: no further job comes", "stake")
     else:
-        yield _ok("jobs", "none missed, refused or slashed within the hour")
+        kinds = "missed, refused or slashed" if seen.has_stake else "missed or refused"
+        yield _ok("jobs", f"none {kinds} within the hour")
 
 
 def _held(seen: Seen) -> Iterator[Part]:

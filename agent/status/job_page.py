@@ -5,12 +5,13 @@ What users wrote goes out as JSON text; links are made of checked hex alone (`ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.decide.job_view import Host
 from agent.journal.lines import Event
+from agent.journal.wording import said_fields
 from agent.load.proofs import proofs_of, said
 from agent.load.remembered import JobMemory
 from agent.market.model import Job, JobId
@@ -42,6 +43,9 @@ class JobFacts:
     hosts: tuple[Host, ...]
     explorer: Explorer
     window_seconds: int
+    goal_seconds: int = 0
+    up_seconds: float | None = None
+    starts_on_chain: bool = True
 
 
 def to_json(facts: JobFacts) -> dict[str, Any]:
@@ -57,6 +61,8 @@ def to_json(facts: JobFacts) -> dict[str, Any]:
         "outcome": facts.chapter.outcome,
         "ended_at": facts.chapter.ended_at,
         "window_seconds": facts.window_seconds,
+        "goal_seconds": facts.goal_seconds,
+        "up_seconds": facts.up_seconds,
         "timeline": [_line(event, facts.explorer) for event in facts.timeline],
     }
 
@@ -75,6 +81,7 @@ def _chain(facts: JobFacts) -> dict[str, Any] | None:
         **{
             name: getattr(job, name) or None
             for name in ("assigned_at", "started_at", "exit_requested_at", "stopped_at")
+            if facts.starts_on_chain or name != "started_at"  # it is the opening, elsewhere
         },
     }  # fmt: skip
 
@@ -119,14 +126,9 @@ def _host(host: Host) -> dict[str, Any]:
 
 def _line(event: Event, explorer: Explorer) -> dict[str, Any]:
     level = next(word for least, word in _LEVELS if event.level >= least)
-    fields = dict(_plain(event.fields))
+    fields = dict(said_fields(event))
     return {
         "at": event.at, "name": event.name, "generation": event.generation, "level": level,
         "text": event.text, "fields": fields,
         "link": explorer.transaction(event.fields.get("tx")),
     }  # fmt: skip
-
-
-def _plain(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in fields.items():
-        yield str(name), value if isinstance(value, str) else repr(value)

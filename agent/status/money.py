@@ -77,7 +77,7 @@ class Money:
             stake_total=held.stake_total, stake_locked=held.stake_locked,
             stake_symbol=held.pond.symbol if held.pond else "",
             stake_decimals=held.pond.decimals if held.pond else 0, coin_balance=balance,
-            window_seconds=self._window(terms), stake_jobs=await self._head.openings(at),
+            **self._window(terms), stake_jobs=await self._head.openings(at),
             gas_jobs=await self._gas_jobs(balance) if self._payer else None,
             gas_day=await self._aside(lambda: self._record.worst_fees(since=day_ago)),
         )  # fmt: skip
@@ -88,14 +88,16 @@ class Money:
             return 0
         return int(await self._endpoints.call("eth_getBalance", self._payer, "latest"), 16)
 
-    def _window(self, terms: Terms) -> int:
-        """Seconds from an assignment to its slash point, as for a job that is known; 0: the market
-        has none, or there was no job yet."""
+    def _window(self, terms: Terms) -> dict[str, int]:
+        """Seconds from an assignment to its slash point or goal, as for a job that is known; 0: the
+        market has none, or there was no job yet."""
         tended = (one.head for one in self._memory.jobs.values() if one.head is not None)
         job = next(chain(tended, self._stopped.values()), None)
-        if job is None or (due := terms.due(job)).kind is not DueKind.SLASH:
-            return 0
-        return due.at - job.assigned_at
+        if job is None:
+            return {"window_seconds": 0, "goal_seconds": 0}
+        due = terms.due(job)
+        seconds, slash = due.at - job.assigned_at, due.kind is DueKind.SLASH
+        return {"window_seconds": seconds * slash, "goal_seconds": seconds * (not slash)}
 
     async def _gas_jobs(self, balance: int) -> float | None:
         """How many jobs' transactions the coin pays for at fees of now; None: fees are not known,

@@ -140,7 +140,17 @@ class MoneyRow:
     gas_day_budget: int = 0
     gas_jobs: float | None = None  # how many jobs' transactions the coin pays for, at fees of now
     window_seconds: int = 0  # how long a job may take to be up; 0: the market does not say
+    goal_seconds: int = 0  # within which watchers look for it, where there is no window
     stake_jobs: int | None = None  # how many more jobs the stake allows
+
+
+@dataclass(frozen=True, slots=True)
+class MarketRow:
+    """What the market has: stakes, offers on its chain, slashes. What it has not is not shown."""
+
+    has_stake: bool = True
+    lists_on_chain: bool = True
+    slashes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,7 @@ class View:
     stands_by: bool = False  # another host leads
     term: int = 0  # of the lease, while this host holds it; 0: it is alone, or stands by
     closed: str = ""  # why nothing is listed at all: draining, paused; empty: offers are open
+    market: MarketRow = field(default_factory=MarketRow)
     explorer: str = ""  # where links to the chain lead; empty: there are none
 
 
@@ -240,7 +251,8 @@ class StatusSource(ViewSource, Protocol):
 
 
 _JOB = tuple(each.name for each in fields(JobRow))
-_COUNTS = ("decimals", "stake_decimals", "window_seconds", "stake_jobs")  # of money: no amounts
+# Of money what is no amount.
+_COUNTS = ("decimals", "stake_decimals", "window_seconds", "goal_seconds", "stake_jobs")
 
 
 def view_json(view: View, now: float, stall_seconds: float) -> dict[str, Any]:

@@ -38,6 +38,31 @@ CHECKS = (
 )  # fmt: skip
 
 
+def test_report__on_eighty_columns__folds_no_number_and_breaks_types_behind_their_slash() -> None:
+    names = ("job", "type", "ran until", "hours", "earned", "cost", "margin", "gas", "slashed")
+    row = (1, "us-east-1/c6a.xlarge", "2026-11-28", "0.02", "0.002833", "0.002913", "-0.000080",
+           "0.000129", "100.00")  # fmt: skip
+    right = tuple(name for name in names if name not in ("type", "ran until"))
+    shown = _on_a_terminal(
+        f"print_table({names!r}, [{row!r}], empty='', right={right!r}, breaks='type')"
+    )
+    assert max(map(len, shown.splitlines())) <= 80, shown
+    for cell in (*row[2:], *right, "us-east-1/", "c6a.xlarge"):
+        assert str(cell) in shown, shown
+    wide = _on_a_terminal(
+        f"print_table({names!r}, [{row!r}], empty='', right={right!r}, breaks='type')", 120
+    )
+    assert "us-east-1/c6a.xlarge" in wide
+
+
+def test_table__too_wide_for_any_terminal__folds_and_loses_nothing() -> None:
+    row = ("ap-southeast-2/c6a.16xlarge", *(f"{number:030}" for number in range(4)))
+    names = ("type", "one", "two", "three", "four")
+    shown = _on_a_terminal(f"print_table({names!r}, [{row!r}], empty='', right={names[1:]!r})")
+    rows = [line for line in shown.splitlines() if "─" not in line][1:]
+    assert sum(len("".join(line.split())) for line in rows) == sum(map(len, row)), shown
+
+
 @pytest.mark.parametrize(
     ("columns", "rows"), [OFFERS, JOBS, CHECKS], ids=["offers", "jobs", "doctor"]
 )

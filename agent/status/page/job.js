@@ -39,14 +39,14 @@ function drawState({ row, outcome, harms }) {
 function drawTiles(job) {
   const { row, chain, money } = job;
   const known = (units) => (units === null ? "–" : [token.digits(units), token.symbol]);
-  const took = chain?.started_at ? chain.started_at - chain.assigned_at : null;
-  const window = job.window_seconds ? `of ${seconds(job.window_seconds)} that the market gives` : "from its assignment";
+  const took = job.up_seconds;
+  const window = job.window_seconds ? `of ${seconds(job.window_seconds)} that the market gives` : job.goal_seconds ? `the goal is ${seconds(job.goal_seconds)}` : "from its assignment";
   const end = row?.deadline ? (row.deadline < now() ? ["passed ", clock(-row.deadline), " ago"] : ["in ", clock(row.deadline)]) : null;
   const tiles = [
     ["Earned", known(money.earned), chain ? `at ${token.hourly(chain.price)}` : "the chain was not asked"],
     ["Instances cost", known(money.cost), money.cost === null ? "the type's price is not known" : "as its type cost then"],
     ["Margin", known(money.margin), "before gas"],
-    ["Up after", took === null ? "–" : seconds(took), took === null ? "not reported started" : window],
+    ["Up after", took === null ? "–" : seconds(took), took === null ? "not up yet" : window],
   ];
   if (end) tiles.push(["Next", row.deadline_is, end]);
   $("tiles").replaceChildren(...tiles.map(tile));
@@ -113,7 +113,7 @@ function drawTimeline({ timeline, chain }) {
   $("timeline").replaceChildren(...rows);
 }
 
-const words = (fields) => Object.entries(fields).map(([name, value]) => `${name}=${value}`).join("  ");
+const words = (fields) => Object.entries(fields).map(([name, value]) => `${name}=${name === "price" && /^[0-9]+$/.test(value) ? token.hourly(value) : value}`).join("  ");
 
 function failed(error) {
   if (error.status !== 404) return silent(error);

@@ -84,13 +84,13 @@ function drawTiles() {
   const { counts, money } = view;
   const days = figures?.gas_days;
   const gas = money.gas_jobs === null ? "jobs: not known yet" : `${count(Math.floor(money.gas_jobs))} jobs`;
-  const stake = !money.stake_symbol ? "no job locks any here" : money.stake_jobs === null ? "what a job locks is not known yet" : `room for ${count(money.stake_jobs)} more jobs`;
+  const stake = money.stake_jobs === null ? "what a job locks is not known yet" : `room for ${count(money.stake_jobs)} more jobs`;
   const tiles = [
     ["Running", count(counts.running + counts.exiting), counts.exiting ? `${counts.exiting} exiting` : "jobs that earn"],
     ["Bootstrapping", count(counts.bootstrapping), view.nearest ? until(view.nearest) : "none waits"],
     ["Earning", [token.hour(money.rate), `${token.symbol}/h`], "all running jobs"],
     ["Earned today", [token.digits(money.earned_today), token.symbol], `${token.text(money.earned_total)} in all`],
-    ["Stake", [amount(money.stake_total, money.stake_decimals, 0), money.stake_symbol], stake],
+    ...(view.market.has_stake ? [["Stake", [amount(money.stake_total, money.stake_decimals, 0), money.stake_symbol], stake]] : []),
     ["Coin for gas", amount(money.coin_balance, 18, 4), days === null || days === undefined ? gas : `${gas}, ${days < 1 ? "less than a day" : `${count(Math.floor(days))} days`} at this week's pace`],
   ];
   $("tiles").replaceChildren(...tiles.map(tile));
@@ -98,12 +98,15 @@ function drawTiles() {
 
 // What is to come, or that it is past and since when.
 function until(at) {
-  return at < now() ? ["slash point passed ", clock(-at), " ago"] : ["slash point in ", clock(at)];
+  const what = view.market.slashes ? "slash point" : "goal";
+  return at < now() ? [`${what} passed `, clock(-at), " ago"] : [`${what} in `, clock(at)];
 }
 
 function drawTypes() {
   const ranks = new Map((figures?.ranks ?? []).map((row) => [row.instance_type, row]));
   const rows = view.types.map((type) => typeRow(type, ranks.get(type.instance_type)));
+  say($("types-title"), view.market.lists_on_chain ? "Offers against the market" : "Rate cards");
+  for (const title of document.querySelectorAll("th.ranked")) title.hidden = !view.market.lists_on_chain;
   if (!rows.length) rows.push(el("tr", {}, el("td", { colspan: 6, class: "quiet" }, "Nothing is on offer.")));
   $("types").replaceChildren(...rows);
 }
@@ -111,12 +114,13 @@ function drawTypes() {
 function typeRow(type, rank) {
   const why = type.trouble || type.blocked || (type.more ? "" : type.limited_by);
   const margin = type.margin === null ? "–" : `${type.margin < 0 ? "−" : "+"}${Math.abs(type.margin).toFixed(4)}`;
-  const room = type.listed ? `room for ${count(type.more)}` : `not listed, room for ${count(type.more)}`;
+  const absent = view.market.lists_on_chain ? "not listed" : "not shown";
+  const room = type.listed && !type.hidden ? `room for ${count(type.more)}` : `${absent}, room for ${count(type.more)}`;
   return el("tr", {},
     el("th", { scope: "row" }, ...pieces(type.instance_type), el("div", { class: "sub" }, room, why ? `: ${why}` : type.limited_by ? `, then ${type.limited_by}` : "")),
     el("td", { class: "number" }, token.hour(type.price)),
-    el("td", { class: "number" }, rank?.rank ? `${rank.rank} of ${rank.listed}` : rank ? `– of ${rank.listed}` : "–"),
-    el("td", { class: "number wide" }, rank?.cheapest_other ? token.hour(rank.cheapest_other) : "–"),
+    ...(view.market.lists_on_chain ? [el("td", { class: "number" }, rank?.rank ? `${rank.rank} of ${rank.listed}` : rank ? `– of ${rank.listed}` : "–"),
+    el("td", { class: "number wide" }, rank?.cheapest_other ? token.hour(rank.cheapest_other) : "–")] : []),
     el("td", { class: `number ${type.margin < 0 ? "loss" : ""}` }, margin));
 }
 
@@ -131,13 +135,14 @@ function drawPlaces() {
 }
 
 function drawChain() {
+  say($("chain-title"), view.market.has_stake ? "Chain and stake" : "Chain");
   const { chain, money } = view;
   const locked = `${amount(money.stake_locked, money.stake_decimals, 0)} of ${amount(money.stake_total, money.stake_decimals, 0)} ${money.stake_symbol}`;
   $("chain").replaceChildren(
     fact("Chain head", chain.head ? count(chain.head) : "not read yet", ...(chain.head ? [", seen ", clock(-chain.head_at), " ago"] : [])),
     fact("Final block", `${count(chain.final)} (${chain.head - chain.final} behind the head)`),
     fact("Market", linked(short(view.registry), view.links.registry, { title: view.registry, class: "mono" })),
-    fact("Stake locked", locked),
+    ...(view.market.has_stake ? [fact("Stake locked", locked)] : []),
     fact("Gas, 24 hours", `${amount(money.gas_day, 18, 4)} of ${amount(money.gas_day_budget, 18, 4)}`));
 }
 
@@ -145,7 +150,7 @@ function drawFigures(found) {
   figures = found.at ? found : null;
   if (!figures || !view) return;
   drawDays(figures.days, token);
-  drawStarts(figures);
+  drawStarts(figures, view.market);
   drawTypes();
   drawTiles();
 }

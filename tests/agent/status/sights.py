@@ -14,7 +14,7 @@ from agent.status.explorer import Explorer
 from agent.status.health import Grade, Health, Part
 from agent.status.job_page import JobFacts, to_json
 from agent.status.notebook import Chapter
-from agent.status.source import JobRow, JobState, TypeRow
+from agent.status.source import JobRow, JobState, MarketRow, TypeRow
 from agent.status.starts import starts_of
 from tests.agent.samples import IMAGE, JOB, TERMS
 
@@ -79,6 +79,33 @@ def a_view(now: float) -> Shown:
     return replace(
         view, explorer="https://arbiscan.io", health=Health(WELL), types=types, money=money
     )  # fmt: skip
+
+
+def cards_view(now: float) -> Shown:
+    """A market with rate cards, without stakes, windows and ranks; nothing fits on one type."""
+    view = a_view(now)
+    full = replace(view.types[2], listed=False, hidden=True, limited_by="vCPU quota L-1216C47A")
+    money = replace(
+        view.money, stake_symbol="", stake_decimals=0, stake_total=0, stake_locked=0,
+        stake_jobs=None, window_seconds=0, goal_seconds=180,
+    )  # fmt: skip
+    jobs = tuple(
+        replace(job, deadline_is="goal") if job.state is JobState.BOOTSTRAPPING else job
+        for job in view.jobs
+        if job.state is not JobState.EXITING
+    )
+    return replace(
+        view, market=MarketRow(has_stake=False, lists_on_chain=False, slashes=False), jobs=jobs,
+        types=(*view.types[:2], full), money=money,
+    )  # fmt: skip
+
+
+def cards_figures(now: float) -> Figures:
+    """What lies behind it: a goal, and nothing to be ranked by."""
+    known = figures(now)
+    starts = replace(known.starts, window_seconds=0, goal_seconds=180)
+    days = tuple(replace(day, harms={"refused": 1}, slashed=0) for day in known.days)
+    return replace(known, days=days, starts=starts, ranks=(), harms=())
 
 
 def quiet_view(now: float) -> Shown:
@@ -169,5 +196,6 @@ def job_json(now: float, number: int = 97) -> dict[str, object]:
             id=job.id, now=now, job=job, terms=TERMS, memory=memory, row=row, timeline=timeline,
             chapter=chapter, cost=1_930_000, gas=3 * 10**14, attested=timeline[2], hosts=(),
             explorer=Explorer("https://arbiscan.io"), window_seconds=120,
+            up_seconds=50.0,
         )
     )  # fmt: skip

@@ -91,3 +91,5 @@ def test_start_and_end__by_the_chain_where_it_tells__else_by_what_was_seen() -> 
     assert (start_seconds(seen, None), start_seconds(seen, told)) == (30.0, 45.0)
     assert (ended_at(seen, None), ended_at(seen, told)) == (500.0, 480.0)
     assert start_seconds(notebook.Chapter("t", 100.0), None) is None
+    opened = replace(told, started_at=told.assigned_at)
+    assert start_seconds(seen, opened, told=False) == 30.0, "paid from its opening, up by its proof"

@@ -27,6 +27,8 @@ from .sights import (
     HOSTILE,
     TX,
     a_view,
+    cards_figures,
+    cards_view,
     crowded_view,
     figures,
     job_json,
@@ -104,6 +106,10 @@ def _trouble(stage: Stage) -> None:
     stage.source.shown, stage.past.known = troubled_view(stage.now), figures(stage.now)
 
 
+def _cards(stage: Stage) -> None:
+    stage.source.shown, stage.past.known = cards_view(stage.now), cards_figures(stage.now)
+
+
 def _job(stage: Stage) -> None:
     stage.past.jobs = {97: job_json(stage.now)}
 
@@ -123,6 +129,7 @@ SIGHTS: dict[str, Sight] = {
     "few": ("/", _DRAWN, _few),
     "many": ("/", _DRAWN, _many),
     "trouble": ("/", _DRAWN, _trouble),
+    "cards": ("/", _DRAWN, _cards),
     "job": ("/job/97", "document.querySelector('#timeline tr')", _job),
     "unknown job": ("/job/5", "!document.getElementById('unknown').hidden", _job),
     "past": ("/past", "document.querySelector('#jobs-rows tr')", _past),
@@ -199,6 +206,20 @@ async def test_overview__a_few_jobs__shows_what_a_provider_looks_for(stage: Stag
     links = await stage.tab.ask("[...document.links].map((link) => link.href)")
     assert f"{stage.url}/job/77" in links
     assert f"https://arbiscan.io/address/{stage.source.shown.provider}" in links
+
+
+async def test_overview__a_market_of_rate_cards__speaks_of_no_stake_slash_or_rank(
+    stage: Stage,
+) -> None:
+    await stage.look("cards")
+    text = await stage.text()
+    for shown in (
+        "Rate cards", "until goal", "goal in", "Starts against the goal", "22 % of the goal",
+        "not shown, room for 0: vCPU quota L-1216C47A", "Not served, 30 days",
+    ):  # fmt: skip
+        assert shown in text, shown
+    for absent in ("stake", "Stake", "lash", "Rank", "Best other", "window", "not listed"):
+        assert absent not in text, absent
 
 
 async def test_overview__the_days_as_a_table__say_what_the_picture_says(stage: Stage) -> None:
