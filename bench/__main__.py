@@ -22,7 +22,7 @@ from bench.figure import Figure, NotRun
 
 BENCHES = (
     "backlog", "burst", "cloud", "decide", "fetch", "forwarder", "host", "latency", "measure",
-    "packets", "page", "running", "scan", "start",
+    "packets", "page", "running", "scan", "several", "start",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

@@ -57,8 +57,8 @@ class Chain:
         self._views[function.selector] = lambda _data: answer
 
     def end(self, jobs: set[int]) -> None:
-        """Their users stop them, in the next block."""
-        self._over = (self._number() + 1, jobs)
+        """Their users stop them, in the next block; who was stopped before stays so."""
+        self._over = (self._number() + 1, self._over[1] | jobs)
         for job in jobs:
             self._answers.pop(f"job {job}", None)
 

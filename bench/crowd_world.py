@@ -100,6 +100,8 @@ class World:
     async def control(self, asked: Asked) -> Answer:
         if asked.path == "/end-specials":
             self.chain.end(set(self.crowd.jobs) - set(range(1, self.crowd.size + 1)))
+        if asked.path.startswith("/end/"):
+            self.chain.end(set(range(1, int(asked.path.removeprefix("/end/")) + 1)))
         said: dict[str, Any] = {
             "calls": self.cloud.calls,
             "looks": self.cloud.looks,

@@ -20,8 +20,9 @@ import httpx
 
 from agent.config import load
 from bench.browser import PROGRAM, Screen, Tab, browser
+from bench.crowd_stage import Stage
 from bench.figure import Figure, NotRun
-from bench.running import SIZES, Stage, decided, on_stage
+from bench.running import SIZES, decided, on_stage
 
 REFRESHES = 10
 ANSWERS = 30
