@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from agent.agenda import Agenda
@@ -10,7 +10,7 @@ from agent.apply.context import World
 from agent.decide.job_view import JobView, LaunchPhase, TxPhase
 from agent.decide.plan import Launch
 from agent.decide.unconfirmed_launches import BurstRules, Standing, Wish, admits
-from agent.market.model import JobId
+from agent.market.model import Job, JobId
 from agent.ports import Call
 
 WAITS = "launch.waits"  # on the job's timeline: for a second endpoint to tell the same of it
@@ -45,8 +45,7 @@ class Buying:
         if view.agreed or known.confirmed or job is None or self._ordered(view, launch):
             return True
         self._ask([view.id])
-        latest = min(launch.order.latest, float(view.deadline))
-        waited = self._world.clock.now() >= (job.assigned_at + latest) / 2
+        waited = self._waited_enough(view, job, launch)
         standing = self._standing(view)
         why = admits(Wish(view.agreed, view.disputed, waited), standing, rules)
         if why:
@@ -54,6 +53,17 @@ class Buying:
         else:
             self._counted = replace(standing, unconfirmed=standing.unconfirmed + 1)
         return not why
+
+    def _waited_enough(self, view: JobView, job: Job, launch: Launch) -> bool:
+        """Half of the time that there was when a second endpoint was first asked, by this clock:
+        when the job began is told by whoever may have made it up. Where no slash point ends the
+        time, what watchers grant counts from then on."""
+        known, now = self._world.memory.job(view.id), self._world.clock.now()
+        if known.waits_since is None or known.waits_since > now:
+            known.waits_since = now
+        since, granted = known.waits_since, float(view.deadline - job.assigned_at)
+        left = min(launch.order.latest, float(view.deadline)) - since
+        return now >= since + (left if view.slash_point else granted) / 2
 
     def _wait(self, view: JobView, why: str) -> None:
         known = self._world.memory.job(view.id)
@@ -69,9 +79,17 @@ class Buying:
             alone = [one for one in ours if not self._confirmed(one)]
             proven = {one.id for one in alone if self._proven(one)}
             bought = sum(self._instances(one.id) for one in alone if one.id not in proven)
+            bought += sum(map(self._instances, self._unseen()))
             stake_is_for = memory.stake_is_for
             self._counted = Standing(bought, len(ours), stake_is_for, len(proven))
         return self._counted
+
+    def _unseen(self) -> Iterator[JobId]:
+        """What an earlier process bought instances for, and this one has not looked at yet."""
+        for job in self._world.fleet.jobs():
+            known = self._world.memory.jobs.get(job)
+            if known is None or known.view is None:
+                yield job
 
     def _ordered(self, view: JobView, launch: Launch) -> bool:
         """Whether it is the order that was made already and may have been carried out: EC2 makes
@@ -83,7 +101,8 @@ class Buying:
 
     def _instances(self, job: JobId) -> int:
         """There, being bought, or maybe bought: a lost reply says nothing of what EC2 did."""
-        hosts, known = self._world.fleet.hosts(job), self._world.memory.job(job).launch
+        hosts, memory = self._world.fleet.hosts(job), self._world.memory.jobs.get(job)
+        known = memory.launch if memory else None
         listed = {(host.generation, host.attempt) for host in hosts}
         maybe = known is not None and known.phase in _MAY_BE_THERE
         unlisted = known is not None and (known.generation, known.attempt) not in listed

@@ -58,6 +58,7 @@ class JobMemory:
     confirmed: bool = False  # two endpoints told once that it is ours to serve
     reported: bool = False  # its start is our own doing
     waits: str = ""  # why it is not bought on one endpoint's word
+    waits_since: float | None = None  # since when a second one has been asked for that
     final: FinalView | None = None  # what they told of it at a final block
     reports: tuple[FaultReport, ...] = ()  # by auditors, of any of its assignments
     served: bool = False  # it was this provider's, or something was bought for it

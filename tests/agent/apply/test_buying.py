@@ -25,12 +25,16 @@ FULL = RULES.unconfirmed
 
 
 class World:
-    """Jobs that one endpoint tells of, and what became of their launches; `told` has who waits."""
+    """Jobs that one endpoint tells of, `age` seconds old by its word, and what became of their
+    launches; `told` has who waits."""
+
+    age = 5
 
     def __init__(self) -> None:
         self.memory, self.listed, self.told = Memory(), dict[int, Host](), list[int]()
-        self.fleet = SimpleNamespace(hosts=self.hosts)
-        self.clock = SimpleNamespace(now=lambda: float(NOW))
+        self.fleet = SimpleNamespace(hosts=self.hosts, jobs=lambda: set(self.listed))
+        self.now = float(NOW)
+        self.clock = SimpleNamespace(now=lambda: self.now)
 
     def hosts(self, job: int) -> list[Host]:
         return [self.listed[job]] if job in self.listed else []
@@ -39,7 +43,7 @@ class World:
         self.told.append(job)
 
     def view(self, job: int) -> JobView:
-        found = replace(JOB, id=JobId(job), assigned_at=NOW - 5)
+        found = replace(JOB, id=JobId(job), assigned_at=NOW - self.age)
         return JobView(JobId(job), ACCOUNT, MarketV1Terms(), BLOCK, found, agreed=False)
 
     def tried(self, job: int, phase: LaunchPhase) -> None:
@@ -56,6 +60,36 @@ class World:
         order = LaunchOrder(Identity(*account, job, 1, attempt), HOME, "c6a.xlarge", NOW + 600.0)
         self.memory.job(JobId(job)).view = self.view(job)
         return self.buying().admits(self.view(job), Launch(JobId(job), order), RULES)
+
+
+def live() -> Host:
+    identity = replace(INSTANCE.identity, generation=1, attempt=1)
+    return Host(replace(INSTANCE, identity=identity, state=InstanceState.RUNNING))
+
+
+@pytest.mark.parametrize("age", [0, 100, 179, 180, 10**6])
+def test_wait__for_a_second_endpoint__counts_from_when_it_was_asked_whatever_the_jobs_age(
+    age: int,
+) -> None:
+    """When a job began is the word of whoever may have made it up."""
+    world = World()
+    world.age = age
+    for job in range(FULL):
+        world.tried(job, LaunchPhase.LAUNCHED)
+    assert not world.admitted(FULL)
+    world.now += 89.0
+    assert not world.admitted(FULL)
+    world.now += 2.0  # silent for half of what watchers grant
+    assert world.admitted(FULL)
+
+
+def test_instances__of_jobs_not_looked_at_since_a_restart__count_as_bought() -> None:
+    world = World()
+    world.listed = {job: live() for job in range(FULL)}
+    assert not world.admitted(FULL)
+    assert FULL - 1 not in world.memory.jobs, "counting begins nothing"
+    world.listed.popitem()
+    assert world.admitted(FULL)
 
 
 UNKNOWN = [LaunchPhase.ASKED, LaunchPhase.LATER, LaunchPhase.LAUNCHED]
