@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import boto3
 from botocore.config import Config as BotoConfig
 
-from cloud.layout import HOSTS, IMAGES
+from cloud.layout import HOSTS, IMAGES, PARAMS
 from cloud.model import GONE, Identity, InstanceState
 from devnet.people import Market, connect
 from devnet.state import Devnet
@@ -118,7 +118,7 @@ class Eyes:
         for bucket in self.s3.list_buckets()["Buckets"]:
             name = bucket["Name"]
             for item in self.s3.list_objects_v2(Bucket=name).get("Contents", []):
-                if item["Key"].startswith((IMAGES, HOSTS)):
+                if item["Key"].startswith((IMAGES, PARAMS, HOSTS)):
                     yield f"s3://{name}/{item['Key']}"
 
     def books(self) -> Books:

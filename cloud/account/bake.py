@@ -318,7 +318,8 @@ def said_of_network(text: bytes) -> str:
         found = {str(name): str(word) for name, word in document.items()}
     except (ValueError, AttributeError):
         return "packets: what the image has for them is not known (no JSON object)"
-    whole = found.get("tun") == "yes" and "yes" in (found.get("nft"), found.get("iptables"))
+    carries, translates = ("tun", "raw sockets"), ("nft", "iptables")
+    whole = all("yes" in map(found.get, names) for names in (carries, translates))
     verdict = "can be served" if whole else "can NOT be served from this image"
     words = "; ".join(f"{name}: {word}" for name, word in sorted(found.items()))
     return printable(f"packets ({words}): enclaves with `network = packets` {verdict}")

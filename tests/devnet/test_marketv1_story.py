@@ -6,6 +6,7 @@ and what Marlin's own tools would ask, in their order and their words.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from agent.market.model import InstanceType
 from agent.market.price import Price
 from agent.market.workload import Workload
 from agent.markets.marketv1.metadata import write
+from cloud.layout import PARAMS
 from contracts.deploy import deploy_marketv1
 from devnet.agent_process import Provider
 from devnet.eyes import Eyes, SeenInstance
@@ -241,8 +243,16 @@ def test_job__with_init_params__its_enclave_gets_them_and_proves_it(scene: Scene
     assert after is not None
     scene.eyes.until("the other params", lambda: _proves(address, root, after), PATIENCE)
     assert [one.id for one in scene.instances(job)] == [instance.id]
+    assert _staged(scene) == {hashlib.sha256(other).hexdigest()}, "the first ones are deleted"
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
+    scene.eyes.until("no init params", lambda: not _staged(scene), PATIENCE)
+
+
+def _staged(scene: Scene) -> set[str]:
+    """Digests of the init params in the bucket."""
+    keys = (text.partition(f"/{PARAMS}") for text in scene.eyes.left_in_aws())
+    return {digest for _, found, digest in keys if found}
 
 
 def _proves(address: str, root: x509.Certificate, digest: bytes) -> bool:

@@ -6,19 +6,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from enclave.host.network import nat, tun
+from enclave.host.network import nat, raw, tun
 from enclave.host.network.orders import ENCLAVE_ADDRESS, HOST_ADDRESS
 from enclave.host.network.wires import DEVICE
 
 YES, MISSING = "yes", "not installed"
-TUN = "tun"
+TUN, RAW = "tun", "raw sockets"
 
 
 def found(device: str = DEVICE) -> Mapping[str, str]:
-    """By name, nft, iptables and tun: "yes", or why not. Leaves nothing behind. For root."""
+    """By name, what translates and what carries: "yes", or why not. Leaves nothing behind. For
+    root."""
     here = nat.tools()
     tools = {tool: _works(tool) if tool in here else MISSING for tool in nat.TOOLS}
-    return {**tools, TUN: _tun(device)}
+    return {**tools, TUN: _tun(device), RAW: _raw()}
 
 
 def _works(tool: str) -> str:
@@ -36,4 +37,13 @@ def _tun(device: str) -> str:
         os.close(tun.open_tun(HOST_ADDRESS, ENCLAVE_ADDRESS, device, framed=True))
     except OSError as error:
         return f"{device}: {error.strerror}"
+    return YES
+
+
+def _raw() -> str:
+    try:
+        for descriptor in raw.open_sockets()[1]:
+            os.close(descriptor)
+    except OSError as error:
+        return str(error.strerror or error)
     return YES

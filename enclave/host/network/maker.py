@@ -7,21 +7,29 @@ about them) or none, hands the device's descriptor over and keeps none; it ends 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import traceback
 from collections.abc import Callable
 
-from enclave.host.network import nat, tun
+from enclave.host.network import nat, raw, tun
 from enclave.host.network.device import Device, TunDevice
 from enclave.host.network.orders import ENCLAVE_ADDRESS, HOST_ADDRESS
+from enclave.host.network.raw import RawDevice
 from enclave.host.network.wires import Wires
 
 # Longer than all tools together may take (`nat.TOOL_SECONDS`).
 ANSWER_SECONDS = 60.0
 _MAKE, _MAKE_WITH_MAIL, _REMOVE = b"make", b"make with mail", b"remove"
 _ANSWER_BYTES = 4096
+
+
+# A machine, or whoever runs this there, that can't have a TUN device, today or tomorrow.
+_NO_TUN = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
+Made = tuple[str, list[int]]
+"""A word ("tun", or this machine's address for raw sockets), and descriptors."""
 
 
 class Maker:
@@ -36,6 +44,8 @@ class Maker:
         said, descriptors = self._ask(_MAKE_WITH_MAIL if mail else _MAKE)
         if not descriptors:
             raise nat.NatRefused(said)
+        if len(descriptors) > 1:
+            return RawDevice(said, descriptors[0], descriptors[1], lambda: self._ask(_REMOVE))
         return TunDevice(descriptors[0], lambda: self._ask(_REMOVE))
 
     def _ask(self, order: bytes) -> tuple[str, list[int]]:
@@ -43,7 +53,7 @@ class Maker:
         in its place (`keeper`): it can't have its rights back."""
         try:
             self._wire.send(order)
-            said, descriptors, _, _ = socket.recv_fds(self._wire, _ANSWER_BYTES, 1)
+            said, descriptors, _, _ = socket.recv_fds(self._wire, _ANSWER_BYTES, 2)
         except OSError as error:
             raise SystemExit(f"what makes its devices does not answer: {error}") from error
         if not said:
@@ -68,7 +78,7 @@ def begin(wires: Wires, not_its: socket.socket) -> Maker:
     os._exit(0)
 
 
-def serve(wire: socket.socket, make: Callable[[bool], int]) -> None:
+def serve(wire: socket.socket, make: Callable[[bool], Made]) -> None:
     """Until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while order := wire.recv(64):
@@ -77,22 +87,48 @@ def serve(wire: socket.socket, make: Callable[[bool], int]) -> None:
             wire.send(b"removed")
             continue
         try:
-            descriptor = make(order == _MAKE_WITH_MAIL)
+            said, descriptors = make(order == _MAKE_WITH_MAIL)
         except (OSError, nat.NatRefused) as refused:
             wire.send(f"{refused}".encode()[:_ANSWER_BYTES] or b"?")
             continue
-        socket.send_fds(wire, [b"made"], [descriptor])
-        os.close(descriptor)
+        socket.send_fds(wire, [said.encode()], descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
-def made(wires: Wires, mail: bool) -> int:
-    """The TUN device's descriptor, with rules in force for it. Raises OSError or NatRefused."""
+def made(wires: Wires, mail: bool) -> Made:
+    """A TUN device's descriptor, or a raw device's two with this machine's address; with rules in
+    force. Raises NatRefused."""
     if wires.tun is None:
         raise nat.NatRefused("there is no TUN device where something else stands for vsock")
-    descriptor = tun.open_tun(HOST_ADDRESS, ENCLAVE_ADDRESS, wires.tun, framed=True)
+    try:
+        return "tun", [_tun(wires.tun, mail)]
+    except OSError as no_tun:
+        if no_tun.errno not in _NO_TUN:  # busy, say: soon again
+            raise nat.NatRefused(f"{wires.tun}: {no_tun.strerror}") from no_tun
+        try:
+            return _raw(mail)
+        except OSError as no_raw:
+            text = f"no TUN device ({wires.tun}: {no_tun.strerror}) and no raw sockets ({no_raw})"
+            raise nat.NatRefused(text) from no_raw
+
+
+def _tun(device: str, mail: bool) -> int:
+    descriptor = tun.open_tun(HOST_ADDRESS, ENCLAVE_ADDRESS, device, framed=True)
     try:
         nat.apply(tun.NAME, mail)
     except nat.NatRefused:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _raw(mail: bool) -> Made:
+    address, descriptors = raw.open_sockets()
+    try:
+        nat.apply_raw(mail)
+    except nat.NatRefused:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return address, descriptors

@@ -19,6 +19,7 @@ from enclave.host.network import nat_iptables, nat_nft
 from enclave.host.network.packet import LAST_PORT
 
 TOOL_SECONDS = 10.0
+_HOST_S_PORTS = f"{LAST_PORT + 1} 65535"
 NFT, IPTABLES = TOOLS = "nft", "iptables"
 
 
@@ -35,12 +36,22 @@ def tools() -> tuple[str, ...]:
 def apply(device: str, mail: bool, sysctl: Path = Path("/proc/sys")) -> None:
     """Have the rules in force and packets forwarded. Raises NatRefused."""
     _apply_rules(device, mail)
+    _set(sysctl, "net/ipv4/ip_forward", "1")
+    _set(sysctl, "net/ipv4/ip_local_port_range", _HOST_S_PORTS)
+    # What is not in order is for the ends to judge: translation left out would reset it here.
+    _set(sysctl, "net/netfilter/nf_conntrack_tcp_be_liberal", "1")
+
+
+def apply_raw(mail: bool, sysctl: Path = Path("/proc/sys")) -> None:
+    """For raw sockets: the kernel leaves the enclave's ports alone, and the filter is at the way
+    out. Raises NatRefused."""
+    _apply_rules(None, mail)
+    _set(sysctl, "net/ipv4/ip_local_port_range", _HOST_S_PORTS)
+
+
+def _set(sysctl: Path, name: str, value: str) -> None:
     try:
-        (sysctl / "net/ipv4/ip_forward").write_text("1\n")
-        ports = f"{LAST_PORT + 1} 65535\n"
-        (sysctl / "net/ipv4/ip_local_port_range").write_text(ports)
-        # What is not in order is for the ends to judge: translation left out would reset it here.
-        (sysctl / "net/netfilter/nf_conntrack_tcp_be_liberal").write_text("1\n")
+        (sysctl / name).write_text(f"{value}\n")
     except OSError as error:
         raise NatRefused(f"{error.filename}: {error.strerror}") from error
 
@@ -52,7 +63,7 @@ def remove() -> None:
             no_rules_by(tool)
 
 
-def _apply_rules(device: str, mail: bool) -> None:
+def _apply_rules(device: str | None, mail: bool) -> None:
     """By the first tool that can: a kernel may lack what one of them needs."""
     refusals = []
     for tool in tools():
@@ -70,13 +81,13 @@ def _apply_rules(device: str, mail: bool) -> None:
     raise NatRefused("; ".join(refusals))
 
 
-def rules_by(tool: str, device: str, mail: bool) -> None:
+def rules_by(tool: str, device: str | None, mail: bool) -> None:
     """Have the rules in force by this tool. Raises NatRefused."""
     if tool == NFT:
         _run(nat_nft.COMMAND, nat_nft.rules(device, mail))
         return
     _run(nat_iptables.COMMAND, nat_iptables.rules(device, mail))
-    for table, builtin, own in nat_iptables.jumps():
+    for table, builtin, own in nat_iptables.jumps(device):
         if not _leads(table, builtin, own):
             _run([*nat_iptables.CHECK, "-t", table, "-I", builtin, "-j", own])
 
@@ -94,7 +105,8 @@ def no_rules_by(tool: str) -> None:
     if tool == NFT:
         _run(nat_nft.COMMAND, nat_nft.NOTHING)
         return
-    for table, builtin, own in nat_iptables.jumps():
+    ours = {*nat_iptables.jumps(None), *nat_iptables.jumps("any")}
+    for table, builtin, own in sorted(ours):
         while _leads(table, builtin, own):
             _run([*nat_iptables.CHECK, "-t", table, "-D", builtin, "-j", own])
         with suppress(NatRefused):  # it was never there

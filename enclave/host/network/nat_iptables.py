@@ -7,7 +7,7 @@ iptables-restore(8), iptables-extensions(8).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from enclave.host.network import reach
 from enclave.host.network.orders import ENCLAVE_ADDRESS
@@ -25,7 +25,11 @@ CHAINS = {
     "filter": ("FORWARD", "INPUT"),
     "nat": ("PREROUTING", "POSTROUTING"),
 }
+RAW_CHAINS = {"raw": ("PREROUTING", "OUTPUT"), "mangle": ("OUTPUT",), "filter": ("OUTPUT", "INPUT")}
+"""For raw sockets, where there is no device."""
 _HOST_PORTS = f"{LAST_PORT + 1}:65535"
+_LARGER = f"--tcp-flags SYN SYN -m tcpmss --mss {MOST_SEGMENT + 1}:65535"
+_CLAMP = f"{_LARGER} -j TCPMSS --set-mss {MOST_SEGMENT}"
 _PORTS = ",".join([*map(str, sorted(LOW_PORTS)), f"{FIRST_PORT}:{LAST_PORT}"])
 
 
@@ -34,12 +38,17 @@ def chain(builtin: str) -> str:
     return f"OYSTER_{builtin}"
 
 
-def rules(device: str, mail: bool) -> str:
+def rules(device: str | None, mail: bool) -> str:
     """What `COMMAND` is told, whole; the kernel's chains don't lead there yet."""
     return "".join(
-        _table(table, builtins, [*_rules(table, device, mail)])
-        for table, builtins in CHAINS.items()
+        _table(table, builtins, [*(_rules(table, device, mail) if device else _raw(table, mail))])
+        for table, builtins in chains(device).items()
     )
+
+
+def chains(device: str | None) -> Mapping[str, tuple[str, ...]]:
+    """The kernel's that are led to ours, by table."""
+    return CHAINS if device else RAW_CHAINS
 
 
 def _table(table: str, builtins: tuple[str, ...], lines: list[str]) -> str:
@@ -47,23 +56,43 @@ def _table(table: str, builtins: tuple[str, ...], lines: list[str]) -> str:
     return "\n".join([f"*{table}", *heads, *lines, "COMMIT", ""])
 
 
-def jumps() -> Iterator[tuple[str, str, str]]:
+def jumps(device: str | None) -> Iterator[tuple[str, str, str]]:
     """(table, the kernel's chain, ours)."""
-    for table, builtins in CHAINS.items():
+    for table, builtins in chains(device).items():
         for builtin in builtins:
             yield table, builtin, chain(builtin)
 
 
+def _raw(table: str, mail: bool) -> Iterator[str]:
+    sports = f"-m multiport --sports {_PORTS}"
+    own = f"-p tcp {sports}"
+    if table == "raw":
+        yield from _host_s_own()
+        yield _add("PREROUTING", f"-p tcp -m multiport --dports {_PORTS} -j CT --notrack")
+        yield _add("OUTPUT", f"{own} -j CT --notrack")
+    elif table == "mangle":
+        yield _add("OUTPUT", f"{own} {_CLAMP}")
+    else:
+        for network, _ in reach.V4:
+            yield _add("OUTPUT", f"{own} -d {network} -j DROP")
+        if not mail:
+            yield _add("OUTPUT", f"-p tcp --dport {MAIL_PORT} {sports} -j DROP")
+        yield _add("INPUT", f"-p tcp -m multiport --dports {_PORTS} -j DROP")
+
+
+def _host_s_own(device: str = "") -> Iterator[str]:
+    elsewhere = f"! -i {device} " if device else ""
+    for protocol in ("tcp", "udp"):
+        coming = f"{elsewhere}-p {protocol} --dport {_HOST_PORTS}"
+        yield _add("PREROUTING", f"{coming} -j CT --notrack")
+        yield _add("OUTPUT", f"-p {protocol} --sport {_HOST_PORTS} -j CT --notrack")
+
+
 def _rules(table: str, device: str, mail: bool) -> Iterator[str]:
     if table == "raw":
-        for protocol in ("tcp", "udp"):
-            yield _add(
-                "PREROUTING", f"! -i {device} -p {protocol} --dport {_HOST_PORTS} -j CT --notrack"
-            )
-            yield _add("OUTPUT", f"-p {protocol} --sport {_HOST_PORTS} -j CT --notrack")
+        yield from _host_s_own(device)
     elif table == "mangle":
-        clamp = f"-m tcpmss --mss {MOST_SEGMENT + 1}:65535 -j TCPMSS --set-mss {MOST_SEGMENT}"
-        yield _add("FORWARD", f"-p tcp --tcp-flags SYN SYN {clamp}")
+        yield _add("FORWARD", f"-p tcp {_CLAMP}")
     elif table == "filter":
         yield from _filter(device, mail)
     else:

@@ -54,10 +54,40 @@ table ip {table} {{
 """
 
 
-def rules(device: str, mail: bool) -> str:
-    """What `COMMAND` is told, whole."""
+_RAW_RULES = """\
+add table ip {table}
+delete table ip {table}
+table ip {table} {{
+  chain untracked_in {{
+    type filter hook prerouting priority raw;
+    tcp dport {{ {ports}, {host_ports} }} notrack
+    udp dport {host_ports} notrack
+  }}
+  chain untracked_out {{
+    type filter hook output priority raw;
+    tcp sport {{ {ports}, {host_ports} }} notrack
+    udp sport {host_ports} notrack
+  }}
+  chain outward {{
+    type filter hook output priority filter;
+    tcp sport != {{ {ports} }} accept
+    tcp flags syn tcp option maxseg size > {segment} tcp option maxseg size set {segment}
+    meta l4proto tcp ip daddr {{ {near} }} drop
+    {mail}
+  }}
+  chain here {{
+    type filter hook input priority filter;
+    tcp dport {{ {ports} }} drop
+  }}
+}}
+"""
+
+
+def rules(device: str | None, mail: bool) -> str:
+    """What `COMMAND` is told, whole; for raw sockets where there is no device."""
     low = ", ".join(map(str, sorted(LOW_PORTS)))
-    return _RULES.format(
+    mine = f'iifname "{device}" ' if device else ""
+    return (_RULES if device else _RAW_RULES).format(
         table=_TABLE,
         device=device,
         enclave=ENCLAVE_ADDRESS,
@@ -67,5 +97,5 @@ def rules(device: str, mail: bool) -> str:
         last=LAST_PORT,
         segment=MOST_SEGMENT,
         near=", ".join(str(network) for network, _ in reach.V4),
-        mail="" if mail else f'iifname "{device}" tcp dport {MAIL_PORT} drop',
+        mail="" if mail else f"{mine}tcp dport {MAIL_PORT} drop",
     )

@@ -96,6 +96,7 @@ async def test_bake__all_well__an_image_of_its_name_and_no_builder(oven: Oven) -
         ({**FOUND, "nft": "x", "iptables": "yes"}, "packets` can be served"),
         ({**FOUND, "nft": "not installed"}, "can NOT be served from this image"),
         ({**FOUND, "tun": "/dev/net/tun: No such device"}, "No such device): enclaves"),
+        ({**FOUND, "tun": "no such", "raw sockets": "yes"}, "packets` can be served"),
         ([], "not known (no JSON object)"),
         (None, "what the image has for them is not known"),
         ({"nft": "\x1b[31m"}, "can NOT be served"),

@@ -69,14 +69,14 @@ class Segment:
         start = (0x45, self.tos, length, self.id, self.fragment, self.ttl, self.protocol, 0)
         addresses = socket.inet_aton(self.source) + socket.inet_aton(self.target)
         head = bytearray(struct.pack("!BBHHHBBH", *start) + addresses)
-        head[10:12] = _checksum(bytes(head)).to_bytes(2, "big")
+        head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
         pseudo = addresses + struct.pack("!HH", 6, len(tcp))
-        right = _checksum(pseudo + bytes(tcp))
+        right = checksum(pseudo + bytes(tcp))
         tcp[16:18] = (right ^ self.wrong).to_bytes(2, "big")
         return bytes(head + tcp)
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """RFC 1071."""
     words = struct.unpack(f"!{len(data) // 2}H", data[: len(data) // 2 * 2])
     total: int = sum(words) + (data[-1] << 8 if len(data) % 2 else 0)
@@ -117,9 +117,9 @@ def _cut(framed: bytes) -> Iterator[bytes]:
         return
     assert (flags, kind, start, offset) == (1, 1, 20, 16)
     assert len(packet) == int.from_bytes(packet[2:4], "big")
-    assert _checksum(packet[:20]) == 0
+    assert checksum(packet[:20]) == 0
     pseudo = packet[12:20] + struct.pack("!HH", 6, len(packet) - 20)
-    assert int.from_bytes(packet[36:38], "big") == ~_checksum(pseudo) & 0xFFFF
+    assert int.from_bytes(packet[36:38], "big") == ~checksum(pseudo) & 0xFFFF
     yield from _segments(packet, head_bytes, size)
 
 
