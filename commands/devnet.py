@@ -371,7 +371,7 @@ def _show(devnet: Devnet, directory: Path, as_json: bool) -> None:
         "market": devnet.market,
         "enclaves": _ENCLAVES[devnet.boot],
         "registry": devnet.registry,
-        "pond": devnet.pond,
+        **({"pond": devnet.pond} if devnet.pond else {}),
         "paymentToken": devnet.payment_token,
         "aws": devnet.aws_endpoint,
         "ipfs": devnet.ipfs_gateway,

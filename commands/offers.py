@@ -154,7 +154,7 @@ def list_(
 
     rows, invites = at_desk(config, work, Need.OFFERS)
     if as_json:
-        print_json([row.to_json() for row in rows])
+        print_json([{**row.to_json(), "refusals": invites} for row in rows])
         return
     print_table(
         ("type", "price", "configured", "rank", "of", "cheapest other", "left after cost"),

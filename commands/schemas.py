@@ -127,7 +127,7 @@ SCHEMAS: Mapping[str, Schema] = {
                 "type": TYPE, "rule": TEXT, "rank": maybe(WHOLE), "listed": WHOLE,
                 "price": maybe(PRICE),
                 "configured": maybe(PRICE), "cheapest_other": maybe(PRICE), "cost": maybe(PRICE),
-                "cost_source": TEXT, "margin_per_hour": maybe(NUMBER),
+                "cost_source": TEXT, "margin_per_hour": maybe(NUMBER), "refusals": TEXT,
             }
         )
     ),

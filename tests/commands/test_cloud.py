@@ -106,6 +106,21 @@ def test_bake__region_not_configured__is_refused_before_any_call(config: str) ->
     assert "us-east-1" in str(refused.exception)
 
 
+@pytest.mark.parametrize("more", [["--dry-run"], []])
+def test_bake__told_to_programs__is_in_its_dialect(
+    config: str, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    async def baked(*_: object) -> str:
+        return "ami-0d27e0fb3bac4d724"
+
+    monkeypatch.setattr("commands.cloud._bake", baked)
+    words = ["bake", "--region", "us-east-1", "--json", *more]
+    result = CliRunner().invoke(app, [*words, "--config", config])
+    assert result.exit_code == 0, result.output
+    in_its_dialect(["cloud", *words], result.stdout)
+    assert ("image" in json.loads(result.stdout)) is not bool(more)
+
+
 def test_settings__of_commands__are_the_agent_s_own_but_for_the_provider(config: str) -> None:
     loaded = load(Path(config))
     assert replace(settings_of(loaded), owner=cloud_settings(loaded, "0xp").owner) == (

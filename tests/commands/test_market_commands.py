@@ -183,6 +183,8 @@ def test_offers_list__a_setting_refuses_jobs_and_exits_are_slow__says_what_each_
     world.config.write_text(text.replace("[jobs]\n", lists, 1))
     listed = world.run("offers", "list").stdout
     assert "refused by jobs.deny_owners can cost 100.00 tPOND" in listed
+    (row,) = world.ask("offers", "list")
+    assert "jobs.deny_owners can cost 100.00 tPOND" in row["refusals"]
 
 
 def test_offers_list__no_cost_and_no_price_list__says_that_it_is_unknown(world: World) -> None:

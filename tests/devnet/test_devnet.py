@@ -46,7 +46,7 @@ class Program:
 @pytest.fixture(scope="module")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     program = Program(tmp_path_factory.mktemp("devnet"))
-    program("up", "--detach", "--boot-share", "0")
+    program.ask("up", "--detach", "--boot-share", "0")
     yield program
     program("down")
 

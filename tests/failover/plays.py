@@ -7,6 +7,7 @@ However it goes: both are started, by one instance each, by one transaction each
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -33,6 +34,7 @@ from devnet.agent_process import Provider
 from devnet.database import AGAIN, SCHEMES
 from devnet.up import Options
 from faults import Fault, Refused, RetryLater
+from tests.commands.program import in_its_dialect
 from tests.devnet.scene import Scene, opened
 
 AHEAD_SECONDS = {"b": 20.0}  # far more than a lease
@@ -169,7 +171,8 @@ def _until_waiting(connection: sa.Connection) -> None:
 
 
 def _yields(pair: Pair, _host: str) -> None:
-    pair.scene.provider.ask("hosts", "yield")
+    told = pair.scene.provider.ask("hosts", "yield")
+    in_its_dialect(["hosts", "yield", "--json"], json.dumps(told))
 
 
 def _told_to_end(pair: Pair, host: str) -> None:
