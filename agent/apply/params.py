@@ -90,12 +90,13 @@ async def _unstage(world: World, region: Region, sha256: str, *, but: JobId | No
 
 
 def used_params(world: World, but: JobId | None = None) -> set[str]:
-    """Digests of the init params that jobs (but for the ones of `but` that others took the place
-    of) have now, or were staged for them; too many rather than too few."""
+    """Digests of the init params that jobs with an instance (but for the ones of `but` that others
+    took the place of) have now, or were staged for any; too many rather than too few."""
     used: set[str] = set()
     for job in world.memory.jobs.values():
         used |= {sha256 for _, sha256 in job.params}
-        work = job.head.workload if job.head is not None and job.id != but else None
+        lives = any(host.live for host in world.fleet.hosts(job.id))
+        work = job.head.workload if lives and job.head is not None and job.id != but else None
         used |= {work.params_sha256} if work is not None else set()
     return used
 

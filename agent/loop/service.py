@@ -26,6 +26,7 @@ from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.decide.refusal import vet
 from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, TAKEN
+from agent.load.agreed_rates import rate_counts
 from agent.load.loader import parts
 from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
@@ -314,8 +315,9 @@ class Agent:
             known.reluctant = view.head.generation
         if view.head is not None and known.buying is not None:
             known.vetted = view.head.generation
-            if self._state.sources.market.took(view.head):
-                self._world.say(view.id, TAKEN, price=str(view.head.price.raw))
+        job = rate_counts(view, self._state.now(), buys=known.buying is not None)
+        if job is not None and self._state.sources.market.took(job):
+            self._world.say(view.id, TAKEN, price=str(job.price.raw))
         for note in known.news(decision.notes):
             self._world.say(view.id, note.name, note.text, int(note.level))
         self._put_off(view.id, decision)

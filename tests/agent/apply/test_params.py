@@ -151,9 +151,12 @@ async def test_process__ended_before_it_deleted__the_next_one_s_sweep_does() -> 
     await scene.order(SECOND, TWO)
     scene.restart()
     scene.asks(SECOND, TWO)
+    scene.hosts[SECOND] = [host()]
     scene.clock.at += GRACE_SECONDS + 1
     assert await scene.sweep() == 1
     assert scene.there == {digest(TWO)}, "of a job that lives"
+    scene.hosts.clear()
+    assert await scene.sweep() == 1, "that the chain still has it needs none: nobody asks"
 
 
 async def test_process__another_one_found_the_enclave__the_end_of_the_job_deletes() -> None:

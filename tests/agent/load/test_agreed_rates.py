@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.decide.job_view import Facts, JobView
 from agent.journal.engines import open_file
 from agent.journal.lines import TAKEN, Event
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal
-from agent.load.agreed_rates import agreed_rates
-from agent.market.model import JobId, Price
+from agent.load.agreed_rates import agreed_rates, rate_counts
+from agent.market.model import ZERO_ADDRESS, Job, JobId, Price, Wei
+from agent.markets.marketv1.terms import MarketV1Terms
+from tests.agent.samples import ACCOUNT, BLOCK, JOB, NOW
 
 pytestmark = pytest.mark.unit
 
@@ -26,3 +30,27 @@ def test_rates__of_the_journal__are_the_jobs_and_old_or_odd_lines_tell_none(tmp_
     journal.flush()
     assert agreed_rates(Reader(engine)) == {0: Price(2**256 - 1), 3: Price(7)}
     journal.close()
+
+
+OPEN = replace(JOB, started_at=NOW - 10, settled_until=NOW - 10, escrow=Wei(10_000))
+
+
+@pytest.mark.parametrize(
+    ("buys", "proven", "job", "counts"),
+    [
+        (True, None, OPEN, True),
+        (False, 1, OPEN, True),  # up, whoever brought it up
+        (False, None, OPEN, False),  # refused, or waiting
+        (False, 1, replace(OPEN, escrow=Wei(0)), False),  # over: what it pays is no price of ours
+        (False, 1, replace(OPEN, price=Price(0)), False),
+        (False, 1, replace(OPEN, provider=ZERO_ADDRESS), False),
+        (True, 1, None, False),
+    ],
+)
+def test_rate__of_a_job_that_is_bought_for_or_up__is_what_it_is_served_for(
+    buys: bool, proven: int | None, job: Job | None, counts: bool
+) -> None:
+    view = JobView(
+        JobId(1), ACCOUNT, MarketV1Terms(), BLOCK, job, facts=Facts(proven=proven)
+    )  # fmt: skip
+    assert (rate_counts(view, float(NOW), buys=buys) is not None) == counts
