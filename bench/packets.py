@@ -120,6 +120,11 @@ def _uploads(one: Scene) -> None:
     one.world.call(upload)
 
 
+def _children(pid: int) -> list[int]:
+    """What makes its devices."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def _cpu(pids: list[int]) -> float:
     return sum(map(cpu_seconds, pids))
 
@@ -130,7 +135,7 @@ def _crowd(one: Scene, pid: int) -> tuple[float, int]:
     def crowd() -> tuple[float, int]:
         with ExitStack() as stack:
             socks = [stack.enter_context(_connected(80)) for _ in range(CONNECTIONS)]
-            memory = pss_kib(pid) / 1024
+            memory = sum(map(pss_kib, [pid, *_children(pid)])) / 1024
             for sock in socks:
                 sock.sendall(b"GET /x HTTP/1.0\r\n\r\n")
             return memory, sum(bool(sock.recv(1)) for sock in socks)

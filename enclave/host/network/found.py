@@ -42,7 +42,7 @@ def _tun(device: str) -> str:
 
 def _raw() -> str:
     try:
-        for descriptor in raw.open_sockets()[1]:
+        for descriptor in raw.open_sockets(trial=True)[1]:
             os.close(descriptor)
     except OSError as error:
         return str(error.strerror or error)

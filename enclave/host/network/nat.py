@@ -60,7 +60,10 @@ def remove() -> None:
     """No rules of ours; what the kernel was told else does no harm."""
     for tool in tools():
         with suppress(NatRefused):  # they go with the machine
+            if tool == NFT:
+                _run(nat_nft.THERE)
             no_rules_by(tool)
+            return  # the other one was not needed
 
 
 def _apply_rules(device: str | None, mail: bool) -> None:

@@ -9,6 +9,7 @@ from enclave.host.network.packet import FIRST_PORT, LAST_PORT, LOW_PORTS, MAIL_P
 
 COMMAND = ("nft", "-f", "-")
 _TABLE = "oyster_enclave"
+THERE = ("nft", "list", "table", "ip", _TABLE)
 NOTHING = f"add table ip {_TABLE}\ndelete table ip {_TABLE}\n"
 """What `COMMAND` is told to have none of ours."""
 

@@ -34,15 +34,16 @@ class Unreachable(OSError):
     """This machine has no way to the world that packets could take."""
 
 
-def open_sockets() -> tuple[str, list[int]]:
-    """This machine's address, and descriptors of the sockets to read from and to send by. Raises
-    OSError."""
+def open_sockets(*, trial: bool = False) -> tuple[str, list[int]]:
+    """This machine's address, and descriptors of the sockets to read from and to send by; a `trial`
+    leaves its interface as it is. Raises OSError."""
     device, address = _way_out()
     reading = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
     try:
         _filter(reading, socket.inet_aton(address))
         reading.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, QUEUE_BYTES)
-        set_offload(device, SET_GRO, 0)
+        if not trial:
+            set_offload(device, SET_GRO, 0)
         reading.bind((device, _ETH_P_IP))
         sending = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     except OSError:

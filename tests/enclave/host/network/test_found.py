@@ -32,6 +32,7 @@ def test_found__by_the_program_that_is_baked__is_what_there_is_and_leaves_nothin
         environment = {**os.environ, "PATH": path or os.environ["PATH"]}
         done = subprocess.run(command, env=environment, capture_output=True, check=True, cwd=ROOT)
         assert not space.shows("oyster")
+        assert not space.shows("OYSTER")
     finally:
         space.close()
     found = json.loads(done.stdout)
