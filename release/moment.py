@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import cache
 
 import program
 
 
+@cache
 def epoch() -> int:
-    """Seconds: SOURCE_DATE_EPOCH (reproducible-builds.org), else when the commit was made."""
+    """Seconds: SOURCE_DATE_EPOCH (reproducible-builds.org), else when the commit was made.
+
+    Asked once: a commit while two builds are compared is no difference between them.
+    """
     given = os.environ.get("SOURCE_DATE_EPOCH")
     return int(given) if given else int(git("log", "-1", "--format=%ct"))
 
