@@ -58,7 +58,7 @@ CORE_SHARE, RSS_MIB, RESTART_SECONDS = 25.0, 400.0, 15.0
 CALM_AFTER, WINDOW = 390.0, 300.0
 SMALL_WINDOW = 60.0
 PAGE, OBJECTS_A_HOST = 1000, 2
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 600.0  # a machine that others keep busy is waited for
 
 
 @dataclass(frozen=True)

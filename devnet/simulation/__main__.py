@@ -5,6 +5,7 @@ python -m devnet.simulation 1 --seed 42     that one seed; --trace prints every 
 python -m devnet.simulation 100 --wire      with JSON-RPC, nonces and fees between agent and chain
 python -m devnet.simulation 100 --market marketv1    on Marlin's market, over JSON-RPC
 python -m devnet.simulation 100 --hosts 2   two hosts, cut off, and a database that forgets
+python -m devnet.simulation 100 --days 3    jobs that live up to three days, most of it in peace
 """
 
 from __future__ import annotations
@@ -26,22 +27,35 @@ from devnet.simulation.watch import NAMES
 
 
 def storm_of(
-    seed: int, jobs: int, *, wire: bool, market: str, hosts: int = 1, trace: bool = False
+    seed: int,
+    jobs: int,
+    *,
+    wire: bool,
+    market: str,
+    hosts: int = 1,
+    days: float = 0.0,
+    trace: bool = False,
 ) -> Storm:
     """The storm of a seed on a market; on MarketV1 there is always JSON-RPC between."""
     if hosts == 2:
-        return PairStorm(scenario(seed, jobs), trace=trace)
+        return PairStorm(scenario(seed, jobs, days=days), trace=trace)
     if market == "marketv1":
-        return MarketV1Storm(scenario(seed, jobs, wire=True), trace=trace)
-    return Storm(scenario(seed, jobs, wire=wire), trace=trace)
+        return MarketV1Storm(scenario(seed, jobs, wire=True, days=days), trace=trace)
+    return Storm(scenario(seed, jobs, wire=wire, days=days), trace=trace)
 
 
 def play(
-    seed: int, jobs: int, *, wire: bool = False, market: str = "registry", hosts: int = 1
+    seed: int,
+    jobs: int,
+    *,
+    wire: bool = False,
+    market: str = "registry",
+    hosts: int = 1,
+    days: float = 0.0,
 ) -> Result:
     """One run, in whichever process."""
     quiet()
-    return storm_of(seed, jobs, wire=wire, market=market, hosts=hosts).run()
+    return storm_of(seed, jobs, wire=wire, market=market, hosts=hosts, days=days).run()
 
 
 def play_all(
@@ -52,13 +66,14 @@ def play_all(
     wire: bool = False,
     market: str = "registry",
     hosts: int = 1,
+    days: float = 0.0,
 ) -> Iterator[Result]:
     """All runs, in the order of their seeds."""
+    one = partial(play, jobs=jobs, wire=wire, market=market, hosts=hosts, days=days)
     if processes == 1:
-        yield from (play(seed, jobs, wire=wire, market=market, hosts=hosts) for seed in seeds)
+        yield from map(one, seeds)
         return
     with ProcessPoolExecutor(processes) as pool:
-        one = partial(play, jobs=jobs, wire=wire, market=market, hosts=hosts)
         yield from pool.map(one, seeds, chunksize=4)
 
 
@@ -69,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.trace:
         return _trace(chosen)
     begun, results = time.monotonic(), []
-    how = {"wire": chosen.wire, "market": chosen.market, "hosts": chosen.hosts}
+    how = {name: getattr(chosen, name) for name in ("wire", "market", "hosts", "days")}
     for result in play_all(seeds, chosen.jobs, chosen.processes, **how):
         results.append(result)
         for line in failure(result, chosen.jobs, **how):
@@ -80,12 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def failure(
-    result: Result, jobs: int, *, wire: bool = False, market: str = "registry", hosts: int = 1
+    result: Result,
+    jobs: int,
+    *,
+    wire: bool = False,
+    market: str = "registry",
+    hosts: int = 1,
+    days: float = 0.0,
 ) -> Iterator[str]:
     """What a run violated, and the line that plays it again."""
     if result.violations:
         how = f"--seed {result.seed} --jobs {jobs}{' --wire' if wire else ''}"
         how += "" if hosts == 1 else f" --hosts {hosts}"
+        how += f" --days {days:g}" if days else ""
         how += "" if market == "registry" else f" --market {market}"
         again = f"python -m devnet.simulation 1 {how}"
         yield f"seed {result.seed} violates; again: {again}"
@@ -102,7 +124,9 @@ def summary(results: Sequence[Result], jobs: int, seconds: float) -> Iterator[st
     simulated = sum(result.seconds for result in results)
     machines = sum(result.machines for result in results)
     yield f"{len(results)} runs of {jobs} jobs, {simulated / 86400:.1f} days in {seconds:.0f} s"
-    yield f"{machines} instances, {sum(r.transactions for r in results)} transactions"
+    served = sum(result.job_days for result in results)
+    transactions = sum(result.transactions for result in results)
+    yield f"{served:.1f} job-days, {machines} instances, {transactions} transactions"
     yield "faults:"
     yield from (f"  {count:7d}  {kind}" for kind, count in sorted(faults.items()) if count)
     yield "assignments:"
@@ -113,7 +137,7 @@ def summary(results: Sequence[Result], jobs: int, seconds: float) -> Iterator[st
 
 def _trace(chosen: argparse.Namespace) -> int:
     quiet()
-    how = {"wire": chosen.wire, "market": chosen.market, "hosts": chosen.hosts}
+    how = {name: getattr(chosen, name) for name in ("wire", "market", "hosts", "days")}
     storm = storm_of(chosen.seed, chosen.jobs, **how, trace=True)
     result = storm.run()
     for line in (*storm.lines, *failure(result, chosen.jobs, **how)):
@@ -139,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         "--market", choices=("registry", "marketv1"), default="registry", help="which one's model"
     )
     parser.add_argument("--hosts", type=int, choices=(1, 2), default=1, help="of the provider")
+    parser.add_argument("--days", type=float, default=0.0, help="that a job lives at most")
     parser.add_argument("--trace", action="store_true", help="print one run's events")
     return parser
 

@@ -10,20 +10,22 @@ import random
 import sqlite3
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, cast
 
 from devnet.simulation import loop
 from devnet.simulation.hosts import Row, Server, SimLease
 from devnet.simulation.lives import RESTART_SECONDS, Lives
 from devnet.simulation.process import Life, Manner
-from devnet.simulation.scenario import rules
+from devnet.simulation.scenario import LONGEST, rules
 from devnet.simulation.storm import Storm
 from devnet.simulation.storm_troubles import Trouble
 from faults import Fenced
 
 HOSTS = ("a", "b")
 LOOK_SECONDS = 1.0
-TAIL_SECONDS = 4  # of what a database forgets at most, which is a snapshot a look
+TAIL_LOOKS = 4  # of what a database forgets at most, which is a snapshot a look
+LASTING_LOOKS = 20  # seconds a look where jobs live for days: a snapshot costs a millisecond
 # A look: how often something of these begins, of a thousand looks.
 CUT, AWAY, FORGETS, YIELDS = 6, 2, 2, 2
 
@@ -52,7 +54,8 @@ class PairOfLives(Lives):
         self.server = Server(self.stage.clock.now)
         self.rng = random.Random(f"{self.stage.what.seed}:hosts")
         self.hosts = {name: Host() for name in HOSTS}
-        self._tails: deque[tuple[bytes, Row]] = deque(maxlen=TAIL_SECONDS)
+        self._every = LASTING_LOOKS if self.stage.what.longest > LONGEST else 1
+        self._tails: deque[tuple[bytes, Row]] = deque(maxlen=TAIL_LOOKS if self._every == 1 else 1)
 
     @property
     def process(self) -> Life:  # type: ignore[override] # there it is a field
@@ -94,9 +97,10 @@ class PairOfLives(Lives):
     async def supervise(self) -> None:
         """systemd on each host, and what becomes of the hosts' database."""
         ended = dict.fromkeys(HOSTS, 0.0)
-        while True:
+        for look in count():
             await self.stage.clock.sleep(LOOK_SECONDS)
-            self._happens()
+            if look % self._every == 0:
+                self._happens()
             for name, host in self.hosts.items():
                 if host.alive:
                     ended[name] = self.stage.second() + RESTART_SECONDS

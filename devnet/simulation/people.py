@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.market.model import Address
 from devnet.simulation.blocks import Block, BlockChain
@@ -22,6 +22,8 @@ USERS = tuple(Address(f"0xb{number:039d}") for number in range(5))
 DENIED = USERS[4]
 TYPES = ("us-east-1/c6a.xlarge", "us-east-1/m6i.xlarge")
 HOSTILE = "ipfs://hostile"
+POOR = 200  # a deposit that ends before an enclave is up
+LIVES = (620.0, 1500.0)  # seconds that a deposit lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,33 @@ class Request:
     leaves_at: float = float("inf")  # the operator orders the exit
 
 
-def requests(seed: int, count: int, *, within: float, images: int = 12) -> list[Request]:
-    """`count` requests, in order of time, a few of them such that they should not be served."""
+def requests(
+    seed: int, count: int, *, within: float, images: int = 12, stretch: float = 1.0
+) -> list[Request]:
+    """`count` requests, in order of time, a few of them such that they should not be served.
+    `stretch`: how many times as long as usual all of it takes once it is asked for."""
     rng = random.Random(f"{seed}:people")
-    return sorted((_request(rng, within, images) for _ in range(count)), key=lambda one: one.at)
+    drawn = (_request(rng, within, images) for _ in range(count))
+    return sorted((_stretched(one, stretch) for one in drawn), key=lambda one: one.at)
+
+
+def _stretched(one: Request, by: float) -> Request:
+    def later(second: float) -> float:
+        return one.at + (second - one.at) * by
+
+    poor = one.deposit == POOR
+    return replace(
+        one,
+        deposit=one.deposit if poor else int(one.deposit * by),
+        stops_at=later(one.stops_at),
+        funds_at=later(one.funds_at),
+        funds=int(one.funds * by),
+        leaves_at=later(one.leaves_at),
+    )
 
 
 def _request(rng: random.Random, within: float, images: int) -> Request:
-    at, seconds = rng.uniform(1, within), rng.uniform(620, 1500)
+    at, seconds = rng.uniform(1, within), rng.uniform(*LIVES)
     price = rng.choice([UNIT, 3 * UNIT, 7 * 10**11])
     owner = DENIED if rng.random() < 0.03 else rng.choice(USERS[:4])
     url = HOSTILE if rng.random() < 0.03 else f"ipfs://image{rng.randrange(images)}"
@@ -58,7 +79,7 @@ def _request(rng: random.Random, within: float, images: int) -> Request:
         instance_type=rng.choice(TYPES),
         url=url,
         max_price=price * 100,
-        deposit=200 if poor else int(seconds),
+        deposit=POOR if poor else int(seconds),
         stops_at=at + rng.uniform(10, 1500) if rng.random() < 0.3 else float("inf"),
         funds_at=at + rng.uniform(50, 1200) if rng.random() < 0.2 else float("inf"),
         funds=rng.randint(1, 500),

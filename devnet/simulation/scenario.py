@@ -19,6 +19,9 @@ from devnet.simulation.people import AUDITORS, DENIED, UNIT, USERS, Request
 from devnet.simulation.protocol import Model, Terms
 from devnet.simulation.storm_troubles import Plan, draw, draw_wire
 
+DAY_SECONDS = 86_400
+LONGEST = 2.5 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -38,10 +41,13 @@ class Scenario:
     latency: float
     within: float  # seconds in which users ask
     wire: bool = False  # the agent speaks JSON-RPC with nodes
+    longest: float = LONGEST  # seconds; a run that is not done by then never will be
 
 
-def scenario(seed: int, jobs: int = 100, *, wire: bool = False) -> Scenario:
-    """What the seed says."""
+def scenario(seed: int, jobs: int = 100, *, wire: bool = False, days: float = 0.0) -> Scenario:
+    """What the seed says. `days`: jobs live so long at most, most of it in peace; as many things
+    go wrong as else, over all that time."""
+    stretch = max(1.0, days * DAY_SECONDS / people.LIVES[1])
     rng = random.Random(f"{seed}:scenario")
     within, witness = rng.uniform(300, 1200), rng.random() < 0.6
     draws = draw_wire if wire else draw
@@ -56,11 +62,12 @@ def scenario(seed: int, jobs: int = 100, *, wire: bool = False) -> Scenario:
         image_seconds=rng.choice([2.0, 15.0, 45.0]),
         lengths=Lengths(listed=900.0, visible=rng.choice([0.0, 3.0, 15.0])),
         others_price=rng.choice([UNIT * 2, UNIT * 2, UNIT // 2]),
-        requests=tuple(people.requests(seed, jobs, within=within)),
-        plan=draws(seed, length=within + 1500, witness=witness),
+        requests=tuple(people.requests(seed, jobs, within=within, stretch=stretch)),
+        plan=draws(seed, length=within + 1500 * stretch, witness=witness),
         latency=rng.choice([0.05, 0.3, 1.0]),
         within=within,
         wire=wire,
+        longest=LONGEST + 2 * days * DAY_SECONDS,  # a deposit may be doubled
     )
 
 

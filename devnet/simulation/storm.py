@@ -38,7 +38,7 @@ from devnet.simulation.opinions import Views
 from devnet.simulation.people import DENIED, HOSTILE
 from devnet.simulation.process import ChainSide, Life, Manner, Process, Rest
 from devnet.simulation.protocol import Job
-from devnet.simulation.scenario import genesis
+from devnet.simulation.scenario import DAY_SECONDS, genesis
 from devnet.simulation.stage import Stage
 from devnet.simulation.storm_cloud import StormCloud, StormImages
 from devnet.simulation.storm_trouble_acts import begin
@@ -57,7 +57,6 @@ FAR_OFF = 60.0  # seconds by which a wall clock is off when ages can't be judged
 # Between the block that was read and what is sent for it: blocks, jobs, what is final and the
 # transaction; over JSON-RPC each is two or three, and the transaction is a look and seven.
 EXCHANGES = 16
-LONGEST = 2.5 * 3600.0  # a run that is not done by then never will be
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class Result:
     transactions: int
     machines: int
     digest: str
+    job_days: float = 0.0  # of instances, from launch to end
 
 
 @dataclass
@@ -114,7 +114,12 @@ class Storm(Stage):
             transactions=len(self.chain.log),
             machines=len(self.cloud.machines),
             digest=self.digest.hexdigest()[:16],
+            job_days=self._served_seconds() / DAY_SECONDS,
         )
+
+    def _served_seconds(self) -> float:
+        now = self.clock.now()
+        return sum(min(one.ends_at, now) - one.launched_at for one in self.cloud.machines.values())
 
     # The world.
 
@@ -247,7 +252,7 @@ class Storm(Stage):
 
     async def _until_over(self) -> None:
         last = self._last_request()
-        while self.second() < LONGEST:
+        while self.second() < self.what.longest:
             await self.clock.sleep(20)
             if self.second() > last + 60 and self._all_over():
                 return

@@ -88,7 +88,7 @@ def test_agent__broken_on_purpose__is_found(
     monkeypatch: pytest.MonkeyPatch, broken: Break, name: str
 ) -> None:
     broken(monkeypatch)
-    monkeypatch.setattr("devnet.simulation.storm.LONGEST", 2200.0)
+    monkeypatch.setattr("devnet.simulation.scenario.LONGEST", 2200.0)
     assert name in {violation.name for violation in calm(12, 8).violations}
 
 
