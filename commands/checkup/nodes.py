@@ -70,6 +70,8 @@ def _how_many(configured: int, serve: int) -> Finding:
     if configured == 1:
         todo = "add a second node of another operator to chain.rpc_urls"
         return Finding("nodes", "warn", "one node: nobody confirms its word", todo)
+    if not serve:
+        return skipped("nodes", f"none of {configured} can be used: see each of them above")
     if serve < 2:
         todo = "until two answer, nothing is done that can't be undone"
         return Finding("nodes", "warn", f"{serve} of {configured} answer", todo)

@@ -182,6 +182,17 @@ def test_job__escrow_runs_dry__is_settled_and_cleared_away(scene: Scene) -> None
     scene.gone(job_id)
 
 
+def test_price__by_a_rule_that_undercuts__is_listed_below_the_cheapest_other(scene: Scene) -> None:
+    other = scene.eyes.devnet.person("rival")
+    scene.people.offer(other, TYPE, _raw("3.50/h"), 100 * 10**18)
+    scene.provider.command("offers", "set", TYPE, "3.60/h", "--undercut", "1%", "--yes")
+    (row,) = scene.provider.ask("offers", "list")
+    assert (row["rank"], row["listed"]) == (1, 2)
+    assert 0.989 * _raw("3.50/h") < _listed(scene) < 0.991 * _raw("3.50/h")
+    functions = scene.eyes.market.registry.functions
+    scene.eyes.market.send(other, functions.register(TYPE, _raw("3.45/h")))  # followed below
+
+
 def test_rehearse__beside_the_agent__is_up_in_time_and_leaves_nothing(scene: Scene) -> None:
     scene.eyes.until("no job", lambda: not scene.eyes.live_instances(), PATIENCE)
     jobs = scene.eyes.market.registry.functions.jobCount().call()
@@ -207,6 +218,23 @@ def test_job__assignment_undone_by_a_reorganisation__is_cleared_away(scene: Scen
     assert again == job_id
     scene.started(again)
     scene.stop(again)
+
+
+def test_price__the_other_went_lower_since__was_followed_by_the_agent_itself(scene: Scene) -> None:
+    low = 0.991 * _raw("3.45/h")
+    scene.eyes.until("our price to follow", lambda: _listed(scene) < low, PATIENCE)
+    (shown,) = page(scene, "/now")["types"]
+    assert shown["rule"]
+    assert int(shown["listing"]) == _listed(scene) > 0.989 * _raw("3.45/h")
+
+
+def _raw(price: str) -> int:
+    return Price.parse(price, decimals=6).raw
+
+
+def _listed(scene: Scene) -> int:
+    ours = scene.eyes.devnet.person("provider").address
+    return int(scene.eyes.market.registry.functions.offer(ours, TYPE).call())
 
 
 def test_scene__at_the_end__nothing_is_left_and_money_is_exact(scene: Scene) -> None:
