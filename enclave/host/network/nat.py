@@ -124,6 +124,7 @@ def _run(command: Sequence[str], text: str = "") -> None:
             input=text,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=TOOL_SECONDS,
             check=False,
         )
