@@ -14,6 +14,7 @@ from agent.loop.prefetch import Prefetch
 from agent.loop.state import LoopState
 
 TURN_SECONDS = 1.0  # between two signs of life
+LOOK_SECONDS = 60.0  # between two looks: whoever takes over looks first, and reads what is new
 
 
 async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[], None]) -> bool:
@@ -43,7 +44,7 @@ async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:
     looked_at = -math.inf
     while True:
         now = state.now()
-        if now - looked_at >= state.rules.service.calm_look_seconds:
+        if now - looked_at >= LOOK_SECONDS:
             looked_at = now
             fleet = state.world.fleet
             await asyncio.gather(*(fleet.look(region) for region in state.sources.regions))
