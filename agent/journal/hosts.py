@@ -181,6 +181,11 @@ def note_member(connection: sa.Connection, member: Member, role: Role) -> None:
     connection.execute(write.on_conflict_do_update(index_elements=["host"], set_=row))
 
 
+def _role(said: str) -> Role:
+    """What another version says beside these is a host that is there, and does not lead."""
+    return Role(said) if said in set(Role) else Role.STANDS_BY
+
+
 class Hosts:
     """The hosts of one journal, for people. Raises RetryLater while the server is away."""
 
@@ -195,7 +200,7 @@ class Hosts:
         return [
             Standing(
                 Member(row["host"], row["version"], row["config_digest"]),
-                Role(row["role"]),
+                _role(row["role"]),
                 float(row["ago"]),
             )
             for row in rows

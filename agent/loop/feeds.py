@@ -94,7 +94,7 @@ class Feeds:
         if not any(order.kind == _CONFIRM for order in found):
             return {}
         await self._state.world.journal.caught_up()
-        return await self._state.aside(lambda: asked_ends(self._state.reader.engine))
+        return await self._state.restoring(lambda: asked_ends(self._state.reader.engine))
 
     def _take_order(self, order: OrderRecord) -> None:
         orders = self._state.world.memory.orders

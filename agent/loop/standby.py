@@ -44,10 +44,11 @@ async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:
     looked_at = -math.inf
     while True:
         now = state.now()
-        if now - looked_at >= LOOK_SECONDS:
+        fleet = state.world.fleet
+        pause = state.rules.service.calm_look_seconds if fleet.faults else LOOK_SECONDS
+        if now - looked_at >= pause:
             looked_at = now
-            fleet = state.world.fleet
             await asyncio.gather(*(fleet.look(region) for region in state.sources.regions))
-        state.world.fleet.begin_anew()
+        fleet.begin_anew()
         lives()
         await state.world.clock.sleep(TURN_SECONDS)

@@ -7,6 +7,7 @@ journal what every host asks that was started before: their files differ, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -72,15 +73,16 @@ def alike_of(opened: OpenJournal, runs: Callable[[], Config]) -> Alike | None:
 
 
 def as_ordered(config: Config, orders: Iterable[OrderRecord]) -> Config:
-    """The configuration with its offers as these orders changed them; what an order of an earlier
-    version does not say in the file's words stays as it was."""
+    """The configuration with its offers as these orders changed them; what an order of another
+    version does not say in words of a file stays as it was."""
     offers = {one.type: one for one in config.offers}
     for order in orders:
         name = str(order.fields.get("type"))
         if order.kind == OrderKind.REMOVE_OFFER:
             offers.pop(name, None)
         elif order.kind == OrderKind.OFFER and order.fields.get("said"):
-            offers[name] = _said(name, order, offers.get(name))
+            with suppress(ValueError):
+                offers[name] = _said(name, order, offers.get(name))
     return replace(config, offers=tuple(offers.values()))
 
 

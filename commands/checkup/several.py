@@ -78,7 +78,7 @@ def _bounds(patient: Patient, config: Config) -> Iterator[Finding]:
     spare = window - UP_SECONDS
     away = show_span(max(0.0, spare))
     text = (
-        f"a leader that dies is followed within {show_span(gap)}; a database that is away for "
+        f"a leader that dies is followed within {gap:g} s; a database that is away for "
         f"{away} costs the jobs of that time (a start has {show_span(window)})"
     )
     yield Finding("hosts' bounds", "ok" if spare > 120 else "warn", text)

@@ -113,6 +113,9 @@ def test_lease__given_back__is_taken_at_the_next_look(engine: sa.Engine) -> None
     assert two.held()
     two.release()
     assert roles(engine) == {"a": Role.ENDS, "b": Role.ENDS}
+    with engine.begin() as connection:  # a word of a version to come
+        connection.execute(sa.text("UPDATE members SET role = 'rests' WHERE host = 'a'"))
+    assert roles(engine)["a"] is Role.STANDS_BY
 
 
 def test_fence__of_a_host_that_was_frozen_past_its_lease__refuses_its_write(

@@ -85,8 +85,10 @@ async def test_hosts__after_an_order_on_one_of_them__are_alike_and_as_its_file(
     assert there.told == here.told
 
 
-async def test_order__of_an_earlier_version__leaves_the_file_s_word(engine: sa.Engine) -> None:
+async def test_order__of_another_version__leaves_the_file_s_word(engine: sa.Engine) -> None:
     host = Host(engine, parse(BASE))
-    host.orders.place(1.0, OrderKind.OFFER, None, "me", {"type": KIND, "price": "7"})
+    for said in ({}, {"said": "no price at all"}):
+        fields = {"type": KIND, "price": "7", **said}
+        host.orders.place(1.0, OrderKind.OFFER, None, "me", fields)
     await host.alike.look()
     assert host.told == config_digest(host.file)
