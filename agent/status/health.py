@@ -186,11 +186,19 @@ def _chain(seen: Seen) -> Iterator[Part]:
         yield Part("chain", "", Grade.FAIL, f"the chain can't be read: {seen.chain_error}")
         return
     age, most = seen.now - seen.head_at, behind_seconds(seen.window_seconds)
-    if seen.head_at and age > most:
+    if _nobody_answers(seen) and age > HEAD_SECONDS:
+        text = f"no node answers; the newest block is {age:.0f} s old"
+        yield Part("chain", "", Grade.FAIL, text, "see each of chain.rpc_urls")
+    elif seen.head_at and age > most:
         text = f"the newest block is {age:.0f} s old: assignments are seen late"
         yield Part("chain", "", Grade.FAIL, text, "add a node of another operator")
     else:
         yield _ok("chain", "is read")
+
+
+def _nobody_answers(seen: Seen) -> bool:
+    """Whether every node is left out; one that was never asked is not."""
+    return bool(seen.head_at and seen.nodes) and not any(node.usable for node in seen.nodes)
 
 
 def behind_seconds(window_seconds: float) -> float:
@@ -203,8 +211,9 @@ def _nodes(seen: Seen) -> Iterator[Part]:
         if node.usable:
             yield _ok("node", "is used", node.name)
         else:
-            said = node.error or "does not answer, or lags"
-            yield Part("node", node.name, Grade.WARN, said, "the others serve meanwhile")
+            said = (node.error or "does not answer, or lags").removeprefix(f"{node.name} ")
+            todo = "" if _nobody_answers(seen) else "the others serve meanwhile"
+            yield Part("node", node.name, Grade.WARN, said, todo)
 
 
 def _credentials(seen: Seen) -> Iterator[Part]:

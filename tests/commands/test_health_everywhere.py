@@ -56,6 +56,10 @@ FAULTS: dict[str, dict[str, Any]] = {
     "chain away": {"chain_error": "no node answers"},
     "chain behind": {"head_at": NOW - 200},
     "a node refuses": {"nodes": (NodeSeen("node.one", True), NodeSeen("node.two", False, "401"))},
+    "no node answers": {
+        "head_at": NOW - 40,
+        "nodes": tuple(NodeSeen(name, False, f"{name} timed out") for name in ("a.one", "b.two")),
+    },
     "a region away": {"regions": (GONE[0], WELL.regions[1])},
     "AWS away": {"regions": GONE},
     "credentials": {"regions": DENIED},

@@ -97,6 +97,18 @@ def test_health__paused_on_purpose__is_no_trouble() -> None:
     assert (health.word, health.warns) == ("paused", ())
 
 
+def test_nodes__none_answers__nobody_is_said_to_serve_meanwhile() -> None:
+    away = (NodeSeen("n.one", False, "n.one did not answer in 10 s"), NodeSeen("n.two", False))
+    health = judge(replace(WELL, nodes=away, head_at=NOW - 40, window_seconds=0))
+    assert [part.line for part in health.fails] == [
+        "no node answers; the newest block is 40 s old; see each of chain.rpc_urls"
+    ]
+    assert [part.line for part in health.warns] == [
+        "n.one: did not answer in 10 s", "n.two: does not answer, or lags",
+    ]  # fmt: skip
+    assert judge(replace(WELL, nodes=away)).fails == (), "a moment's silence is none yet"
+
+
 @given(st.integers(0, 100_000))
 def test_behind__any_window__leaves_most_of_it(window: int) -> None:
     assert behind_seconds(window) <= max(30, window / 4) or window == 0
