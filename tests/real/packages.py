@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tarfile
 import time
+from functools import cache
 from pathlib import Path
 
 import program
 from devnet.kept import once
 from release import deb, dist
 from release.wheels import REQUIREMENTS
-from tests.real.roots import cache
+from tests.real import roots
 
 # What `built` writes; the tree's own code, in the walk; the version that it is upgraded to.
 OLD, OURS, NEW = "0.0.1", "0.0.2", "0.0.3"
@@ -39,6 +40,7 @@ def built() -> Path:
     return once(place, lambda work: _build(content, work))
 
 
+@cache
 def wheel() -> tuple[str, bytes]:
     """The file name of this tree's wheel, and its content."""
     return next((name, file) for name, file in dist.packages().items() if name.endswith(".whl"))
@@ -67,7 +69,7 @@ def before() -> Path | None:
     commit = _git("rev-parse", "--verify", "--quiet", f"{added}^") if added else ""
     if not commit or "CI" in os.environ:
         return None
-    place = cache() / f"before-{commit[:12]}.deb"
+    place = roots.cache() / f"before-{commit[:12]}.deb"
     return once(place, lambda work: _build_of(commit, work))
 
 
