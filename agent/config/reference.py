@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -47,7 +48,8 @@ def page() -> str:
 
 def _section(title: str, cls: Any, path: tuple[str, ...]) -> str:
     section = _class_of(cls)
-    lead = "" if section is Config else f"{section.__doc__}\n\n"
+    # Python 3.13 takes a docstring's indent away, 3.11 leaves it.
+    lead = "" if section is Config else f"{inspect.cleandoc(section.__doc__ or '')}\n\n"
     rows = "\n".join(_rows(section))
     return (
         f"## {title}\n\n{lead}| key | kind | default | why |\n| --- | --- | --- | --- |\n{rows}\n"
