@@ -67,7 +67,8 @@ def scenario(seed: int, jobs: int = 100, *, wire: bool = False, days: float = 0.
         latency=rng.choice([0.05, 0.3, 1.0]),
         within=within,
         wire=wire,
-        longest=LONGEST + 2 * days * DAY_SECONDS,  # a deposit may be doubled
+        # The other provider asks half the price, and a third may be paid in besides.
+        longest=LONGEST + 3 * days * DAY_SECONDS,
     )
 
 
