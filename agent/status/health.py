@@ -186,8 +186,9 @@ def _chain(seen: Seen) -> Iterator[Part]:
         yield Part("chain", "", Grade.FAIL, f"the chain can't be read: {seen.chain_error}")
         return
     age, most = seen.now - seen.head_at, behind_seconds(seen.window_seconds)
-    if _nobody_answers(seen) and age > HEAD_SECONDS:
-        text = f"no node answers; the newest block is {age:.0f} s old"
+    silent = seen.now - (seen.head_at or seen.started_at)
+    if _nobody_answers(seen) and silent > HEAD_SECONDS:
+        text = f"no node answers, and no block was read for {silent:.0f} s"
         yield Part("chain", "", Grade.FAIL, text, "see each of chain.rpc_urls")
     elif seen.head_at and age > most:
         text = f"the newest block is {age:.0f} s old: assignments are seen late"
@@ -197,8 +198,8 @@ def _chain(seen: Seen) -> Iterator[Part]:
 
 
 def _nobody_answers(seen: Seen) -> bool:
-    """Whether every node is left out; one that was never asked is not."""
-    return bool(seen.head_at and seen.nodes) and not any(node.usable for node in seen.nodes)
+    """Whether every node is left out."""
+    return bool(seen.nodes) and not any(node.usable for node in seen.nodes)
 
 
 def behind_seconds(window_seconds: float) -> float:

@@ -101,11 +101,13 @@ def test_nodes__none_answers__nobody_is_said_to_serve_meanwhile() -> None:
     away = (NodeSeen("n.one", False, "n.one did not answer in 10 s"), NodeSeen("n.two", False))
     health = judge(replace(WELL, nodes=away, head_at=NOW - 40, window_seconds=0))
     assert [part.line for part in health.fails] == [
-        "no node answers; the newest block is 40 s old; see each of chain.rpc_urls"
+        "no node answers, and no block was read for 40 s; see each of chain.rpc_urls"
     ]
     assert [part.line for part in health.warns] == [
         "n.one: did not answer in 10 s", "n.two: does not answer, or lags",
     ]  # fmt: skip
+    begun = replace(WELL, nodes=away, head_at=0.0, started_at=NOW - 40)
+    assert judge(begun).fails == health.fails, "nor had it read any block"
     assert judge(replace(WELL, nodes=away)).fails == (), "a moment's silence is none yet"
 
 
