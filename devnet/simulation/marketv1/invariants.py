@@ -59,18 +59,33 @@ class MarketV1Invariants(Watch):
         number = machine.order.identity.job
         self._meant[machine.id] = self._opened.get(number)
         states = [self.chain.head.state, *self.undone_lately()]
-        if all(job_of(state, number) is CLOSED for state in states):
+        if all(job_of(state, number) is CLOSED for state in states) or self._just_opened(number):
             self._count_invented(machine)
         elif self.clock_off() and any(self.truth.worth(job_of(s, number)) for s in states):
             self.judged["instances bought by a wrong clock"] += 1
         elif not any(self._worth(state, number) for state in states):
             self.violated(BOUGHT, f"job {number}: {job_of(states[0], number).metadata[:60]!r}")
 
+    def _just_opened(self, number: int) -> bool:
+        """Whether a liar told of the id before the newest block opened it, as another job: what was
+        decided by the block before was for the one that is not."""
+        now, before = self.now + START, self.chain.blocks_[-2:-1]
+        lied = any(
+            t.kind is Kind.LIAR and t.since <= self.now <= t.until for t in self.plan.troubles
+        )
+        fresh = now - self.chain.head.ref.timestamp < self.chain.block_seconds
+        return lied and fresh and any(number >= block.state.opened for block in before)
+
     def _count_invented(self, machine: Machine) -> None:
-        """A launch can be taken back, so one endpoint's word is enough for one; not for many."""
+        """A launch can be taken back, so one endpoint's word is enough for one; not for many. An id
+        that has been opened since is of a job that is."""
         self._invented.add(machine.id)
         self.judged["jobs bought that are not"] += 1
-        live = sum(one.id in self._invented for one in self.cloud.live_machines())
+        state = self.chain.head.state
+        live = sum(
+            one.id in self._invented and job_of(state, one.order.identity.job) is CLOSED
+            for one in self.cloud.live_machines()
+        )
         if live > UNCONFIRMED:
             self.violated(BOUGHT, f"{live} jobs that are not, at once")
 
