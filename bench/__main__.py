@@ -21,8 +21,8 @@ from bench import guard
 from bench.figure import Figure, NotRun
 
 BENCHES = (
-    "backlog", "burst", "cloud", "decide", "fetch", "forwarder", "host", "latency", "measure",
-    "packets", "page", "running", "scan", "several", "start",
+    "backlog", "burst", "cloud", "decide", "fetch", "forwarder", "host", "latency", "markets",
+    "measure", "packets", "page", "running", "scan", "several", "start",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

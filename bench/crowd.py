@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from agent.decide.keepalive import run_id
 from agent.market.model import JobId
+from agent.market.workload import Workload
 from cloud.model import Identity, InstanceId, Region
 from enclave.cid import cid_of
 
@@ -82,6 +84,7 @@ class Crowd:
     size: int
     provider: str
     born: float
+    market: str = "registry"
 
     @property
     def jobs(self) -> range:
@@ -128,6 +131,10 @@ class Crowd:
     def url(self, job: int) -> str:
         return f"ipfs://{self.image(job).cid}"
 
+    def workload(self, job: int) -> Workload | None:
+        """What the market says of it, where it does."""
+        return Workload(self.url(job), 1024, 2) if self.market == "marketv1" else None
+
     def written_at(self, job: int, now: float) -> int:
         """When the host last wrote its status: every HEARTBEAT_SECONDS, each at its own second."""
         return int(now - (now - job) % HEARTBEAT_SECONDS)
@@ -141,7 +148,7 @@ class Crowd:
         return {
             "schema": 1,
             "phase": "failed" if failed else "running",
-            "run_id": "g1a1r0",
+            "run_id": run_id(1, 1, 0, self.workload(job)),
             "heartbeat": begun + 40,
             "program": "ab" * 32,
             "instance_id": self.instance(job),

@@ -31,8 +31,16 @@ class Chain:
         self._crowd, self._clock = crowd, clock
         self._answers: dict[str, str] = {}
         self._over: tuple[int, set[int]] = (0, set())  # block in which these jobs were stopped
-        functions = registry_abi().functions
-        self._views: dict[bytes, Callable[[bytes], str]] = {
+        self._views: dict[bytes, Callable[[bytes], str]] = {}
+        self._always(token_abi().functions["symbol"], (b"USD",))
+        self._always(token_abi().functions["decimals"], (6,))
+        self._learn()
+        self.asked: dict[str, int] = {}
+
+    def _learn(self) -> None:
+        """The market's own views."""
+        functions, crowd = registry_abi().functions, self._crowd
+        self._views |= {
             functions["job"].selector: self._job,
             functions["jobsOf"].selector: self._jobs_of,
         }
@@ -48,9 +56,6 @@ class Chain:
         }
         for name, values in constants.items():
             self._always(functions[name], values)
-        self._always(token_abi().functions["symbol"], (b"USD",))
-        self._always(token_abi().functions["decimals"], (6,))
-        self.asked: dict[str, int] = {}
 
     def _always(self, function: Function, values: tuple[object, ...]) -> None:
         answer = _encoded(function.wire, values)
@@ -106,9 +111,12 @@ class Chain:
         block, jobs = self._over
         if not int(query["fromBlock"], 16) <= block <= int(query["toBlock"], 16):
             return []
-        topic = registry_abi().topics["JobStopped"]
+        return [{"topics": self._topics(job)} for job in sorted(jobs)]
+
+    def _topics(self, job: int) -> list[str]:
+        """Of the event that it ended."""
         provider = "0x" + self._crowd.provider[2:].rjust(64, "0")
-        return [{"topics": [topic, f"0x{job:064x}", provider]} for job in sorted(jobs)]
+        return [registry_abi().topics["JobStopped"], f"0x{job:064x}", provider]
 
     def _call(self, data: bytes) -> str:
         return self._views[data[:4]](data[4:])

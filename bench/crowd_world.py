@@ -1,7 +1,7 @@
 """The world around one agent with thousands of jobs, as a process of its own.
 
 Three loopback ports: AWS, the node, and every enclave's attestation. What does not grow with the
-jobs is answered by the devnet's AWS. `python -m bench.crowd_world DIRECTORY SIZE PROVIDER`.
+jobs is answered by the devnet's AWS. `python -m bench.crowd_world DIRECTORY SIZE PROVIDER MARKET`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from bench.crowd import Crowd, ScaledClock
 from bench.crowd_aws import Answer, Cloud
 from bench.crowd_chain import Chain
+from bench.crowd_marketv1 import MarketV1Chain
 from cloud.model import InstanceId
 from devnet.aws import wire
 from devnet.aws.ec2 import Timings
@@ -48,10 +49,10 @@ Handler = Callable[[Asked], Awaitable[Answer]]
 class World:
     """Answers for every port."""
 
-    def __init__(self, directory: Path, size: int, provider: str, aws: Aws) -> None:
-        self.clock = ScaledClock(directory / CLOCK)
-        self.crowd = Crowd(size, provider, self.clock.now())
-        self.cloud, self.chain = Cloud(self.crowd, self.clock), Chain(self.crowd, self.clock)
+    def __init__(self, directory: Path, crowd: Crowd, aws: Aws) -> None:
+        self.clock, self.crowd = ScaledClock(directory / CLOCK), crowd
+        chain = MarketV1Chain if crowd.market == "marketv1" else Chain
+        self.cloud, self.chain = Cloud(crowd, self.clock), chain(crowd, self.clock)
         self.probes = 0
         self._port = int(aws.endpoint.rpartition(":")[2])
         self._nsm = SimulatedNsm(lasting=True)
@@ -144,10 +145,11 @@ def _write(writer: asyncio.StreamWriter, asked: Asked, answer: Answer) -> None:
         writer.write(answer.body)
 
 
-async def _main(directory: Path, size: int, provider: str) -> None:
+async def _main(directory: Path, size: int, provider: str, market: str) -> None:
     with Aws(Timings().scaled(0)) as aws:
         aws.ec2.faults.vcpu_quota = 10 * size  # who has so many hosts was granted them
-        world = World(directory, size, provider, aws)
+        born = ScaledClock(directory / CLOCK).now()
+        world = World(directory, Crowd(size, provider, born, market), aws)
         ports = {}
         # The enclaves' port is open on every address of loopback, one for each of them.
         for name, host in (
@@ -166,4 +168,4 @@ async def _main(directory: Path, size: int, provider: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]))

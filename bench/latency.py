@@ -54,11 +54,11 @@ def run() -> list[Figure]:
 
 def _alone(rig: Rig) -> Iterator[Figure]:
     chance = random.Random(1)
-    waited = [_one(rig, chance) for _ in range(ALONE_ROUNDS)]
+    waited = [one_launch(rig, chance) for _ in range(ALONE_ROUNDS)]
     yield from _percentiles("block to RunInstances, 1 in a block", waited)
 
 
-def _one(rig: Rig, chance: random.Random) -> float:
+def one_launch(rig: Rig, chance: random.Random) -> float:
     """Seconds from one job's block to its launch; the block falls anywhere between two polls."""
     time.sleep(1.0 + chance.random())  # a second, so that no block is ahead of the clock
     before = rig.launched()

@@ -18,7 +18,10 @@ from typing import Any, TypeVar
 from eth_account.signers.local import LocalAccount
 from web3.types import Nonce, RPCEndpoint, TxParams, Wei
 
+from agent.market.model import InstanceType
 from agent.market.price import Price
+from agent.market.workload import Workload
+from agent.markets.marketv1.metadata import write
 from devnet.agent_process import Provider
 from devnet.aws.control import Faulty
 from devnet.eyes import Eyes
@@ -30,7 +33,7 @@ from faults import RetryLater
 
 Seen = TypeVar("Seen")
 
-TYPE = f"{REGION}/c6a.xlarge"
+TYPE, CARD = f"{REGION}/c6a.xlarge", "1.80/h"
 SEEN_SECONDS = 120.0
 LOOK_SECONDS = 0.02
 _REQUEST_GAS = 700_000  # docs/gas.md: 620,000 at most
@@ -57,11 +60,10 @@ class Rig:
 
     def request(self, count: int) -> None:
         """That many jobs into the pool; nothing is mined."""
-        market, eth = self.eyes.market, self.eyes.market.w3.eth
-        most, functions = Price.parse("2/h", decimals=6).raw, market.registry.functions
+        eth = self.eyes.market.w3.eth
         first = eth.get_transaction_count(self._user.address)
         for nonce in range(first, first + count):
-            call = functions.requestJob(TYPE, most, self.url, 5 * USD)
+            call = self._request()
             fields: TxParams = {
                 "from": self._user.address,
                 "nonce": Nonce(nonce),
@@ -72,6 +74,15 @@ class Rig:
             }
             transaction: dict[str, Any] = dict(call.build_transaction(fields))
             eth.send_raw_transaction(self._user.sign_transaction(transaction).raw_transaction)
+
+    def _request(self) -> Any:
+        """A user's call for one job."""
+        market, devnet, most = self.eyes.market, self.eyes.devnet, Price.parse("2/h", decimals=6)
+        if devnet.market == "registry":
+            return market.registry.functions.requestJob(TYPE, most.raw, self.url, 5 * USD)
+        metadata = write(InstanceType.parse(TYPE), Workload(self.url, 1024, 2))
+        provider = devnet.person("provider").address
+        return market.marketv1.functions.jobOpen(metadata, provider, most.raw, 5 * USD)
 
     def mine(self) -> float:
         """One block of all that waits; unix seconds at which the node had it."""
@@ -100,12 +111,13 @@ class Rig:
 
 
 @contextlib.contextmanager
-def rig(image_mib: int = 1) -> Iterator[Rig]:
+def rig(image_mib: int = 1, market: str = "registry") -> Iterator[Rig]:
     """Everything up, the offer listed, the agent started and past its first launch."""
     with tempfile.TemporaryDirectory(prefix="oyster-bench-") as name:
         directory = Path(name)
         options = Options(
             directory=directory / "net",
+            market=market,
             block_seconds=_HOUR,  # the bench mines
             stake_per_job=POND,
             job_bootstrapping=_HOUR,
@@ -137,11 +149,16 @@ def _image(directory: Path, ipfs: Path, mib: int) -> str:
 
 def _open(eyes: Eyes, provider: Provider) -> None:
     """AWS set up, the offer listed: once, with a block for every transaction."""
+    if eyes.devnet.market == "marketv1":
+        with provider.config.open("a") as config:
+            config.write(f'\n[[offers]]\ntype = "{TYPE}"\nprice = "{CARD}"\n')
+        provider.command("cloud", "setup")
+        return
     provider.command("cloud", "setup")
     rpc(eyes, "evm_setAutomine", True)
     actions, person = Actions(eyes.market), eyes.devnet.person("provider")
     actions.allow(person)
-    actions.offer(person, TYPE, Price.parse("1.80/h", decimals=6).raw, 1_000 * POND)
+    actions.offer(person, TYPE, Price.parse(CARD, decimals=6).raw, 1_000 * POND)
     rpc(eyes, "evm_setAutomine", False)
 
 

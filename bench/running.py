@@ -27,7 +27,7 @@ import program
 from agent.config.template import render, write
 from agent.decide.job_view import LaunchPhase
 from agent.journal.engines import open_file
-from agent.journal.lines import ASSIGNED, Event, LaunchRecord
+from agent.journal.lines import ASSIGNED, TAKEN, Event, LaunchRecord
 from agent.journal.writing import Journal
 from agent.market.model import JobId
 from bench.crowd import (
@@ -42,6 +42,7 @@ from bench.crowd import (
     Image,
 )
 from bench.crowd_aws import etag
+from bench.crowd_chain import PRICE
 from bench.crowd_stage import SPEED, Stage, environment
 from bench.crowd_world import ROOT
 from bench.figure import Figure
@@ -170,7 +171,7 @@ def decided(stage: Stage) -> tuple[float, float]:
 
 
 @contextmanager
-def on_stage(size: int) -> Iterator[Stage]:
+def on_stage(size: int, market: str = "registry") -> Iterator[Stage]:
     """A provider whose agent was stopped yesterday, and the world that went on without it."""
     with ExitStack() as stack:
         kept = os.environ.get("BENCH_DIRECTORY")
@@ -181,9 +182,9 @@ def on_stage(size: int) -> Iterator[Stage]:
         key.chmod(0o600)
         provider = str(Account.from_key("0x" + "11" * 32).address)
         children = stack.enter_context(Children(directory))
-        arguments = [sys.executable, "-m", "bench.crowd_world", str(directory), str(size), provider]
-        world = children.start("world", arguments)
-        crowd = Crowd(size, provider, float(world.hello["born"]))
+        arguments = [sys.executable, "-m", "bench.crowd_world", str(directory), str(size)]
+        world = children.start("world", [*arguments, provider, market])
+        crowd = Crowd(size, provider, float(world.hello["born"]), market)
         config = _write_config(directory, crowd, world)
         _command(config, "cloud", "setup")
         _write_journal(directory, crowd)
@@ -199,6 +200,7 @@ def _write_config(directory: Path, crowd: Crowd, world: Child) -> Path:
         "": {"state_dir": str(directory / "state")},
         "chain": {
             "chain_id": CHAIN_ID,
+            "market": crowd.market,
             "registry": REGISTRY,
             "rpc_urls": [here(world.hello["node"])],
         },
@@ -245,9 +247,10 @@ def _write_journal(directory: Path, crowd: Crowd) -> None:
 def _note(journal: Journal, crowd: Crowd, number: int) -> None:
     job, at = JobId(number), float(crowd.assigned_at(number))
     steps = ("launch.asked", "launch.launched", "image.ready", "image.staged", "host.ordered")
-    names = (ASSIGNED, *steps, "enclave.attested", "tx.mined")
+    names = (ASSIGNED, TAKEN, *steps, "enclave.attested", "tx.mined")
     for second, name in enumerate(names):
-        journal.event(Event(at + 5 * second, name, job, 1))
+        fields = {"price": str(PRICE)} if name == TAKEN else {}
+        journal.event(Event(at + 5 * second, name, job, 1, fields=fields))
     for phase, instance in (
         (LaunchPhase.ASKED, None),
         (LaunchPhase.LAUNCHED, crowd.instance(number)),
