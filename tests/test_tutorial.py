@@ -46,7 +46,6 @@ CHANCE = re.compile(r" \d{4}-\d\d-\d\d |… (asking|trying)")
 EVEN = (
     (r"\x1b\[[0-9;?]*[a-zA-Z]", ""),
     (r"^(host )?[ab] | [ab](?= handed over)", r"\1H "),  # of two hosts, either
-    (r"(?<= )-(?=\d)", ""),  # a margin is a gain or a loss by chance
     (r"(differs from|as) here$", "SEEN"),  # whether a host has read the file since: chance
     (r"\b(0x|i-|ami-)[0-9a-fA-F]+", r"\1#"),
     (r"\b(bafy[a-z2-7]{20,}|[0-9a-f]{12,})\b", "#"),
@@ -113,6 +112,7 @@ def recorded(step: Said, printed: Sequence[str]) -> list[str]:
 def even(line: str) -> str:
     """The line without what differs from run to run; of a table row, what begins its cells."""
     line = re.sub(*EVEN[0], line)
+    line = re.sub(r" -(?=\d)", "  ", line)  # a margin is a gain or a loss by chance
     if line.startswith(" "):
         first, second, *rest = [*re.split(r" {2,}", line.strip()), "", ""]
         line = " ".join((first, second, rest[0].split(" ")[0] if rest else ""))
