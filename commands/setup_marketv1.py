@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands.guide import Answers, Question, Step
 from commands.setup_reach import coin_of, contract_of, key_of, key_questions, on_chain, signs
-from faults import RetryLater, UsageFault
+from faults import RetryLater, UsageFault, printable
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -116,9 +116,11 @@ async def _provider(answers: Answers) -> Sequence[str]:
         url = await market.provider_url(provider, at)
     if not url:
         return [f"{provider} is not on the market's list; `provider add` enters it, at the end"]
-    answers.given.setdefault("url", url)
+    shown = printable(url)  # whoever has the provider's key wrote it
+    if shown == url:
+        answers.given.setdefault("url", url)
     wrong = await asyncio.to_thread(unanswered, url)
-    return [f"on the list with {url}", f"! {wrong}" if wrong else "which shows rate cards now"]
+    return [f"on the list with {shown}", f"! {wrong}" if wrong else "which shows rate cards now"]
 
 
 async def _key(answers: Answers) -> Sequence[str]:
