@@ -159,7 +159,7 @@ def unanswered(url: str) -> str:
         regions = {one["region"] for one in found["min_rates"]}
         cards = [card for one in found["min_rates"] for card in one["rate_cards"]]
         sound = all(int(card["min_rate"], 16) > 0 and card["memory"] > 0 for card in cards)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{url}/spec does not answer ({type(error).__name__})"
     except (ValueError, KeyError, TypeError, RecursionError):
         return f"{url}/spec answers {answer.status_code}, and no rate cards"

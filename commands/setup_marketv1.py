@@ -120,7 +120,10 @@ async def _provider(answers: Answers) -> Sequence[str]:
     if shown == url:
         answers.given.setdefault("url", url)
     wrong = await asyncio.to_thread(unanswered, url)
-    return [f"on the list with {shown}", f"! {wrong}" if wrong else "which shows rate cards now"]
+    return [
+        f"on the list with {shown}",
+        f"! {printable(wrong)}" if wrong else "which shows rate cards now",
+    ]
 
 
 async def _key(answers: Answers) -> Sequence[str]:

@@ -16,6 +16,7 @@ from eth_account import Account
 from web3 import HTTPProvider, Web3
 
 from agent.markets.marketv1.reads import market_abi
+from commands.provider import unanswered
 from contracts.deploy import deploy_marketv1
 from devnet.chain.node import ChainServer
 
@@ -165,3 +166,8 @@ def test_key__that_is_not_the_providers__is_a_usage_error(market: Market, url: s
 def test_registry_commands__here__say_what_this_market_has_not(market: Market) -> None:
     done = oyster_here("stake", "1", "--yes", environ={"OYSTER_CONFIG": str(market.config)})
     assert (done.returncode, "no stake" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("url", ["http://\x1b[2J", "http://a:b:c", "no url at all", ""])
+def test_unanswered__what_stands_on_the_chain_is_no_url__is_said(url: str) -> None:
+    assert "does not answer" in unanswered(url)
