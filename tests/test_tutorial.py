@@ -201,13 +201,15 @@ def _record() -> None:
     """Walk the page, and write what each command printed below it."""
     folder = Path(tempfile.gettempdir()) / f"oy{os.getpid() % 100:02}"  # as long as HOME
     folder.mkdir()
-    shell, told = Shell(folder), page()
+    shell, told, at = Shell(folder), page(), 0
     try:
         for step in commands_of(told):
             code, output = shell.run(step.command)
             assert code == 0, f"{step.command}\n{output}"
             new = "\n".join([f"$ {step.command}", *recorded(step, lines_of(output, folder))])
-            told = told.replace("\n".join([f"$ {step.command}", *step.output]), new, 1)
+            old = "\n".join([f"$ {step.command}", *step.output])
+            at = told.index(old, at)  # a command may stand there twice
+            told, at = told[:at] + new + told[at + len(old) :], at + len(new)
     finally:
         shell.run("oyster-provider devnet down >/dev/null 2>&1")
         shell.close()
