@@ -28,6 +28,7 @@ OWN = {
     "cloud/ec2/pricing.py": "a price that it kept",
     "cloud/ec2/spots.py": "its own notes of launches",
     "cloud/ec2/catalog.py": "what it kept of types",
+    "cloud/account/bake.py": "what the builder of our own image said",
     "cloud/account/policies.py": "the project's own templates",
     "cloud/account/setup.py": "a policy in the operator's own account, by a person's command",
     "commands/devnet_jobs.py": "of the devnet on this machine",
