@@ -7,8 +7,8 @@ SEEDS  ?= 1000
 SECONDS ?= 600
 OUTAGE  ?= 300
 TIMES  ?= 20
-# One more than there are cores: what runs whole markets waits for most of its time.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# As many as there are cores: whole markets keep time.
+WORKERS ?= auto
 
 .PHONY: help demo test unit check format contracts bench guard storm failover fuzz real real-nitro nightly dist deb man release clean
 

@@ -29,6 +29,7 @@ structlog.configure(
 KINDS = frozenset({"unit", "integration"})
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist adds the groups to the names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each has its marker; who says that it may take long begins first, so that at the end no
     process works on one test alone while the others have none left."""
