@@ -54,6 +54,7 @@ ACTS: dict[str, Act] = {
     "Reader.last": lambda e: Reader(e).last("job.assigned"),
     "Reader.named": lambda e: Reader(e).named("job.assigned"),
     "Reader.assigned": lambda e: Reader(e).assigned(),
+    "Reader.newest_own": lambda e: Reader(e).newest_own("offer.listed"),
     "Reader.own": lambda e: Reader(e).own("offer.listed"),
     "Reader.launches": lambda e: Reader(e).launches([ONE]),
     "Reader.launches_outside": lambda e: Reader(e).launches_outside(["us-east-1"]),
@@ -80,7 +81,7 @@ ACTS: dict[str, Act] = {
 # What keeps rows, or answers by itself, while the database is away.
 KEEPS = {
     "Journal.flush", "Journal.durable", "Journal.flush_soon", "Journal.event", "Journal.launch",
-    "Journal.aside", "Journal.close", "ServerLease.held", "ServerLease.start",
+    "Journal.aside", "Journal.caught_up", "Journal.close", "ServerLease.held", "ServerLease.start",
     "ServerLease.release", "ServerLease.configured",
 }  # fmt: skip
 # Takes a connection that somebody opened by `changing`.
