@@ -13,12 +13,13 @@ from agent.market.model import Job
 from agent.markets.marketv1.metadata import Metadata, Unreadable, read
 from agent.markets.marketv1.terms import MarketV1Terms
 from devnet.simulation.__main__ import failure, play
+from devnet.simulation.cloud import SimCloud
 from devnet.simulation.marketv1.asked import FAULTS, ROOM, fields, fuzz
 from devnet.simulation.marketv1.storm import PRICES, MarketV1Storm
 from devnet.simulation.scenario import scenario
 from devnet.simulation.storm import Result, quiet
 from devnet.simulation.storm_troubles import Plan
-from devnet.simulation.watch import BOUGHT, EARLY, LEFT, STRANGER, UNSERVED, Violation
+from devnet.simulation.watch import ASKED_FOR, BOUGHT, EARLY, LEFT, STRANGER, UNSERVED, Violation
 
 pytestmark = pytest.mark.integration
 
@@ -79,10 +80,20 @@ def serves_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(agent.decide.lifecycle, "_serve", lambda view, job, now, draft, rules: None)
 
 
+def stages_no_params(patch: pytest.MonkeyPatch) -> None:
+    """Hosts are told of init params that nobody put into the bucket."""
+
+    async def nothing(cloud: SimCloud, region: str, params: bytes) -> None:
+        pass
+
+    patch.setattr(SimCloud, "stage_params", nothing)
+
+
 @pytest.mark.parametrize(
     ("broken", "name"),
     [(serves_whatever_is_written, BOUGHT), (serves_on, STRANGER), (ends_early, EARLY),
-     (leaves_the_last_unit, LEFT), (serves_nobody, UNSERVED)],
+     (leaves_the_last_unit, LEFT), (serves_nobody, UNSERVED),
+     (stages_no_params, ASKED_FOR)],
 )  # fmt: skip
 def test_agent__broken_on_purpose__is_found(
     monkeypatch: pytest.MonkeyPatch, broken: Break, name: str
