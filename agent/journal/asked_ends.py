@@ -62,5 +62,5 @@ def confirmed(order: OrderRecord, ends: Mapping[JobId, AskedEnd]) -> set[JobId]:
     if order.job is None:
         return {job for job, end in ends.items() if end.held and order.follows(end.held)}
     end = ends.get(order.job, AskedEnd())
-    line = end.asked or end.held
-    return {order.job} if line and order.follows(line) else set()
+    lines = (end.asked, end.held)  # whichever was to be seen first
+    return {order.job} if any(line and order.follows(line) for line in lines) else set()

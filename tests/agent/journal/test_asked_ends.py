@@ -66,6 +66,7 @@ def meant(script: Sequence[tuple[str, float]]) -> bool:
 @given(st.lists(st.tuples(st.sampled_from(OPS), st.sampled_from([0.0, 100.0, -1e9, 1e9]))))
 @example([(HELD, 120.0), (ALL, 105.0)])  # the host that holds is 20 s ahead of where it is ordered
 @example([(ALL, 120.0), (HELD, 105.0)])  # and the other way round: it was not to be seen yet
+@example([(HELD, 0.0), (NAMED, 0.0), (END_ASKED, 0.0)])
 @example([(END_ASKED, 0.0), (NAMED, 0.0), (HELD, 0.0)])
 def test_confirmation__by_any_host_s_clock__is_about_what_could_be_seen(
     engine: sa.Engine, script: list[tuple[str, float]]
