@@ -24,10 +24,10 @@ demo: $(STAMP)   ## a whole market on this machine, one job from request to refu
 	$(BIN)/oyster-provider demo $(if $(MARKET),--market $(MARKET))
 
 test: $(STAMP)   ## every test, on all cores
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 unit: $(STAMP)   ## the inner loop: every unit test
-	$(BIN)/python -m pytest -m unit -n auto --dist loadgroup
+	$(BIN)/python -m pytest -m unit -n auto --dist loadfile
 
 check: $(STAMP)  ## ruff, formatting, types, the arrows between packages
 	$(BIN)/ruff check .
