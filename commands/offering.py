@@ -47,11 +47,11 @@ class Wish:
     below_cost: bool = False
 
 
-def running_agent(desk: Desk) -> dict[str, Any] | None:
-    """The view of the agent of this configuration; None: none answers. Raises Refused: another
-    provider's answers there."""
+def running_agent(desk: Desk, *, jobs: bool = False) -> dict[str, Any] | None:
+    """The view of the agent of this configuration, with all its `jobs` if asked; None: none
+    answers. Raises Refused: another provider's answers there."""
     try:
-        view = ask_agent(desk.config.status.listen)
+        view = ask_agent(desk.config.status.listen, jobs=jobs)
     except (RetryLater, UsageFault):
         return None
     whose = (view["provider"], view["registry"], view["chain_id"])

@@ -57,7 +57,7 @@ async def opened(desk: Desk, kind: InstanceType, url: str) -> AsyncIterator[tupl
 async def _no_jobs(desk: Desk, region: Region) -> bool:
     """Whether the running agent, if there is one, has no job of that region: one may run the very
     image, and what stays is swept by the agent."""
-    view = await asyncio.to_thread(running_agent, desk)
+    view = await asyncio.to_thread(partial(running_agent, desk, jobs=True))
     return view is None or not any(
         row["instance_type"].startswith(f"{region}/") and row["state"] != "ended"
         for row in view["jobs"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -37,7 +38,7 @@ class Sight:
 
 async def look(desk: Desk, aws: Aws, tags: Mapping[str, str]) -> Sight:
     """Raises RetryLater; Refused: another provider's agent answers where ours should."""
-    view = await asyncio.to_thread(running_agent, desk)
+    view = await asyncio.to_thread(partial(running_agent, desk, jobs=True))
     standing = await standing_of(desk)
     instances, addresses = await _there(desk, aws, tags)
     paid, _ = await desk.reads.listing(desk.provider, standing.at)

@@ -189,8 +189,6 @@ def test_price__by_a_rule_that_undercuts__is_listed_below_the_cheapest_other(sce
     (row,) = scene.provider.ask("offers", "list")
     assert (row["rank"], row["listed"]) == (1, 2)
     assert 0.989 * _raw("3.50/h") < _listed(scene) < 0.991 * _raw("3.50/h")
-    functions = scene.eyes.market.registry.functions
-    scene.eyes.market.send(other, functions.register(TYPE, _raw("3.45/h")))  # followed below
 
 
 def test_rehearse__beside_the_agent__is_up_in_time_and_leaves_nothing(scene: Scene) -> None:
@@ -218,14 +216,6 @@ def test_job__assignment_undone_by_a_reorganisation__is_cleared_away(scene: Scen
     assert again == job_id
     scene.started(again)
     scene.stop(again)
-
-
-def test_price__the_other_went_lower_since__was_followed_by_the_agent_itself(scene: Scene) -> None:
-    low = 0.991 * _raw("3.45/h")
-    scene.eyes.until("our price to follow", lambda: _listed(scene) < low, PATIENCE)
-    (shown,) = page(scene, "/now")["types"]
-    assert shown["rule"]
-    assert int(shown["listing"]) == _listed(scene) > 0.989 * _raw("3.45/h")
 
 
 def _raw(price: str) -> int:
