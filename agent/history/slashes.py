@@ -33,7 +33,7 @@ READ = "slashes.read"  # the agent's own line: slashes up to this final block ar
 EVERY_SECONDS = 3600.0  # between two such lines; so much is read again after a crash
 # A counter that starts at its new value has not risen for whoever scrapes it: let them see the old.
 FIRST_SECONDS = 60.0
-AGAIN_SECONDS = 60.0  # after nodes that could not tell
+AGAIN_SECONDS = 60.0  # after nodes that could not tell; twice as long each time, to EVERY_SECONDS
 
 
 class Slashes:
@@ -115,13 +115,15 @@ class SlashHistory:
     async def follow(self) -> None:
         """Read from where the journal stands, and move that on once an hour."""
         await self._clock.sleep(FIRST_SECONDS)
+        again = AGAIN_SECONDS
         while True:
-            pause = EVERY_SECONDS
             try:
                 await self.read()
             except (RetryLater, TryElsewhere) as fault:
                 log.info("history.later", read=self._noted_as, error=str(fault))
-                pause = AGAIN_SECONDS
+                pause, again = again, min(2 * again, EVERY_SECONDS)
+            else:
+                pause, again = EVERY_SECONDS, AGAIN_SECONDS
             await self._clock.sleep(pause)
 
     async def read(self) -> None:

@@ -191,6 +191,23 @@ def test_price__by_a_rule_that_undercuts__is_listed_below_the_cheapest_other(sce
     assert 0.989 * _raw("3.50/h") < _listed(scene) < 0.991 * _raw("3.50/h")
 
 
+def test_price__another_one_goes_lower__is_followed_by_the_agent_itself(scene: Scene) -> None:
+    """Before the next job is matched: one with another's stake locked is no rival any more."""
+    other, low = scene.eyes.devnet.person("rival"), _raw("3.45/h")
+    functions = scene.eyes.market.registry.functions
+    scene.eyes.market.send(other, functions.register(TYPE, low))
+    scene.eyes.until("our price to follow", lambda: _listed(scene) < 0.991 * low, PATIENCE)
+    assert _listed(scene) > 0.989 * low
+    shown = scene.eyes.until("it on the page", lambda: _shown(scene), PATIENCE)
+    assert shown["rule"]
+
+
+def _shown(scene: Scene) -> dict[str, Any] | None:
+    """The type on the page, once that shows what is listed."""
+    (row,) = page(scene, "/now")["types"]
+    return dict(row) if int(row["listing"] or 0) == _listed(scene) else None
+
+
 def test_rehearse__beside_the_agent__is_up_in_time_and_leaves_nothing(scene: Scene) -> None:
     scene.eyes.until("no job", lambda: not scene.eyes.live_instances(), PATIENCE)
     jobs = scene.eyes.market.registry.functions.jobCount().call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import Cursor, EventReader
-from agent.chain.head import HeadTracker
+from agent.chain.head import Head, HeadTracker
 from agent.history.faults import FaultHistory
 from agent.history.slashes import Slashes, SlashHistory, slash_topic
 from agent.journal.engines import open_file
@@ -23,6 +24,7 @@ from agent.market.model import JobId
 from agent.markets.registry.reads import fault_topic, fault_vote
 from agent.status.metrics import Metrics
 from agent.status.tally import Tally
+from faults import RetryLater
 from tests.clocks import MovingClock
 
 if TYPE_CHECKING:
@@ -135,3 +137,32 @@ def _fault_log(stage: Stage, job: JobId) -> dict[str, object]:
 def _block_of(stage: Stage, job: JobId) -> float:
     number = _fault_log(stage, job)["blockNumber"]
     return float(int(stage.node.call("eth_getBlockByNumber", number, False)["timestamp"], 16))
+
+
+class Stops(MovingClock):
+    """Ends whoever waits for the ninth time."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if len(self.slept) == 9:
+            raise asyncio.CancelledError
+
+
+async def test_history__nodes_that_can_not_tell__are_asked_ever_more_rarely(
+    endpoints: Endpoints,
+    tracker: HeadTracker,
+    stage: Stage,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that has thrown its old logs away never will: to ask it each minute is too dear."""
+    clock = Stops(0.0)
+
+    async def no_head() -> Head:
+        raise RetryLater("no node answers")
+
+    monkeypatch.setattr(tracker, "poll", no_head)
+    events = EventReader(endpoints, stage.registry, [slash_topic()], lambda logs: ())
+    with pytest.raises(asyncio.CancelledError):
+        await SlashHistory(events, tracker, journal, clock).follow()
+    assert clock.slept == [60, 60, 120, 240, 480, 960, 1920, 3600, 3600]
