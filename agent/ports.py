@@ -55,6 +55,13 @@ class Witness(Protocol):
         """
         ...
 
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        """This provider's listing of one type, as two tell alike; None when it is not listed.
+
+        Raises RetryLater: fewer than two answer. Disagreement: they tell different prices.
+        """
+        ...
+
 
 class Market(Protocol):
     """What the market says, of this provider alone. Unknown ids are left out of answers."""

@@ -6,7 +6,7 @@ price. Moves and what they cost are in the journal, so that a restart grants no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ from agent.journal.lines import OFFER_PRICED, Event
 from agent.journal.reading import Put, Reader
 from agent.market.model import BlockRef, Price
 from agent.ports import Clock, Market
-from faults import UsageFault
+from faults import RetryLater, UsageFault
 
 log = structlog.get_logger()
 
@@ -64,6 +64,9 @@ class Pricing:
         self.on_change: Callable[[], None] = lambda: None
         self.read: Callable[[Mapping[str, Any]], PriceRule | None] = lambda fields: None
         """The rule in an order's fields; None: it has a price alone."""
+        self.listed: Callable[[str, BlockRef], Awaitable[Price | None]] = market.offer
+        """Where a rule goes on from after a start: what is listed, as two endpoints tell alike
+        where there are two. Raises RetryLater."""
 
     def said(self, name: str) -> str:
         """What the type's rule does now, in words; empty: it has none."""
@@ -108,9 +111,19 @@ class Pricing:
             return
         at = (await self._market.blocks()).head
         for name, rule in list(self.rules.items()):
-            view = await self._view(name, rule, at)
+            try:
+                view = await self._view(name, rule, at)
+            except RetryLater as later:
+                self._wait(name, f"waits: {later}")
+                continue
             now = self._clock.now()
             self._follow(name, view, decide_price(view, now, self.bounds, self._spent(now)))
+
+    def _wait(self, name: str, why: str) -> None:
+        """One that waits for an answer holds up no other and no listing."""
+        if self._tag(name).said != why:
+            log.warning("offer.rule_waits", type=name, why=why)
+        self._tag(name).said = why
 
     def _spent(self, now: float) -> Spent:
         """By rules within a day, with what is decided and not listed yet."""
@@ -136,7 +149,7 @@ class Pricing:
         asked = self._offering.prices.get(name)
         if asked is not None:
             return asked
-        listed = await self._market.offer(name, at)
+        listed = await self.listed(name, at)
         last = self._tag(name).moves[-1:]
         return last[0].to if last and listed in (last[0].was, last[0].to) else listed
 

@@ -166,7 +166,8 @@ TABLE: Mapping[Statement, Row] = {
     ),
     Statement.LISTING: Row(
         "gas for listings, one that is missing or stays", Agree.BOUND, Until.CLAIM,
-        "only what is configured is listed, for a day's gas; a job goes by the price of its match",
+        "only what is configured is listed, for a day's gas; a job goes by the price of its match; "
+        "a rule that starts waits for two",
     ),
 }  # fmt: skip
 

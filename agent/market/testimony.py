@@ -93,6 +93,19 @@ def compare(at: BlockRef, ids: Sequence[JobId], stories: Sequence[Story], of: in
     )
 
 
+def alike(values: Sequence[T], about: str) -> T:
+    """The one thing that two endpoints tell.
+
+    Raises RetryLater: too few answer. Disagreement: no two tell the same.
+    """
+    if len(values) < VOICES:
+        raise RetryLater(f"{len(values)} RPC endpoints tell {about}; two must")
+    told = _told(values, VOICES)
+    if len(told) > 1:
+        raise Disagreement(f"RPC endpoints disagree about {about}")
+    return told[0]
+
+
 def _told(values: Iterable[T], needed: int) -> tuple[T, ...]:
     """The one that enough tell, or all that are told."""
     found = list(values)

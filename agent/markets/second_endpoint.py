@@ -11,9 +11,9 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.events import Log
 from agent.chain.head import Finality, block_ref, block_request
 from agent.chain.rpc import NodeRefused, Reader, Rpc
-from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId
+from agent.market.model import Address, BlockNumber, BlockRef, Job, JobId, Price
 from agent.market.terms import Terms
-from agent.market.testimony import VOICES, Listing, Story, Testimony, compare
+from agent.market.testimony import VOICES, Listing, Story, Testimony, alike, compare
 from agent.markets.retry import later
 from faults import RetryLater
 
@@ -37,6 +37,10 @@ class Readable(Protocol):
         self, provider: Address, at: BlockRef
     ) -> tuple[Collection[JobId], int | None]:
         """The provider's active jobs, and how many the stake is for (None: none is locked)."""
+        ...
+
+    async def offer(self, provider: Address, instance_type: str, at: BlockRef) -> Price | None:
+        """The provider's listing of one type; None when it is not listed."""
         ...
 
     async def job_logs(self, first: int, at: BlockRef) -> list[Log]:
@@ -87,6 +91,18 @@ class SecondEndpoint:
         number = BlockNumber(block_ref(final).number - (depth or 0))
         jobs = await market.jobs(ids, at) if ids else {}
         return Story(block_ref(block), number, await market.terms(at), jobs)
+
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        """Two are asked, all where they differ."""
+
+        async def told(rpc: Rpc) -> Price | None:
+            return await self._market.through(rpc).offer(self._provider, instance_type, at)
+
+        with later():
+            found = await self._endpoints.voices(told)
+            if len(set(found)) > 1 and self._endpoints.count > VOICES:
+                found = await self._endpoints.voices(told, self._endpoints.count)
+        return alike(found, f"the listing of {instance_type} at block {at}")
 
     async def lists(self) -> Sequence[Listing]:
         with later():

@@ -264,7 +264,7 @@ async def _wire(
     offering.bulk = book.files.bulk()
     ask_for(chain.market, offering.asks, config)
     offering.began_after = opened.last_order
-    pricing = pricing_of(config, decimals, market, offering, clock, journal, costs)
+    pricing = pricing_of(config, decimals, market, offering, clock, journal, costs, heard)
     state = LoopState(
         Sources(account, market, heard, aws, world.fleet, world.memory, clock, regions),
         world,

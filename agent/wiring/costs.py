@@ -18,7 +18,7 @@ from agent.journal.writing import Journal
 from agent.load.costs import CONFIGURED, Cost, CostBook
 from agent.market.model import Price
 from agent.market.terms import Abilities
-from agent.ports import Clock, Market
+from agent.ports import Clock, Market, Witness
 from agent.wiring.adapters import price_of
 from faults import RetryLater
 
@@ -94,8 +94,9 @@ def pricing_of(
     clock: Clock,
     journal: Journal,
     costs: CostBook,
+    witness: Witness | None,
 ) -> Pricing:
-    """Prices by the configuration's rules."""
+    """Prices by the configuration's rules; without a second endpoint `witness` is None."""
 
     def cost_of(name: str) -> Price | None:
         cost = costs.of(name)
@@ -104,6 +105,7 @@ def pricing_of(
     rules, bounds = price_rules(config, decimals), pricing_rules_of(config)
     pricing = Pricing(market, clock, journal.event, offering, cost_of, rules, bounds)
     pricing.read = partial(ordered_rule, decimals=decimals)
+    pricing.listed = witness.offer if witness else market.offer
     return pricing
 
 

@@ -270,6 +270,10 @@ class SimSecondEndpoint:
         told = [self.chain.story(views, ids, at) for views in (self.chain.views, self.views)]
         return compare(at, ids, told, of=2)
 
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        await self.weather.before("witness.read")
+        return await self.chain.offer(instance_type, at)
+
     async def lists(self) -> Sequence[Listing]:
         await self.weather.before("witness.read")
         await self.weather.before("chain.read")

@@ -23,7 +23,7 @@ from agent.market.model import (
     Wei,
 )
 from agent.market.terms import Abilities
-from agent.market.testimony import Listing, Story, Testimony, compare
+from agent.market.testimony import Listing, Story, Testimony, alike, compare
 from agent.markets.registry.terms import RegistryTerms
 from agent.ports import Blocks, Call, Clock, Mined, Order
 from devnet.simulation.contract import SimContract
@@ -298,6 +298,7 @@ class SimWitness:
     market: SimMarket
     weather: Weather
     lies: Callable[[Mapping[JobId, Job]], Mapping[JobId, Job]] | None = None
+    offers_told: Mapping[str, Price] | None = None  # what the market's own endpoint claims instead
 
     async def testify(self, ids: Sequence[JobId], at: BlockRef) -> Testimony:
         """Of two endpoints: the market's own, and this one."""
@@ -312,6 +313,12 @@ class SimWitness:
             for lies in (self.market.lies, self.lies)
         ]
         return compare(at, ids, told, of=2)
+
+    async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
+        await self.weather.before("witness.read")
+        honest = await self.market.offer(instance_type, at)
+        claimed = honest if self.offers_told is None else self.offers_told.get(instance_type)
+        return alike([claimed, honest], f"the listing of {instance_type} at block {at}")
 
     async def lists(self) -> Sequence[Listing]:
         await self.weather.before("witness.read")

@@ -163,6 +163,8 @@ class Simulation:
             self.market, self.agent_clock, self.journal.event, offering, self.costs.get,
             self.price_rules,
         )  # fmt: skip
+        if self.witness:
+            pricing.listed = self.witness.offer
         self.state = LoopState(
             sources, world, Reader(self.engine), offering, self.rules, pricing=pricing
         )

@@ -259,6 +259,10 @@ class Market:
         """The provider's jobs that are worth serving; no stake is locked for any."""
         return await self.served_jobs(provider, at), None
 
+    async def offer(self, provider: Address, instance_type: str, at: BlockRef) -> Price | None:
+        """Nothing stands on this chain of what is offered: rate cards are asked for by HTTP."""
+        return None
+
     async def served_jobs(self, provider: Address, at: BlockRef) -> list[JobId]:
         """Open jobs of the provider that are still paid for: the others stay open for ever, and
         an event tells when one is paid for again."""

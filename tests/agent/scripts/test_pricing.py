@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import pytest
@@ -152,3 +152,44 @@ def test_job__matched_while_the_price_moves__is_served() -> None:
     simulation = ruled()
     script = [at(100, costs(2 * LISTED)), assigned(110)]
     assert "reportStarted job=1" in texts(simulation.run(script, 1000))
+
+
+def test_rule__starts_while_one_endpoint_tells_another_listing__waits_for_two_and_says_so() -> None:
+    """A tenth of a lie is a lie: 100 times too dear would be listed at 90."""
+    simulation = ruled(setup=lied_listing({TYPE: Price(100 * LISTED)}))
+    simulation.with_witness = True
+    told: list[str] = []
+    script = [at(100, rival(980 * 10**9)), at(500, lambda s: told.append(said_by(s)))]
+    assert texts(simulation.run([*script, at(600, lied_listing(None))], 1000)) == ["register"]
+    assert "disagree about the listing" in told[0]
+    assert simulation.market.offers[TYPE] == Price(9702 * 10**8), "from what is listed"
+
+
+def test_rule__starts_while_one_endpoint_hides_the_listing__moves_no_further_than_a_day() -> None:
+    simulation = ruled(setup=lied_listing({}))
+    simulation.with_witness = True
+    assert simulation.run([at(100, rival(1))], 900) == []
+
+
+def test_rule__starts_while_the_second_endpoint_is_silent__holds_up_no_other_offer() -> None:
+    simulation = ruled(setup=lambda s: s.weather.fail("witness.read", seconds=500))
+    simulation.with_witness = True
+    fields = {"type": OTHER_TYPE, "price": str(LISTED)}
+    order = at(
+        100, lambda s: Orders(s.engine).place(s.clock.now(), OrderKind.OFFER, None, "t", fields)
+    )
+    simulation.run([order], 400)
+    assert simulation.market.offers[OTHER_TYPE] == Price(LISTED)
+
+
+def lied_listing(told: Mapping[str, Price] | None) -> Callable[[Simulation], None]:
+    def lie(simulation: Simulation) -> None:
+        assert simulation.witness is not None
+        simulation.witness.offers_told = told
+
+    return lie
+
+
+def said_by(simulation: Simulation) -> str:
+    assert simulation.state.pricing is not None
+    return simulation.state.pricing.said(TYPE)

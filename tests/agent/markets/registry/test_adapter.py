@@ -148,6 +148,21 @@ async def test_witness__lists__are_each_endpoints_own_with_what_logs_named_since
         await endpoints.close()
 
 
+async def test_witness__our_listing__is_what_two_tell(stage: Stage, market: Market) -> None:
+    stage.offer()
+    listed = await market.offer(stage.provider, TYPE, stage.head)
+    assert listed is not None
+    with stage.node.twin() as second:
+        endpoints = await Endpoints.open([stage.node.url, second.url], stage.clock)
+        witness = witness_of(stage, market, endpoints)
+        assert await witness.offer(TYPE, stage.head) == listed
+        assert await witness.offer("us-east-1/none.large", stage.head) is None
+        second.faults.lag = 1
+        with pytest.raises(RetryLater, match="two must"):
+            await witness.offer(TYPE, stage.head)
+        await endpoints.close()
+
+
 async def test_wakes__a_job__is_named_and_the_cursor_kept(
     stage: Stage, endpoints: Endpoints, tracker: HeadTracker
 ) -> None:
