@@ -161,14 +161,24 @@ class Mined:
     fee_wei: int
 
 
+Wanted = Callable[[], bool]
+"""Whether an order would still be given, by what has become known since."""
+
+
+def always() -> bool:
+    """An order that nothing takes back."""
+    return True
+
+
 class Transactor(Protocol):
     """The wallet's one nonce sequence: simulated first, recorded before it is broadcast."""
 
-    async def carry_out(self, order: Order) -> Mined:
+    async def carry_out(self, order: Order, wanted: Wanted = always) -> Mined:
         """Returns when the transaction is mined. The same key again finds it, never doubles it.
+        `wanted` is asked right before it is signed, seconds after the order at times.
 
         Raises Refused (it would revert, or it reverted: never sent again under this key),
-        RetryLater (fees beyond the cap, budget spent, no endpoint).
+        RetryLater (fees beyond the cap, budget spent, no endpoint, not wanted any more).
         """
         ...
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from agent.apply.context import Outside, World, wait_seconds
+from agent.decide.belief import is_same
 from agent.decide.deadline import Stage
 from agent.decide.job_view import TxPhase, TxView
 from agent.decide.plan import FinalizeExit, Level, ReportStarted, RequestExit, Settle
-from agent.ports import Call, Mined
+from agent.market.model import JobId
+from agent.ports import Call, Mined, Wanted
 from faults import Refused, RetryLater, TryElsewhere
 
 Transact = ReportStarted | Settle | RequestExit | FinalizeExit
@@ -21,10 +23,10 @@ EVENT_NAMES = {
 
 async def transact(world: World, action: Transact, outside: Outside) -> None:
     order, sent = action.order, world.memory.job(action.job).transactions
-    begun = world.clock.now()
+    begun, wanted = world.clock.now(), _wanted(world, action.job)
     sent[order.key] = TxView(TxPhase.SENT, begun)
     try:
-        mined = await outside(lambda: world.transactor.carry_out(order))
+        mined = await outside(lambda: world.transactor.carry_out(order, wanted))
     except Refused as refused:
         sent[order.key] = TxView(TxPhase.REFUSED, world.clock.now(), reason=str(refused))
         world.say(action.job, "tx.refused", f"{order.call.value}: {refused}", Level.ERROR)
@@ -36,6 +38,14 @@ async def transact(world: World, action: Transact, outside: Outside) -> None:
     else:
         sent[order.key] = TxView(TxPhase.MINED, world.clock.now(), block=mined.block)
         _mined(world, action, mined, begun)
+
+
+def _wanted(world: World, job: JobId) -> Wanted:
+    """Whether the job is believed to be the assignment that it was when this was asked: seconds
+    pass until an order is signed, and a fork may have made another one of it meanwhile."""
+    known = world.memory.job(job)
+    then = known.head
+    return lambda: known.view is None or is_same(then, known.head, known.view.terms)
 
 
 def _mined(world: World, action: Transact, mined: Mined, begun: float) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.market.model import Address, Wei
@@ -11,13 +12,15 @@ from agent.market.model import Address, Wei
 @dataclass(frozen=True, slots=True)
 class Call:
     """A transaction as data. `label` is for people and logs: `reportStarted(12)`. `urgent`: stake
-    is lost when it does not go out in time, so it may spend what is kept from others."""
+    is lost when it does not go out in time, so it may spend what is kept from others. `wanted` is
+    asked once more right before it is signed: seconds pass between deciding and that."""
 
     to: Address
     data: bytes
     label: str
     gas: int = 0  # 0: what the node estimates, and a quarter more
     urgent: bool = False
+    wanted: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Why(StrEnum):
     BUDGET = "budget"  # the job or the day has spent its gas
     FUNDS = "funds"  # the account can't pay for it
     NODES = "nodes"  # no endpoint helps now
+    UNWANTED = "unwanted"  # whoever asked for it would not any more
 
 
 @dataclass(frozen=True, slots=True)

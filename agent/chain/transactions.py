@@ -160,6 +160,8 @@ class Transactions:
             if isinstance(found, Waiting):
                 log.warning("tx.waits", key=key, call=call.label, reason=found.message)
                 return self._hold(found)
+            if not call.wanted():
+                return Waiting(key, Why.UNWANTED, "its reason has gone", retry_at=0.0)
             record = await self._recorded(call, key, job, send, found)
         log.info("tx.sent", key=key, call=call.label, nonce=record.nonce, job=job)
         await self._account.broadcast(record)

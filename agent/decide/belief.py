@@ -119,7 +119,7 @@ def statements(case: Case) -> frozenset[Statement]:
         starts_are_told = case.terms.abilities.reports_start
         foreign_start = starts_are_told and claim.is_started and not case.reported(claim)
         return frozenset({Statement.STARTED if foreign_start else Statement.ASSIGNED})
-    if _assignment(claim, case) != _assignment(known, case):
+    if not is_same(claim, known, case.terms):
         return frozenset({Statement.ANOTHER})
     if claim.is_started and not known.is_started:
         return frozenset() if case.reported(claim) else frozenset({Statement.STARTED})
@@ -128,10 +128,16 @@ def statements(case: Case) -> frozenset[Statement]:
     return frozenset() if claim.is_started else frozenset({Statement.ASSIGNED})
 
 
-def _assignment(job: Job, case: Case) -> tuple[object, ...]:
-    """What makes it this job and not another one under its id: where users may change a job, only
-    whose it is."""
-    if case.terms.abilities.changes_in_place:
+def is_same(one: Job | None, other: Job | None, terms: Terms) -> bool:
+    """Whether two stories of a job are of one assignment: where users may change a job, only whose
+    it is has to be the same."""
+    if one is None or other is None:
+        return one is other
+    return _assignment(one, terms) == _assignment(other, terms)
+
+
+def _assignment(job: Job, terms: Terms) -> tuple[object, ...]:
+    if terms.abilities.changes_in_place:
         return (job.user, job.provider, job.generation)
     return (
         job.user, job.provider, job.generation, job.assigned_at,
@@ -174,7 +180,7 @@ def _was(story: Job, case: Case) -> bool:
     counts before what this one believed of a single endpoint."""
     if case.past is not None and case.past.generation == story.generation:
         return case.past.is_of(story, case)
-    return case.known is not None and _assignment(story, case) == _assignment(case.known, case)
+    return is_same(story, case.known, case.terms)
 
 
 def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:

@@ -371,6 +371,6 @@ def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -
         job=view.id,
         endpoint=f"{host.instance.public_ip}:{rules.enclave.public_port}",
         deadline=float(view.deadline),
-        as_of=view.head_block.number,
+        as_of=view.as_of,
     )
     draft.do(ReportStarted(view.id, order))

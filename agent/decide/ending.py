@@ -304,7 +304,7 @@ def _surely_gone(view: JobView) -> bool:
 
 
 def _order(view: JobView, key: str, call: Call) -> Order:
-    return Order(key=key, call=call, job=view.id, as_of=view.head_block.number)
+    return Order(key=key, call=call, job=view.id, as_of=view.as_of)
 
 
 def job_generation(view: JobView) -> int:
@@ -315,7 +315,7 @@ def job_generation(view: JobView) -> int:
 def next_key(view: JobView, what: str, now: float, rules: EndingRules) -> str | None:
     """The key to send `what` under: a new one when the last changed nothing.
 
-    None while the last is mined in a block that the head does not show yet, and after
+    None while the last is mined in a later block than what is told of the job, and after
     `max_sends`: a reorganisation takes a transaction back once or twice, not for ever. A report
     that was refused cost nothing, and is asked for again until its deadline.
     """
@@ -327,7 +327,7 @@ def next_key(view: JobView, what: str, now: float, rules: EndingRules) -> str | 
             return key
         mined = known.phase is TxPhase.MINED
         spent += mined or not free
-        if (mined and known.block > view.head_block.number) or spent >= rules.max_sends:
+        if (mined and known.block > view.as_of) or spent >= rules.max_sends:
             return None
     return None
 

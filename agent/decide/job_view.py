@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
 
-from agent.market.model import BlockRef, InstanceType, Job, JobId, Price
+from agent.market.model import BlockNumber, BlockRef, InstanceType, Job, JobId, Price
 from agent.market.terms import DueKind, Terms
 from agent.market.workload import Workload
 from agent.ports import Account, Image
@@ -238,9 +238,16 @@ class JobView:
     agreed: bool = True  # two tell exactly `head` and `params`
     alone: bool = False  # one endpoint is configured: nobody else can tell anything
     told_at: float = float("inf")  # the time of the block at which they did
+    head_as_of: BlockNumber | None = None  # the block that tells `head`, where it may be older
     hold: bool = False  # what the id stands for is being asked
     disputed: bool = False  # they differ about the job
     other: Job | None = None  # the story that is not believed
+
+    @property
+    def as_of(self) -> BlockNumber:
+        """The number of the block as of which `head` is told: what was mined after it may not show
+        there, whatever the newest block is."""
+        return self.head_block.number if self.head_as_of is None else self.head_as_of
 
     @cached_property
     def ours(self) -> bool:

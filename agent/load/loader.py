@@ -30,7 +30,7 @@ from agent.decide.lifecycle import needs_final
 from agent.load.fleet import Fleet
 from agent.load.remembered import JobMemory, Memory
 from agent.load.second_voices import Asking
-from agent.market.model import BlockRef, Job, JobId
+from agent.market.model import BlockNumber, BlockRef, Job, JobId
 from agent.market.terms import Terms
 from agent.ports import Account, Blocks, Call, Clock, Cloud, Market, Witness
 from cloud.model import EnclaveRoom, Region
@@ -110,7 +110,7 @@ class Loader:
 
         views = [
             self._with_facts(
-                self._view(job, self._believe(job, heads.get(job), terms, refused), frame),
+                self._view(job, self._believe(job, heads.get(job), frame, refused), frame),
                 drained=drained,
                 doubt=doubt,
             )
@@ -160,13 +160,14 @@ class Loader:
             alone=alone,
             agreed=alone or (belief.agreed and memory.terms == terms),
             told_at=float((known.heard.at if known.heard else frame.blocks.head).timestamp),
+            head_as_of=None if alone else known.believed_as_of,
             hold=belief.hold,
             disputed=belief.disputed,
             other=belief.other,
         )
 
     def _believe(
-        self, job: JobId, claim: Job | None, terms: Terms, unfit: Callable[[Job], bool]
+        self, job: JobId, claim: Job | None, frame: Frame, unfit: Callable[[Job], bool]
     ) -> Belief:
         """What to decide by; a second endpoint is asked where it takes one."""
         if self._from.witness is None:
@@ -181,7 +182,7 @@ class Loader:
         belief = believe(
             Case(
                 claim=claim,
-                terms=terms,
+                terms=frame.terms,
                 provider=self._from.account.provider,
                 now=now,
                 known=known.believed,
@@ -194,6 +195,7 @@ class Loader:
             )
         )
         if not belief.hold:  # nothing was decided by it
+            known.believed_as_of = self._as_of(known, belief.job, claim, frame)
             known.believed = belief.job
         if belief.agreed and claim and known.past and claim.generation == known.past.generation:
             known.past = None  # two have told what it is; the journal's memory served its time
@@ -205,6 +207,17 @@ class Loader:
         if belief.asks:
             self.asking.ask([known.id])
         return belief
+
+    @staticmethod
+    def _as_of(
+        known: JobMemory, told: Job | None, claim: Job | None, frame: Frame
+    ) -> BlockNumber | None:
+        """The block that tells the story: the newest, or an earlier one."""
+        if told == claim:
+            return frame.blocks.head.number
+        if known.heard is not None and told in known.heard.stories:
+            return known.heard.at.number
+        return known.believed_as_of
 
     def _serves(self, job: Job | None) -> bool:
         ours = job is not None and job.provider == self._from.account.provider

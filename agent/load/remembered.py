@@ -24,7 +24,7 @@ from agent.journal.orders import OrderRecord, Taken
 from agent.load.cards import Cards
 from agent.load.owners import Owners
 from agent.load.pins import Pins
-from agent.market.model import Job, JobId
+from agent.market.model import BlockNumber, Job, JobId
 from agent.market.terms import Terms
 from cloud.model import Identity, Region
 
@@ -51,6 +51,7 @@ class JobMemory:
     stage_since: float = 0.0  # as far as this process saw
     deadline: float | None = None
     believed: Job | None = None  # what was last decided by
+    believed_as_of: BlockNumber | None = None  # the block as of which that was told
     differs_since: float | None = None  # since when the head's claim is another one
     past: Past | None = None  # what the journal has of its assignment
     heard: Heard | None = None  # what several endpoints told of it at the head

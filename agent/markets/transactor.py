@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Protocol
 
 from agent import ports
@@ -29,7 +30,9 @@ class NoTransactor:
     """`ports.Transactor` of an agent without a key: it sends nothing. Decisions know, and order
     nothing (`EndingRules.signs`); what is ordered all the same is refused."""
 
-    async def carry_out(self, order: ports.Order) -> ports.Mined:
+    async def carry_out(
+        self, order: ports.Order, wanted: ports.Wanted = ports.always
+    ) -> ports.Mined:
         raise Refused(f"{order.call} is not sent: [wallet] names no key")
 
 
@@ -44,14 +47,16 @@ class MarketTransactor:
         self._looking = False
         self._settling = asyncio.Semaphore(SETTLEMENTS_AT_ONCE)
 
-    async def carry_out(self, order: ports.Order) -> ports.Mined:
+    async def carry_out(
+        self, order: ports.Order, wanted: ports.Wanted = ports.always
+    ) -> ports.Mined:
         if order.call is not ports.Call.SETTLE:
-            return await self._carry_out(order)
+            return await self._carry_out(order, wanted)
         async with self._settling:
-            return await self._carry_out(order)
+            return await self._carry_out(order, wanted)
 
-    async def _carry_out(self, order: ports.Order) -> ports.Mined:
-        call, key = self._calls.of(order), order.key
+    async def _carry_out(self, order: ports.Order, wanted: ports.Wanted) -> ports.Mined:
+        call, key = replace(self._calls.of(order), wanted=wanted), order.key
         while True:
             state = await self._transactions.submit(call, key=key, job=order.job, as_of=order.as_of)
             key = state.key

@@ -15,7 +15,7 @@ from agent.market.model import Address, BlockRef, JobId, Price, Wei
 from agent.market.terms import Abilities
 from agent.market.testimony import Listing, Story, Testimony, compare
 from agent.markets.registry.terms import RegistryTerms
-from agent.ports import Blocks, Call, Mined, Order
+from agent.ports import Blocks, Call, Mined, Order, Wanted, always
 from devnet.simulation import opinions
 from devnet.simulation.blocks import Block, BlockChain, Tx
 from devnet.simulation.model_faults import Weather
@@ -167,11 +167,13 @@ class SimChain(BlockChain):
 
     # What the agent sends.
 
-    async def carry_out(self, order: Order) -> Mined:
+    async def carry_out(self, order: Order, wanted: Wanted = always) -> Mined:
         """As `agent.chain.transactions` does: simulated, recorded, sent, followed into a block."""
         await self.weather.before("chain.send")
         tx = self.log.get(order.key)
         if tx is None:
+            if not wanted():
+                raise RetryLater("its reason has gone", after_seconds=0.0)
             tx = self._new(order)
         while tx.block is None:
             await tx.done.wait()

@@ -25,7 +25,7 @@ from agent.market.model import (
 from agent.market.terms import Abilities
 from agent.market.testimony import Listing, Story, Testimony, alike, compare
 from agent.markets.registry.terms import RegistryTerms
-from agent.ports import Blocks, Call, Clock, Mined, Order
+from agent.ports import Blocks, Call, Clock, Mined, Order, Wanted, always
 from devnet.simulation.contract import SimContract
 from devnet.simulation.model_faults import Weather
 from devnet.simulation.names import OTHER, US, USER
@@ -159,7 +159,7 @@ class SimMarket(SimContract):
 
     # What the agent sends: `Transactor`.
 
-    async def carry_out(self, order: Order) -> Mined:
+    async def carry_out(self, order: Order, wanted: Wanted = always) -> Mined:
         if order.key in self._mined:
             return self._mined[order.key]
         await self.weather.before("chain.send")
@@ -167,6 +167,8 @@ class SimMarket(SimContract):
         done: asyncio.Future[Mined] = asyncio.get_running_loop().create_future()
         pending = next((one for one in self._waiting if one.key == order.key), None)
         if pending is None:
+            if not wanted():
+                raise RetryLater("its reason has gone", after_seconds=0.0)
             self._simulate(order)
             named = order.call.value if order.job is None else f"{order.call.value} job={order.job}"
             self.done(named)

@@ -13,7 +13,7 @@ from devnet.simulation.names import USER
 from devnet.simulation.world import PRICES, Simulation, default_rules
 from enclave.web.image_list import ImageList
 from faults import Refused, RetryLater
-from tests.agent.scripts.play import BOUGHT, ONE, Deaf, assigned, at, clean
+from tests.agent.scripts.play import BOUGHT, ONE, Deaf, assigned, at, clean, lies
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
@@ -225,6 +225,16 @@ def test_report__its_node_silent__is_sent_until_it_is_mined() -> None:
     done = simulation.run([assigned()], 400)
     assert done[-1][1] == "reportStarted job=1"
     assert 200 <= done[-1][0] <= 206
+
+
+def test_report__mined_after_what_an_endpoint_last_told_of_the_job__is_not_sent_again() -> None:
+    """The first endpoint denies the job; what is believed of it is older than the report."""
+    for second in range(34, 50, 2):
+        simulation = Simulation(with_witness=True)
+        done = simulation.run([assigned(), at(second, lies)], 200)
+        assert done[-1] == (46.0, "reportStarted job=1")
+        assert {"endpoints.disagree", "tx.report_started"} <= set(simulation.events(1))
+        assert "tx.refused" not in simulation.events(1)
 
 
 def test_report__nothing_attested__is_never_sent() -> None:

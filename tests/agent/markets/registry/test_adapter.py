@@ -307,6 +307,24 @@ def test_carry_out__changed_nothing_and_would_now__is_left_to_a_new_decision() -
     assert run(leave_what_a_fork_made_another_job()) == 1
 
 
+async def ask_for_what_is_wanted_no_more() -> int:
+    stage = await Modelled.begin(0.1)
+    order = ports.Order("k", ports.Call.REGISTER, instance_type=TYPE, price=Price(9))
+    with pytest.raises(RetryLater, match="reason has gone"):
+        await stage.sender.carry_out(order, lambda: False)
+    unwanted = len(stage.chain.log)
+    sending = asyncio.ensure_future(stage.sender.carry_out(order))  # and when it is again
+    await stage.clock.sleep(5)
+    stage.chain.mine()
+    await asyncio.wait_for(sending, 60)
+    return unwanted
+
+
+@pytest.mark.usefixtures("quiet")
+def test_carry_out__wanted_no_more_when_it_would_be_signed__is_neither_sent_nor_forgotten() -> None:
+    assert run(ask_for_what_is_wanted_no_more()) == 0
+
+
 async def follow_while_the_clock_is_set_back() -> float:
     """Seconds from a block to when its order knows, an hour having been taken from the clock."""
     stage = await Modelled.begin(0.1)
