@@ -76,6 +76,11 @@ class Places:
         return self.state / "params"
 
     @property
+    def console(self) -> Path:
+        """What the enclaves of a debug job said."""
+        return self.state / "console"
+
+    @property
     def run(self) -> Path:
         """Gone after a reboot: what the network's process said last."""
         return self.root / "run/oyster-host"

@@ -319,9 +319,9 @@ def cid_of(fields: object) -> int:
     return _number(_object(fields), "cid", 0, (1 << 32) - 1)
 
 
-def console_of(fields: object) -> str:
-    """The field `console` of orders: an enclave's id, or nothing. Raises DocumentRefused."""
-    return _text({"console": "", **_object(fields)}, "console", _ENCLAVE_ID)
+def enclave_id_of(value: str) -> str:
+    """An enclave's id, or "". Raises DocumentRefused."""
+    return _text({"enclave": value}, "enclave", _ENCLAVE_ID)
 
 
 def _port(item: Mapping[str, Any]) -> Port:

@@ -21,6 +21,7 @@ from enclave.host.config import Config, Places
 from enclave.host.documents import PACKETS, Desired, DocumentRefused, Status
 from enclave.host.mailbox import Abandoned, Mailbox, NotThere, WrongImage
 from enclave.host.model import Allocate, Step
+from enclave.host.network import console_log
 from enclave.host.network.keeper import Keeper
 from enclave.host.network.orders import NOTHING, Orders, Report, orders_ahead, orders_for
 from enclave.host.saved import Memory, Run
@@ -229,15 +230,22 @@ class Host:
         due = now - self._ordered_at >= self._config.cadence.watch
         if self._network.idle and (due or orders != self._ordered):
             self._ordered, self._ordered_at = orders, now
-            early = self._desired is not None
-            self._network.start(lambda: self._keeper.ensure(orders, now, early=early))
+            desired = self._desired
+            self._network.start(lambda: self._order(orders, desired, now))
+
+    def _order(self, orders: Orders, desired: Desired | None, now: float) -> Report:
+        """For the network's lane. The log of a console goes when its job has none any more."""
+        report = self._keeper.ensure(orders, now, early=desired is not None)
+        if desired is not None and not desired.console:
+            console_log.forget(self._places.console)
+        return report
 
     def _ahead(self) -> Orders:
         """What has to be served before the wanted enclave starts."""
         desired = self._desired
         if desired is None or not self._staged.here(desired):
             return NOTHING
-        return orders_ahead(desired, self._staged.params(desired))
+        return orders_ahead(desired, self._staged.params(desired), self._places.console)
 
     def _is_served(self) -> bool:
         """Whether it is, by the word of the network's process about just these orders."""

@@ -1,9 +1,11 @@
 """A debug enclave's console, served on TCP 516 as Marlin's logger serves it.
 
 `/logs/tail-log-id`, `/logs/history?log_id&offset` (a JSON list), `/logs/stream?start_from` (SSE)
-and `/logs`; each line is `[id] text`, ids count from 1. What `nitro-cli console` says is kept in
-memory up to a bound: the disk is the image's, and a console that floods costs nobody else anything.
-A console can only be read of an enclave in debug mode, whose memory anybody on its host can read.
+and `/logs`; each line is `[id] text`, ids count from 1 and go on over enclaves and restarts. What
+`nitro-cli console` says is kept on disk up to a bound (`console_log`), its newest part in memory
+too: history reaches back to the disk's oldest line, all else to memory's. It is served while no
+enclave runs as well, since why one ended is what people look for. A console can only be read of an
+enclave in debug mode, whose memory anybody on its host can read.
 """
 
 from __future__ import annotations
@@ -13,56 +15,76 @@ import os
 import subprocess
 import urllib.parse
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from enclave.host.network.console_log import ConsoleLog
 from enclave.host.network.http import Answer, Server
 from enclave.host.network.loop import READ, Loop
+from enclave.host.network.orders import Watched
 from enclave.host.network.wires import Wires
 
 PORT = 516
-KEPT_BYTES = 1 << 20
+KEPT_BYTES = 1 << 20  # in memory
 LINE_BYTES = 4096
 MOST_READERS = 16
 AGAIN_SECONDS = 1.0
 _OFFSET, _MOST_OFFSET = 10, 10_000
 
 
+Line = tuple[int, str]
+"""A line's number, and its text as it is served, which begins with it."""
+
+
 class Lines:
     """The last lines, by their numbers; never more than `KEPT_BYTES` of them. Pure."""
 
-    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
-        self._lines: deque[str] = deque()
+    def __init__(self, kept_bytes: int = KEPT_BYTES, before: Iterable[Line] = ()) -> None:
+        self._lines: deque[Line] = deque()
         self._kept, self._size = kept_bytes, 0
         self.last = 0
         self._rest = b""
+        for line in before:
+            self._keep(line)
 
-    def add(self, data: bytes) -> list[str]:
+    @property
+    def first(self) -> int:
+        """The oldest number that is kept, or the next there will be."""
+        return self._lines[0][0] if self._lines else self.last + 1
+
+    def add(self, data: bytes) -> list[Line]:
         """The whole lines that came by this, each with its number; a long one is cut in pieces."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         while len(self._rest) > LINE_BYTES:
             whole.append(self._rest[:LINE_BYTES])
             self._rest = self._rest[LINE_BYTES:]
-        return [self._keep(line[:LINE_BYTES]) for line in whole]
+        return [self._number(line[:LINE_BYTES]) for line in whole]
 
-    def _keep(self, line: bytes) -> str:
-        self.last += 1
-        text = f"[{self.last}] " + line.decode(errors="replace").rstrip("\r")
-        self._lines.append(text)
-        self._size += len(text)
+    def end(self) -> list[Line]:
+        """Nothing follows on the half line that is left: it is one by itself."""
+        return self.add(b"\n") if self._rest else []
+
+    def _number(self, line: bytes) -> Line:
+        number = self.last + 1
+        return self._keep((number, f"[{number}] " + line.decode(errors="replace").rstrip("\r")))
+
+    def _keep(self, line: Line) -> Line:
+        self.last = line[0]
+        self._lines.append(line)
+        self._size += len(line[1])
         while self._size > self._kept:
-            self._size -= len(self._lines.popleft())
-        return text
+            self._size -= len(self._lines.popleft()[1])
+        return line
 
     def since(self, number: int, most: int | None = None) -> list[str]:
-        """Lines from this number on, as far as they are kept."""
-        first = self.last - len(self._lines) + 1
-        start = max(number - first, 0)
-        found = list(self._lines)[start:]
-        return found if most is None else found[:most]
+        """Lines of the numbers `number` to `number + most - 1`, as far as they are kept."""
+        end = self.last + 1 if most is None else number + most
+        return [text for at, text in self._lines if number <= at < end]
 
 
-def respond(path: str, lines: Lines) -> Answer:
-    """The answer to a path, with Marlin's defaults for what is not asked or is no number."""
+def respond(path: str, lines: Lines, kept: ConsoleLog) -> Answer:
+    """The answer to a path, with Marlin's defaults for what is not asked or is no number; what
+    `lines` has no more is looked for in `kept`."""
     parts = urllib.parse.urlsplit(path)
     query = urllib.parse.parse_qs(parts.query)
     if parts.path == "/logs":
@@ -72,11 +94,19 @@ def respond(path: str, lines: Lines) -> Answer:
     if parts.path == "/logs/history":
         offset = min(_number(query, "offset", _OFFSET), _MOST_OFFSET)
         start = max(_number(query, "log_id", lines.last) - offset, 1)
-        return Answer(200, json.dumps(lines.since(start, offset)).encode(), "application/json")
+        found = _history(lines, kept, start, offset)
+        return Answer(200, json.dumps(found).encode(), "application/json")
     if parts.path == "/logs/stream":
         start = _number(query, "start_from", lines.last)
         return Answer(200, events(lines.since(start)), "text/event-stream", follows=True)
     return Answer(404, b"not served here\n")
+
+
+def _history(lines: Lines, kept: ConsoleLog, start: int, most: int) -> list[str]:
+    older = min(most, lines.first - start)
+    if older <= 0:
+        return lines.since(start, most)
+    return kept.since(start, older) + lines.since(start + older, most - older)
 
 
 def events(lines: list[str]) -> bytes:
@@ -90,25 +120,39 @@ def _number(query: dict[str, list[str]], name: str, otherwise: int) -> int:
 
 
 class Console:
-    """`nitro-cli console` of one enclave, read for ever, and who asks. For the loop's thread."""
+    """`nitro-cli console` of the enclaves of one job, read for ever, and who asks. For the loop's
+    thread."""
 
     def __init__(
-        self, loop: Loop, wires: Wires, clock: Callable[[], float], enclave_id: str
+        self, loop: Loop, wires: Wires, clock: Callable[[], float], watched: Watched
     ) -> None:
-        self._loop, self._wires, self._clock, self._id = loop, wires, clock, enclave_id
-        self._lines = Lines()
+        self._loop, self._wires, self._clock = loop, wires, clock
+        self._enclave = watched.enclave
+        self._log = ConsoleLog(Path(watched.folder))
+        self._lines = Lines(before=self._log.tail(KEPT_BYTES))
         self._server = Server(
-            loop, clock, lambda path: respond(path, self._lines), most=MOST_READERS
+            loop, clock, lambda path: respond(path, self._lines, self._log), most=MOST_READERS
         )
         self._tool: subprocess.Popen[bytes] | None = None
         self._again_at = 0.0
-        self.problem: str | None = None
+        self._hindered: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, in words that stay the same while it is."""
+        return self._hindered or self._log.problem
+
+    def follow(self, enclave: str) -> None:
+        """Read another enclave's, "" for none; who reads along stays."""
+        if enclave != self._enclave:
+            self._end_tool()
+            self._enclave, self._again_at = enclave, 0.0
 
     def tick(self, now: float) -> None:
         """Listen and read, where that is not so."""
         if not self._server.listens:
             self._open()
-        if self._tool is None and now >= self._again_at:
+        if self._enclave and self._tool is None and now >= self._again_at:
             self._again_at = now + AGAIN_SECONDS
             self._read()
         self._server.tick(now)
@@ -117,20 +161,20 @@ class Console:
         try:
             addresses = self._wires.listening_addresses()
             self._server.open([self._wires.listen_tcp(one, PORT) for one in addresses])
-            self.problem = None
+            self._hindered = None
         except OSError as error:
-            self.problem = f"cannot serve the console on TCP {PORT}: {error.strerror}"
+            self._hindered = f"cannot serve the console on TCP {PORT}: {error.strerror}"
 
     def _read(self) -> None:
         try:
             self._tool = subprocess.Popen(
-                ["nitro-cli", "console", "--enclave-id", self._id],
+                ["nitro-cli", "console", "--enclave-id", self._enclave],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
         except OSError as error:
-            self.problem = f"cannot read the console: {error}"
+            self._hindered = f"cannot read the console: {error}"
             return
         assert self._tool.stdout is not None
         os.set_blocking(self._tool.stdout.fileno(), False)
@@ -146,7 +190,11 @@ class Console:
         if not data:
             self._end_tool()
             return
-        self._server.publish(events(self._lines.add(data)))
+        self._tell(self._lines.add(data))
+
+    def _tell(self, lines: list[Line]) -> None:
+        self._log.add(lines, self._clock())
+        self._server.publish(events([text for _, text in lines]))
 
     def _end_tool(self) -> None:
         if self._tool is None or self._tool.stdout is None:
@@ -156,8 +204,10 @@ class Console:
         self._tool.kill()
         self._tool.wait()
         self._tool = None
+        self._tell(self._lines.end())
 
     def close(self) -> None:
-        """Another enclave, or none."""
+        """Not served any more; what is on disk stays (`console_log.forget`)."""
         self._end_tool()
         self._server.close()
+        self._log.close()

@@ -14,8 +14,8 @@ from enclave.host.documents import (
     Egress,
     Port,
     cid_of,
-    console_of,
     egress_of,
+    enclave_id_of,
     ports_of,
 )
 from enclave.host.model import Enclave
@@ -47,6 +47,14 @@ class Packets:
 
 
 @dataclass(frozen=True)
+class Watched:
+    """A debug job's console: that of this enclave ("": none runs now), kept below `folder`."""
+
+    enclave: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class Orders:
     """What the enclave with this cid needs; the same again changes nothing."""
 
@@ -55,8 +63,7 @@ class Orders:
     egress: tuple[Egress, ...] = ()
     serving: Serving | None = None
     packets: Packets | None = None
-    console: str = ""
-    """The id of the debug enclave whose console is served; empty: none is."""
+    console: Watched | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` of them is equal to this."""
@@ -71,11 +78,16 @@ class Orders:
             egress=egress_of(data),
             serving=_built(Serving, data.get("serving"), str, str, str, str),
             packets=_built(Packets, data.get("packets"), int, bool),
-            console=console_of(data),
+            console=_watched(data.get("console")),
         )
 
 
 NOTHING = Orders()
+
+
+def _watched(data: Any) -> Watched | None:
+    watched = _built(Watched, data, str, str)
+    return watched and replace(watched, enclave=enclave_id_of(watched.enclave))
 
 
 def _built(kind: type[V], data: Any, *types: type) -> V | None:
@@ -90,14 +102,16 @@ def _built(kind: type[V], data: Any, *types: type) -> V | None:
         raise DocumentRefused(f"{kind.__name__}: {error}") from error
 
 
-def orders_ahead(desired: Desired, params: Path | None) -> Orders:
-    """What has to be there before the enclave is started; `params` is where they are kept."""
+def orders_ahead(desired: Desired, params: Path | None, console: Path) -> Orders:
+    """What has to be there before the enclave is started; `params` is where they are kept, and
+    `console` where what a debug enclave says is."""
     init, serving = desired.init, None
     if init is not None:
         serving = Serving(ENCLAVE_ADDRESS, init.job, str(params or ""), init.sha256)
     packets = Packets(desired.egress_kbit, desired.mail) if desired.network == PACKETS else None
     cid = desired.enclave_cid if serving or packets else 0
-    return Orders(cid, serving=serving, packets=packets)
+    watched = Watched("", str(console)) if desired.console else None
+    return Orders(cid, serving=serving, packets=packets, console=watched)
 
 
 def orders_for(desired: Desired, enclave: Enclave, ahead: Orders) -> Orders:
@@ -107,7 +121,7 @@ def orders_for(desired: Desired, enclave: Enclave, ahead: Orders) -> Orders:
         cid=enclave.cid,
         ports=desired.ports,
         egress=desired.egress,
-        console=enclave.id if desired.console else "",
+        console=ahead.console and replace(ahead.console, enclave=enclave.id),
     )
 
 

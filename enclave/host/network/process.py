@@ -112,12 +112,15 @@ class Network:
             )
 
     def _order_console(self, orders: Orders) -> None:
-        if self._console is not None:
+        watched, world = orders.console, self._world
+        if self._console is not None and watched is None:
             self._console.close()
             self._console = None
-        if orders.console:
-            world = self._world
-            self._console = Console(world.loop, world.wires, world.clock, orders.console)
+        if watched is None:
+            return
+        if self._console is None:
+            self._console = Console(world.loop, world.wires, world.clock, watched)
+        self._console.follow(watched.enclave)
 
     def _order_lanes(self, known: Specs, wanted: Specs) -> None:
         for name in [name for name in self._lanes if wanted.get(name) != known[name]]:

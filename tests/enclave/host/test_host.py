@@ -346,8 +346,9 @@ def test_instance__terminated__no_process_is_left(fast: Rig) -> None:
     until(lambda: place.session(session) == [], lambda: str(place.session(session)))
 
 
-def test_console__of_a_debug_enclave__is_served_line_by_line(fast: Rig) -> None:
+def test_console__of_a_debug_enclave__is_served_kept_over_a_reboot_and_removed(fast: Rig) -> None:
     host = fast.launch()
+    kept = host.root / "var/lib/oyster-host/console"
     host.want(replace(fast.desired, enclave_cid=77, debug=True, console=True))
     host.wait_phase("running")
     until(lambda: json.loads(host.get(516, "/logs/tail-log-id"))["log_id"] == 3, host.log)
@@ -360,8 +361,16 @@ def test_console__of_a_debug_enclave__is_served_line_by_line(fast: Rig) -> None:
         while not got.endswith(b"\n\n"):
             got += sock.recv(4096)
     assert got.endswith(b"data:[3] [    0.000000] simulated\n\n")
+    assert {path.stat().st_mode & 0o777 for path in kept.iterdir()} == {0o600}
+    host.command("reboot")
+    until(lambda: json.loads(host.get(516, "/logs/tail-log-id"))["log_id"] == 6, host.log)
+    again = json.loads(host.get(516, "/logs/history?log_id=5&offset=4"))
+    assert again == [history[0], history[1], "[3] [    0.000000] simulated",
+                     history[0].replace("[1]", "[4]")]  # fmt: skip
     host.want(replace(fast.desired, enclave_cid=77, debug=True))
     assert host.refuses(516)
+    until(lambda: not kept.exists(), host.log)
+    assert host.wait(lambda one: "console" not in (one.last_error or "")).last_error is None
     fast.end(host)
 
 

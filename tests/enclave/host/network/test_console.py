@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import resource
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,10 +17,14 @@ from hypothesis import strategies as st
 
 from enclave.host.network import http as serving
 from enclave.host.network.console import LINE_BYTES, Lines, events, respond
+from enclave.host.network.console_log import AGAIN_SECONDS, ConsoleLog, forget
 from enclave.host.network.http import Server
 from enclave.host.network.loop import Loop
 
 pytestmark = pytest.mark.integration
+
+HALF = b"[9999] half a li"
+NOWHERE = ConsoleLog(Path("/nowhere"))
 
 
 @given(
@@ -28,8 +37,8 @@ def test_lines__cut_anywhere__come_whole_and_numbered(texts: list[str], cuts: li
         cut = cuts.pop() if cuts else len(data)
         found += lines.add(data[:cut])
         data = data[cut:]
-    assert found == [f"[{n}] {text}" for n, text in enumerate(texts, 1)]
-    assert lines.since(1) == found
+    assert found == [(n, f"[{n}] {text}") for n, text in enumerate(texts, 1)]
+    assert lines.since(1) == [text for _, text in found]
     assert lines.last == len(texts)
 
 
@@ -49,8 +58,9 @@ def test_lines__any_flood__no_more_is_kept_than_the_bound(sizes: list[int], kept
 def test_lines__one_without_end__is_cut_in_pieces() -> None:
     lines = Lines()
     found = lines.add(b"x" * (3 * LINE_BYTES + 1))
-    assert [len(line) for line in found] == [LINE_BYTES + 4] * 3
-    assert len(lines._rest) == 1
+    assert [len(line) for _, line in found] == [LINE_BYTES + 4] * 3
+    assert lines.end() == [(4, "[4] x")]
+    assert lines.end() == []
 
 
 @pytest.mark.parametrize(
@@ -63,12 +73,107 @@ def test_lines__one_without_end__is_cut_in_pieces() -> None:
 def test_history__asked_as_the_logger_is__has_its_defaults(path: str, numbers: range) -> None:
     lines = Lines()
     lines.add(b"".join(b"%d\n" % number for number in range(1, 21)))
-    assert json.loads(respond(path, lines).body) == [f"[{n}] {n}" for n in numbers]
+    assert json.loads(respond(path, lines, NOWHERE).body) == [f"[{n}] {n}" for n in numbers]
+
+
+@given(
+    acts=st.lists(
+        st.lists(st.text("aé", max_size=60), max_size=9) | st.sampled_from(["again", "torn"]),
+        max_size=20,
+    )
+)  # fmt: skip
+def test_log__any_flood_and_any_restarts__is_the_newest_lines_within_its_bound(
+    acts: list[list[str] | str],
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, lines, said = Path(name) / "console", Lines(), list[str]()
+        log = ConsoleLog(folder, files=3, file_bytes=200)
+        for act in acts:
+            if isinstance(act, list):
+                added = lines.add("".join(f"{text}\n" for text in act).encode())
+                log.add(added, 0.0)
+                said += [text for _, text in added]
+                continue
+            log.close()
+            if act == "torn" and folder.exists():  # a process killed while it wrote
+                newest = max(folder.iterdir())
+                whole = newest.read_bytes().removesuffix(HALF)
+                newest.write_bytes(whole + HALF)
+            log = ConsoleLog(folder, files=3, file_bytes=200)
+            lines = Lines(before=log.tail(1 << 20))
+        kept = log.since(0, 1000)
+        assert kept == said[len(said) - len(kept) :]
+        assert sum(len(text.encode()) + 1 for text in kept) >= min(_size(said), 200)
+        for start, most in itertools.product((0, 1, len(said) - 3, len(said)), (0, 1, 4)):
+            some = [text for at, text in enumerate(said, 1) if start <= at < start + most]
+            assert log.since(start, most) == [text for text in some if text in kept]
+        files = list(folder.iterdir()) if folder.exists() else []
+        assert len(files) <= 3
+        assert all(file.stat().st_size <= 200 + len(HALF) for file in files)
+        assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
+        log.close()
+
+
+def _size(lines: list[str]) -> int:
+    return sum(len(line.encode()) + 1 for line in lines)
+
+
+def test_history__older_than_memory__comes_from_the_disk_without_a_seam(tmp_path: Path) -> None:
+    log, lines = ConsoleLog(tmp_path / "console"), Lines(kept_bytes=50)
+    log.add(lines.add(b"".join(b"line %d\n" % number for number in range(1, 101))), 0.0)
+    assert lines.first > 90
+    found = json.loads(respond("/logs/history?log_id=101&offset=100", lines, log).body)
+    assert found == [f"[{n}] line {n}" for n in range(1, 101)]
+    log.close()
+
+
+@pytest.fixture
+def tiny_disk() -> Iterator[Callable[[], None]]:
+    """Files of 100 bytes, no more: a write ends half done, by the kernel. Call it to have room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield partial(resource.setrlimit, resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_log__disk_is_full__is_said_and_whole_again_when_it_is_not(
+    tmp_path: Path, tiny_disk: Callable[[], None]
+) -> None:
+    log, lines = ConsoleLog(tmp_path / "console"), Lines()
+    log.add(lines.add(b"x" * 60 + b"\n"), 0.0)
+    assert log.problem is None
+    log.add(lines.add(b"y" * 60 + b"\n"), 1.0)
+    assert (log.problem or "").startswith("the console is kept in memory only: ")
+    assert [number for number, _ in log.tail(1000)] == [1]
+    tiny_disk()
+    log.add(lines.add(b"z\n"), 1.0 + AGAIN_SECONDS)
+    assert log.problem is None
+    assert log.since(0, 9) == ["[1] " + "x" * 60, "[3] z"]
+    log.close()
+
+
+def test_log__its_folder_can_t_be__is_said_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "console").write_text("a file")
+    log, lines = ConsoleLog(tmp_path / "console"), Lines()
+    log.add(lines.add(b"one\n"), 0.0)
+    assert log.problem == "the console is kept in memory only: File exists"
+    assert (log.since(0, 9), log.tail(9)) == ([], [])
+    forget(tmp_path / "console" / "nothing")
+
+
+def test_log__a_link_where_a_file_was__is_not_followed(tmp_path: Path) -> None:
+    log, lines, other = ConsoleLog(tmp_path / "console"), Lines(), tmp_path / "other"
+    (tmp_path / "console").mkdir()
+    other.write_text("not ours\n")
+    (tmp_path / "console" / ("0" * 19 + "1")).symlink_to(other)
+    log.add(lines.add(b"one\n"), 0.0)
+    assert other.read_text() == "not ours\n"
+    assert log.problem is not None
 
 
 @given(path=st.text(max_size=50))
 def test_respond__any_path__is_an_answer(path: str) -> None:
-    assert respond(f"/logs/{path}", Lines()).status in (200, 404)
+    assert respond(f"/logs/{path}", Lines(), NOWHERE).status in (200, 404)
 
 
 @pytest.fixture
@@ -79,7 +184,7 @@ def lines() -> Lines:
 @pytest.fixture
 def follower(lines: Lines) -> Iterator[tuple[Server, Loop, socket.socket]]:
     loop = Loop()
-    server = Server(loop, lambda: 0.0, lambda path: respond(path, lines), most=4)
+    server = Server(loop, lambda: 0.0, lambda path: respond(path, lines, NOWHERE), most=4)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("")
     listener.listen()
@@ -101,7 +206,7 @@ def test_stream__reads_along__gets_each_line_once(
     lines.add(b"one\n")
     for _ in range(5):
         loop.turn(0)
-    server.publish(events(lines.add(b"two\nthree\n")))
+    server.publish(events([text for _, text in lines.add(b"two\nthree\n")]))
     loop.turn(0)
     head, _, body = sock.recv(4096).partition(b"\r\n\r\n")
     assert b"text/event-stream" in head
