@@ -11,10 +11,13 @@ region, of which two would lead 20,000 jobs each, are not built (docs/several-ho
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -117,7 +120,10 @@ def _host(alone: Stage, name: str, url: str) -> Stage:
     secret.chmod(0o600)
     text = (alone.directory / "provider.toml").read_text()
     (folder / "provider.toml").write_text(text)
-    state = alone.directory / "state" if name == "a" else folder / "state"
+    state = alone.directory / "state"
+    if name != "a":
+        _prefetched(state, folder / "state")
+        state = folder / "state"
     return alone.beside(
         folder,
         {
@@ -127,6 +133,13 @@ def _host(alone: Stage, name: str, url: str) -> Stage:
             "OYSTER_STATUS__LISTEN": f"127.0.0.1:{free_port()}",
         },
     )
+
+
+def _prefetched(state: Path, own: Path) -> None:
+    """Images as a standby has them after a while (`agent.loop.prefetch`), and none is pinned."""
+    own.mkdir(mode=0o700)
+    pins = shutil.ignore_patterns("pins")
+    shutil.copytree(state / "images", own / "images", ignore=pins, copy_function=os.link)
 
 
 def _until_leads(engine: sa.Engine, name: str) -> None:

@@ -151,12 +151,23 @@ class Feeds:
     async def resync(self) -> None:
         """Look at everything: what the cloud has first, then what the chain lists (rule 6)."""
         fleet, market = self._state.world.fleet, self._state.sources.market
-        await asyncio.gather(*(fleet.look(region) for region in self._state.sources.regions))
+        looks = (fleet.look(region) for region in self._state.sources.regions)
+        changed = set[JobId]().union(*await asyncio.gather(*looks))
         self._state.looked.set()
+        await self._press(changed)
         blocks = await market.blocks()
         listed = await market.active_jobs(blocks.head)
         self._state.agenda.wake({*listed, *fleet.jobs(), *self._state.world.memory.jobs})
         self._state.progress.resynced_at = self._state.now()
+
+    async def _press(self, changed: set[JobId]) -> None:
+        """After a takeover, before all jobs are read: have what was heard lately acted on, and what
+        the cloud did not show at the look before. To read thousands takes longer than what presses
+        can wait; and the ends in a turn wait for its last read."""
+        pressing, self._state.pressing = self._state.pressing, set()
+        if pressing:
+            self._state.agenda.wake(pressing | changed)
+            await self._state.pressed.wait()
 
     async def relist(self) -> None:
         """Look at jobs of which the chain's list and this memory differ.

@@ -89,7 +89,7 @@ class Agent:
 
     async def run(self) -> None:
         """Until `stop`. Raises MustStop when going on would do harm, Bug when a loop broke."""
-        stood_by = await stand_by(self._state, self._stopping, self._lives)
+        stood_by = await stand_by(self._state, self._wakes, self._stopping, self._lives)
         if self._stopping.is_set():
             self._raise_fatal()
             return
@@ -147,6 +147,7 @@ class Agent:
             ids = self._agenda.take(begun)
             if ids:
                 await self._turn_over(ids)
+                self._state.pressed.set()
             self._world.journal.flush_soon()
             self._state.progress.finished_at = self._state.now()
             self._state.progress.turn_seconds = self._state.now() - begun

@@ -1,7 +1,7 @@
 """What a host does while another leads: it looks at the fleet, and changes nothing.
 
-All is open, the fleet is known and images are on the disk, so that the loop begins at once when
-the lease is taken.
+All is open, the fleet is known, images are on the disk and the chain's events are heard, so that
+the loop begins at once when the lease is taken, with the jobs of which something was heard lately.
 """
 
 from __future__ import annotations
@@ -12,21 +12,28 @@ from collections.abc import Callable
 
 from agent.loop.prefetch import Prefetch
 from agent.loop.state import LoopState
+from agent.market.model import JobId
+from agent.ports import Wakes
 
 TURN_SECONDS = 1.0  # between two signs of life
 LOOK_SECONDS = 60.0  # between two looks: whoever takes over looks first, and reads what is new
+HEARD_SECONDS = 120.0  # whoever led acted on what came before, or the reading of all jobs finds it
 
 
-async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[], None]) -> bool:
+async def stand_by(
+    state: LoopState, wakes: Wakes, stopping: asyncio.Event, lives: Callable[[], None]
+) -> bool:
     """Until this host leads, or is told to stop; at once where there is but one. Whether another
     led meanwhile."""
     leads = state.leadership.leads
     if leads.is_set():
         return False
+    heard = Heard(state)
     waits = [asyncio.create_task(each.wait()) for each in (leads, stopping)]
     warm = [
         asyncio.create_task(_keep_warm(state, lives), name="standby"),
         asyncio.create_task(Prefetch(state).follow(), name="prefetch"),
+        asyncio.create_task(heard.follow(wakes), name="heads"),
     ]
     try:
         await asyncio.wait([*waits, *warm], return_when=asyncio.FIRST_COMPLETED)
@@ -37,7 +44,28 @@ async def stand_by(state: LoopState, stopping: asyncio.Event, lives: Callable[[]
         for task in (*waits, *warm):
             task.cancel()
         await asyncio.gather(*waits, *warm, return_exceptions=True)
+    state.pressing.update(heard.lately())
     return True
+
+
+class Heard:
+    """Jobs that the chain's events named while another host led, each with the last time."""
+
+    def __init__(self, state: LoopState) -> None:
+        self._now = state.now
+        self._at: dict[JobId, float] = {}
+
+    async def follow(self, wakes: Wakes) -> None:
+        """For ever. Nothing is read of the jobs themselves."""
+        while True:
+            named = await wakes.wait()
+            kept = {job: self._at[job] for job in self.lately()}
+            self._at = kept | dict.fromkeys(named, self._now())
+
+    def lately(self) -> set[JobId]:
+        """Those that were named within HEARD_SECONDS."""
+        since = self._now() - HEARD_SECONDS
+        return {job for job, at in self._at.items() if at >= since}
 
 
 async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:

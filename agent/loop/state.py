@@ -84,6 +84,11 @@ class LoopState:
     breaker: BreakerState = field(default_factory=BreakerState)
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     """The fleet was looked at once: before that nobody decides."""
+    pressing: set[JobId] = field(default_factory=set)
+    """Of whoever takes over: what was heard of while another host led, to be acted on before all
+    jobs are read. Empty again once that was done, or tried."""
+    pressed: asyncio.Event = field(default_factory=asyncio.Event)
+    """A turn ended."""
     pricing: Pricing | None = None
     """What has prices follow their rules."""
     loader: Loader = field(init=False)

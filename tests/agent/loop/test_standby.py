@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from agent.decide.job_view import JobView
 from agent.journal.hosts import Term
 from agent.loop import leading
 from agent.loop.leading import Leadership
+from agent.market.model import JobId
 from devnet.simulation.world import Simulation
 from faults import Fenced
 from tests.agent.scripts.play import assigned, at
@@ -84,6 +87,34 @@ def test_takeover__what_the_host_before_told__is_read_again(
     monkeypatch.setattr(simulation, "start", start)
     simulation.run([at(200, taken)] if stands_by else [], 300)
     assert read == ["told"] * stands_by
+
+
+def test_takeover__a_job_was_heard_of_just_now__is_acted_on_before_all_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All are thousands, and what presses waited for the last of them."""
+    held, simulation, read = Held(), Simulation(), list[list[int]]()
+    started = simulation.start
+
+    def start(*, lose_journal: bool = False) -> None:
+        started(lose_journal=lose_journal)
+        simulation.state.leadership = Leadership(held)
+        load = simulation.state.loader.load
+
+        async def noted(ids: Sequence[JobId], *others: Any, **more: Any) -> list[JobView]:
+            read.append(list(ids))
+            return await load(ids, *others, **more)
+
+        monkeypatch.setattr(simulation.state.loader, "load", noted)
+
+    def taken(simulation: Simulation) -> None:
+        held.take()
+        simulation.state.leadership.leads.set()
+
+    monkeypatch.setattr(simulation, "start", start)
+    long_ago, just_now = assigned(1), assigned(270, JobId(2))
+    simulation.run([long_ago, just_now, at(300, taken)], 310)
+    assert read[:2] == [[2], [1, 2]]
 
 
 def leadership() -> tuple[Held, Leadership, list[Fenced]]:
