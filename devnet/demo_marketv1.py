@@ -34,6 +34,7 @@ from devnet.watchers import cards_of, document_of, ip_of, rate_by_card
 from enclave.attest.certificates import load_root
 from enclave.attest.document import AttestationRefused, Expected, verify
 from enclave.attest.init_params import digest_of, pcr16_of
+from enclave.eif.measure import measure_file
 
 KIND = InstanceType(REGION, "c6a.xlarge")
 PRICE = "1.80/h"
@@ -116,8 +117,10 @@ class Demo:
             self.address = self.eyes.until("an address", self._address, PATIENCE)
             self.instance = self._instances()[0].id
             seen(f"{self.instance} at {self.address}")
-        with self.story.step("attested, params proven by PCR16"):
+        with self.story.step("attested; the document's PCR16 is what the params lead to"):
             self.eyes.until("the params' digest", lambda: self._proves(PARAMS), PATIENCE)
+        with self.story.step("and so says the agent: `jobs show`") as seen:
+            seen(self.eyes.until("its word", self._words_on_params, PATIENCE))
 
     def _address(self) -> str | None:
         address = ip_of(self.public, self.job, KIND.region)
@@ -137,6 +140,12 @@ class Demo:
         except AttestationRefused:
             return False
         return True
+
+    def _words_on_params(self) -> str | None:
+        """What `jobs show` says of the params; None: not that they are proven."""
+        said = self.provider.command("jobs", "show", str(self.job)).splitlines()
+        words = (line.removeprefix("init params").strip() for line in said)
+        return next((one for one in words if one.startswith("init params proven")), None)
 
     def update(self) -> None:
         with self.story.step("updated in place: another image on the same instance") as seen:
@@ -200,12 +209,23 @@ class Image:
     sha256: str
 
 
-def _image(directory: Path, name: str) -> Image:
+def _built(directory: Path, name: str) -> Path:
+    """An image whose guest does as standard ones do: it extends PCR16 and locks it."""
     app = directory / name
-    app.mkdir(exist_ok=True)
+    app.mkdir(parents=True, exist_ok=True)
     (app / "program").write_bytes(name.encode() * 1000)
     file = directory / f"{name}.eif"
     file.write_bytes(build_image(app))
+    return file
+
+
+def _known(file: Path) -> str:
+    """As `enclave.known_images` names it: its builder knows its registers."""
+    pcrs = measure_file(file).pcrs
+    return f"demo-{file.stem}=" + ":".join(pcrs[number] for number in range(3))
+
+
+def _added(directory: Path, file: Path) -> Image:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Image(Workload(f"ipfs://{add(directory / 'ipfs', file)}", 1024, 2), digest)
 
@@ -215,10 +235,15 @@ def play_marketv1(directory: Path, console: Console) -> float:
     console.print("Simulated here: EC2's hardware and the Nitro card. Real: everything else.\n")
     listen, public = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     story, folder = Story(console), directory.resolve()
-    status = {"listen": listen, "public_listen": public}
+    with story.step("two enclave images built; the provider knows what they do with PCR16"):
+        files = [_built(folder, name) for name in ("one", "two")]
+    settings = {
+        **CONFIG, "status": {"listen": listen, "public_listen": public},
+        "enclave": {"known_images": [_known(file) for file in files]},
+    }  # fmt: skip
     options = Options(
         directory=folder, market="marketv1", rate_lock_seconds=LOCK_SECONDS,
-        boot_share=BOOT_SHARE, config_overrides={**CONFIG, "status": status},
+        boot_share=BOOT_SHARE, config_overrides=settings,
     )  # fmt: skip
     with running(options) as net:
         with story.step("chain, IPFS gateway and AWS are up, MarketV1 deployed") as seen:
@@ -227,7 +252,7 @@ def play_marketv1(directory: Path, console: Console) -> float:
         offer = f'\n[[offers]]\ntype = "{KIND}"\nprice = "{PRICE}"\n'
         config.write_text(config.read_text() + offer)
         provider = Provider(net.devnet, net.children, config)
-        with story.step("two enclave images built and added to IPFS"):
-            one, two = _image(folder, "one"), _image(folder, "two")
+        with story.step("both images added to IPFS"):
+            one, two = (_added(folder, file) for file in files)
         Demo(story, Eyes(net.devnet), provider, f"http://{public}", one, two).play()
     return story.seconds

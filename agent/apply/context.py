@@ -21,6 +21,7 @@ from agent.load.fleet import Fleet
 from agent.load.remembered import Memory
 from agent.market.model import JobId
 from agent.ports import Attester, Clock, Cloud, Images, Mailbox, Transactor
+from enclave.attest.init_params import KNOWN_IMAGES, KnownImage
 from faults import Fault, RetryLater
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ class World:
     hook: Hook = lambda when, name: None
     lease: Lease = field(default_factory=Alone)
     bugs: Bugs = field(default_factory=Bugs)
+    known_images: tuple[KnownImage, ...] = KNOWN_IMAGES  # as the rules have them
 
     def say(
         self, job: JobId, name: str, text: str = "", level: int = Level.INFO, **fields: Any

@@ -79,8 +79,9 @@ def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None
     pcrs = {str(number): digest for number, digest in image.pcrs.items()}
     seconds = round(now - begun, 3)
     _note_pin(world, action.job, image)
-    known: dict[str, Any] = {"known": place} if (place := known_image(image.pcrs)) else {}
-    world.say(action.job, IMAGE_READY, cid=image.cid, seconds=seconds, pcrs=pcrs, **known)
+    known = known_image(image.pcrs, world.known_images)
+    place: dict[str, Any] = {"known": known.place} if known else {}
+    world.say(action.job, IMAGE_READY, cid=image.cid, seconds=seconds, pcrs=pcrs, **place)
 
 
 async def stage(world: World, action: StageImage, outside: Outside) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from agent.config.model import Config, Enclave, Offer
 from agent.config.presets import preset_of
 from agent.config.units import PERIODS, OfCost, Rate
+from enclave.attest.init_params import KNOWN_IMAGES, BadKnownImage, read_known
 from enclave.host.documents import PACKETS
 from enclave.host.network import reach
 from enclave.host.network.packet import own_port
@@ -22,6 +23,7 @@ Finding = tuple[tuple[str | int, ...], str]
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d\Z")
 _TYPE = re.compile(r"[a-z]{2}(-[a-z]+)+-\d/[a-z0-9-]+\.[a-z0-9-]+\Z")
 _FORWARD = re.compile(r"(\d{1,5}):(\d{1,9})\Z")
+_SHOWN = 60  # characters of a name that is told
 _EXPLORER = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?")
 _EGRESS = re.compile(r"\d{1,9}=[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:(\d{1,5})\Z")
 
@@ -177,6 +179,7 @@ def _enclave(config: Config) -> Iterator[Finding]:
         yield ("enclave", "ports"), "22 is the host's own; hosts have no administration port"
     yield from _attestation_port(enclave, listens)
     yield from _egress(enclave)
+    yield from _known_images(enclave)
     if enclave.debug and not enclave.root_file:
         yield ("enclave", "debug"), "a debug enclave cannot be attested by AWS's root; unset it"
 
@@ -191,6 +194,21 @@ def _egress(enclave: Enclave) -> Iterator[Finding]:
         near = reach.why_not(host) if _is_address(host) else None
         if near is not None:
             yield ("enclave", "egress"), f"{host} is no place for an enclave: {near}"
+
+
+def _known_images(enclave: Enclave) -> Iterator[Finding]:
+    """Each of the form, and each image once: two names for one would be one too many."""
+    where, places = ("enclave", "known_images"), {one.pcrs: one.place for one in KNOWN_IMAGES}
+    for text in enclave.known_images:
+        shown = text.rpartition("=")[0][:_SHOWN] or text[:_SHOWN]
+        try:
+            image = read_known(text)
+        except BadKnownImage as bad:
+            yield where, f"{shown!r} {bad}"
+            continue
+        if image.pcrs in places:
+            yield where, f"{shown!r} is known as {places[image.pcrs]} already"
+        places[image.pcrs] = image.place
 
 
 def _is_address(host: str) -> bool:

@@ -452,6 +452,13 @@ class Enclave:
     attestation_age_seconds: float = f.duration(
         "5m", "1s", "3h", "An older document is no proof of life."
     )
+    known_images: tuple[str, ...] = f.texts(
+        (),
+        "Images, NAME=PCR0:PCR1:PCR2 in hex, that extend PCR16 with the digest of their init "
+        "params and lock it: of these PCR16 is asked for too, and `jobs show` says that the params "
+        "are proven. Beside Marlin's blue v3.0.0, which is known. See docs/security.md first: an "
+        "image that does not do so is not served any more.",
+    )
     debug: bool = f.flag(
         False, "Console of the enclave readable, PCRs zero: proves nothing. Devnets only."
     )

@@ -14,7 +14,7 @@ from agent.clock import passed
 from agent.decide.cost_of_refusing import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
 from agent.decide.ending import EndingRules, leave, may_send, next_key
-from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts
+from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts, question_for
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
 from agent.decide.keepalive import clock_time
 from agent.decide.plan import (
@@ -357,7 +357,8 @@ def _prove_and_report(view: JobView, now: float, draft: Draft, rules: Rules) -> 
         _report(view, proven[0], now, draft, rules)
         return
     for host in view.live:
-        attest_when_due(view, host, now, rules.bootstrap.attest_retry_seconds, draft)
+        question = question_for(view, host, rules.enclave)
+        attest_when_due(question, host, now, rules.bootstrap.attest_retry_seconds, draft)
 
 
 def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -> None:

@@ -19,7 +19,7 @@ from agent.market.model import JobId
 from agent.market.workload import Workload
 from agent.ports import Image
 from cloud.model import Region
-from enclave.attest.init_params import expected_pcr16
+from enclave.attest.init_params import KNOWN_IMAGES, KnownImage, expected_pcr16
 from enclave.host.documents import PACKETS, Desired, Egress, Init, Port, Status
 
 # Of standard images, which look for their host's streams and init server by it.
@@ -46,6 +46,8 @@ class EnclaveRules:
     debug: bool = False
     public_port: int = 1300
     packets: PacketRules | None = None
+    known_images: tuple[KnownImage, ...] = KNOWN_IMAGES
+    """Those that extend PCR16 with the digest of their init params."""
 
 
 def prepare_hosts(
@@ -196,25 +198,39 @@ def _network(rules: EnclaveRules, init: Init | None) -> dict[str, Any]:
     return {**given, **rate, "network": PACKETS}
 
 
-def _init_register(image: Image, work: Workload | None) -> str | None:
-    """PCR16 as the init params lead to it, where the image is known to extend it with them."""
-    return expected_pcr16(image.pcrs, work.init_params) if work is not None else None
-
-
-def attest_when_due(view: JobView, host: Host, now: float, every: float, draft: Draft) -> None:
-    """Ask an enclave that its host says is running, at most once in `every` seconds."""
+def question_for(view: JobView, host: Host, rules: EnclaveRules) -> Attest | None:
+    """What an enclave is asked that its host says is running; None: it can't be asked now."""
     image, status = view.image.image, host.status
     work = view.head.workload if view.head else None
     if work is not None and runs_other(host.run, work):
-        return  # what it runs is another image than is known: it can't be judged by this one
+        return None  # what it runs is another image than is known: it can't be judged by this one
     if image is None or status is None or status.phase != "running" or host.run is None:
-        return
+        return None
     if status.run_id != host.run or host.instance.public_ip is None:
-        return
+        return None
+    debug = work is not None and work.debug
+    return Attest(
+        view.id, host.instance, image, host.run, _init_register(view, image, rules), debug
+    )
+
+
+def _init_register(view: JobView, image: Image, rules: EnclaveRules) -> str | None:
+    """PCR16 as the init params lead to it, where the image is known to extend it with them. In
+    debug mode nothing says which image that is, and any could extend it with anything."""
+    work = view.workload
+    if work is None or work.debug or rules.debug:
+        return None
+    return expected_pcr16(image.pcrs, work.init_params, rules.known_images)
+
+
+def attest_when_due(
+    question: Attest | None, host: Host, now: float, every: float, draft: Draft
+) -> None:
+    """Ask it, at most once in `every` seconds."""
     asked_at = host.probe.asked_at
+    if question is None:
+        return
     if asked_at is None or passed(now, asked_at, every):
-        register = _init_register(image, view.workload)
-        debug = work is not None and work.debug
-        draft.do(Attest(view.id, host.instance, image, host.run, register, debug))
+        draft.do(question)
     else:
         draft.look_at(asked_at + every)

@@ -29,6 +29,7 @@ from agent.decide.host_orders import (
     can_read_orders,
     next_run,
     prepare_hosts,
+    question_for,
     too_old,
     write_desired,
 )
@@ -184,7 +185,8 @@ def _care(duty: Duty, one: Judged) -> None:
         stale_at = host.written_at + health.heartbeat_seconds + 1.0
         draft.look_at(stale_at if stale_at > now else now + health.heartbeat_seconds)
     if now >= due:
-        attest_when_due(duty.view, host, now, 0.0, draft)
+        question = question_for(duty.view, host, duty.rules.enclave)
+        attest_when_due(question, host, now, 0.0, draft)
         draft.look_at(now + health.retry_seconds)
     else:
         draft.look_at(due)

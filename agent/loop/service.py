@@ -72,7 +72,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._fatal: Fault | None = None
         state.leadership.break_ = self._break
-        state.world.learner.adopt(state.rules.lifecycle.bootstrap.budget)
+        state.adopt()
 
     def tasks(self) -> Sequence[asyncio.Task[None]]:
         """The effects that are in flight."""

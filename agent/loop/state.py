@@ -132,8 +132,13 @@ class LoopState:
     def take(self, rules: Rules) -> None:
         """New rules from here on; jobs that run are not vetted again."""
         self.rules = rules
-        self.world.learner.adopt(rules.lifecycle.bootstrap.budget)
+        self.adopt()
         self.agenda.wake(self.world.memory.jobs)
+
+    def adopt(self) -> None:
+        """Have those who do things know what of the rules is theirs."""
+        self.world.learner.adopt(self.rules.lifecycle.bootstrap.budget)
+        self.world.known_images = self.rules.lifecycle.enclave.known_images
 
     def take_offer(self, order: OrderRecord) -> None:
         """What is offered from here on, for whoever lists it and for whoever judges jobs."""

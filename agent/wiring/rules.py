@@ -20,6 +20,7 @@ from agent.decide.unconfirmed_launches import BurstRules
 from agent.loop.state import Rules, ServiceRules
 from agent.wiring.adapters import offered_prices
 from agent.wiring.markets import abilities_of
+from enclave.attest.init_params import KNOWN_IMAGES, read_known
 from enclave.fetch.download import Reach
 from enclave.host.documents import PACKETS, Egress, Port
 from enclave.web.image_list import ImageList
@@ -142,6 +143,7 @@ def _enclave(config: Config) -> EnclaveRules:
         debug=config.enclave.debug,
         public_port=config.enclave.attestation_port,
         packets=_packets(config),
+        known_images=(*KNOWN_IMAGES, *map(read_known, config.enclave.known_images)),
     )
 
 

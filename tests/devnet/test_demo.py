@@ -25,6 +25,9 @@ def test_demo__the_whole_story__is_seen_and_leaves_nothing(tmp_path: Path, marke
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "money is exact" in done.stdout
+    said = " ".join(done.stdout.split())  # as wide as whoever reads it
+    proven = "and so says the agent: `jobs show` init params proven: PCR16 is what they lead to"
+    assert (proven in said) == (market == "marketv1")
     assert not (tmp_path / "devnet.json").exists()
     assert not _processes_of(tmp_path)
 

@@ -89,7 +89,7 @@ class Agent:
             memory=self.memory, images=self.web, fleet=fleet, clock=StandingClock(NOW),
             cloud=self.ec2, mailbox=SimpleNamespace(write_desired=self._write),
             learner=SimpleNamespace(observe=lambda *_: None), say=self._say,
-            say_and_wait=self._wait,
+            say_and_wait=self._wait, known_images=(),
         )  # fmt: skip
         self.written: list[Any] = []
 

@@ -25,6 +25,7 @@ from agent.config.units import (
     show_wei,
 )
 from agent.secret import SecretUrl, read_secret
+from enclave.attest.init_params import KNOWN_IMAGES
 from faults import UsageFault
 
 pytestmark = pytest.mark.unit
@@ -61,6 +62,10 @@ def test_parse__units__arrive_in_base_units() -> None:
     config = parse(BASE + '[images]\nstall = "250ms"\nmax_size = "1GiB"\n[gas]\nmax_fee = "2gwei"')
     assert (config.images.stall_seconds, config.images.max_size_bytes) == (0.25, 2**30)
     assert config.gas.max_fee_wei == 2 * 10**9
+
+
+MINE = "x=" + ":".join(digit * 96 for digit in "aBc")
+BLUE = "mine=" + ":".join(KNOWN_IMAGES[0].pcrs)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +105,9 @@ def test_parse__units__arrive_in_base_units() -> None:
         ("[enclave]\ndebug = true", 14, "cannot be attested by AWS's root"),
         ('[enclave]\nports = ["22:22", "1300:1300"]', 14, "22 is the host's own"),
         ('[enclave]\nports = ["80:80"]', 13, "1300 is not in enclave.ports"),
+        ('[enclave]\nknown_images = ["x=ab:cd:ef"]', 14, "'x' is not NAME=PCR0:PCR1:PCR2"),
+        (f'[enclave]\nknown_images = ["{MINE}", "y={MINE[2:]}"]', 14, "'y' is known as x already"),
+        (f'[enclave]\nknown_images = ["{BLUE}"]', 14, "is known as https://artifacts.marlin.org/"),
         ('[keepalive]\nprobe = "1s"', 13, "is more than keepalive.probe"),
         ('[images]\nkubo_api = "nonsense"', 14, "no address of a Kubo node's RPC"),
         ('[images]\nkubo_api = "http://127.0.0.1:5001/x"', 14, "always /api/v0"),

@@ -16,6 +16,7 @@ from agent.decide.host_orders import (
     PacketRules,
     attest_when_due,
     prepare_hosts,
+    question_for,
     write_desired,
 )
 from agent.decide.job_view import Facts, Host, ImagePhase, ImageView, Probe
@@ -24,7 +25,7 @@ from agent.decide.lifecycle import plan
 from agent.decide.plan import Attest, Draft, Launch, StageImage, Terminate, WriteDesired
 from agent.market.model import JobId
 from agent.market.workload import Workload
-from enclave.attest.init_params import KNOWN_IMAGES, pcr16_of
+from enclave.attest.init_params import KNOWN_IMAGES, KnownImage, pcr16_of
 from enclave.host.documents import PACKETS, Desired, Init, Port
 from tests.agent.decide.test_without_slash_point import OPENED, RULES, RUN, WORK, host, kinds, view
 from tests.agent.samples import HOME, IMAGE, NOW
@@ -67,12 +68,14 @@ def test_orders__packets__no_ports_and_an_init_server_even_without_params(job: i
     assert desired.init == Init(f"0x{job:064x}", hashlib.sha256(b"").hexdigest(), 0)
 
 
-def _asked(pcrs: dict[int, str], work: Workload) -> Attest:
+def _asked(pcrs: dict[int, str], work: Workload, rules: EnclaveRules = FORWARDS) -> Attest:
     image, draft = replace(IMAGE, pcrs=pcrs), Draft("running")
     opened = replace(OPENED, workload=work)
     name = replace(host(), probe=Probe())
     seen = ImageView(ImagePhase.READY, NOW, image, staged={HOME: NOW})
-    attest_when_due(view(name, job=opened, image=seen), _running_as(name, work), NOW, 60.0, draft)
+    one = _running_as(name, work)
+    question = question_for(view(name, job=opened, image=seen), one, rules)
+    attest_when_due(question, one, NOW, 60.0, draft)
     (action,) = draft.actions
     assert isinstance(action, Attest)
     return action
@@ -84,7 +87,7 @@ def _running_as(one: Host, work: Workload) -> Host:
     return replace(one, status=replace(one.status, run_id=run), desired_run=run)
 
 
-BLUE: dict[int, str] = dict(enumerate(next(iter(KNOWN_IMAGES))))
+BLUE: dict[int, str] = dict(enumerate(KNOWN_IMAGES[0].pcrs))
 
 
 @pytest.mark.parametrize(
@@ -95,8 +98,22 @@ BLUE: dict[int, str] = dict(enumerate(next(iter(KNOWN_IMAGES))))
 def test_attest__a_known_image_and_its_params__register_16_must_follow(
     pcrs: dict[int, str], params: bytes, register: str | None
 ) -> None:
-    action = _asked(pcrs, replace(WORK, init_params=params))
+    action = _asked(pcrs, replace(WORK, init_params=params, debug=False))
     assert (action.image.pcrs, action.init_pcr) == (pcrs, register)
+
+
+@pytest.mark.parametrize(
+    ("known", "debug", "register"),
+    [(True, False, pcr16_of(DIGEST)), (False, False, None), (True, True, None)],
+)
+def test_attest__an_image_the_operator_knows__register_16_must_follow_but_in_debug_mode(
+    known: bool, debug: bool, register: str | None
+) -> None:
+    mine = KnownImage("mine", ("1" * 96, "2" * 96, "3" * 96))
+    rules = replace(FORWARDS, known_images=(*KNOWN_IMAGES, *([mine] if known else [])))
+    work = replace(WORK, init_params=PARAMS, debug=debug)
+    assert _asked(dict(enumerate(mine.pcrs)), work, rules).init_pcr == register
+    assert _asked(dict(enumerate(mine.pcrs)), work, replace(rules, debug=True)).init_pcr is None
 
 
 def test_run__other_params__is_another_run() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.decide.host_orders import attest_when_due
+from agent.decide.host_orders import EnclaveRules, attest_when_due, question_for
 from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Probe
 from agent.decide.plan import Draft
 from agent.ports import EnclaveEarly
@@ -80,7 +80,7 @@ def test_attest_when_due__asked_by_a_clock_that_was_ahead__asks_again() -> None:
     for ahead, asked in ((0.0, 0), (500.0, 1)):
         host = Host(INSTANCE, status, NOW - 2.0, Probe(asked_at=NOW - 1.0 + ahead), "g1a1r0")
         draft = Draft("starting")
-        attest_when_due(view, host, NOW, 2.0, draft)
+        attest_when_due(question_for(view, host, EnclaveRules()), host, NOW, 2.0, draft)
         assert len(draft.actions) == asked
 
 

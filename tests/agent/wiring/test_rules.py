@@ -11,6 +11,7 @@ from agent.config.checks import _enclave
 from agent.decide.host_orders import PacketRules
 from agent.wiring.adapters import service_ports
 from agent.wiring.rules import offer_rules_of, rules_of
+from enclave.attest.init_params import KNOWN_IMAGES, KnownImage
 
 pytestmark = pytest.mark.unit
 
@@ -85,3 +86,10 @@ def test_egress__an_address_that_hosts_never_reach__is_a_finding() -> None:
         "10.0.0.5 is no place for an enclave: private (RFC 1918)",
         "169.254.169.254 is no place for an enclave: link-local; the metadata service is here",
     ]
+
+
+def test_known_images__of_the_operator__stand_beside_those_that_all_know() -> None:
+    pcrs = ("1" * 96, "2" * 96, "3" * 96)
+    enclave = replace(Config().enclave, known_images=("mine=" + ":".join(pcrs),))
+    rules = rules_of(replace(Config(), enclave=enclave), 6).lifecycle.enclave
+    assert rules.known_images == (*KNOWN_IMAGES, KnownImage("mine", pcrs))

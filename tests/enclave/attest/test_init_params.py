@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 
 from enclave.attest.init_params import (
     KNOWN_IMAGES,
+    BadKnownImage,
+    KnownImage,
     digest_of,
     expected_pcr16,
     known_image,
     pcr16_of,
+    read_known,
 )
 
 pytestmark = pytest.mark.unit
 
 DIGEST = hashlib.sha256(b"params").digest()
 PARAMS = json.dumps({"digest": base64.b64encode(DIGEST).decode(), "params": []}).encode()
-AMD64 = dict(enumerate(next(iter(KNOWN_IMAGES))))
+AMD64 = dict(enumerate(KNOWN_IMAGES[0].pcrs))
 
 
 def test_pcr16__of_a_digest__is_one_extension_of_zeros() -> None:
@@ -53,9 +56,34 @@ def test_digest__is_not_named__is_none(said: object) -> None:
     assert expected_pcr16(AMD64, json.dumps(said).encode()) is None
 
 
+def test_known__an_operator_s_own__is_one_by_all_three_registers() -> None:
+    text = "https://a.example/x.eif?v=1=" + ":".join(digit * 96 for digit in "aBc")
+    own = read_known(text)
+    assert own == KnownImage("https://a.example/x.eif?v=1", ("a" * 96, "b" * 96, "c" * 96))
+    assert known_image(dict(enumerate(own.pcrs)), [own]) == own
+    assert known_image(dict(enumerate(own.pcrs))) is None
+    assert expected_pcr16(dict(enumerate(own.pcrs)), PARAMS, [own]) == pcr16_of(DIGEST)
+
+
+def _named(place: str, *digits: str, length: int = 96) -> str:
+    return f"{place}=" + ":".join(digit * length for digit in digits)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "x=", _named("x", "a"), _named("", *"aaa"), _named("x", *"gaa"),
+     _named("x", *"aaa", length=95), _named("x y", *"aaa"), _named("x", *"aaaa"),
+     _named("x", *"000"), _named("x", *"aa0"), _named("\x1b[31mx", *"aaa"),
+     _named("x" * 201, *"aaa")],
+)  # fmt: skip
+def test_known__not_of_the_form__is_refused(text: str) -> None:
+    with pytest.raises(BadKnownImage):
+        read_known(text)
+
+
 def test_known_images__both_architectures__are_whole_registers() -> None:
-    assert sorted(url.rpartition("_")[2] for url in KNOWN_IMAGES.values()) == [
+    assert sorted(url.rpartition("_")[2] for url in (image.place for image in KNOWN_IMAGES)) == [
         "amd64.eif",
         "arm64.eif",
     ]
-    assert all(len(bytes.fromhex(pcr)) == 48 for pcrs in KNOWN_IMAGES for pcr in pcrs)
+    assert all(len(bytes.fromhex(pcr)) == 48 for image in KNOWN_IMAGES for pcr in image.pcrs)
