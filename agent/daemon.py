@@ -27,7 +27,7 @@ from agent.loop.restore import restored
 from agent.loop.service import Agent
 from agent.loop.state import LoopState, Progress
 from agent.ports import Clock
-from agent.process import crashes
+from agent.process import crashes, garbage
 from agent.process.closing import closing_in_time
 from agent.process.reloading import Reloading
 from agent.process.waiting import ATTEMPT_SECONDS, opened
@@ -91,6 +91,7 @@ async def serve(
     clock, notifier = clock or SystemClock(), Notifier()
     starting = _Starting(config, Reloading(path, notifier))
     stack, code = AsyncExitStack(), 0
+    stack.enter_context(garbage.set_aside())
     try:
         await _slowed(notifier, clock)
         world = await opened(lambda: opening(starting.config, clock), stack, notifier, clock)
