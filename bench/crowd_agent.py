@@ -11,7 +11,10 @@ from pathlib import Path
 from agent.config import load
 from agent.daemon import serve
 from agent.process.log import configure_log
+from bench import loop_steps
 from bench.crowd import ScaledClock
+
+STEPS = "BENCH_STEPS"  # set: the loop's steps are noted in a file of that name beside the clock's
 
 LONGEST_SLEEP = 1.0  # of the wall's seconds: a speed that changes wakes nobody
 
@@ -34,6 +37,8 @@ def main(config_file: Path, clock_file: Path) -> None:
     profile = cProfile.Profile() if os.environ.get("BENCH_PROFILE") else None
     if profile:
         profile.enable()
+    if STEPS in os.environ:
+        loop_steps.note(clock_file.with_name(os.environ[STEPS]))
     asyncio.run(serve(config, config_file, Pace(clock_file)))
     if profile:
         profile.disable()

@@ -1,8 +1,8 @@
 """The status page beside a real agent with 1,000 and 10,000 running jobs: what a refresh costs.
 
 In a headless Chromium on a desktop's window: bytes on the wire and seconds of its main thread, by
-its own performance counters, from one refresh to the next. And how long the agent's loop, which
-answers between its other work, takes for one answer.
+its own performance counters, from one refresh to the next. And how long one step of the agent's
+loop, which answers between its other work, takes while it answers: a start waits for no more.
 """
 
 from __future__ import annotations
@@ -10,23 +10,29 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import httpx
 
 from agent.config import load
 from bench.browser import PROGRAM, Screen, Tab, browser
+from bench.crowd_agent import STEPS
 from bench.crowd_stage import Stage
 from bench.figure import Figure, NotRun
+from bench.loop_steps import Steps, between
 from bench.running import SIZES, decided, on_stage
 
 REFRESHES = 10
 ANSWERS = 30
 MAIN_THREAD_MS = 100.0  # a tenth of a second a refresh
+STALL_SHARE = {10_000: 0.05}  # in one piece it was all of it
+CALM_SECONDS = 20.0  # of the agent's time
+T = TypeVar("T")
 PATIENCE_SECONDS = 120.0
 
 
@@ -39,6 +45,9 @@ class Refresh:
     answer: float
     whole: float  # /jobs, with every job, as `status --json` asks for it
     beside: float  # /healthz while that is written: the worst of them
+    calm: Steps  # of the agent's loop, while nobody asks
+    now: Steps  # while /now is asked for, ANSWERS times
+    jobs: Steps  # while /jobs is written once
 
 
 def run() -> list[Figure]:
@@ -60,15 +69,31 @@ def _figures(size: int, found: Refresh) -> Iterator[Figure]:
         f"{found.beside:.0f} ms at most"
     )
     yield Figure(f"an answer of the agent, {name}", found.answer, "ms", note=note)
+    share = found.jobs.longest / max(found.jobs.together, 0.001)
+    yield Figure(
+        f"longest step of the loop while /jobs is written, of all its CPU, {name}", share, "x",
+        STALL_SHARE.get(size), ratio=share, at_most=True,
+        note=f"{found.jobs.longest:.1f} ms of {found.jobs.together:.0f}, which is what one piece "
+        f"would be; calm {found.calm.longest:.1f}, with /now {found.now.longest:.1f}",
+    )  # fmt: skip
 
 
 def _measure(size: int) -> Refresh:
-    with on_stage(size) as agent, TemporaryDirectory(prefix="oyster-bench-page-") as profile:
+    noted = on_stage(size, own={STEPS: "steps"})
+    with noted as agent, TemporaryDirectory(prefix="oyster-bench-page-") as profile:
         decided(agent)
-        url = f"http://{_listen(agent)}"
+        url, steps = f"http://{_listen(agent)}", agent.directory / "steps"
         main_thread, kilobytes = asyncio.run(_browse(agent, url, Path(profile)))
-        whole, beside = _whole(url)
-        return Refresh(main_thread, kilobytes, _median(f"{url}/now"), whole, beside)
+        (whole, beside), jobs = _stepped(steps, lambda: _whole(url))
+        answer, now = _stepped(steps, lambda: _median(f"{url}/now"))
+        _, calm = _stepped(steps, lambda: agent.sleep(CALM_SECONDS))
+        return Refresh(main_thread, kilobytes, answer, whole, beside, calm, now, jobs)
+
+
+def _stepped(file: Path, work: Callable[[], T]) -> tuple[T, Steps]:
+    begun = time.monotonic()
+    done = work()
+    return done, between(file, begun, time.monotonic())
 
 
 def _whole(url: str) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,8 +171,11 @@ def decided(stage: Stage) -> tuple[float, float]:
 
 
 @contextmanager
-def on_stage(size: int, market: str = "registry") -> Iterator[Stage]:
-    """A provider whose agent was stopped yesterday, and the world that went on without it."""
+def on_stage(
+    size: int, market: str = "registry", own: Mapping[str, str] | None = None
+) -> Iterator[Stage]:
+    """A provider whose agent was stopped yesterday, and the world that went on without it; `own`
+    is of its environment."""
     with ExitStack() as stack:
         kept = os.environ.get("BENCH_DIRECTORY")
         name = kept or stack.enter_context(tempfile.TemporaryDirectory(prefix="oyster-bench-"))
@@ -190,7 +193,7 @@ def on_stage(size: int, market: str = "registry") -> Iterator[Stage]:
         _write_journal(directory, crowd)
         _keep_words(directory, crowd)
         _keep_images(directory, crowd)
-        yield Stage(directory, children, crowd, world)
+        yield Stage(directory, children, crowd, world, own)
 
 
 def _write_config(directory: Path, crowd: Crowd, world: Child) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands import completion
-from commands.terminal import ConfigOption, DryRunOption, JsonOption, say
+from commands.terminal import ConfigOption, DryRunOption, JsonOption, how_many, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,7 +174,7 @@ def _refuse_jobs(config: Config) -> None:
     if jobs:
         shown = ", ".join(map(str, jobs[:5])) + ("…" if jobs[5:] else "")
         raise Refused(
-            f"the market still has {len(jobs)} jobs of this provider ({shown}): "
+            f"the market still has {how_many(len(jobs), 'job')} of this provider ({shown}): "
             "`oyster-provider exit --all --wait` ends them, then tear down"
         )
 

@@ -15,6 +15,7 @@ def demo(
     market: Annotated[str, typer.Option(help="registry, or marketv1: Marlin's.")] = "registry",
 ) -> None:
     """Watch jobs live and end on a local market; exit 0 only if all of it was seen."""
+    import sys
     import tempfile
 
     from rich.console import Console
@@ -28,7 +29,7 @@ def demo(
     from devnet.demo import LIMIT_SECONDS, play
     from devnet.demo_marketv1 import play_marketv1
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # else cut in mid-word
     with tempfile.TemporaryDirectory(prefix="oyster-demo-") as scratch:
         tell = play_marketv1 if market == "marketv1" else play
         seconds = tell(directory or Path(scratch), console)

@@ -16,6 +16,7 @@ from commands.amounts import show_price
 from commands.context import Desk, Terms
 from commands.costs import Cost, cost_text, costs_of
 from commands.inviting import invitation
+from commands.terminal import how_many
 from faults import Fault, Refused, UsageFault
 
 FAR = 3  # times off what is known: more likely a slip of the pen than a price
@@ -54,7 +55,7 @@ class Preview:
         best = show_price(self.others[0], self.money) if self.others else "nobody else"
         yield f"  rank   {before} -> {self.new_rank} of {count + 1}; cheapest other: {best}"
         yield f"  cost   {cost_text(self.cost, self.money)}{self._leaves()}"
-        room = "not known" if self.more is None else f"{self.more} more jobs"
+        room = "not known" if self.more is None else how_many(self.more, "more job")
         yield f"  room   {room} ({self.limited_by})"
         if self.invites:
             yield f"  slash  {self.invites}"
@@ -71,7 +72,7 @@ class Preview:
             yield f"{new} is below the cost of {show_price(cost, self.money)}: every job loses"
         for what, known in self._known():
             if not Fraction(known.raw, FAR) < self.new.raw < known.raw * FAR:
-                yield f"{new} is {FAR} times off {what} ({show_price(known, self.money)})"
+                yield f"{new} is {_off(self.new, known)} {what} ({show_price(known, self.money)})"
 
     def _known(self) -> Iterator[tuple[str, Price]]:
         if self.old:
@@ -87,6 +88,11 @@ class Preview:
         decimals = self.money.decimals
         left = float(self.new.per("h", decimals) - self.cost.price.per("h", decimals))
         return f", leaves {left:+.4f} {self.money.symbol}/h"
+
+
+def _off(new: Price, known: Price) -> str:
+    """How far from it, in whole numbers."""
+    return f"{new.raw // known.raw} times" if new > known else f"1/{known.raw // new.raw} of"
 
 
 async def look(desk: Desk, terms: Terms, kind: InstanceType, price: Price) -> Preview:

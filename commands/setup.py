@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.terminal import DryRunOption, say
+from commands.terminal import DryRunOption, how_many, say
 from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ async def _quotas(aws: Aws, region: str, ec2_type: str) -> Sequence[str]:
         return [f"! quota not known: {' '.join(str(fault).split())[:120]}"]
     return [
         f"{one.what} ({one.code}) in {region}: {one.limit}, in use {one.used}, "
-        f"room for {one.more} more jobs"
+        f"room for {how_many(one.more, 'more job')}"
         for one in found
     ]
 

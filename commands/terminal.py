@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -33,6 +33,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 SILENT_SECONDS = 2.0
 _silent: list[threading.Timer] = []
 COPIED = frozenset({"type", "job", "check", "name"})  # columns that people copy from
+_FEW = 4  # letters, of what is folded as a last resort
 MOST_JOB = 2**63 - 1  # what the journal's file can hold
 BelowCostOption = Annotated[
     bool,
@@ -76,13 +77,12 @@ def print_table(
     if breaks and _width(columns, cells, wholes) > room:
         at, gap = columns.index(breaks), 0
         cells = [[*row[:at], row[at].replace("/", "/\n"), *row[at + 1 :]] for row in cells]
-    if _least(columns, cells, wholes) > room:
-        wholes = [False] * len(columns)  # rather folded than cut off
+    between = (len(columns) - 1) * (gap + 1) + 2
+    widths = _widths([*zip(columns, *cells, strict=True)], wholes, room - between)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0))
-    for column, whole in zip(columns, wholes, strict=True):  # whose words and numbers don't fold
-        table.add_column(
-            column, overflow="fold", no_wrap=whole, justify="right" if column in right else "left"
-        )
+    for column, width in zip(columns, widths, strict=True):
+        side: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, overflow="fold", width=width, justify=side)
     for row in cells:
         table.add_row(*map(Text, row))
     console = Console(width=room, height=25)  # else a dumb terminal has 80 columns
@@ -92,20 +92,30 @@ def print_table(
     typer.echo("\n".join(lines).strip("\n"))  # without the blank lines around it
 
 
+def _widths(columns: Sequence[Sequence[str]], wholes: Sequence[bool], room: int) -> list[int]:
+    """Of a table's columns, `room` together: as wide as what is in them. Where that is too wide,
+    the widest gives way first: text between its words, then names and words, rather folded than
+    cut off."""
+    full = [max(len(line) for text in column for line in text.split("\n")) for column in columns]
+    words = [
+        max(len(word) for text in column for word in text.split() or [""]) for column in columns
+    ]
+    few = [min(_FEW, width) for width in full]
+    widths = list(full)
+    for least in (
+        [width if whole else word for width, word, whole in zip(full, words, wholes, strict=True)],
+        [width if whole else part for width, part, whole in zip(full, few, wholes, strict=True)],
+        [1] * len(full),
+    ):
+        while sum(widths) > room and (wide := [n for n, w in enumerate(widths) if w > least[n]]):
+            widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
+
+
 def _width(names: Sequence[str], rows: Sequence[Sequence[str]], wholes: Sequence[bool]) -> int:
     """Of a terminal's table in which nothing is folded but names above columns that may."""
     heads = [name if whole else "" for name, whole in zip(names, wholes, strict=True)]
     return 2 * len(names) + sum(max(map(len, column)) for column in zip(heads, *rows, strict=True))
-
-
-def _least(names: Sequence[str], rows: Sequence[Sequence[str]], wholes: Sequence[bool]) -> int:
-    """The same with everything folded that may be, down to a few letters."""
-    few = 4
-    cells = [
-        [line if whole else line[:few] for text in column for line in text.split("\n")]
-        for column, whole in zip(zip(names, *rows, strict=True), wholes, strict=True)
-    ]
-    return len(names) + sum(max(map(len, column)) for column in cells)
 
 
 def _aligned(
@@ -128,6 +138,11 @@ def say(text: str = "", *, err: bool = False) -> None:
     _heard()
     stream = sys.stderr if err else sys.stdout
     typer.echo(folded(text, columns()) if stream.isatty() else text, err=err)
+
+
+def how_many(count: int, what: str) -> str:
+    """`what` is the word for one of them."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def columns() -> int:

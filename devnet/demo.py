@@ -175,7 +175,7 @@ class Demo:
             ours = self.person("provider").address
             expect(functions.offer(ours, TYPE).call() == _price(OUR_PRICE).raw, "listed")
             expect(functions.stakeOf(ours).call() == STAKE_JOBS * 100 * POND, "staked")
-            seen(f"{stake} POND, {TYPE} at {OUR_PRICE}")
+            seen(f"{stake} tPOND, {TYPE} at {OUR_PRICE}")
 
     def request(self) -> None:
         with self.story.step("job requested, matched with our provider") as seen:
@@ -265,7 +265,7 @@ class Demo:
             self.eyes.until("no stake locked", lambda: locked.call() == 0, 10)
             self.provider.command("unstake", "--all", "--yes")
             expect(self.eyes.market.registry.functions.stakeOf(ours).call() == 0, "unstaked")
-            seen(f"{STAKE_JOBS * 100} POND")
+            seen(f"{STAKE_JOBS * 100} tPOND")
         with self.story.step("nothing left in AWS"):
             self.eyes.until("an empty AWS account", lambda: not self.eyes.left_in_aws(), 20)
         with self.story.step("money is exact (rule 9)") as seen:
@@ -287,7 +287,7 @@ class Demo:
         earned = market.payment_token.functions.balanceOf(ours).call()
         expect(earned > 0, "earned something")
         spent = COINS - market.w3.eth.get_balance(market.w3.to_checksum_address(ours))
-        return f"earned {earned / USD:.6f} USD, gas {spent / 10**18:.6f} ETH (test money)"
+        return f"earned {earned / USD:.6f} tUSD, gas {spent / 10**18:.6f} coin (test money)"
 
 
 def play(directory: Path, console: Console) -> float:

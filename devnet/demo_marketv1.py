@@ -184,7 +184,7 @@ class Demo:
             expect(paid == spent > 0, f"paid {paid}, and the user spent {spent}")
             shown = self.provider.ask("jobs", "show", str(self.job))
             expect(int(shown["earned"]["units"]) == paid, f"`jobs show` has {shown['earned']}")
-            seen(f"{paid / USD:.6f} USD")
+            seen(f"{paid / USD:.6f} tUSD")
 
     def nothing_left(self) -> None:
         with self.story.step("nothing left in AWS but images, which go in ten minutes"):

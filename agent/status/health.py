@@ -313,7 +313,8 @@ def _jobs(seen: Seen) -> Iterator[Part]:
         text = f"{', '.join(said)} within the hour: {harm}"
         yield Part("jobs", "", Grade.WARN, text, "see `jobs list --all`")
     elif seen.stake_jobs == 0:
-        yield Part("jobs", "", Grade.WARN, "the stake is used up: no further job comes", "stake")
+        text, todo = "the stake is used up: no further job comes", "`oyster-provider stake AMOUNT`"
+        yield Part("jobs", "", Grade.WARN, text, todo)
     else:
         kinds = "missed, refused or slashed" if seen.has_stake else "missed or refused"
         yield _ok("jobs", f"none {kinds} within the hour")

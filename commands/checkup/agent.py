@@ -63,5 +63,7 @@ def _of_health(health: dict[str, Any], version: str, patient: Patient) -> Findin
 
 
 def _named(part: dict[str, Any], patient: Patient) -> bool:
+    if part["kind"] == "chain" and patient.nodes and all(node.down for node in patient.nodes):
+        return True  # by each node's own name
     names = {*ALSO.get(part["kind"], ()), part["name"]}
     return any(one.name in names and one.verdict in ("warn", "fail") for one in patient.found)

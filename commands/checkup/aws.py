@@ -11,6 +11,7 @@ from cloud.kinds import NotAllowed, NotSetUp
 from cloud.model import Identity, LaunchOrder, Region
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.context import open_cloud
+from commands.terminal import how_many
 from faults import Fault, RetryLater
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ async def regions(patient: Patient) -> list[Finding]:
             findings.append(Finding(name, "fail", str(fault), remedy(fault, SETUP)))
             continue
         live = sum(instance.live for instance in listed)
-        text = f"{len(subnets)} subnets, security group, bucket, {live} instances of ours"
+        nets, own = how_many(len(subnets), "subnet"), how_many(live, "instance")
+        text = f"{nets}, security group, bucket, {own} of ours"
         findings.append(Finding(name, "ok", text))
     return findings
 

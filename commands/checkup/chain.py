@@ -12,6 +12,7 @@ from commands.amounts import show_amount, show_span
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.context import Desk, Standing, Terms, standing_of, terms_of
 from commands.provider import unanswered
+from commands.terminal import how_many
 
 # A clock that is off this far misjudges deadlines and AWS refuses its signatures at five minutes.
 CLOCK_SECONDS = 30
@@ -29,6 +30,8 @@ async def key(patient: Patient) -> list[Finding]:
 
 
 async def chain(patient: Patient) -> list[Finding]:
+    if patient.nodes and all(node.down for node in patient.nodes):
+        return [skipped("chain id", "no node answers")]  # each is named above, with its own error
     endpoints = await open_endpoints(patient.config, patient.clock)
     patient.stack.push_async_callback(endpoints.close)
     provider = patient.provider or ZERO_ADDRESS
@@ -121,7 +124,7 @@ async def stake(patient: Patient) -> list[Finding]:
     if patient.provider is None:
         return [skipped("stake", "the key cannot be opened")]
     more = terms.stake.unlocked // max(1, terms.params.stake_per_job)
-    shown = f"{show_amount(terms.stake.total, terms.pond)}, enough for {more} more jobs"
+    shown = f"{show_amount(terms.stake.total, terms.pond)}, enough for {how_many(more, 'more job')}"
     if terms.stake.total < terms.params.stake_per_job:
         least = show_amount(terms.params.stake_per_job - terms.stake.total, terms.pond)
         todo = f"stake at least {least}: oyster-provider stake AMOUNT"

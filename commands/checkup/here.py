@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.config.units import show_bytes
 from commands.checkup.patient import Finding, Patient
+from commands.terminal import how_many
 
 FREE_DISK_IMAGES = 2
 BUGS_SECONDS = 24 * 3600.0
@@ -58,7 +59,7 @@ async def bugs(patient: Patient) -> list[Finding]:
     found = sorted((one for one in last if one.at >= since), key=lambda one: -one.at)
     if not found:
         return [Finding("bugs", "ok", "no effect ended by a bug in a day")]
-    text = f"{len(found)} jobs in a day, the last job {found[0].job}: {found[0].text}"
+    text = f"{how_many(len(found), 'job')} in a day, the last job {found[0].job}: {found[0].text}"
     todo = "it is tried again by itself; please report it with the log's trace (effect.bug)"
     return [Finding("bugs", "warn", text, todo)]
 
@@ -88,7 +89,7 @@ async def journal(patient: Patient) -> list[Finding]:
     if not server and not patient.config.journal_file.exists():
         return [Finding("journal", "ok", "there is none yet; the agent makes it")]
     with open_reader(patient.config) as reader:
-        return [Finding("journal", "ok", f"opens, {len(reader.jobs())} jobs in it")]
+        return [Finding("journal", "ok", f"opens, {how_many(len(reader.jobs()), 'job')} in it")]
 
 
 async def systemd(patient: Patient) -> list[Finding]:

@@ -21,6 +21,7 @@ from agent.markets.marketv1.seen import AHEAD
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.wiring.adapters import contract_of, finality_of
 from commands.checkup.patient import Finding, Patient, skipped
+from commands.terminal import how_many
 from faults import Fault
 
 LOOKS = 2  # at what a balancer's backend that lags may lack for a moment
@@ -132,8 +133,8 @@ async def ids(patient: Patient) -> list[Finding]:
         return []
     counts = sorted(told.values())
     if counts[-1] - counts[0] <= AHEAD:
-        return [Finding("job ids", "ok", f"{counts[-1]} jobs were ever opened")]
-    text = ", ".join(f"{name} tells of {count} jobs" for name, count in told.items())
+        return [Finding("job ids", "ok", f"{how_many(counts[-1], 'job')} ever opened")]
+    text = ", ".join(f"{name} tells of {how_many(count, 'job')}" for name, count in told.items())
     todo = "one of them is behind or lies: what only one tells is read slowly; replace it"
     return [Finding("job ids", "warn", text, todo)]
 

@@ -25,6 +25,10 @@ OFFERS = (
     [("ap-southeast-2/c6a.16xlarge", "17.0000 tUSD/h", "17.0000 tUSD/h", 12, 345,
       "16.9999 tUSD/h", "+0.0120 tUSD/h")],
 )  # fmt: skip
+TWO_OFFERS = (
+    OFFERS[0],
+    [("us-east-1/c6a.2xlarge", "0.35 tUSD/h", "0.35 tUSD/h", 1, 1, "-", "+0.0390 tUSD/h")],
+)
 JOBS = (
     ("job", "type", "state", "next", "price", "escrow"),
     [(1234567, "us-east-1/c6a.xlarge", "bootstrapping", "slash point passed 1 min 52 s ago",
@@ -64,7 +68,9 @@ def test_table__too_wide_for_any_terminal__folds_and_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "rows"), [OFFERS, JOBS, CHECKS], ids=["offers", "jobs", "doctor"]
+    ("columns", "rows"),
+    [OFFERS, TWO_OFFERS, JOBS, CHECKS],
+    ids=["offers", "short offers", "jobs", "doctor"],
 )
 def test_table__on_eighty_columns__folds_no_name_and_is_no_wider(
     columns: tuple[str, ...], rows: list[tuple[object, ...]]
@@ -73,6 +79,8 @@ def test_table__on_eighty_columns__folds_no_name_and_is_no_wider(
     for name, cell in zip(columns, rows[0], strict=True):
         if name in ("type", "job", "check"):
             assert str(cell) in shown, shown
+    words = {word for text in (*columns, *map(str, rows[0])) for word in text.split()}
+    assert words <= set(shown.split()), shown
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 80, shown
     assert lines[0].strip()

@@ -122,8 +122,8 @@ def test_offers_set__without_an_agent__says_what_its_start_does(world: World) ->
     ("cost", "price", "said"),
     [
         ("0.15/h", "0.149/h", "below the cost of 0.15 tUSD/h"),
-        ("0.15/h", "17/h", "3 times off the price of now (0.17 tUSD/h)"),
-        ("0.01/h", "0.05/h", "3 times off the price of now"),
+        ("0.15/h", "17/h", "17 tUSD/h is 100 times the price of now (0.17 tUSD/h)"),
+        ("0.01/h", "0.05/h", "1/3 of the price of now"),
     ],
 )
 def test_offers_set__what_looks_like_a_slip__is_asked_twice(
