@@ -38,6 +38,7 @@ from agent.status.books import Books
 from agent.status.money import Money
 from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
+from agent.status.waiting_room import WaitingRoom
 from agent.wiring.agent import Wired, wired
 from faults import Bug, Fault
 
@@ -94,7 +95,12 @@ async def serve(
     stack.enter_context(garbage.set_aside())
     try:
         await _slowed(notifier, clock)
-        world = await opened(lambda: opening(starting.config, clock), stack, notifier, clock)
+        room = WaitingRoom(config.status)
+        try:
+            begin = partial(_opening, opening, starting, clock)
+            world = await opened(begin, stack, notifier, clock, room.say)
+        finally:
+            await room.leave()
         await _serve(world, starting.reloading, notifier, clock)
     except asyncio.CancelledError:
         if not starting.stopped:
@@ -106,6 +112,13 @@ async def serve(
         with closing_in_time(code):
             await stack.aclose()
     log.info("service.stopped")
+
+
+def _opening(
+    opening: Opening, starting: _Starting, clock: Clock
+) -> AbstractAsyncContextManager[Wired]:
+    """By the configuration as it is when it is tried."""
+    return opening(starting.config, clock)
 
 
 async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from commands.terminal import ConfigOption, JsonOption, print_facts, print_json, print_table, say
-from faults import printable
+from faults import RetryLater, printable
 
 if TYPE_CHECKING:
     from commands.context import Desk
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 3.0
 
 
+class NotYet(RetryLater):
+    """An agent runs, and waits for something before it can serve; the message says for what."""
+
+
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What the running agent says of itself; exit 4 when it does not answer, or is not ready."""
     from agent.config import load
-    from faults import RetryLater
 
     view = ask_agent(load(config).status.listen, jobs=as_json)
     if as_json:
@@ -62,10 +65,11 @@ def to_json(view: dict[str, Any]) -> dict[str, Any]:
 
 def ask_agent(listen: str, *, jobs: bool = False) -> dict[str, Any]:
     """The agent's word of itself, with all its `jobs`, or how many there are in each state
-    (`counts`). Raises RetryLater: nobody answers there; UsageFault: no address is set."""
+    (`counts`). Raises RetryLater: nobody answers there; NotYet: one who waits to start;
+    UsageFault: no address is set."""
     import httpx
 
-    from faults import RetryLater, UsageFault
+    from faults import UsageFault
 
     if not listen:
         raise UsageFault("status.listen is empty: the agent serves no status")
@@ -78,6 +82,8 @@ def ask_agent(listen: str, *, jobs: bool = False) -> dict[str, Any]:
             f"no agent answers on {listen}; start it: systemctl start oyster-provider,"
             " or by hand: oyster-provider run"
         ) from error
+    if isinstance(view, dict) and isinstance(waiting := view.get("waiting"), str):
+        raise NotYet(f"the agent on {listen} does not serve yet: {printable(waiting)}")
     if answer.status_code != 200 or not isinstance(view, dict) or "jobs" not in view:
         raise RetryLater(f"{listen} answers, but it is not the agent (status {answer.status_code})")
     return view

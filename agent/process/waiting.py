@@ -7,7 +7,7 @@ a changed configuration could mend, and what would do harm, still ends the proce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TypeVar
 
@@ -34,13 +34,19 @@ def pauses() -> Iterator[float]:
         seconds = min(MOST_SECONDS, 2 * seconds)
 
 
+async def _nobody(text: str) -> None:
+    """Nobody asks."""
+
+
 async def opened(
     opening: Callable[[], AbstractAsyncContextManager[T]],
     stack: AsyncExitStack,
     notifier: Notifier,
     clock: Clock,
+    tell: Callable[[str], Awaitable[None]] = _nobody,
 ) -> T:
-    """What `opening` gives, entered on the stack, however long the world takes.
+    """What `opening` gives, entered on the stack, however long the world takes; `tell` is told
+    for what it waits.
 
     Raises what waiting can't mend: UsageFault, MustStop, bugs.
     """
@@ -53,6 +59,7 @@ async def opened(
             said = _words(away)
         log.warning("service.waiting", error=said, seconds=pause)
         notifier.starting(ATTEMPT_SECONDS + MOST_SECONDS, said)
+        await tell(said)
         await clock.sleep(pause)
     raise AssertionError("pauses do not end")
 

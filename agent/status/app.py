@@ -72,11 +72,11 @@ class Status:
             Route("/runbook", self._runbook),
             *self._pages.routes(),
         ]
-        return _application(routes, hosts)
+        return application(routes, hosts)
 
     def public(self) -> Starlette:
         """The market's paths and nothing of the operator's."""
-        return _application(self._shared(), None)
+        return application(self._shared(), None)
 
     def _shared(self) -> list[Route]:
         return [
@@ -132,7 +132,8 @@ class Status:
         return JSONResponse(market.bandwidth(self._source.summary(), rates))
 
 
-def _application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlette:
+def application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlette:
+    """These, with our headers, for those who call it by one of `hosts`; None: by any name."""
     middleware = [Middleware(_Guard, hosts=None if hosts is None else frozenset(hosts))]
     return Starlette(routes=routes, middleware=middleware)
 

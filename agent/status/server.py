@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
@@ -33,27 +34,21 @@ _CLOSE_SECONDS = 2
 _TAKEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 
 
-class StatusServer:
-    """`async with StatusServer(...)`: it answers from entry to exit. `addresses` are the real ones.
+class Serving:
+    """`async with Serving(...)`: it answers from entry to exit. `addresses` are the real ones;
+    `application` gives what answers as "operator" and as "public".
 
     Raises at entry RetryLater when an address is taken just now, UsageFault when it can't be had.
     """
 
-    def __init__(
-        self,
-        settings: StatusSettings,
-        source: StatusSource,
-        history: History,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, settings: StatusSettings, application: Callable[[str], Starlette]) -> None:
         self._settings = settings
-        self._status = Status(source, history, metrics, clock, settings.stall_seconds)
+        self._application = application
         self._servers: list[tuple[_Quiet, asyncio.Task[None]]] = []
         self._stack = contextlib.ExitStack()
         self.addresses: dict[str, str] = {}
 
-    async def __aenter__(self) -> StatusServer:
+    async def __aenter__(self) -> Self:
         addresses = dict(self._addresses())
         share = share_of(raised_limit(), len(addresses))
         sockets = {name: _listen(address, share) for name, address in addresses.items()}
@@ -80,7 +75,22 @@ class StatusServer:
         if self._settings.public_listen:
             yield "public", self._settings.public_listen
 
-    def _application(self, name: str) -> Starlette:
+
+class StatusServer(Serving):
+    """The agent's."""
+
+    def __init__(
+        self,
+        settings: StatusSettings,
+        source: StatusSource,
+        history: History,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        super().__init__(settings, self._of_agent)
+        self._status = Status(source, history, metrics, clock, settings.stall_seconds)
+
+    def _of_agent(self, name: str) -> Starlette:
         if name == "public":
             return self._status.public()
         own = host_name(self._settings.listen)

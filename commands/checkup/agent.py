@@ -24,13 +24,15 @@ ALSO: Mapping[str, tuple[str, ...]] = {
 
 async def agent(patient: Patient) -> list[Finding]:
     """One finding; its health's own words."""
-    from commands.look import ask_agent
+    from commands.look import NotYet, ask_agent
 
     listen = patient.config.status.listen
     if not listen:
         return [skipped("agent", "status.listen is empty: the agent can't be asked")]
     try:
         view = await asyncio.to_thread(ask_agent, listen)
+    except NotYet as waits:
+        return [Finding("agent", "fail", str(waits), "see above; it goes on by itself then")]
     except RetryLater as silent:
         todo = "systemctl start oyster-provider, once the rest is well"
         return [Finding("agent", "warn", str(silent).partition(";")[0], todo)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from agent.status.health import (
     Seen,
     judge,
 )
+from agent.status.waiting_room import WaitingRoom
 from commands.checkup import agent as agent_check
 from commands.checkup.patient import Finding, Patient
 from tests.agent.status.conftest import Past, Source, a_view
@@ -175,3 +177,32 @@ async def test_doctor__the_agent_alone_has_lost_aws__is_told_as_the_agents(stage
     found = await stage.doctor((Finding("AWS identity", "ok", "account 1"),))
     assert found.verdict == "fail"
     assert found.found.startswith("not ready: us-east-1, eu-west-1: the token has expired")
+
+
+AWAY = "waiting to start: no answer from AWS: Read timeout"
+
+
+async def test_health__the_agent_waits_to_start__every_surface_says_for_what(stage: Stage) -> None:
+    """Nobody who asks is told to start what runs."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    room, waits = WaitingRoom(Settings(listen=address)), replace(stage, address=address)
+    await room.say("waiting to start: no node answers")
+    await room.say(AWAY)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+            alive, ready = await client.get("/healthz"), await client.get("/readyz")
+            scraped = await client.get("/metrics")
+            foreign = await client.get("/readyz", headers={"host": "attacker.example"})
+        assert (alive.status_code, ready.status_code, ready.text) == (200, 503, f"{AWAY}\n")
+        assert (scraped.status_code, _gauges(scraped.text)) == (200, {("start", ""): 2.0})
+        assert foreign.status_code == 421
+        told = await waits.run("status")
+        assert told.returncode == 4
+        assert told.stderr.endswith(f"does not serve yet: {AWAY}\n")
+        found = await waits.doctor()
+        assert found.verdict == "fail"
+        assert AWAY in found.found
+    finally:
+        await room.leave()
+    assert "no agent answers" in (await waits.run("status")).stderr

@@ -38,14 +38,20 @@ async def test_opened__the_world_is_away_for_five_minutes__opens_when_it_is_back
     away: Fault,
 ) -> None:
     clock, world = MovingClock(0.0), World(*[away] * 13)
+    told: list[str] = []
+
+    async def tell(text: str) -> None:
+        told.append(text)
+
     async with AsyncExitStack() as stack:
-        assert await opened(world.open, stack, Notifier({}), clock) == "world"
+        assert await opened(world.open, stack, Notifier({}), clock, tell) == "world"
         closed_too_early = world.closed
     assert (closed_too_early, world.closed) == (False, True)
     assert clock.slept[0] == FIRST_SECONDS
     assert clock.slept == sorted(clock.slept)
     assert max(clock.slept) == MOST_SECONDS
     assert clock.at >= 300
+    assert told == [f"waiting to start: {away}"] * 13
 
 
 @pytest.mark.parametrize(
