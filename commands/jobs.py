@@ -115,12 +115,14 @@ def _print_jobs(standing: Standing, jobs: list[Told]) -> None:
 @app.command()
 def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job: the chain's facts, money, stage times and the timeline."""
+    from agent.config import load
     from agent.load.proofs import proofs_of
-    from commands import proofs
+    from commands import proofs, traffic
     from commands.amounts import show_price
     from commands.context import at_desk, standing_of
     from commands.job_shown import facts_of, to_json
     from commands.journal import open_reader
+    from commands.look import ask_hosts
     from commands.told import tell
     from faults import Refused
 
@@ -135,12 +137,15 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
 
     standing, told, events = at_desk(config, work)
     proven = proofs_of(told.job, events)
+    hosts = ask_hosts(load(config).status.listen, int(job), told.job.provider)
     if as_json:
         timeline = [_event_json(each) for each in events]
         shown = {**to_json(told, standing), "proofs": proofs.to_json(proven)}
+        shown["traffic"] = traffic.to_json(hosts)
         print_json({**shown, "timeline": timeline})
         return
-    print_facts([*facts_of(told, standing), *proofs.facts_of(proven)])
+    facts = [*facts_of(told, standing), *proofs.facts_of(proven), *traffic.facts_of(hosts)]
+    print_facts(facts)
     say("")
     _print_timeline(events, lambda price: show_price(price, standing.money))
 

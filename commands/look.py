@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from commands.context import Desk
 
 _ANSWER_SECONDS = 3.0
+_GLANCE_SECONDS = 1.0  # for what is shown beside, where there is an agent
 
 
 class NotYet(RetryLater):
@@ -87,6 +88,20 @@ def ask_agent(listen: str, *, jobs: bool = False) -> dict[str, Any]:
     if answer.status_code != 200 or not isinstance(view, dict) or "jobs" not in view:
         raise RetryLater(f"{listen} answers, but it is not the agent (status {answer.status_code})")
     return view
+
+
+def ask_hosts(listen: str, job: int, provider: str) -> list[dict[str, Any]] | None:
+    """The instances of a job as this provider's agent knows them; None: none answers there."""
+    import httpx
+
+    try:
+        with httpx.Client(timeout=_GLANCE_SECONDS, trust_env=False) as client:
+            found = client.get(f"http://{listen}/job/{job}.json").json()
+        whose = found["chain"]["provider"]
+        hosts: list[dict[str, Any]] = found["attestation"]["hosts"]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        return None
+    return hosts if str(whose).lower() == provider.lower() else None
 
 
 def _print_status(view: dict[str, Any]) -> None:

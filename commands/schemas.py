@@ -108,6 +108,9 @@ PROOFS = record(
         "init_params_proven": maybe(FLAG),
     }
 )  # fmt: skip
+TRAFFIC = record(
+    {"instance": TEXT, "bytes_in": WHOLE, "bytes_out": WHOLE, "drops": {"type": "object"}}
+)
 PART = record(
     {
         "kind": TEXT, "name": TEXT, "grade": {"enum": ["ok", "warn", "fail"]}, "text": TEXT,
@@ -153,7 +156,9 @@ SCHEMAS: Mapping[str, Schema] = {
         )
     ),
     "jobs list": rows(record(JOB)),
-    "jobs show": record({**JOB, "proofs": PROOFS, "timeline": rows(EVENT)}),
+    "jobs show": record(
+        {**JOB, "proofs": PROOFS, "traffic": maybe(rows(TRAFFIC)), "timeline": rows(EVENT)}
+    ),
     "jobs logs": rows(EVENT),
     "jobs confirm-terminations": record({"ordered": TEXT, "job": maybe(WHOLE)}),
     "exit": {

@@ -20,6 +20,7 @@ from agent.status.explorer import Explorer
 from agent.status.job_rows import money_of
 from agent.status.notebook import Chapter
 from agent.status.source import JobRow, job_json
+from agent.status.traffic import traffic_of
 from enclave.web.image_url import told
 
 _LEVELS = ((40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
@@ -120,8 +121,13 @@ def _host(host: Host) -> dict[str, Any]:
         "state": host.instance.state.value, "launched_at": host.instance.launched_at,
         "attempt": host.attempt, "attested": host.attested, "asked_at": host.probe.asked_at,
         "passed_at": host.probe.passed_at, "failures": host.probe.failures,
-        "refused": host.probe.refused,
+        "refused": host.probe.refused, "traffic": _traffic(host),
     }  # fmt: skip
+
+
+def _traffic(host: Host) -> dict[str, Any] | None:
+    found = traffic_of(host.status) if host.status else None
+    return {**asdict(found), "words": found.words} if found else None
 
 
 def _line(event: Event, explorer: Explorer) -> dict[str, Any]:

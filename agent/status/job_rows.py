@@ -18,6 +18,7 @@ from agent.ports import Clock
 from agent.status.finding import Found, Query, find
 from agent.status.source import Census, Crowd, JobRow, JobState
 from agent.status.start_stages import current, stages_of, usual_seconds
+from agent.status.traffic import drops_of
 
 if TYPE_CHECKING:
     from agent.apply.context import World
@@ -119,6 +120,7 @@ class JobRows:
             Counter(one.state for one in seen),
             min((left for left, _ in spans), default=None),
             min((left / span for left, span in spans if span > 0), default=None),
+            drops_of(one.status for one in self._world.fleet.records() if one.status is not None),
         )
 
     def _began(self, one: _Seen) -> float:

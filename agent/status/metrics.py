@@ -20,6 +20,7 @@ from agent.decide.refusal import WEIGHTS
 from agent.ports import Clock
 from agent.status.health import KINDS, Grade, Health, behind_seconds
 from agent.status.source import Census, JobState, View, ViewSource
+from agent.status.traffic import REASONS
 
 STAGES = tuple(stage.value for stage in Stage)
 ENDS = (*OUTCOMES, "other")  # "other", here and below, for what is not listed
@@ -211,6 +212,10 @@ def _jobs(census: Census) -> Iterator[Metric]:
     for state in JobState:
         jobs.add_metric([state], census.counts.get(state, 0))
     yield jobs
+    drops = _labelled("packets_dropped", "Of the enclaves there are, told each 10 min", "reason")
+    for reason in REASONS:
+        drops.add_metric([reason], census.drops.get(reason, 0))
+    yield drops
     yield _gauge(
         "nearest_deadline_share",
         "The same as a share of the job's own window; +Inf when nothing is bootstrapping",

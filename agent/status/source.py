@@ -205,11 +205,13 @@ class Crowd:
 @dataclass(frozen=True, slots=True)
 class Census:
     """How many jobs there are in each state; of those that come up, the least time left to a slash
-    point or goal, in seconds and as a share of its job's own window; None: nothing comes up."""
+    point or goal, in seconds and as a share of its job's own window; None: nothing comes up.
+    `drops`: packets of the instances there are that did not pass, by `traffic.REASONS`."""
 
     counts: Mapping[JobState, int] = field(default_factory=dict)
     seconds: float | None = None
     share: float | None = None
+    drops: Mapping[str, int] = field(default_factory=dict)
 
 
 class ViewSource(Protocol):

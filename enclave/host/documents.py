@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+from enclave.host.drops import drops_of
+
 T = TypeVar("T")
 
 # desired.json is written in the lowest of these that can say it, so that an older host program
@@ -155,8 +157,9 @@ class Status:
 
     `phases` maps each phase reached in this run to when it was reached. `pcrs` are as nitro-cli
     reports them ("PCR0": hex). `traffic` maps each forwarded port ("in-443", "out-9000") to its
-    COUNTS. `knows` is the highest schema of desired.json that the host reads. `heartbeat` is when
-    any of it last changed: the same document written again is the sign of life.
+    COUNTS. `drops`: packets that did not pass, by one of `drops.DROPS`. `knows` is the highest
+    schema of desired.json that the host reads. `heartbeat` is when any of it last changed: the same
+    document written again is the sign of life.
     """
 
     phase: str
@@ -173,6 +176,7 @@ class Status:
     last_error: str | None = None
     disk_free_bytes: int = 0
     traffic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    drops: Mapping[str, int] = field(default_factory=dict)
     knows: int = SCHEMAS[-1]
     schema: int = SCHEMA
 
@@ -202,6 +206,7 @@ class Status:
             last_error=_optional_text(fields, "last_error", 4096),
             disk_free_bytes=_number(fields, "disk_free_bytes", 0, 1 << 60),
             traffic=_traffic(fields.get("traffic", {})),
+            drops=drops_of(fields.get("drops")),
             knows=_number({"knows": 1, **fields}, "knows", 1, 1 << 16),
         )
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import Any
 
 from enclave.host import decide as machine
 from enclave.host.aws import Metadata, Unreachable
@@ -281,16 +282,16 @@ class Host:
             restarts=tries.restarts,
             last_error=self._last_error(),
             disk_free_bytes=self._wrote.disk_free_bytes if self._wrote else 0,
-            traffic=self._traffic(now),
+            **self._counted(now),
         )
 
-    def _traffic(self, now: float) -> Mapping[str, Mapping[str, int]]:
-        """What was counted, as it was said last until it is time to say it anew."""
-        before = self._wrote.traffic if self._wrote else {}
-        if before and 0 <= now - self._told_traffic_at < self._config.cadence.traffic:
-            return before
+    def _counted(self, now: float) -> dict[str, Any]:
+        """Traffic and drops, as they were said last until it is time to say them anew."""
+        before, since = self._wrote, now - self._told_traffic_at
+        if before and before.traffic and 0 <= since < self._config.cadence.traffic:
+            return {"traffic": before.traffic, "drops": before.drops}
         self._told_traffic_at = now
-        return self._report.counts
+        return {"traffic": self._report.counts, "drops": self._report.drops}
 
     def _last_error(self) -> str | None:
         texts = [self._run.tries.error, *self._errors.values()]

@@ -96,7 +96,8 @@ function drawProof(found) {
 function hostWords(host) {
   const answers = host.refused ? `refused: ${host.refused}` : host.failures ? `${host.failures} answers missed in a row` : "";
   const proven = host.passed_at ? ["proven ", clock(-host.passed_at), " ago"] : ["not proven by this process"];
-  return [`${host.state} in ${host.zone}, attempt ${host.attempt}; `, ...proven, answers ? `; ${answers}` : ""];
+  const traffic = host.traffic ? `; ${host.traffic.words}` : "";
+  return [`${host.state} in ${host.zone}, attempt ${host.attempt}; `, ...proven, answers ? `; ${answers}` : "", traffic];
 }
 
 // Drawn anew only when there is something new to read: whoever reads it keeps their place.

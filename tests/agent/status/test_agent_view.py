@@ -12,6 +12,7 @@ from agent.load.remembered import JobMemory
 from agent.market.model import Ending, JobId, JobStatus, StopReason, Wei
 from agent.status.job_rows import JobRows, money_of, since_of, state_of, waits_for
 from agent.status.source import JobState
+from enclave.host.documents import Status
 from tests.agent.samples import ACCOUNT, BLOCK, JOB, NOW, TERMS
 from tests.clocks import StandingClock
 
@@ -77,10 +78,13 @@ def test_census__of_many__counts_states_and_finds_what_is_left_of_the_tightest_s
         )
         for one in (*coming, running)
     }  # fmt: skip
-    fleet = SimpleNamespace(hosts=lambda job: ())
+    hosts = [SimpleNamespace(status=Status("running", "r", 1.0, "p", "i", drops={"near": 2}))] * 2
+    hosts.append(SimpleNamespace(status=None))
+    fleet = SimpleNamespace(hosts=lambda job: (), records=lambda: hosts)
     world = SimpleNamespace(memory=SimpleNamespace(jobs=jobs), fleet=fleet)
     rows = JobRows(world, StandingClock(NOW))  # type: ignore[arg-type] # what it looks at
     found = rows.census()
+    assert found.drops == {"near": 4}
     assert found.counts == {JobState.BOOTSTRAPPING: 2, JobState.RUNNING: 1}
     assert (found.seconds, found.share) == (30.0, 0.5)
     assert rows.one(4) is None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enclave.host.decide import enclave_name
@@ -21,6 +22,7 @@ from enclave.host.documents import (
     Port,
     Status,
 )
+from enclave.host.drops import DROPS
 
 pytestmark = pytest.mark.unit
 
@@ -145,6 +147,29 @@ def test_status__odd_traffic__is_refused(traffic: object) -> None:
     document = {**Status("running", "r", 1.0, "p", "i-1").to_json(), "traffic": traffic}
     with pytest.raises(DocumentRefused, match=r"traffic|bytes_in"):
         Status.from_json(document)
+
+
+def test_status__drops__come_back_and_an_older_host_has_none() -> None:
+    status = Status("running", "r", 1.0, "p", "i-1", drops=dict.fromkeys(DROPS, 1 << 62))
+    document = json.loads(json.dumps(status.to_json()))
+    assert Status.from_json(document) == status
+    del document["drops"]
+    assert Status.from_json(document).drops == {}
+
+
+@given(
+    drops=st.recursive(
+        st.none() | st.integers() | st.text(max_size=40),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=40), inner),
+    )
+)
+@example(drops={f"new-{n}": n for n in range(1000)})
+@example(drops={"near": True, "mail": -1, "short": 1 << 63, "near\n": 1, "N": 1})
+def test_status__odd_drops__are_bounded_and_refuse_no_status(drops: Any) -> None:
+    document = {**Status("running", "r", 1.0, "p", "i-1").to_json(), "drops": drops}
+    found = Status.from_json(document).drops
+    assert len(found) <= 32
+    assert all(drops[name] == count and 0 <= count < 1 << 63 for name, count in found.items())
 
 
 def test_port__forwards_and_a_cid__may_have_ports() -> None:

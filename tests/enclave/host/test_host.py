@@ -22,7 +22,10 @@ from devnet.guest.init_params import written
 from enclave.attest.certificates import load_root
 from enclave.attest.document import AttestationRefused, Expected, verify
 from enclave.attest.init_params import digest_of, pcr16_of
-from enclave.host.documents import Desired, Egress, Init, Port
+from enclave.host import program
+from enclave.host.config import Cadence, Config, Places
+from enclave.host.documents import COUNTS, Desired, Egress, Init, Port, Status
+from enclave.host.network.orders import Report
 from tests.enclave.host.rig import FAST, PORTS, Host, Rig, rig, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.allow_hosts(["127.0.0.0/8"])]
@@ -313,6 +316,18 @@ def test_network__bytes_went__are_counted_in_the_status(running: Host) -> None:
     counts = running.wait(lambda one: one.traffic.get("in-1300", {}).get("bytes_out", 0) > 0)
     assert counts.traffic["in-1300"]["accepted"] >= 1
     assert set(counts.traffic) == {"in-1300", "in-8080"}
+
+
+def test_counted__drops_change_all_the_time__are_told_as_rarely_as_bytes(tmp_path: Path) -> None:
+    host = program.Host(Config("us-east-1", "b", "p", "k", "d"), Places(tmp_path), "i-1")
+    counts = {"packets": dict.fromkeys(COUNTS, 1)}
+    host._report = Report(counts=counts, drops={"near": 1})
+    first = host._counted(1e9)
+    assert first == {"traffic": counts, "drops": {"near": 1}}
+    host._wrote = Status("running", "r", 1e9, "p", "i-1", **first)
+    host._report = Report(counts=counts, drops={"near": 99, "mail": 1})
+    assert host._counted(1e9 + Cadence().traffic - 1) == first
+    assert host._counted(1e9 + Cadence().traffic)["drops"] == {"near": 99, "mail": 1}
 
 
 def test_host__killed_while_running__adopts_enclave_and_forwarders(running: Host) -> None:

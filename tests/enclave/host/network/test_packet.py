@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enclave.host.drops import DROPS
 from enclave.host.network import nat_nft, packet, reach
 from enclave.host.network.bucket import BURST_SECONDS, LEAST_BURST_BYTES, Bucket
 from enclave.host.network.loop import Loop
 from enclave.host.network.orders import ENCLAVE_ADDRESS
-from enclave.host.network.packet import Garbage, Outward
+from enclave.host.network.packet import Garbage, Outward, inward_why_not
 from enclave.host.network.streams import FromEnclave, Tally
 from tests.enclave.host.network.packets import Cutting, Packet
 
@@ -151,6 +152,17 @@ def test_stream__no_packets__is_ended_and_counted(data: bytes) -> None:
         assert one.sock is None
         loop.close()
     assert (tally.drops, tally.lost) == ({"garbage": 1}, 1)
+    assert "garbage" in DROPS
+
+
+@given(data=st.binary(min_size=40, max_size=60), at=st.sampled_from([0, 6, 9, 12, 16, 20]))
+def test_drops__whatever_comes__are_of_the_reasons_that_are_told(data: bytes, at: int) -> None:
+    whole = bytearray(GOOD.bytes())
+    whole[at : at + 4] = data[:4]
+    for one in (data, bytes(whole)):
+        view = memoryview(bytearray(one))
+        assert Outward(mail=False).why_not(view, 0, len(one)) in {None, *DROPS}
+        assert inward_why_not(view, 0, len(one)) in {None, *DROPS}
 
 
 @given(
