@@ -164,10 +164,14 @@ def test_agent_policy__nothing_configured__has_no_test_that_nothing_could_pass()
 
 
 def test_agent_policy__what_ends_or_moves__is_its_own() -> None:
-    for statement in _statements("agent"):
-        changes = {"ec2:TerminateInstances", "ec2:ReleaseAddress", "ec2:AssociateAddress"}
-        if changes & set(_list(statement["Action"])):
-            assert statement["Condition"]["Null"] == {"aws:ResourceTag/oyster:job": "false"}
+    document = render("agent", account="123456789012", prefix="oyster", scope=SCOPE)
+    changes = {"ec2:TerminateInstances", "ec2:ReleaseAddress", "ec2:AssociateAddress"}
+    found = [one for one in document["Statement"] if changes & set(_list(one["Action"]))]
+    assert len(found) == 2
+    for statement in found:
+        assert statement["Condition"]["Null"] == {"aws:ResourceTag/oyster:job": "false"}
+        market = statement["Condition"]["StringEquals"]["aws:ResourceTag/oyster:contract"]
+        assert market == "0xc0ffee"  # not that of another market's agent in this account
 
 
 def test_operator_policy__the_hosts_role__is_never_made_wider_than_its_boundary() -> None:
