@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agent.apply import hosts, images, instances
+from agent.apply import hosts, images, instances, transactions
 from agent.apply.bugs import Bug
 from agent.apply.context import Outside, World
-from agent.apply.transactions import transact
 from agent.decide.plan import (
     Action,
     Attest,
@@ -83,10 +82,10 @@ EFFECTS: dict[type[Any], Entry] = {
     Launch: Entry("launch", instances.launch),
     WriteDesired: Entry("write-desired", hosts.write_desired),
     Attest: Entry("attest", hosts.attest),
-    ReportStarted: Entry("transact:ReportStarted", transact),
-    Settle: Entry("transact:Settle", transact),
-    RequestExit: Entry("transact:RequestExit", transact),
-    FinalizeExit: Entry("transact:FinalizeExit", transact),
+    ReportStarted: Entry("transact:ReportStarted", transactions.transact, transactions.broke),
+    Settle: Entry("transact:Settle", transactions.transact, transactions.broke),
+    RequestExit: Entry("transact:RequestExit", transactions.transact, transactions.broke),
+    FinalizeExit: Entry("transact:FinalizeExit", transactions.transact, transactions.broke),
     Terminate: Entry("terminate", instances.terminate),
     ForgetHost: Entry("forget-host", hosts.forget),
     ReleaseImage: Entry("release-image", images.release),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.apply.bugs import Bug
 from agent.apply.context import Outside, World, wait_seconds
 from agent.decide.belief import is_same
 from agent.decide.deadline import Stage
@@ -38,6 +39,12 @@ async def transact(world: World, action: Transact, outside: Outside) -> None:
     else:
         sent[order.key] = TxView(TxPhase.MINED, world.clock.now(), block=mined.block)
         _mined(world, action, mined, begun)
+
+
+def broke(world: World, action: Transact, bug: Bug) -> None:
+    """Asked for again; what was sent by then is found under the same key."""
+    sent = world.memory.job(action.job).transactions
+    sent[action.order.key] = TxView(TxPhase.LATER, bug.at, reason=str(bug), retry_at=bug.retry_at)
 
 
 def _wanted(world: World, job: JobId) -> Wanted:

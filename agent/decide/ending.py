@@ -201,14 +201,16 @@ def record_end(view: JobView, end: Ending, now: float, draft: Draft, rules: Endi
     # mined and the chain's time is still before the end, this clock is ahead: wait for the chain's.
     # So it is after one for another end, which a deposit has moved since.
     begun = f"{view.id}:{job_generation(view)}:{call.value}:{end.at}:0" in view.transactions
-    begun = begun or _sent_lately(view, now, rules.untold_end_seconds)
+    begun = begun or _sent_lately(view, call, now, rules.untold_end_seconds)
     if view.head_block.timestamp < end.at and (begun or now < end.at + rules.look_again_seconds):
         pause = rules.look_again_seconds if begun else rules.next_block_seconds
         draft.look_at(max(float(end.at), now) + pause)
         return
     draft.look_at(now + rules.look_again_seconds)
-    if not view.agreed and _sent_lately(view, now, rules.untold_end_seconds):
+    if not view.agreed and _sent_lately(view, call, now, rules.untold_end_seconds):
         return
+    if _under_way(view, call):
+        return  # for an end that another story gave it, maybe: the call is the same
     key = next_key(view, f"{call.value}:{end.at}", now, rules)
     if key is not None and may_send(view, key, now, draft, rules):
         draft.do(kind(view.id, _order(view, key, call)))
@@ -253,7 +255,7 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
     if view.terms.accrued(job, int(now)) < rules.settle_least:
         draft.look_at(now + period / 2)  # not worth its gas yet; at its end the job pays all
         return
-    if _sent_lately(view, now, period / 2):
+    if _sent_lately(view, Call.SETTLE, now, period / 2):
         draft.look_at(now + period / 2)  # whatever a node says of what was settled
         return
     key = next_key(view, f"{Call.SETTLE.value}:after:{job.settled_until}", now, rules)
@@ -265,15 +267,23 @@ def collect(view: JobView, now: float, draft: Draft, rules: EndingRules) -> None
 _ON_CHAIN = (TxPhase.SENT, TxPhase.MINED)
 
 
-def _sent_lately(view: JobView, now: float, seconds: float) -> bool:
-    """Whether a settlement of this assignment was sent or mined within so many seconds, by our
+def _sent_lately(view: JobView, call: Call, now: float, seconds: float) -> bool:
+    """Whether this call for this assignment was sent or mined within so many seconds, by our
     clock: a node may say each time that nothing came of it, or another thing, and each costs
     gas."""
-    begins = f"{view.id}:{job_generation(view)}:{Call.SETTLE.value}:"
     return any(
-        tx.phase in _ON_CHAIN and key.startswith(begins) and not passed(now, tx.at, seconds)
-        for key, tx in view.transactions.items()
+        tx.phase in _ON_CHAIN and not passed(now, tx.at, seconds) for tx in _calls(view, call)
     )
+
+
+def _under_way(view: JobView, call: Call) -> bool:
+    return any(tx.phase is TxPhase.SENT for tx in _calls(view, call))
+
+
+def _calls(view: JobView, call: Call) -> list[TxView]:
+    """All of this call for this assignment, whatever they were to achieve."""
+    begins = f"{view.id}:{job_generation(view)}:{call.value}:"
+    return [tx for key, tx in view.transactions.items() if key.startswith(begins)]
 
 
 def settlement_may_go(view: JobView) -> bool:
@@ -284,13 +294,9 @@ def settlement_may_go(view: JobView) -> bool:
         return False
     if view.head is None or view.head.is_stopped:
         return view.facts.proven is not None and not _surely_gone(view)
-    begins = f"{view.id}:{job_generation(view)}:{Call.SETTLE.value}:"
     final = view.final.block.number if view.final is not None else -1
-    return any(
-        tx.phase is TxPhase.MINED and tx.block > final
-        for key, tx in view.transactions.items()
-        if key.startswith(begins)
-    )
+    mined = (tx for tx in _calls(view, Call.SETTLE) if tx.phase is TxPhase.MINED)
+    return any(tx.block > final for tx in mined)
 
 
 def _surely_gone(view: JobView) -> bool:

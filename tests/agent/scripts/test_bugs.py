@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from agent.apply.bugs import FIRST_SECONDS, LONGEST_SECONDS, REMEMBERED_SECONDS, Bugs
+from agent.journal.orders import OrderKind
 from agent.market.model import JobId
 from devnet.simulation.world import Simulation
-from tests.agent.scripts.play import ONE, assigned, at
+from tests.agent.scripts.play import ONE, assigned, at, clean
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
-EFFECTS = ["images.fetch", "mailbox.stage", "cloud.launch", "mailbox.write", "attest"]
+EFFECTS = [
+    "images.fetch", "mailbox.stage", "cloud.launch", "mailbox.write", "attest", "chain.send",
+]  # fmt: skip
 
 
 def breaks(where: str, times: int) -> Simulation:
@@ -28,6 +31,26 @@ def test_effect__ends_by_a_bug_twice__is_tried_again_and_the_job_starts(where: s
     assert done[-1][1] == "reportStarted job=1"
     assert simulation.events(1).count("effect.bug") == 2
     assert "a library's bug" in simulation.said(1, "effect.bug")
+
+
+@pytest.mark.parametrize(
+    "where", ["chain.send", "cloud.terminate", "mailbox.forget", "images.release"]
+)
+def test_end__an_effect_of_it_ends_by_a_bug__leaves_nothing_all_the_same(where: str) -> None:
+    """Settled or left, terminated, forgotten: each is tried again."""
+
+    def bugs(simulation: Simulation) -> None:
+        simulation.weather.fail(where, lambda: TypeError("a library's bug"), times=2)
+
+    for ends in (
+        [assigned(escrow=2000)],
+        [assigned(), at(500, lambda s: s.order(OrderKind.EXIT, 1))],
+    ):
+        simulation = Simulation()
+        simulation.run([*ends, at(100, bugs)], 6000)
+        assert "effect.bug" in simulation.events(1)
+        assert simulation.events(1)[-1] == "job.ended"
+        clean(simulation)
 
 
 def test_effect__ends_by_a_bug_each_time__waits_longer_and_longer_and_holds_up_nobody() -> None:
