@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -180,6 +181,20 @@ def test_service__another_chain_than_configured__ends_with_3_and_is_not_restarte
     until(lambda: world.is_(ActiveState="failed", ExecMainStatus="3"), 30, world.log)
     assert "chain" in world.log("-p", "err")
     world.configure({"chain": {"chain_id": world.state["given"]["chain"]["chain_id"]}})
+
+
+def test_service__its_status_address_is_taken__ends_with_69_and_is_restarted_until_it_is_free(
+    world: World, job: int
+) -> None:
+    host, _, port = world.settings()["status"]["listen"].rpartition(":")
+    world.systemctl("stop", UNIT)
+    world.systemctl("reset-failed", UNIT)
+    with socket.create_server((host, int(port))):
+        world.systemctl("start", "--no-block", UNIT)
+        until(lambda: world.shown("ExecMainStatus")["ExecMainStatus"] == "69", 60, world.log)
+        until(lambda: int(world.shown("NRestarts")["NRestarts"]) >= 1, 60, world.log)
+        assert "end what has it" in world.log("-p", "err")
+    world.serves()
 
 
 def test_start__nodes_are_away_longer_than_a_start_may_take__waits_and_goes_on(

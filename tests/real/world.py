@@ -67,6 +67,11 @@ class World:
         """What the journal has of the unit."""
         return self.machine("journalctl", "-u", UNIT, "-o", "cat", *words, check=False).stdout
 
+    def settings(self) -> dict[str, Any]:
+        """The file that the agent reads."""
+        text = (self.machine.root / CONFIG.lstrip("/")).read_text()
+        return dict(tomlkit.parse(text).unwrap())
+
     def configure(self, change: dict[str, dict[str, Any]]) -> None:
         """Set keys of the file that the agent reads."""
         place = self.machine.root / CONFIG.lstrip("/")
