@@ -92,9 +92,10 @@ class Market(Protocol):
         """This provider's listing of one type; None when it is not listed. Raises RetryLater."""
         ...
 
-    def took(self, job: Job) -> bool:
+    def took(self, job: Job, *, bought: bool) -> Price | None:
         """This provider has taken the job as it is now: what it pays may change, what it was taken
-        for does not. Whether that is news, to be written down; never where prices stay."""
+        for does not. That rate, where it is news, to be written down; never where prices stay.
+        `bought`: something is bought for it now, else it was found running."""
         ...
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:

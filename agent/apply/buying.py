@@ -75,13 +75,14 @@ class Buying:
     def _standing(self, view: JobView) -> Standing:
         if self._counted is None:
             memory = self._world.memory
-            ours = [job.view for job in memory.jobs.values() if job.view and job.view.ours]
-            alone = [one for one in ours if not self._confirmed(one)]
-            proven = {one.id for one in alone if self._proven(one)}
+            views = [job.view for job in memory.jobs.values() if job.view]
+            served = sum(one.ours for one in views)
+            alone = [one for one in views if not self._confirmed(one)]
+            proven = {one.id for one in alone if one.ours and self._proven(one)}
             bought = sum(self._instances(one.id) for one in alone if one.id not in proven)
             bought += sum(map(self._instances, self._unseen()))
             stake_is_for = memory.stake_is_for
-            self._counted = Standing(bought, len(ours), stake_is_for, len(proven))
+            self._counted = Standing(bought, served, stake_is_for, len(proven))
         return self._counted
 
     def _unseen(self) -> Iterator[JobId]:
@@ -110,8 +111,11 @@ class Buying:
         return sum(host.live for host in hosts) + coming
 
     def _confirmed(self, view: JobView) -> bool:
-        """Told by two endpoints, once at least."""
-        return view.agreed or self._world.memory.job(view.id).confirmed
+        """Told by two endpoints, once at least. That there is no such job, or that it is another's,
+        confirms nothing: what was bought for it runs until that is final."""
+        job = view.head
+        whose = job is not None and job.provider == view.account.provider
+        return (view.agreed and whose) or self._world.memory.job(view.id).confirmed
 
     def _proven(self, view: JobView) -> bool:
         """Its start was reported and mined: of a job that is none, or not ours, it reverts. One

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from agent.clock import passed
+from agent.decide.changed_jobs import changed, held_by_change
 from agent.decide.cost_of_refusing import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
 from agent.decide.ending import EndingRules, leave, may_send, next_key
@@ -80,8 +81,9 @@ def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rul
     _drop_doubles(view, draft)
     tell_deaths(view, job, draft)
     _buy(view, job, now, draft, rules)
-    fetch_image(view, job, _latest_use(view, now), now, draft)
-    prepare_hosts(view, view.live, now, draft, rules.enclave)
+    if not held_by_change(view, now, draft, rules.policy):
+        fetch_image(view, job, _latest_use(view, now), now, draft)
+        prepare_hosts(view, view.live, now, draft, rules.enclave)
     _prove_and_report(view, now, draft, rules)
 
 
@@ -98,8 +100,9 @@ def _refusals(view: JobView, now: float, rules: Rules) -> Sequence[Refusal]:
     if view.launch and view.launch.phase is LaunchPhase.REFUSED and not view.live:
         return (Refusal("launch", view.launch.reason),)
     found = vet_image(image.image, view, rules.policy, now) if image.image else ()
-    accepted = bool(view.live) or view.facts.vetted == (view.head.generation if view.head else 0)
-    return found if accepted else (*vet(view, rules.policy), *found)
+    generation = view.head.generation if view.head else 0
+    accepted = view.facts.vetted == generation and not changed(view)
+    return found if view.live or accepted else (*vet(view, rules.policy), *found)
 
 
 def _served_at_a_loss(
@@ -239,10 +242,7 @@ def launch(
     Never before EC2 was listed: what is there already would be bought again. Never in a region
     that is not configured, which nobody lists.
     """
-    kind, regions = view.instance_type, rules.policy.regions
-    if regions and kind is not None and kind.region not in regions:
-        text = f"{kind.region} is not in aws.regions: nothing is bought there"
-        draft.note("job.elsewhere", text, Level.ERROR)
+    if _elsewhere(view, draft, rules.policy) or held_by_change(view, now, draft, rules.policy):
         return
     if view.observed.listed_at is None:
         draft.look_at(now + rules.bootstrap.attest_retry_seconds)
@@ -266,6 +266,15 @@ def launch(
     order = _order(view, job, attempt, urgency)
     if order is not None:
         draft.do(Launch(view.id, order, race=bool(view.live)))
+
+
+def _elsewhere(view: JobView, draft: Draft, rules: PolicyRules) -> bool:
+    kind, regions = view.instance_type, rules.regions
+    if not regions or kind is None or kind.region in regions:
+        return False
+    text = f"{kind.region} is not in aws.regions: nothing is bought there"
+    draft.note("job.elsewhere", text, Level.ERROR)
+    return True
 
 
 def _spread(

@@ -286,27 +286,41 @@ def _calls(view: JobView, call: Call) -> list[TxView]:
     return [tx for key, tx in view.transactions.items() if key.startswith(begins)]
 
 
-def settlement_may_go(view: JobView) -> bool:
-    """Whether what is known of the last settlement may yet be otherwise, on a market where a job
-    stays open when it is over: no list of active jobs would name it again. A fork may take it back,
-    and that a job we served is closed or unknown may be one endpoint's word."""
-    if view.terms.abilities.reports_start:
+def settlement_may_go(view: JobView, now: float) -> bool:
+    """Whether what a job that we served earned may yet have to be settled, on a market where a job
+    stays open when it is over: no list of active jobs would name it again. Whoever settled it, a
+    fork may take that back until the final block has it; and that it is closed or unknown may be
+    one endpoint's word."""
+    served = view.served or (view.head is None and view.facts.proven is not None)
+    if view.terms.abilities.reports_start or not served:
         return False
     if view.head is None or view.head.is_stopped:
-        return view.facts.proven is not None and not _surely_gone(view)
-    final = view.final.block.number if view.final is not None else -1
-    mined = (tx for tx in _calls(view, Call.SETTLE) if tx.phase is TxPhase.MINED)
-    return any(tx.block > final for tx in mined)
+        return not _surely_gone(view)
+    final, told = view.final, _told_at_final(view)
+    if final is None or not told:
+        return True
+    return not all(_settled(view, job, _judged_at(view, final, now)) for job in told)
+
+
+def _settled(view: JobView, job: Job | None, now: int) -> bool:
+    """Whether it is over by this story, and nothing is missing for the chain to have it so."""
+    over = job is not None and view.terms.is_over(job, now)
+    return job is not None and over and not view.terms.unrecorded(job, now)
 
 
 def _surely_gone(view: JobView) -> bool:
     """Closed or unknown in the final block, for each endpoint that there is."""
+    told, ours = _told_at_final(view), view.account.provider
+    gone = (job is None or job.is_stopped or job.provider != ours for job in told)
+    return bool(told) and all(gone)
+
+
+def _told_at_final(view: JobView) -> list[Job | None]:
+    """The job in the final block, for each endpoint that there is; empty: not known of each."""
     final = view.final
     if final is None or final.witness not in (WitnessPhase.SPOKE, WitnessPhase.ABSENT):
-        return False
-    told = [final.job, *([final.witnessed] if final.witness is WitnessPhase.SPOKE else [])]
-    ours = view.account.provider
-    return all(job is None or job.is_stopped or job.provider != ours for job in told)
+        return []
+    return [final.job, *([final.witnessed] if final.witness is WitnessPhase.SPOKE else [])]
 
 
 def _order(view: JobView, key: str, call: Call) -> Order:

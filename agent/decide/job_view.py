@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 
 from agent.market.model import BlockNumber, BlockRef, InstanceType, Job, JobId, Price
 from agent.market.terms import DueKind, Terms
-from agent.market.workload import Workload
+from agent.market.workload import Ask, Workload
 from agent.ports import Account, Image
 from cloud.model import EnclaveRoom, Instance, InstanceId, Region
 from enclave.host.documents import Status
@@ -193,6 +193,7 @@ class Facts:
     end_confirmed: bool = False  # the operator confirmed the end that is asked for, or held
     attempts: Mapping[int, int] = field(default_factory=dict)  # generation -> highest attempt
     vetted: int | None = None  # generation that the policy accepted
+    accepted: Ask | None = None  # what it asked for when something was last bought or ordered
     proven: int | None = None  # generation of which an enclave has proven itself
     owner_jobs: int = 0  # other jobs of the same user that are tended
     owner_wasted: int = 0  # launches for this user that came to nothing in the last day

@@ -206,6 +206,12 @@ def runs_elsewhere(run: str | None, workload: Workload) -> bool:
     return match is not None and match[4] != workload.place
 
 
+def names_of(run: str | None) -> tuple[str, str] | None:
+    """The workload's place and content that a run's name tells; None: it tells none."""
+    match = _RUN.match(run or "")
+    return (match[4], match[5]) if match is not None and match[4] else None
+
+
 def restarts(run: str | None) -> int:
     """How often the agent restarted the enclave on this host, from the run's own name."""
     match = _RUN.match(run or "")

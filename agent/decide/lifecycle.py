@@ -149,7 +149,7 @@ def _gone(view: JobView, now: float, draft: Draft, rules: LifecycleRules) -> Non
         draft.look_at(now + rules.ending.look_again_seconds)
         return
     ended = all(host.instance.state is InstanceState.TERMINATED for host in view.hosts)
-    ended = ended and not settlement_may_go(view)
+    ended = ended and not (rules.ending.signs and settlement_may_go(view, now))
     if ended and view.observed.listed_at is not None:
         clean_up(view, draft, outcome_of(view))
     else:
@@ -174,7 +174,7 @@ def _take_all_down(view: JobView, now: float, draft: Draft, rules: LifecycleRule
 def needs_final(view: JobView, now: float) -> bool:
     """Whether something irreversible may depend on what the finalized block says."""
     if not any(host.live for host in view.hosts):
-        return settlement_may_go(view)
+        return settlement_may_go(view, now)
     job = view.head
     if job is None or not view.ours or view.strays:
         return True

@@ -116,6 +116,20 @@ def still_costs(view: JobView, rules: PolicyRules) -> tuple[Refusal, ...]:
     return tuple(one for one in vet(view, rules) if weight_of(one.rule) is Weight.COSTS)
 
 
+def vet_change(
+    view: JobView, rules: PolicyRules, now: float, *, other_type: bool
+) -> tuple[Refusal, ...]:
+    """Every reason not to buy or order what a job that was taken has been changed to. Its user, its
+    funds and its rate were judged when it was; at another type its rate is judged by that type."""
+    job, image = view.head, view.image.image
+    if job is None or job.unreadable:
+        return (Refusal("metadata", job.unreadable if job else "there is none"),)
+    checks = (*CHANGE_CHECKS, *(TYPE_CHECKS if other_type else ()))
+    found = (check(view, job, rules) for check in checks)
+    of_image = vet_image(image, view, rules, now) if image is not None else ()
+    return (*(refusal for refusal in found if refusal is not None), *of_image)
+
+
 def vet_image(image: Image, view: JobView, rules: PolicyRules, now: float) -> tuple[Refusal, ...]:
     """Every reason not to start the image at `now`, now that its bytes are known."""
     return (*_image_refusals(image, view, rules), *_signer_refusals(image, view, now))
@@ -268,6 +282,18 @@ JOB_CHECKS: tuple[JobCheck, ...] = (
     _escrow,
     _crowd,
     _waste,
+    _url,
+    _named_image,
+)
+
+# Of these, what users may change where a market lets them.
+TYPE_CHECKS: tuple[JobCheck, ...] = (_type_offered, _price)
+CHANGE_CHECKS: tuple[JobCheck, ...] = (
+    _type_has_enclaves,
+    _size,
+    _family,
+    _debug,
+    _init_params,
     _url,
     _named_image,
 )

@@ -20,6 +20,7 @@ from agent.decide.bootstrap import (
     launch,
     told_double,
 )
+from agent.decide.changed_jobs import held_by_change
 from agent.decide.deadline import HOST_STAGES, Stage
 from agent.decide.ending import collect, leave
 from agent.decide.fault_reports import asks_anew, overruled, reported_away, tell_reports
@@ -61,6 +62,7 @@ class Duty:
     draft: Draft
     rules: Rules
     health: HealthRules
+    held: bool  # its user has changed it to what is not served: nothing is ordered for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,11 @@ def plan_running(
     end = view.terms.ending(job)
     draft.look_at(float(end.at) if end is not None else None)
     judged = [Judged(host, _judge(host, view, now, rules, health)) for host in view.live]
-    if _wants_image(view, judged, now, health):
+    held = held_by_change(view, now, draft, rules.policy)
+    if not held and _wants_image(view, judged, now, health):
         fetch_image(view, job, now + IMAGE_SECONDS, now, draft)
     collect(view, now, draft, rules.ending)
-    duty = Duty(view, job, now, draft, rules, health)
+    duty = Duty(view, job, now, draft, rules, health, held)
     tell_deaths(view, job, draft)
     tell_reports(view, draft)
     _leave(duty, unwanted(view, job, now, rules.policy) or reported_away(view, job, now))
@@ -114,7 +117,8 @@ def _beyond_restart(host: Host, view: JobView, found: Judgement, rules: Rules) -
 
 def _tend(duty: Duty, judged: Sequence[Judged]) -> None:
     view, draft = duty.view, duty.draft
-    prepare_hosts(view, [one.host for one in judged], duty.now, draft, duty.rules.enclave)
+    if not duty.held:
+        prepare_hosts(view, [one.host for one in judged], duty.now, draft, duty.rules.enclave)
     _drop_spares(view, duty.job, judged, draft)
     for one in judged:
         _care(duty, one)
@@ -240,7 +244,8 @@ _DEAD = frozenset({Verdict.ENCLAVE_DEAD, Verdict.HOST_DEAD})
 def _restart(duty: Duty, one: Judged) -> None:
     """The same host, another run: the host program starts the enclave anew."""
     view, draft, host, image = duty.view, duty.draft, one.host, duty.view.image.image
-    if image is None or view.workload is None or host.instance.region not in view.image.staged:
+    ready = image is not None and host.instance.region in view.image.staged
+    if image is None or view.workload is None or not ready or duty.held:
         draft.look_at(duty.now + duty.health.retry_seconds)
         return
     draft.note("enclave.restarted", f"{host.instance.id}: {one.judgement.why}", Level.WARNING)

@@ -26,6 +26,7 @@ from agent.load.owners import Owners
 from agent.load.pins import Pins
 from agent.market.model import BlockNumber, Job, JobId
 from agent.market.terms import Terms
+from agent.market.workload import Ask
 from cloud.model import Identity, Region
 
 
@@ -112,6 +113,7 @@ class Memory:
     owners: Owners = field(default_factory=Owners)
     cards: Cards = field(default_factory=Cards)
     pins: Pins = field(default_factory=dict)
+    asks: dict[JobId, Ask] = field(default_factory=dict)  # what jobs were last accepted for
 
     def job(self, job: JobId) -> JobMemory:
         """The memory of a job, made when it is new."""
@@ -129,6 +131,7 @@ class Memory:
             end_confirmed=known.end_confirmed,
             attempts=known.attempts,
             vetted=known.vetted,
+            accepted=self.asks.get(job),
             proven=known.proven,
             reluctant=known.reluctant,
             owner_jobs=owners.others(head.user, job) if head else 0,

@@ -30,11 +30,13 @@ from agent.journal.lines import (
     LaunchRecord,
 )
 from agent.journal.reading import Put, Reader, Restore
+from agent.load.agreements import accepted_asks
 from agent.load.fault_claims import REPORTED
 from agent.load.pins import Pins, pins_of
 from agent.loop.state import LoopState
 from agent.market.model import JobId
 from agent.market.terms import Abilities
+from agent.market.workload import Ask
 from cloud.model import InstanceId
 from enclave.web.image_url import told as shown_url
 from faults import RetryLater
@@ -93,6 +95,7 @@ class _Told:
     losses: Mapping[JobId, Event]
     reports: Sequence[Event]  # auditors' reports, and what was thought of them, in their order
     pins: Pins
+    asks: Mapping[JobId, Ask]
     wasted: Sequence[Event]
     launches: Mapping[JobId, Sequence[LaunchRecord]]
 
@@ -110,6 +113,7 @@ def past(world: World, abilities: Abilities, reader: Reader) -> Put:
         losses=reader.last(SERVED_AT_A_LOSS),
         reports=_reports(reader),
         pins=pins_of(reader),
+        asks=accepted_asks(reader) if abilities.changes_in_place else {},
         wasted=sorted(reader.last(WASTED).values(), key=lambda event: event.at),
         launches=reader.launches(reader.jobs(RECENT_JOBS)),
     )
@@ -130,6 +134,7 @@ def _put(world: World, told: _Told) -> None:
         world.memory.job(job).reluctant = event.generation
     _reported(world, told)
     world.memory.pins.update(told.pins)
+    world.memory.asks.update(told.asks)
     for event in told.wasted:
         world.memory.owners.wasted(event.text, event.at)
     for job, records in told.launches.items():

@@ -26,7 +26,7 @@ from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.decide.refusal import vet
 from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, TAKEN
-from agent.load.agreed_rates import rate_counts
+from agent.load.agreements import ask_counts, fields_of, rate_counts
 from agent.load.loader import parts
 from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
@@ -316,12 +316,22 @@ class Agent:
             known.reluctant = view.head.generation
         if view.head is not None and known.buying is not None:
             known.vetted = view.head.generation
-        job = rate_counts(view, self._state.now(), buys=known.buying is not None)
-        if job is not None and self._state.sources.market.took(job):
-            self._world.say(view.id, TAKEN, price=str(job.price.raw))
+        self._note_agreement(view, decision)
         for note in known.news(decision.notes):
             self._world.say(view.id, note.name, note.text, int(note.level))
         self._put_off(view.id, decision)
+
+    def _note_agreement(self, view: JobView, decision: Plan) -> None:
+        """At what rate the job was taken, and for what: both may be changed by its user."""
+        asks, buys = self._world.memory.asks, decision.buys is not None
+        job, news = rate_counts(view, self._state.now(), buys=buys), None
+        if job is not None:
+            news = self._state.sources.market.took(job, bought=buys)
+        ask = ask_counts(view, decision) or asks.get(view.id)
+        if view.head is None or ask is None or (news is None and ask == asks.get(view.id)):
+            return
+        asks[view.id] = ask
+        self._world.say(view.id, TAKEN, **fields_of(news or view.head.price, ask))
 
     def _put_off(self, job: JobId, decision: Plan) -> None:
         least = self._state.now() + self._state.rules.service.least_look_seconds

@@ -36,6 +36,22 @@ class Workload:
         return _name(str(self.memory_mib), str(self.cpu_count), self.family)
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a job asks for, by which it is told whether its user has changed it: whose it is, the
+    type, and the workload's two names (empty where there is none)."""
+
+    user: str
+    instance_type: str
+    place: str = ""
+    content: str = ""
+
+    @classmethod
+    def of(cls, user: str, instance_type: str, work: Workload | None) -> Ask:
+        names = (work.place, work.content) if work is not None else ("", "")
+        return cls(user, instance_type, *names)
+
+
 def _name(*parts: str) -> str:
     digest = sha256()
     for part in parts:

@@ -22,7 +22,7 @@ from agent.history.slashes import READ as SLASHES_READ
 from agent.history.slashes import Slashes, slash_topic
 from agent.journal.lines import Event
 from agent.journal.reading import Put, Reader, Restore
-from agent.load.agreed_rates import agreed_rates
+from agent.load.agreements import agreed_rates
 from agent.load.fault_claims import VoteOf
 from agent.market.model import Address, BlockRef, JobId, Price
 from agent.market.terms import Abilities

@@ -138,9 +138,9 @@ class SimChain(BlockChain):
         found = self.at(at).state.listings.get((instance_type, US))
         return Price(found[0]) if found else None
 
-    def took(self, job: values.Job) -> bool:
+    def took(self, job: values.Job, *, bought: bool) -> Price | None:
         """Its price stays as it is."""
-        return False
+        return None
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         return None  # no storm has prices by rule

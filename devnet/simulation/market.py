@@ -135,9 +135,9 @@ class SimMarket(SimContract):
         await self.weather.before("chain.read")
         return self.offers.get(instance_type)
 
-    def took(self, job: Job) -> bool:
+    def took(self, job: Job, *, bought: bool) -> Price | None:
         """Its price stays as it is."""
-        return False
+        return None
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         await self.weather.before("chain.read")

@@ -12,6 +12,10 @@ from agent.markets.marketv1.reads import Market
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.retry import later
 
+# With the journal lost, a rate below this part of the card is taken for one that its user lowered.
+# Above it, it may be the card that was raised since: what runs at an older one runs on.
+FORGOTTEN_SHARE = 2
+
 
 class ProviderMarketV1:
     """`ports.Market`. Faults that another endpoint might not have leave as RetryLater."""
@@ -46,11 +50,16 @@ class ProviderMarketV1:
         """Nothing stands on this chain of what is offered: rate cards are asked for by HTTP."""
         return None
 
-    def took(self, job: Job) -> bool:
-        """Remembers the rate: the contract keeps the present one alone."""
-        taken, news = self._market.seen.taken, job.id not in self._market.seen.taken
-        taken.setdefault(job.id, job.price)
-        return news
+    def took(self, job: Job, *, bought: bool) -> Price | None:
+        """Remembers the rate: the contract keeps the present one alone. One that was found running
+        and of which nothing is remembered may have been lowered since it was taken, to 1 even."""
+        taken = self._market.seen.taken
+        if job.id in taken:
+            return None
+        card = self._market.own_terms.min_rates.get(job.instance_type, Price(0))
+        least = Price(0) if bought else Price(card.raw // FORGOTTEN_SHARE)
+        taken[job.id] = max(job.price, least)
+        return taken[job.id]
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         """Nor of what others offer."""

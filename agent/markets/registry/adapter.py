@@ -52,9 +52,9 @@ class ProviderMarket:
         with later():
             return await self._market.offer(self._provider, instance_type, at)
 
-    def took(self, job: Job) -> bool:
+    def took(self, job: Job, *, bought: bool) -> Price | None:
         """Its price stays as it is."""
-        return False
+        return None
 
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         with later():

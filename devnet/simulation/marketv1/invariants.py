@@ -15,7 +15,7 @@ from devnet.simulation.machine import Machine
 from devnet.simulation.marketv1.model import CLOSED, HOLDER, Job, State
 from devnet.simulation.marketv1.truth import ENOUGH_SECONDS, Truth, end_of, job_of, owed
 from devnet.simulation.names import US
-from devnet.simulation.people import sha_of
+from devnet.simulation.people import UNIT, sha_of
 from devnet.simulation.storm_troubles import SECOND_VOICE, Kind, covered, union
 from devnet.simulation.watch import ASKED_FOR, BOUGHT, LEFT, MONEY, TWICE, UNSERVED, Watch
 
@@ -48,7 +48,7 @@ class MarketV1Invariants(Watch):
         self._silent: dict[tuple[int, str], Silence] = {}
         self._opened: dict[int, tuple[str, str]] = {}  # owner and first text, on this fork
         self._meant: dict[str, tuple[str, str] | None] = {}  # the job that a machine is for
-        self._served_until: dict[int, int] = {}
+        self._served_until: dict[tuple[int, tuple[str, str] | None], int] = {}
         self._invented: set[str] = set()  # machines for jobs that never were
         self._up: set[tuple[int, str]] = set()  # jobs that were seen served
 
@@ -119,7 +119,11 @@ class MarketV1Invariants(Watch):
         job = job_of(block.state, number)
         if job is CLOSED:
             return block.ref.timestamp >= machine.launched_at or number < block.state.opened
-        return job.provider != US or at >= end_of(block.state, number)
+        if job.provider != US or at >= end_of(block.state, number):
+            return True
+        # No job is taken at less than the card: it was lowered, and with the journal lost nobody
+        # knows any more from what. The agent goes by a part of the card then.
+        return job.rate < UNIT
 
     # Events of the chain.
 
@@ -140,9 +144,16 @@ class MarketV1Invariants(Watch):
     def _note_service(self, block: Block) -> None:
         for machine in self.cloud.live_machines():
             number = machine.order.identity.job
-            if machine.id in self._proven and number in block.state.jobs:
+            if machine.id in self._proven and self._is_for(machine, block.state):
                 until = min(end_of(block.state, number), block.ref.timestamp)
-                self._served_until[number] = until
+                self._served_until[number, self._opened.get(number)] = until
+
+    def _is_for(self, machine: Machine, state: State) -> bool:
+        """Whether what it was bought for is this state's job, and ours: an invented id is given to
+        whoever opens the next one, a fork's to another's."""
+        number = machine.order.identity.job
+        same = self._meant[machine.id] == self._opened.get(number)
+        return same and job_of(state, number).provider == US
 
     def _look_for_unserved(self, block: Block) -> None:
         now, seen = block.ref.timestamp, set[tuple[int, str]]()
@@ -229,7 +240,8 @@ class MarketV1Invariants(Watch):
         return [
             number
             for number, job in head.state.jobs.items()
-            if job.last_settled < self._served_until.get(number, 0)
+            if job.provider == US
+            and job.last_settled < self._served_until.get((number, self._opened.get(number)), 0)
             and end_of(head.state, number) <= head.ref.timestamp
             and owed(job, head.ref.timestamp)
         ]

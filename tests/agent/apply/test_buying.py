@@ -16,7 +16,7 @@ from agent.load.remembered import Memory
 from agent.market.model import JobId
 from agent.markets.marketv1.terms import MarketV1Terms
 from cloud.model import Identity, InstanceState, LaunchOrder
-from tests.agent.samples import ACCOUNT, BLOCK, HOME, INSTANCE, JOB, NOW
+from tests.agent.samples import ACCOUNT, BLOCK, HOME, INSTANCE, JOB, NOW, OTHER
 
 pytestmark = pytest.mark.unit
 
@@ -127,3 +127,23 @@ def test_launch__that_the_listing_shows__counts_once_and_only_while_it_lives(
     assert world.admitted(FULL) == (state is InstanceState.TERMINATED)
     world.listed.pop(0)
     assert world.admitted(FULL) == (state is InstanceState.TERMINATED)
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another's"])
+@pytest.mark.parametrize("agreed", [True, False])
+def test_instances__of_jobs_that_are_said_to_be_none__count_until_they_are_gone(
+    whose: str, agreed: bool
+) -> None:
+    """A lie that ends leaves its instances running until that is final: others come beyond."""
+    world = World()
+    head = None if whose == "nobody's" else replace(JOB, provider=OTHER)
+    for job in range(FULL):
+        world.listed[job] = live()
+        known = world.memory.job(JobId(job))
+        known.view = replace(world.view(job), head=head, agreed=agreed)
+    assert not world.admitted(FULL)
+    world.memory.job(JobId(0)).confirmed = True  # two told once that it is ours: no lie bought it
+    assert world.admitted(FULL)
+    world.memory.job(JobId(0)).confirmed = False
+    world.listed.popitem()
+    assert world.admitted(FULL)

@@ -36,7 +36,7 @@ from agent.decide.plan import (
     WriteDesired,
 )
 from agent.decide.refusal import PolicyRules
-from agent.market.model import BlockNumber, Job, JobId, JobStatus, Notice, Price, StopReason, Wei
+from agent.market.model import Job, JobId, JobStatus, Notice, Price, StopReason, Wei
 from agent.market.workload import Workload
 from agent.markets.marketv1.terms import MarketV1Terms
 from cloud.model import InstanceState
@@ -369,21 +369,44 @@ def test_closed__new_jobs_are_refused_and_those_that_run_run_on(closed: str) -> 
     assert not kinds(running) & {Terminate}
 
 
-def settled(block: int) -> dict[str, TxView]:
-    return {f"{OPENED.id}:1:settle:{NOW}:0": TxView(TxPhase.MINED, NOW, block=block)}
-
-
-def test_settlement__that_a_fork_may_take_back__keeps_the_job() -> None:
+@pytest.mark.parametrize("before", ["unsettled", "paid", "unknown"])
+@pytest.mark.parametrize("sent", [True, False])
+def test_settlement__that_a_fork_may_take_back__keeps_the_job(before: str, sent: bool) -> None:
+    """Whoever sent it: the agent before, the user whose call settled first, or anybody."""
     dry = replace(OPENED, escrow=Wei(0), settled_until=NOW + 5)
     now = NOW + 10.0
-    known = {"transactions": settled(BLOCK.number + 1), "facts": Facts(proven=1)}
+    key = f"{OPENED.id}:1:settle:{NOW}:0"
+    mined = {key: TxView(TxPhase.MINED, NOW, block=BLOCK.number + 1)} if sent else {}
+    known = {"transactions": mined, "facts": Facts(proven=1)}
     waiting = view(job=dry, now=now, image=ImageView(ImagePhase.RELEASED, NOW), **known)
     assert needs_final(waiting, now)
     assert Finish not in kinds(plan(waiting, now, RULES))
-    early = replace(waiting, final=FinalView(replace(BLOCK, timestamp=NOW), dry))
-    assert Finish not in kinds(plan(early, now, RULES))
-    sure = replace(BLOCK, number=BlockNumber(BLOCK.number + 1), timestamp=NOW)
-    assert Finish in kinds(plan(replace(waiting, final=FinalView(sure, dry)), now, RULES))
+    older: Job | None = {
+        "unsettled": replace(OPENED, escrow=Wei(5)), "paid": OPENED, "unknown": None,
+    }[before]  # fmt: skip
+    at = replace(BLOCK, timestamp=NOW)
+    for witnessed in (older, dry):
+        early = FinalView(at, older, WitnessPhase.SPOKE, witnessed)
+        assert Finish not in kinds(plan(replace(waiting, final=early), now, RULES))
+        liar = FinalView(at, dry, WitnessPhase.SPOKE, older)
+        assert Finish not in kinds(plan(replace(waiting, final=liar), now, RULES))
+    sure = FinalView(at, dry, WitnessPhase.SPOKE, dry)
+    assert Finish in kinds(plan(replace(waiting, final=sure), now, RULES))
+    alone = FinalView(at, dry, WitnessPhase.ABSENT)
+    assert Finish in kinds(plan(replace(waiting, final=alone), now, RULES))
+
+
+def test_deposit__that_a_fork_moved_behind_the_end__revives_a_job_that_is_settled_in_the_end() -> (
+    None
+):
+    """It was up here, whatever is left for another instance: it is no new job, refused as poor."""
+    rules = replace(RULES, policy=PolicyRules(min_escrow_seconds=600))
+    revived = replace(OPENED, escrow=Wei(342), settled_until=NOW - 300)
+    again = plan(view(job=revived, facts=Facts(proven=1)), NOW, rules)
+    assert "job.refused" not in notes(again)
+    now = NOW + 100.0
+    over = plan(view(job=revived, now=now, facts=Facts(proven=1)), now, rules)
+    assert Settle in kinds(over)
 
 
 def test_job__that_never_came_up__is_not_settled_though_its_dead_host_is_listed() -> None:

@@ -12,8 +12,9 @@ from agent.journal.engines import open_file
 from agent.journal.lines import TAKEN, Event
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal
-from agent.load.agreed_rates import agreed_rates, rate_counts
+from agent.load.agreements import accepted_asks, agreed_rates, fields_of, rate_counts
 from agent.market.model import ZERO_ADDRESS, Job, JobId, Price, Wei
+from agent.market.workload import Ask
 from agent.markets.marketv1.terms import MarketV1Terms
 from tests.agent.samples import ACCOUNT, BLOCK, JOB, NOW
 
@@ -29,6 +30,20 @@ def test_rates__of_the_journal__are_the_jobs_and_old_or_odd_lines_tell_none(tmp_
     journal.event(Event(9.0, TAKEN, JobId(3), 1, fields={"price": "1"}))  # the first one counts
     journal.flush()
     assert agreed_rates(Reader(engine)) == {0: Price(2**256 - 1), 3: Price(7)}
+    journal.close()
+
+
+def test_ask__of_the_journal__is_the_last_that_was_accepted(tmp_path: Path) -> None:
+    engine = open_file(tmp_path / "journal.sqlite")
+    journal = Journal(engine)
+    first = Ask("0xu", "us-east-1/c6a.xlarge", "aaaa", "bbbb")
+    second = replace(first, content="cccc")
+    for ask in (first, second):
+        fields = fields_of(Price(7), ask)
+        journal.event(Event(5.0, TAKEN, JobId(0), 1, fields=fields))
+    journal.event(Event(5.0, TAKEN, JobId(1), 1, fields={"price": "7"}))  # of an older version
+    journal.flush()
+    assert accepted_asks(Reader(engine)) == {0: second}
     journal.close()
 
 
