@@ -140,7 +140,9 @@ class Order:
     """One transaction to have mined. Equal keys are one transaction, whatever happens between.
 
     `deadline` (unix seconds) says until when it is of use; it orders what waits. `as_of` is the
-    block that it was decided on: the same call in a later block is this order's, too.
+    block that it was decided on: the same call in a later block is this order's, too. `disputed`:
+    endpoints tell different stories of the job, so it spends nothing that is kept for what two
+    tell.
     """
 
     key: str
@@ -151,6 +153,7 @@ class Order:
     price: Price | None = None
     deadline: float | None = None
     as_of: BlockNumber | None = field(default=None, compare=False)
+    disputed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

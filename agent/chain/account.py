@@ -60,9 +60,9 @@ class Account:
     def address(self) -> Address:
         return self._signer.address
 
-    async def simulate(self, to: Address, data: bytes) -> list[int]:
+    async def simulate(self, to: Address, data: bytes, *, doubt: bool = False) -> list[int]:
         """The gas of a call, unused, as nodes tell it, the highest first. Raises CallReverted when
-        two say so; NodeRefused, RetryLater."""
+        two say so, or in `doubt` one; NodeRefused, RetryLater."""
         request = {"from": self.address, "to": to, "data": "0x" + data.hex()}
 
         async def one(reader: Reader) -> int:
@@ -70,6 +70,8 @@ class Account:
 
         told = await self._endpoints.several(one)
         numbers = [each for each in told if isinstance(each, int)]
+        if doubt and len(numbers) < len(told):
+            raise next(each for each in told if isinstance(each, CallReverted))
         return gas_of(numbers or [await one(self._endpoints)])
 
     async def gas(self, call: Call, send: int) -> list[int]:

@@ -280,11 +280,11 @@ class Transactions:
         return await parent_fee(self._endpoints, record, receipt, self._policy.cap_per_gas)
 
     async def _verdict(self, record: TxRecord, receipt: Receipt) -> tuple[TxStatus, str]:
-        """Whether it worked; if not, whether the same call would revert again."""
+        """Whether it worked; if not, whether the same call would revert again by any node."""
         if receipt.worked:
             return TxStatus.MINED, ""
         try:
-            await self._account.simulate(record.to, record.data)
+            await self._account.simulate(record.to, record.data, doubt=True)
         except CallReverted as no:
             return TxStatus.REVERTED, no.reason
         if record.send >= MAX_SENDS:

@@ -382,5 +382,6 @@ def _report(view: JobView, host: Host, now: float, draft: Draft, rules: Rules) -
         endpoint=f"{host.instance.public_ip}:{rules.enclave.public_port}",
         deadline=float(view.deadline),
         as_of=view.as_of,
+        disputed=view.disputed,
     )
     draft.do(ReportStarted(view.id, order))

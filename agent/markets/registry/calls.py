@@ -65,7 +65,8 @@ class Calls:
         """What an order self. Raises UsageFault: it lacks what the call takes."""
         match order:
             case ports.Order(call=ports.Call.REPORT_STARTED, job=int(job), endpoint=str(endpoint)):
-                return self.report_started(JobId(job), endpoint)
+                report = self.report_started(JobId(job), endpoint)
+                return replace(report, urgent=not order.disputed)
             case ports.Order(call=ports.Call.SETTLE, job=int(job)):
                 return self.settle(JobId(job))
             case ports.Order(call=ports.Call.REQUEST_EXIT, job=int(job)):

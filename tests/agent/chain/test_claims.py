@@ -18,8 +18,15 @@ from agent.chain.nonces import FILL_MOST, GAP_SECONDS, LEAP, Gaps, Leap, is_ripe
 from agent.chain.receipts import receipt_of
 from agent.chain.rpc import NodeRefused, Rpc
 from agent.chain.transaction_log import Attempt, TxStatus
-from agent.chain.transactions import Confirmed, Pending, Transactions, Waiting, Why
-from agent.market.model import Wei
+from agent.chain.transactions import (
+    Confirmed,
+    Pending,
+    Reverted,
+    Transactions,
+    Waiting,
+    Why,
+)
+from agent.market.model import JobId, Wei
 from devnet.chain.node import ChainServer
 from tests.agent.chain.memory_log import MemoryLog
 from tests.agent.chain.test_transactions import RICH, sender
@@ -220,6 +227,28 @@ async def test_call__one_of_two_endpoints_lies_of_it__is_mined_once_all_the_same
         )
         await transactions.pump()
     assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
+    assert [record.send for record in log.records.values()] == [1]
+
+
+async def test_report__of_a_job_that_one_endpoint_invents__fails_in_one_block_and_is_not_repeated(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> None:
+    endpoints, liar = two
+    transactions = sender(stage, endpoints, log)
+    true = liar.methods.call
+    report = stage.calls.report_started(JobId(99), "1.2.3.4:1300")
+
+    def call(asked: str, params: list[Json]) -> Json:
+        return "0x30000" if asked == "eth_estimateGas" else true(asked, params)
+
+    with pytest.MonkeyPatch.context() as lie:
+        lie.setattr(liar.methods, "call", call)
+        for _ in range(5):
+            state = await transactions.submit(report, key="report")
+            await transactions.pump()
+            stage.clock.at += 10
+            stage.node.call("evm_mine")
+    assert isinstance(state, Reverted)
     assert [record.send for record in log.records.values()] == [1]
 
 

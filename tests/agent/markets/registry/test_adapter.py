@@ -307,6 +307,13 @@ def test_carry_out__changed_nothing_and_would_now__is_left_to_a_new_decision() -
     assert run(leave_what_a_fork_made_another_job()) == 1
 
 
+def test_report__of_which_endpoints_tell_different_stories__spends_nothing_that_is_kept() -> None:
+    order = ports.Order("k", ports.Call.REPORT_STARTED, JobId(1), "1.2.3.4:1300")
+    calls = Calls(REGISTRY)
+    assert calls.of(order).urgent
+    assert not calls.of(replace(order, disputed=True)).urgent
+
+
 async def ask_for_what_is_wanted_no_more() -> int:
     stage = await Modelled.begin(0.1)
     order = ports.Order("k", ports.Call.REGISTER, instance_type=TYPE, price=Price(9))
