@@ -40,7 +40,7 @@ from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
 from agent.status.waiting_room import WaitingRoom
 from agent.wiring.agent import Wired, wired
-from faults import Bug, Fault
+from faults import Bug, Fault, Fenced
 
 log = structlog.get_logger()
 
@@ -159,6 +159,8 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
         finally:
             for aside in asides:
                 aside.cancel()
+            await asyncio.gather(*asides, return_exceptions=True)
+            await _hand_over(world)
         notifier.stopping("stopping; enclaves run on")
 
 
@@ -229,6 +231,15 @@ async def _figures(world: Wired, money: Money, clock: Clock) -> None:
     while world.state.progress.resynced_at is None or not world.state.progress.turns:
         await clock.sleep(1.0)
     await money.follow()
+
+
+async def _hand_over(world: Wired) -> None:
+    """What was noted is stored and the lease is free, before what else is open is closed: whoever
+    stands by goes on meanwhile."""
+    if world.kept is not None:
+        with contextlib.suppress(Fenced):  # another leads already, and has the lease
+            await world.state.world.journal.caught_up()
+        await asyncio.to_thread(world.kept.release)
 
 
 async def _until_stopped(agent: Agent) -> None:

@@ -44,6 +44,7 @@ class ServerLease:
         self._clock = clock
         self._gate = Gate(rules)
         self._ending = threading.Event()
+        self._released = False
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self.term: Term | None = None  # what this host holds, as far as it knows
         self.away = ""  # what the server or the way to it says; empty: it answers
@@ -65,7 +66,10 @@ class ServerLease:
 
     def release(self) -> None:
         """Stop, give the lease back so that another takes it at its next look, and say so. The
-        gate is shut."""
+        gate is shut. The second time nothing is left to do."""
+        if self._released:
+            return
+        self._released = True
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -78,6 +82,9 @@ class ServerLease:
                 hosts.note_member(connection, self._member, Role.ENDS)
         except Fault as away:
             log.warning("lease.not_given_back", error=str(away))  # it runs out by itself
+        else:
+            if term is not None:
+                log.info("lease.given_back", term=term.number)
 
     def _keep(self) -> None:
         while not self._ending.is_set():

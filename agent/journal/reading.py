@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -62,15 +62,30 @@ class Reader:
         with self._rows(query) as rows:
             return {JobId(row["job"]): row["at"] for row in rows}
 
-    def last(self, *names: str) -> dict[JobId, Event]:
-        """Of each job, the newest line that has one of these names."""
+    def last(self, *names: str, jobs: Collection[JobId] | None = None) -> dict[JobId, Event]:
+        """Of each job, or each of these few, the newest line that has one of these names."""
+        of_jobs = timeline.c.job.is_not(None) if jobs is None else timeline.c.job.in_(jobs)
         newest = (
             sa.select(sa.func.max(timeline.c.id))
-            .where(timeline.c.name.in_(names), timeline.c.job.is_not(None))
+            .where(timeline.c.name.in_(names), of_jobs)
             .group_by(timeline.c.job)
         )
         with self._rows(sa.select(timeline).where(timeline.c.id.in_(newest))) as rows:
             return {JobId(row["job"]): _event(row) for row in rows}
+
+    def youngest(self, name: str, below: JobId | None, limit: int) -> list[JobId]:
+        """The highest ids of jobs that have a line of this name, below `below` where it is given,
+        the highest first."""
+        of_jobs = timeline.c.job.is_not(None) if below is None else timeline.c.job < below
+        query = (
+            sa.select(timeline.c.job)
+            .where(timeline.c.name == name, of_jobs)
+            .group_by(timeline.c.job)
+            .order_by(timeline.c.job.desc())
+            .limit(limit)
+        )
+        with self._rows(query) as rows:
+            return [JobId(row["job"]) for row in rows]
 
     def named(self, name: str, since: float | None = None) -> list[Event]:
         """Every line of jobs that has this name, of that time (unix seconds) or later, oldest
@@ -139,9 +154,10 @@ class Reader:
             return [(row["id"], _launch(row)) for row in rows]
 
     @contextmanager
-    def _rows(self, query: sa.Select[Any]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    def _rows(self, query: sa.Select[Any]) -> Iterator[Iterable[Mapping[Any, Any]]]:
+        """One after the other: the history of thousands of jobs is many rows."""
         with asking(self.engine) as connection:
-            yield [dict(row) for row in connection.execute(query).mappings()]
+            yield connection.execute(query).mappings()
 
 
 def _event(row: Mapping[str, Any]) -> Event:

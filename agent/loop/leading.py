@@ -14,9 +14,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 import sqlalchemy as sa
+import structlog
 
 from agent.journal.hosts import Alone, Term
 from faults import Fenced
+
+log = structlog.get_logger()
 
 END_SECONDS = 1.0  # a call to AWS on a thread can't be cancelled: the process is ended with it
 _LOST = "another host took the lease; this one ends, and stands by when it is started again"
@@ -83,4 +86,5 @@ class Leadership:
     def yield_to_others(self, term: str) -> None:
         """Ordered by a person, of the term that the order names and no later one."""
         if self.term is not None and str(self.term) == term:
+            log.info("lease.yielded", term=self.term)
             self.break_(Fenced(_YIELDED))

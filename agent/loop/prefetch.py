@@ -8,13 +8,14 @@ for by the same line.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from agent.journal.lines import ASSIGNED, IMAGE_READY
+from agent.journal.lines import ASSIGNED, ENDED, IMAGE_READY
 from agent.journal.reading import Reader
-from agent.load.pins import name_of, pins_of
+from agent.load.pins import Pins, name_of, pins_of
 from agent.loop.state import LoopState
 from agent.market.model import JobId
 from faults import Refused, RetryLater, TryElsewhere
@@ -22,6 +23,7 @@ from faults import Refused, RetryLater, TryElsewhere
 log = structlog.get_logger()
 
 EVERY_SECONDS = 60.0  # between two looks at what runs
+JOBS_A_READ = 500
 MOST_IMAGES = 16  # different ones; jobs come with few
 FETCH_SECONDS = 600.0  # nothing waits for it
 
@@ -35,17 +37,31 @@ class Wanted:
 
 
 def wanted(reader: Reader) -> dict[JobId, Wanted]:
-    """Of jobs that are served: the newest MOST_IMAGES images. Raises RetryLater."""
-    ended, ready = reader.ended(), reader.last(IMAGE_READY)
-    pins = pins_of(reader)
+    """Of jobs that are served: the newest MOST_IMAGES images. Raises RetryLater.
+
+    Read from the newest job downwards, some at a time: a host that stands by need not hold the
+    history of thousands to find a few images.
+    """
+    pins, below = pins_of(reader), None
     newest = dict[Wanted, JobId]()
-    for job, line in sorted(reader.last(ASSIGNED).items()):
-        url, told = line.fields.get("url"), ready.get(job)
-        if not url or told is None or line.at <= ended.get(job, 0.0):
-            continue
-        newest[Wanted(str(url), pins.get((job, name_of(str(url))), ""))] = job
-    latest = sorted(newest.items(), key=lambda each: each[1])[-MOST_IMAGES:]
-    return {job: image for image, job in latest}
+    while jobs := reader.youngest(ASSIGNED, below, JOBS_A_READ):
+        below = jobs[-1]
+        for job, image in _images(reader, jobs, pins):
+            newest.setdefault(image, job)
+            if len(newest) == MOST_IMAGES:
+                return {job: image for image, job in newest.items()}
+    return {job: image for image, job in newest.items()}
+
+
+def _images(reader: Reader, jobs: Sequence[JobId], pins: Pins) -> Iterator[tuple[JobId, Wanted]]:
+    """Of those of `jobs` that are served and whose image the leader has."""
+    told = reader.last(ASSIGNED, jobs=jobs)
+    ready, ended = reader.last(IMAGE_READY, jobs=jobs), reader.last(ENDED, jobs=jobs)
+    for job in jobs:
+        line, url = told[job], told[job].fields.get("url")
+        over = job in ended and line.at <= ended[job].at
+        if url and job in ready and not over:
+            yield job, Wanted(str(url), pins.get((job, name_of(str(url))), ""))
 
 
 @dataclass(slots=True)

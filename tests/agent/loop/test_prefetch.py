@@ -97,6 +97,19 @@ async def test_prefetch__nothing_to_be_had__is_tried_at_the_next_look(journal: J
     assert images.held == {1: ("ipfs://a", "")}
 
 
+async def test_prefetch__more_jobs_than_one_read_takes__finds_the_images_of_the_oldest(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.loop.prefetch.JOBS_A_READ", 2)
+    each, images = prefetch(journal)
+    for job, url in enumerate(["ipfs://old", "ipfs://b", "ipfs://b", "ipfs://c", "ipfs://b"]):
+        told(journal, job, url, ASSIGNED, IMAGE_READY)
+    told(journal, 5, "ipfs://over", ASSIGNED, IMAGE_READY)
+    told(journal, 5, "", ENDED, at=2.0)
+    await each.look()
+    assert images.held == {0: ("ipfs://old", ""), 3: ("ipfs://c", ""), 4: ("ipfs://b", "")}
+
+
 async def test_prefetch__more_images_than_are_kept__has_the_newest(journal: Journal) -> None:
     each, images = prefetch(journal)
     for job in range(1, MOST_IMAGES + 5):
