@@ -1,7 +1,7 @@
 """A way of its own from one host to the database, which can be cut.
 
 SIGSTOP leaves it open and dead, as a partition does, and SIGCONT heals it; SIGUSR1 closes what is
-open and takes nothing until SIGUSR2.
+open and takes nothing until SIGUSR2; SIGHUP makes it long, and short again the next time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 
 CHUNK_BYTES = 64 * 1024
+LONG_SECONDS = 0.01  # each way: a database 20 ms away is in another region
 
 
 class Relay:
@@ -22,6 +23,7 @@ class Relay:
     def __init__(self, target: int) -> None:
         self._target = target
         self._open = True
+        self._seconds = 0.0  # that each chunk is on its way
         self._writers = set[asyncio.StreamWriter]()
 
     async def serve(self) -> None:
@@ -30,6 +32,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, self.close)
         loop.add_signal_handler(signal.SIGUSR2, self.open)
+        loop.add_signal_handler(signal.SIGHUP, self.stretch)
         _say(json.dumps({"port": server.sockets[0].getsockname()[1]}))
         await server.serve_forever()
 
@@ -41,6 +44,9 @@ class Relay:
 
     def open(self) -> None:
         self._open = True
+
+    def stretch(self) -> None:
+        self._seconds = 0.0 if self._seconds else LONG_SECONDS
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._open:
@@ -58,6 +64,8 @@ class Relay:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
+                if self._seconds:
+                    await asyncio.sleep(self._seconds)
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -138,8 +138,8 @@ async def terminate(world: World, action: Terminate, outside: Outside) -> None:
     world.say(action.job, "instance.terminating", action.reason, instances=names)
     for known in filter(None, map(world.fleet.record, action.instances)):
         known.condemned = True  # before the call: whatever it answers later, nobody counts on it
-    await world.journal.durable()
     try:
+        await world.journal.announced()
         await outside(lambda: world.cloud.terminate(action.region, action.instances))
     except (RetryLater, TryElsewhere, Refused) as fault:
         await world.say_and_wait(action.job, "instance.not_terminated", fault, instances=names)

@@ -30,6 +30,7 @@ from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.refusals import first_line
 from agent.journal.schema import launches, timeline
+from faults import RetryLater
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ class Journal:
 
     def __init__(self, engine: sa.Engine, lease: Lease | None = None) -> None:
         self.engine = engine
+        self._shared = lease is not None and not isinstance(lease, Alone)
         self._fence = (lease or Alone()).fence
         self.degraded = ""  # why nothing can be written; empty: all is well
         self.told: Callable[[Event], None] = lambda event: None  # each line, for metrics
@@ -95,6 +97,13 @@ class Journal:
             mine.result()
         else:
             self._degrade("the file takes nothing: a slow disk, or another process holds it")
+
+    async def announced(self) -> None:
+        """The same before what can't be undone. Where hosts share the journal, raises RetryLater
+        while it is degraded: the fence stands before what is committed, and nothing is."""
+        await self.durable()
+        if self._shared and self.degraded:
+            raise RetryLater(f"the journal takes nothing: {self.degraded}")
 
     async def caught_up(self) -> None:
         """The same for who only reads after it: a row that was dropped was not theirs."""

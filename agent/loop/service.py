@@ -70,6 +70,7 @@ class Agent:
         self._buying = Buying(state.world, state.agenda, asking.ask, self._in_flight.launching)
         asking.on_news = state.agenda.wake
         self._stopping = asyncio.Event()
+        self._began = 0.0  # unix seconds: since then this host leads
         self._fatal: Fault | None = None
         state.leadership.break_ = self._break
         state.adopt()
@@ -93,6 +94,7 @@ class Agent:
         if self._stopping.is_set():
             self._raise_fatal()
             return
+        self._began = self._state.now()
         await remember(self._state, self._stopping, self._lives, stood_by=stood_by)
         feeds = Feeds(self._state, self._wakes).all()
         feeders = [asyncio.create_task(feed, name=name) for name, feed in feeds.items()]
@@ -147,12 +149,18 @@ class Agent:
             ids = self._agenda.take(begun)
             if ids:
                 await self._turn_over(ids)
-                self._state.pressed.set()
+                self._note_turn(ids)
             self._world.journal.flush_soon()
             self._state.progress.finished_at = self._state.now()
             self._state.progress.turn_seconds = self._state.now() - begun
             self._state.progress.turns += 1
             self.on_turn(self._state.progress)
+
+    def _note_turn(self, ids: Sequence[JobId]) -> None:
+        """The first one ends a start, or a takeover: what presses was decided."""
+        if not self._state.pressed.is_set():
+            log.info("service.decided", jobs=len(ids), seconds=self._state.now() - self._began)
+            self._state.pressed.set()
 
     def _pass_over(self, now: float) -> None:
         """Calm jobs of which their time alone asks for nothing wait on; the others are read."""

@@ -76,7 +76,8 @@ async def _keep_warm(state: LoopState, lives: Callable[[], None]) -> None:
         pause = state.rules.service.calm_look_seconds if fleet.faults else LOOK_SECONDS
         if now - looked_at >= pause:
             looked_at = now
-            await asyncio.gather(*(fleet.look(region) for region in state.sources.regions))
+            for region in state.sources.regions:  # nobody waits; all at once are held at once
+                await fleet.look(region)
         fleet.begin_anew()
         lives()
         await state.world.clock.sleep(TURN_SECONDS)

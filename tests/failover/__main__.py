@@ -9,29 +9,41 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.failover.plays import TABLE, Report, on_stage, play, two_terminals_at_once
+from tests.failover.pair import Pair, on_stage
+from tests.failover.plays import Report, play, rolling_upgrade, two_terminals_at_once
+from tests.failover.strikes import TABLE
 
 SHIPPED_LEASE_SECONDS = 4.0
+UPGRADE = "rolling upgrade"
 
 
 def main() -> int:
     words = argparse.ArgumentParser(prog="python -m tests.failover", description=__doc__)
     words.add_argument("times", type=int)
     words.add_argument("--lease", type=float, default=SHIPPED_LEASE_SECONDS, help="seconds")
-    words.add_argument("--only", choices=TABLE, help="this row alone")
+    words.add_argument("--only", choices=[*TABLE, UPGRADE], nargs="+", help="these rows")
     asked, report = words.parse_args(), Report()
-    names = [asked.only] if asked.only else list(TABLE)
+    names = [name for name in TABLE if not asked.only or name in asked.only]
     with tempfile.TemporaryDirectory() as folder, on_stage(Path(folder), asked.lease) as pair:
         for number in range(asked.times):
             for name in names:
                 play(pair, name, report)
-                _say(f"{name}: {report.failover[name][-1]:.1f} s")
+                took = report.failover[name][-1:]
+                _say(f"{name}: {took[0]:.1f} s" if took else name)
             if not asked.only:
                 two_terminals_at_once(pair, report)
-            _say(f"round {number + 1} of {asked.times}", *report.lines(), "")
+            if not asked.only or UPGRADE in asked.only:
+                rolling_upgrade(pair, report)
+            _say(f"round {number + 1} of {asked.times}", *report.lines(), *_seen(pair), "")
     return 0 if (report.instances, report.raw, report.went_back) == (1, 1, 0) else 1
+
+
+def _seen(pair: Pair) -> Iterator[str]:
+    for what, figures in pair.seen.items():
+        yield f"{what}: at most {max(figures):.3g} of {len(figures)}"
 
 
 def _say(*lines: str) -> None:

@@ -52,6 +52,7 @@ ACTS: dict[str, Act] = {
     "Reader.jobs": lambda e: Reader(e).jobs(),
     "Reader.ended": lambda e: Reader(e).ended(),
     "Reader.last": lambda e: Reader(e).last("job.assigned"),
+    "Reader.youngest": lambda e: Reader(e).youngest("job.assigned", ONE, 10),
     "Reader.named": lambda e: Reader(e).named("job.assigned"),
     "Reader.assigned": lambda e: Reader(e).assigned(),
     "Reader.newest_own": lambda e: Reader(e).newest_own("offer.listed"),
@@ -81,8 +82,8 @@ ACTS: dict[str, Act] = {
 # What keeps rows, or answers by itself, while the database is away.
 KEEPS = {
     "Journal.flush", "Journal.durable", "Journal.flush_soon", "Journal.event", "Journal.launch",
-    "Journal.aside", "Journal.caught_up", "Journal.close", "ServerLease.held", "ServerLease.start",
-    "ServerLease.release", "ServerLease.configured",
+    "Journal.aside", "Journal.announced", "Journal.caught_up", "Journal.close", "ServerLease.held",
+    "ServerLease.start", "ServerLease.release", "ServerLease.configured",
 }  # fmt: skip
 # Takes a connection that somebody opened by `changing`.
 WITHIN = {"ServerLease.fence", "Alone.fence", "Alone.held"}
@@ -143,7 +144,18 @@ def test_lines__the_server_is_away__are_kept(away: sa.Engine) -> None:
 
     asyncio.run(waits())
     assert journal.degraded
+    asyncio.run(journal.announced())  # one host with a journal of its own: what it does is its own
     _lease(away).release()  # nothing to give back
+
+
+def test_lines__of_several_hosts__are_stored_before_what_can_not_be_undone(
+    away: sa.Engine,
+) -> None:
+    """The fence stands before the commit: where nothing is committed, none stood."""
+    journal = Journal(away, _lease(away))
+    journal.event(Event(1.0, "instance.terminating", ONE))
+    with pytest.raises(RetryLater, match="takes nothing"):
+        asyncio.run(journal.announced())
 
 
 FILE_ACTS = {
