@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from agent.config.model import Config, Enclave, Offer
-from agent.config.presets import preset_of
+from agent.config.presets import MARKETS, preset_of
 from agent.config.units import PERIODS, OfCost, Rate
 from enclave.attest.init_params import KNOWN_IMAGES, BadKnownImage, read_known
 from enclave.host.documents import PACKETS
@@ -62,7 +62,7 @@ def _chain(config: Config) -> Iterator[Finding]:
 
 def _wallet(config: Config) -> Iterator[Finding]:
     wallet, given = config.wallet, config.wallet.given
-    if len(given) > 1 or (not given and config.chain.market != "marketv1"):
+    if len(given) > 1 or (not given and MARKETS[config.chain.market].needs_key):
         found = " and ".join(given) or "none of them"
         yield ("wallet",), f"needs one of keystore_file, key_file or kms_key_id; it has {found}"
     elif not given and not config.chain.provider:
@@ -105,8 +105,11 @@ def price_rule(offer: Offer, config: Config) -> Iterator[tuple[str, str]]:
     """What is wrong with how an offer is priced, by the key."""
     if offer.floor is not None and not offer.by_rule:
         yield "floor", "is for a price by rule: write undercut, or price as 'cost * 1.15'"
-    if offer.undercut and config.chain.market == "marketv1":
-        yield "undercut", "marketv1 lists nobody's prices on the chain: there is none to go below"
+    if offer.undercut and not MARKETS[config.chain.market].shows_rivals:
+        yield (
+            "undercut",
+            f"{config.chain.market} lists nobody's prices on the chain: there is none to go below",
+        )
     if _above(offer.floor, offer.price):
         yield "floor", f"{offer.floor} is above price, {offer.price}"
 
@@ -122,7 +125,7 @@ def _above(one: Rate | OfCost | None, other: Rate | OfCost) -> bool:
 
 def _cards(config: Config) -> Iterator[Finding]:
     for name in ("rates_file", "bandwidth_file"):
-        if getattr(config.cards, name) and config.chain.market != "marketv1":
+        if getattr(config.cards, name) and not MARKETS[config.chain.market].has_cards:
             yield ("cards", name), "is for marketv1; on the registry, offers stand on the chain"
 
 

@@ -62,10 +62,37 @@ MARKETV1: Final[Mapping[int, Preset]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class MarketSettings:
+    """Which settings mean something on a market: what can be told before anything is asked of it.
+    What it can do is `agent.market.terms.Abilities`."""
+
+    needs_key: bool
+    """A provider signs; else it can serve by its address alone."""
+    shows_rivals: bool
+    """Others' prices stand on the chain, to be gone below."""
+    has_cards: bool
+    """What is offered is told by rate cards over HTTP, and they can come from files."""
+    names_debug: bool
+    """A job may ask for debug mode."""
+    known: Mapping[int, Preset]
+    """Its deployments, by chain id."""
+
+
+MARKETS: Final[Mapping[str, MarketSettings]] = {
+    "registry": MarketSettings(
+        needs_key=True, shows_rivals=True, has_cards=False, names_debug=False, known={}
+    ),
+    "marketv1": MarketSettings(
+        needs_key=False, shows_rivals=False, has_cards=True, names_debug=True, known=MARKETV1
+    ),
+}
+
+
 def preset_of(market: str, chain_id: int, contract: str = "") -> Preset | None:
     """What is known of the deployment on that chain; None: nothing, or another contract is named
     there."""
-    known = MARKETV1.get(chain_id) if market == "marketv1" else None
+    known = MARKETS[market].known.get(chain_id)
     if known is None or (contract and contract.lower() != known.contract.lower()):
         return None
     return known

@@ -34,6 +34,8 @@ class Abilities:
     """The chain says what a job was paid so far; else that is told by settlements' events alone."""
     open_urls: bool
     """A user may name an image by its URL alone, without a digest."""
+    names_jobs: bool
+    """The contract lists a provider's jobs; else new ones are found by how many there ever were."""
     administered: bool
     """Somebody can change the token that pays and the code that is run."""
 

@@ -15,7 +15,7 @@ from agent.chain.head import Finality
 from agent.chain.transactions import Patience
 from agent.chain.wallet import Signer, keystore_address, open_keystore, open_raw
 from agent.config.model import Config
-from agent.config.presets import FINALITY_AUTO, Preset, preset_of
+from agent.config.presets import FINALITY_AUTO, MARKETS, Preset, preset_of
 from agent.config.secrets import locate
 from agent.config.units import Rate
 from agent.market.model import Address, Price, Wei, address
@@ -136,7 +136,8 @@ def cloud_settings(config: Config, provider: str) -> Settings:
 def service_ports(config: Config) -> tuple[PortRange, ...]:
     """The TCP ports of a host that are open to the world, each range from first to last. The
     console's only where jobs may ask for debug mode; a host listens there for these alone."""
-    console = [CONSOLE_PORT] if config.chain.market == "marketv1" and config.jobs.debug else []
+    asked = MARKETS[config.chain.market].names_debug and config.jobs.debug
+    console = [CONSOLE_PORT] if asked else []
     if config.enclave.network == PACKETS:
         low = sorted([*LOW_PORTS, *console])
         return (*((port, port) for port in low), (FIRST_PORT, LAST_PORT))

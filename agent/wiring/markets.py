@@ -13,9 +13,9 @@ from functools import partial
 import structlog
 
 from agent import ports
-from agent.chain.endpoints import Endpoints
 from agent.chain.events import Log
 from agent.chain.head import HeadTracker
+from agent.chain.rpc import Reader as Node
 from agent.config import Config
 from agent.history.earnings import EARNINGS_READ, Earnings, settled_topic
 from agent.history.slashes import READ as SLASHES_READ
@@ -49,11 +49,11 @@ AnyMarket = Registry | MarketV1
 JobsIn = Callable[[Sequence[Log]], Collection[JobId]]
 
 
-def market_of(config: Config, endpoints: Endpoints) -> AnyMarket:
+def market_of(config: Config, node: Node) -> AnyMarket:
     """Reads of the configured market."""
     if config.chain.market == "marketv1":
-        return MarketV1(endpoints, contract_of(config), MarketV1Terms())
-    return Registry(endpoints, contract_of(config))
+        return MarketV1(node, contract_of(config), MarketV1Terms())
+    return Registry(node, contract_of(config))
 
 
 def abilities_of(config: Config) -> Abilities:

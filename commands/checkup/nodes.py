@@ -16,10 +16,9 @@ from agent.chain.pace import BATCH_LIMIT
 from agent.chain.rpc import Request, Rpc, integer
 from agent.config import Config
 from agent.market.model import BlockRef
-from agent.markets.marketv1.reads import Market as MarketV1
 from agent.markets.marketv1.seen import AHEAD
-from agent.markets.marketv1.terms import MarketV1Terms
 from agent.wiring.adapters import contract_of, finality_of
+from agent.wiring.markets import abilities_of, market_of
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.terminal import how_many
 from faults import Fault
@@ -41,7 +40,7 @@ class Diagnosis:
     takes: int = BATCH_LIMIT  # requests in one exchange
     rate: float | None = None  # requests a second
     said: str = ""  # when it took fewer
-    jobs: int | None = None  # of MarketV1: how many there ever were
+    jobs: int | None = None  # how many there ever were, where that is what tells of new ones
 
 
 async def nodes(patient: Patient) -> list[Finding]:
@@ -167,7 +166,7 @@ async def _diagnosed(rpc: Rpc, config: Config) -> Diagnosis:
     node.finality = await _why_not(lambda: _final(rpc, node, finality_of(config)))
     node.at_hash = await _why_not(lambda: _call(rpc, node, config))
     node.batch = "" if node.at_hash else await _why_not(lambda: _full(rpc, node, config))
-    if config.chain.market == "marketv1" and not node.at_hash:
+    if not (abilities_of(config).names_jobs or node.at_hash):
         await _why_not(lambda: _count(rpc, node, config))
     node.takes, node.rate, node.said = rpc.size.limit, rpc.pace.rate, rpc.refused_with
     return node
@@ -197,7 +196,7 @@ async def _call(rpc: Rpc, node: Diagnosis, config: Config) -> None:
 
 async def _count(rpc: Rpc, node: Diagnosis, config: Config) -> None:
     assert node.newest is not None
-    node.jobs = await MarketV1(rpc, contract_of(config), MarketV1Terms()).job_count(node.newest)
+    node.jobs = await market_of(config, rpc).job_count(node.newest)
 
 
 async def _full(rpc: Rpc, node: Diagnosis, config: Config, count: int = BATCH_LIMIT) -> None:

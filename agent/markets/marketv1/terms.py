@@ -35,6 +35,7 @@ class MarketV1Terms:
         changes_in_place=True,
         keeps_sums=False,
         open_urls=True,
+        names_jobs=False,
         administered=True,
     )
 

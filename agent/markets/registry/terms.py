@@ -28,6 +28,7 @@ class RegistryTerms:
         changes_in_place=False,
         keeps_sums=True,
         open_urls=False,
+        names_jobs=True,
         administered=False,
     )
 
