@@ -105,6 +105,15 @@ def believe(case: Case) -> Belief:
     return _waiting(case, serious)
 
 
+def both_serve(case: Case) -> bool:
+    """Whether by all that endpoints tell there is the same to be served here, whatever else they
+    differ in: what is bought by one story serves the other."""
+    stories = case.heard.stories if case.heard else ()
+    serving = [story for story in stories if story and _serves(story, case)]
+    wanted = {(story.instance_type, story.enclave_url) for story in serving}
+    return len(serving) == len(stories) and len(wanted) == 1
+
+
 def statements(case: Case) -> frozenset[Statement]:
     """What the claim says that was not known."""
     claim, known = case.claim, case.known
@@ -178,8 +187,8 @@ def _doubtful(story: Job, case: Case) -> tuple[bool, bool, bool, bool]:
 def _was(story: Job, case: Case) -> bool:
     """Whether it is of the assignment that was known before: what an earlier process wrote down
     counts before what this one believed of a single endpoint."""
-    if case.past is not None and case.past.generation == story.generation:
-        return case.past.is_of(story, case)
+    if case.past is not None:
+        return case.past.generation == story.generation and case.past.is_of(story, case)
     return is_same(story, case.known, case.terms)
 
 

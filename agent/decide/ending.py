@@ -277,7 +277,10 @@ def _sent_lately(view: JobView, call: Call, now: float, seconds: float) -> bool:
 
 
 def _under_way(view: JobView, call: Call) -> bool:
-    return any(tx.phase is TxPhase.SENT for tx in _calls(view, call))
+    """Whatever it was to achieve, and whatever assignment it was believed to be: the call names
+    the job alone."""
+    sent = (key for key, tx in view.transactions.items() if tx.phase is TxPhase.SENT)
+    return any(key.split(":")[::2][:2] == [str(view.id), call.value] for key in sent)
 
 
 def _calls(view: JobView, call: Call) -> list[TxView]:

@@ -13,7 +13,7 @@ from functools import reduce
 
 import structlog
 
-from agent.decide.belief import Belief, Case, believe
+from agent.decide.belief import Belief, Case, believe, both_serve
 from agent.decide.fault_reports import explained
 from agent.decide.job_view import (
     FinalView,
@@ -179,27 +179,26 @@ class Loader:
             return _reported(known, story, hosts)
 
         known.reported = claim is not None and reported(claim)
-        belief = believe(
-            Case(
-                claim=claim,
-                terms=frame.terms,
-                provider=self._from.account.provider,
-                now=now,
-                known=known.believed,
-                past=known.past,
-                heard=known.heard,
-                since=known.differs_since,
-                watched=known.watched or bool(hosts),
-                reported=reported,
-                unfit=unfit,
-            )
+        case = Case(
+            claim=claim,
+            terms=frame.terms,
+            provider=self._from.account.provider,
+            now=now,
+            known=known.believed,
+            past=known.past,
+            heard=known.heard,
+            since=known.differs_since,
+            watched=known.watched or bool(hosts),
+            reported=reported,
+            unfit=unfit,
         )
+        belief = believe(case)
         if not belief.hold:  # nothing was decided by it
             known.believed_as_of = self._as_of(known, belief.job, claim, frame)
             known.believed = belief.job
         if belief.agreed and claim and known.past and claim.generation == known.past.generation:
             known.past = None  # two have told what it is; the journal's memory served its time
-        known.confirmed |= belief.agreed and self._serves(claim)
+        known.confirmed |= (belief.agreed and self._serves(claim)) or both_serve(case)
         if belief.job == claim and not belief.hold:
             known.differs_since = None
         elif known.differs_since is None:

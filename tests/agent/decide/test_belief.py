@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.decide.belief import HOLD_SECONDS, PATIENCE_SECONDS, Case, Heard, Past, believe
+from agent.decide.belief import (
+    HOLD_SECONDS,
+    PATIENCE_SECONDS,
+    Case,
+    Heard,
+    Past,
+    believe,
+    both_serve,
+)
 from agent.decide.unconfirmed_launches import BurstRules, Standing, Wish, admits
 from agent.market.model import BlockNumber, BlockRef, Job, JobStatus, StopReason, Wei
 from agent.market.testimony import Disagreement, Story, compare
@@ -119,6 +127,29 @@ def test_stories__one_endpoint_was_believed_meanwhile__the_journals_is_preferred
     newer = replace(TRUE, generation=TRUE.generation + 1)  # of which the journal knows nothing
     belief = believe(case(newer, known=newer, past=past, heard=Heard(AT, (newer, another))))
     assert belief.job == newer
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_stories__a_later_generation_was_believed_first__the_journals_is_preferred(
+    first: bool,
+) -> None:
+    """What was believed right after the start is the liar's own word, and counts for nothing."""
+    later = replace(TRUE, generation=TRUE.generation + 1)
+    past = Past(TRUE.generation, TRUE.assigned_at, TRUE.instance_type, TRUE.enclave_url)
+    heard = Heard(AT, (later, TRUE) if first else (TRUE, later))
+    for claim in (later, TRUE):
+        assert believe(case(claim, known=later, past=past, heard=heard)).job == TRUE
+
+
+@given(lie=lies, first=st.booleans())
+def test_stories__that_want_the_same_served__confirm_a_purchase_and_no_others_do(
+    lie: Job | None, first: bool
+) -> None:
+    heard = Heard(AT, (lie, TRUE) if first else (TRUE, lie))
+    serves = lie is not None and lie.provider == US and not lie.is_stopped
+    same = lie is not None and lie.enclave_url == TRUE.enclave_url
+    assert both_serve(case(TRUE, heard=heard)) is (serves and same)
+    assert not both_serve(case(TRUE))
 
 
 def test_stories__one_is_to_be_refused__the_other_is_served() -> None:
