@@ -22,6 +22,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
+from agent.config import load
 from agent.market.model import InstanceType
 from agent.market.price import Price
 from agent.market.workload import Workload
@@ -100,6 +101,19 @@ class Scene:
 
     def instances(self, job: int) -> list[SeenInstance]:
         return self.eyes.live_instances(job)
+
+    def past(self, job: int) -> dict[str, Any]:
+        """Its row among the past jobs of the page, once it is over there."""
+        listen = load(self.provider.config, {}).status.listen
+
+        def row() -> dict[str, Any] | None:
+            shown = httpx.get(
+                f"http://{listen}/past.json", params={"q": str(job)}, timeout=PATIENCE
+            ).json()
+            return next((row for row in shown["jobs"] if row["id"] == job), None)
+
+        found: dict[str, Any] = self.eyes.until(f"job {job} among the past ones", row, PATIENCE)
+        return found
 
     def gone(self, job: int) -> None:
         self.eyes.until("no live instance", lambda: not self.instances(job), PATIENCE)
@@ -198,6 +212,11 @@ def test_job__dry__is_settled_to_the_unit_and_served_again_after_a_deposit(scene
     scene.up(job)
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
+    past = scene.past(job)
+    assert past["instance_type"] == str(KIND)
+    assert past["earned"] == str(scene.earned(job))
+    assert 0 < past["start_seconds"] < past["ended_at"] - past["assigned_at"]
+    assert not past["harms"]
 
 
 def test_entry__without_the_providers_key__can_not_be_changed(scene: Scene) -> None:
