@@ -42,6 +42,7 @@ class Earnings:
         self._clock = clock
         self._tell = tell
         self._days = Counter[int]()  # base units by day since 1970, UTC
+        self._jobs = Counter[JobId]()
         self._told: set[tuple[str, JobId]] = set()
 
     def restore(self, reader: Reader) -> Put:
@@ -52,6 +53,7 @@ class Earnings:
     def _put(self, paid: Sequence[Event], ours: set[JobId]) -> None:
         self.total = 0
         self._days.clear()
+        self._jobs.clear()
         self._told.clear()
         for event in paid:
             if event.job is not None:
@@ -66,6 +68,10 @@ class Earnings:
     def by_day(self) -> dict[int, int]:
         """Base units settled on each day, by its first second (UTC)."""
         return {day * _DAY: amount for day, amount in self._days.items()}
+
+    def of(self, job: JobId) -> int:
+        """Base units settled of this job."""
+        return self._jobs[job]
 
     def jobs_in(self, logs: Sequence[Mapping[str, Any]]) -> set[JobId]:
         """The jobs of ours that these logs speak of."""
@@ -95,3 +101,4 @@ class Earnings:
         self._told.add((str(event.fields.get("tx")), job))
         self.total += amount
         self._days[int(event.at) // _DAY] += amount
+        self._jobs[job] += amount

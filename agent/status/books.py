@@ -19,14 +19,13 @@ from agent.load.cost_history import CostHistory
 from agent.load.costs import Cost
 from agent.load.remembered import JobMemory
 from agent.market.model import Job, JobId
-from agent.market.terms import Terms
 from agent.ports import Clock
 from agent.status import days, rivals, starts
 from agent.status.cockpit import Figures, Harm, PastRow, StartRow
 from agent.status.explorer import Explorer
 from agent.status.finding import Found, Query, find
 from agent.status.job_page import JobFacts, to_json
-from agent.status.job_rows import JobRows
+from agent.status.job_rows import JobRows, earned_of
 from agent.status.money import Money
 from agent.status.notebook import Chapter, Notebook
 from agent.status.upkeep import Upkeep
@@ -168,19 +167,30 @@ class Books:
     async def past(self, query: Query) -> Found[PastRow]:
         await self._read_on()
         chapters, tended = dict(self._notebook.jobs), set(self._memory.jobs)
-        jobs, terms, now = self._money.jobs, self._money.terms, int(self._clock.now())
-
+        jobs = self._money.jobs
         told = self._reports()
 
         def chosen() -> Found[PastRow]:
-            rows = [
-                past_row(number, chapter, jobs.get(number), terms, now, told=told)
+            over = (
+                (number, chapter, jobs.get(number))
                 for number, chapter in chapters.items()
                 if number not in tended or chapter.ended_at is not None
+            )
+            rows = [
+                past_row(number, each, self._earned(number, each, job), job, told=told)
+                for number, each, job in over
             ]
             return find(rows, query, _text, _ORDERS)
 
         return await asyncio.to_thread(chosen)
+
+    def _earned(self, number: JobId, chapter: Chapter, job: Job | None) -> int | None:
+        """What it came to. Of one that ended all was settled: where events told that, what the
+        chain said of the job a minute ago must not be counted beside them."""
+        settled = self._money.settled(number)
+        if settled is not None and chapter.ended_at is not None:
+            return settled
+        return earned_of(job, self._money.terms, int(self._clock.now()), settled)
 
     async def job(self, number: int) -> dict[str, Any] | None:
         await self._read_on()
@@ -204,6 +214,7 @@ class Books:
             goal_seconds=self._money.row.goal_seconds,
             up_seconds=start_seconds(chapter, job, told=self._reports()),
             starts_on_chain=self._reports(),
+            earned=self._earned(found, chapter, job),
         )  # fmt: skip
         return to_json(facts)
 
@@ -236,9 +247,8 @@ def start_seconds(chapter: Chapter, job: Job | None, *, told: bool = True) -> fl
 def past_row(
     number: JobId,
     chapter: Chapter,
+    earned: int | None,
     job: Job | None,
-    terms: Terms | None,
-    now: int,
     *,
     told: bool = True,
 ) -> PastRow:
@@ -246,7 +256,7 @@ def past_row(
     return PastRow(
         number, chapter.instance_type, chapter.assigned_at, ended_at(chapter, job),
         chapter.outcome, tuple(chapter.harms), start_seconds(chapter, job, told=told),
-        terms.earned(job, now) if job and terms else None,
+        earned,
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ class JobFacts:
     goal_seconds: int = 0
     up_seconds: float | None = None
     starts_on_chain: bool = True
+    earned: int | None = None  # base units, settled or not; None: nobody knows
 
 
 def to_json(facts: JobFacts) -> dict[str, Any]:
@@ -88,9 +89,9 @@ def _chain(facts: JobFacts) -> dict[str, Any] | None:
 
 
 def _money(facts: JobFacts) -> dict[str, Any]:
-    earned = left = None
+    left, earned = None, facts.earned
     if facts.job and facts.terms:
-        earned, left = money_of(facts.job, facts.terms, int(facts.now))
+        left = money_of(facts.job, facts.terms, int(facts.now))[1]
     margin = None if earned is None or facts.cost is None else earned - facts.cost
     amounts = {
         "earned": earned, "escrow": left, "cost": facts.cost, "margin": margin,

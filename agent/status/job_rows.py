@@ -6,7 +6,7 @@ A crowd is searched and sorted by what is at hand of each job; whole rows are ma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,13 @@ def money_of(job: Job, terms: Terms, now: int) -> tuple[int, int]:
     return terms.earned(job, now), job.escrow - terms.accrued(job, now)
 
 
+def earned_of(job: Job | None, terms: Terms | None, now: int, settled: int | None) -> int | None:
+    """What the job came to; None: nobody knows. `settled` is what events alone told of it, beside
+    which the market's job has the rest; None: it has all."""
+    rest = terms.earned(job, now) if job and terms else None
+    return rest if settled is None else settled + (rest or 0)
+
+
 def waits_for(end: Ending | None) -> str:
     """What the job's end waits for, in words; empty when nothing is certain."""
     return _ENDS.get(end.reason, "its end") if end else ""
@@ -98,9 +105,15 @@ class _Seen:
 class JobRows:
     """Every job that the loop tends."""
 
-    def __init__(self, world: World, clock: Clock) -> None:
+    def __init__(
+        self,
+        world: World,
+        clock: Clock,
+        settled: Callable[[JobId], int | None] = lambda job: None,
+    ) -> None:
         self._world = world
         self._clock = clock
+        self._settled = settled  # of a job's earnings, where events alone tell it
 
     def one(self, number: int) -> JobRow | None:
         """The job of that number; None: it is not tended, or nothing was decided about it yet."""
@@ -146,7 +159,9 @@ class JobRows:
             "next": lambda one: (one.deadline, one.head.id),
             "since": lambda one: (one.head.started_at or one.head.assigned_at, one.head.id),
             "price": lambda one: (one.head.price.raw, one.head.id),
-            "earned": lambda one: one.memory.view.terms.earned(one.head, now),
+            "earned": lambda one: earned_of(
+                one.head, one.memory.view.terms, now, self._settled(one.head.id)
+            ),
         }
         chosen = find(seen, query, self._text, orders)
         starting = [one.deadline for one in seen if one.state is JobState.BOOTSTRAPPING]
@@ -192,7 +207,8 @@ class JobRows:
         head, now = view.head, int(self._clock.now())
         budget = self._world.learner.budget
         host = serving(view.hosts)
-        made, left = money_of(head, view.terms, now)
+        left = money_of(head, view.terms, now)[1]
+        made = earned_of(head, view.terms, now, self._settled(head.id)) or 0
         end = view.terms.ending(head)
         deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
         if state_of(job, view.hosts) is JobState.ENDED:

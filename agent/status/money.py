@@ -118,6 +118,10 @@ class Money:
             return total, today
         return total + self._told.total, today + self._told.since(now - now % _DAY)
 
+    def settled(self, job: JobId) -> int | None:
+        """What events alone told of a job's earnings; None: the market's job has all of it."""
+        return None if self._told is None else self._told.of(job)
+
     def told_by_day(self) -> Mapping[int, int]:
         """What events alone told of each day's earnings, by its first second (UTC)."""
         return self._told.by_day() if self._told else {}

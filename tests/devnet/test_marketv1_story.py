@@ -110,7 +110,8 @@ class Scene:
             shown = httpx.get(
                 f"http://{listen}/past.json", params={"q": str(job)}, timeout=PATIENCE
             ).json()
-            return next((row for row in shown["jobs"] if row["id"] == job), None)
+            over = (row for row in shown["jobs"] if row["id"] == job and row["ended_at"])
+            return next(over, None)
 
         found: dict[str, Any] = self.eyes.until(f"job {job} among the past ones", row, PATIENCE)
         return found
@@ -194,6 +195,10 @@ def test_spec__as_the_command_line_reads_it__opens_a_job_that_is_served(scene: S
     scene.up(job)
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
+    past = scene.past(job)
+    assert (past["instance_type"], past["harms"]) == (str(KIND), [])
+    assert past["earned"] == str(scene.earned(job))
+    assert 0 < past["start_seconds"] < past["ended_at"] - past["assigned_at"]
 
 
 def test_job__dry__is_settled_to_the_unit_and_served_again_after_a_deposit(scene: Scene) -> None:
@@ -212,11 +217,6 @@ def test_job__dry__is_settled_to_the_unit_and_served_again_after_a_deposit(scene
     scene.up(job)
     scene.owners.announce(scene.user, job, 0)
     scene.gone(job)
-    past = scene.past(job)
-    assert past["instance_type"] == str(KIND)
-    assert past["earned"] == str(scene.earned(job))
-    assert 0 < past["start_seconds"] < past["ended_at"] - past["assigned_at"]
-    assert not past["harms"]
 
 
 def test_entry__without_the_providers_key__can_not_be_changed(scene: Scene) -> None:

@@ -58,6 +58,7 @@ def test_settlements__of_several_days__are_told_apart() -> None:
         [settled(0, 1, T0 - 1, "a"), settled(0, 20, T0, "b"), settled(0, 300, T0 + 99, "c")]
     )
     assert (earnings.total, earnings.since(T0), earnings.since(T0 + DAY)) == (321, 320, 0)
+    assert (earnings.of(JobId(0)), earnings.of(JobId(1))) == (321, 0)
 
 
 def test_restored__from_the_journal__counts_on_and_tells_nothing_twice(tmp_path: Path) -> None:

@@ -196,6 +196,6 @@ def job_json(now: float, number: int = 97) -> dict[str, object]:
             id=job.id, now=now, job=job, terms=TERMS, memory=memory, row=row, timeline=timeline,
             chapter=chapter, cost=1_930_000, gas=3 * 10**14, attested=timeline[2], hosts=(),
             explorer=Explorer("https://arbiscan.io"), window_seconds=120,
-            up_seconds=50.0,
+            up_seconds=50.0, earned=TERMS.earned(job, int(now)),
         )
     )  # fmt: skip

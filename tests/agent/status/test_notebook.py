@@ -16,7 +16,7 @@ from agent.market.model import JobId
 from agent.status import notebook
 from agent.status.books import ended_at, past_row, start_seconds
 from agent.status.notebook import Notebook
-from tests.agent.samples import JOB, NOW, TERMS
+from tests.agent.samples import JOB
 
 pytestmark = pytest.mark.unit
 
@@ -48,9 +48,10 @@ def test_notebook__a_whole_job__is_told_from_its_assignment_to_its_end(journal: 
     journal.flush()
     book = Notebook()
     book.read(Reader(journal.engine))
-    row = past_row(ONE, book.jobs[ONE], None, TERMS, NOW)
+    row = past_row(ONE, book.jobs[ONE], 5, None)
     assert (row.instance_type, row.assigned_at, row.ended_at) == (kind, 100.0, 900.0)
     assert (row.outcome, row.harms, row.start_seconds) == ("user_request", ("refused",), 40.0)
+    assert row.earned == 5
     assert book.jobs[ONE].launches == [113.0]
     assert [harm.text for harm in book.harms(since=0.0)] == ["price: too low"]
     assert list(book.harms(since=151.0)) == []
