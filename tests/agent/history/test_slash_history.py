@@ -82,6 +82,7 @@ async def test_history__slashed_while_nobody_ran__is_told_at_the_next_start_once
     await second.history.read()
     await second.history.read()
     assert second.counted == 1
+    await journal.durable()
     (line,) = [e for e in Reader(journal.engine).timeline(job) if e.name == SLASHED]
     assert line.fields == {"amount": str(10**18)}
 
