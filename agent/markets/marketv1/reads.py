@@ -39,7 +39,7 @@ from agent.market.model import (
 )
 from agent.market.testimony import VOICES
 from agent.markets.marketv1.metadata import Metadata, read
-from agent.markets.marketv1.seen import MOST_JOBS, Seen
+from agent.markets.marketv1.seen import MOST_JOBS, OLD_SECONDS, Seen
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.settlements import read_settlements, words_of
 from agent.markets.token import Holdings, Token, read_token
@@ -194,9 +194,13 @@ class Market:
         count, *answers = await self._reader.batch(requests)
         opened = int(market_abi().decode("jobIndex", count))
         pairs = zip(wanted, answers[0::2], answers[1::2], strict=True)
-        return {
+        found = {
             number: self._job(number, job, lock) for number, job, lock in pairs if number < opened
         }
+        for number, job in found.items():
+            if number in self.seen.ours:
+                self.seen.hear(self._name, at, job)
+        return found
 
     def _lock_call(self, number: JobId, at: BlockRef) -> Request:
         return self._call("locks", keccak(RATE_LOCK + _key(number)), at=at)
@@ -225,9 +229,17 @@ class Market:
 
     async def open_jobs(self, provider: Address, at: BlockRef) -> dict[JobId, Job]:
         """Every open job of the provider, paid or dry: the ids not read yet are read, once."""
+        return await self._ours(provider, at, fresh=False)
+
+    async def _ours(self, provider: Address, at: BlockRef, *, fresh: bool) -> dict[JobId, Job]:
+        """`fresh`: what this reader told of lately is not read again."""
         count = await self._counted(at)
         await self._read_new(provider, at, count)
-        jobs = await self.jobs(self.seen.to_read(self._name, at, count), at)
+        wanted = self.seen.to_read(self._name, at, count)
+        told = self.seen.fresh(self._name, at, wanted).items() if fresh else ()
+        lately = {number: job for number, job in told if self._paid(job, provider, at)}
+        read = await self.jobs([number for number in wanted if number not in lately], at)
+        jobs = {**lately, **read}
         self.seen.note_over(self._name, at, jobs, provider)
         ours = {n: job for n, job in jobs.items() if job.provider == provider}
         return {number: job for number, job in ours.items() if not job.is_stopped}
@@ -249,10 +261,12 @@ class Market:
         calls = [self._call("jobs", _key(JobId(number)), at=at) for number in ids]
         last = None
         for number, answer in zip(ids, await self._reader.batch(calls), strict=True):
-            owner, whose = _people_of(answer)
+            owner, whose, settled = _known_of(answer)
             last = last if owner == ZERO_ADDRESS else number
             if whose == provider:
                 self.seen.ours.add(JobId(number))
+            if 0 < settled <= at.timestamp - OLD_SECONDS:
+                self.seen.told_old(self._name, number)
         return last
 
     async def listing(self, provider: Address, at: BlockRef) -> tuple[list[JobId], None]:
@@ -265,9 +279,14 @@ class Market:
 
     async def served_jobs(self, provider: Address, at: BlockRef) -> list[JobId]:
         """Open jobs of the provider that are still paid for: the others stay open for ever, and
-        an event tells when one is paid for again."""
-        jobs, over = await self.open_jobs(provider, at), self.own_terms.is_over
-        return [number for number, job in jobs.items() if not over(job, at.timestamp)]
+        an event tells when one is paid for again. One that this reader told of lately, and that is
+        paid for since, is not read anew: what is not to be served any more is found out by looking
+        at it, and nothing that is can be hidden so."""
+        jobs = await self._ours(provider, at, fresh=True)
+        return [number for number, job in jobs.items() if self._paid(job, provider, at)]
+
+    def _paid(self, job: Job, provider: Address, at: BlockRef) -> bool:
+        return job.provider == provider and not self.own_terms.is_over(job, at.timestamp)
 
     async def settlements(
         self, ids: Sequence[JobId], provider: Address, first: int, at: BlockRef
@@ -335,16 +354,17 @@ def _fields(number: JobId, answer: Json) -> _Fields:
     return _Fields(metadata, _checksummed(owner), _checksummed(provider), rate, balance, settled)
 
 
-def _people_of(answer: Json) -> tuple[Address, Address]:
-    """Owner and provider, the second word and the third: all that a scan needs of thousands of
-    answers. Raises NodeRefused."""
+def _known_of(answer: Json) -> tuple[Address, Address, int]:
+    """Owner, provider and the last settlement's second, the second word, the third and the sixth:
+    all that a scan needs of thousands of answers. Raises NodeRefused."""
     text = str(answer).removeprefix("0x")
     try:
         words = (int(text[at : at + 64], 16) % (1 << 160) for at in (64, 128))
         owner, provider = (_checksummed(f"0x{word:040x}") for word in words)
+        settled = int(text[320:384], 16)
     except ValueError:
         raise NodeRefused("a node answers jobs with something else") from None
-    return owner, provider
+    return owner, provider, settled
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ is left is read in the next looks, the oldest first: the truth of a node lies be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.market.model import BlockRef, Job, JobId, Price
@@ -21,6 +21,12 @@ AGAIN = 10_000  # ids: what ten jobs a block come to in so many blocks
 # jobOpen writes some ten slots, about 250,000 gas; Arbitrum sustains 7 million gas a second, so
 # that a chain which does nothing else opens 28. What is really opened faster is read all the same.
 OPENED_A_SECOND = 30
+# Who was settled so long ago was opened before that, and so was every id below: no fork of
+# RESCAN_BLOCKS, of 12 s at most, gives those away.
+OLD_SECONDS = 12 * RESCAN_BLOCKS
+# A listing takes a reader's word of a job to serve that is no older, by the chain's time: the agent
+# reads each anew within half of that, and to list one that is closed since costs one look at it.
+FRESH_SECONDS = 600
 AHEAD = 100  # ids: the block that is read may be some newer than a second endpoint's newest
 MOST_A_LOOK = 50_000  # ids: 500 exchanges, some ten seconds at 50 a second
 
@@ -74,6 +80,7 @@ class Seen:
     our jobs as they were last seen open; `over`: for each reader, since which block it has said of
     ours that they are closed, or another provider's. `agreed` is what two endpoints told of the
     count, `alone` what each reader told. `taken`: the rates at which this provider took jobs.
+    `old`: below which id each reader told of old jobs; `heard`: what it told of ours, and when.
     """
 
     ours: set[JobId] = field(default_factory=set)
@@ -83,6 +90,22 @@ class Seen:
     agreed: Base | None = None
     alone: dict[str, Base] = field(default_factory=dict)
     taken: dict[JobId, Price] = field(default_factory=dict)
+    old: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, dict[JobId, tuple[int, Job]]] = field(default_factory=dict)
+
+    def hear(self, reader: str, at: BlockRef, job: Job) -> None:
+        """What this reader told of a job of ours, and at which second of the chain."""
+        self.heard.setdefault(reader, {})[job.id] = (at.timestamp, job)
+
+    def fresh(self, reader: str, at: BlockRef, ids: Sequence[JobId]) -> dict[JobId, Job]:
+        """Those of these that it told of lately, as it did."""
+        told = self.heard.get(reader, {})
+        known = ((number, told[number]) for number in ids if number in told)
+        return {
+            number: job
+            for number, (second, job) in known
+            if 0 <= at.timestamp - second < FRESH_SECONDS
+        }
 
     # Which of ours to read.
 
@@ -134,11 +157,16 @@ class Seen:
         away since, and those that it was not asked for."""
         marks = self.marks.get(reader, [])
         settled = [mark.count for mark in marks if mark.block <= at.number - RESCAN_BLOCKS]
-        return max(*settled, self.read_by(reader) - AGAIN, 0)
+        old = min(self.old.get(reader, 0), self.read_by(reader))
+        return max(*settled, self.read_by(reader) - AGAIN, old)
 
     def read_by(self, reader: str) -> int:
         """Below which id it was asked for all, once at least."""
         return max((mark.count for mark in self.marks.get(reader, [])), default=0)
+
+    def told_old(self, reader: str, number: int) -> None:
+        """This reader told a time of this id at which it was settled, OLD_SECONDS ago or more."""
+        self.old[reader] = max(self.old.get(reader, 0), number + 1)
 
     def proven(self, reader: str) -> int:
         """The id after the last that this reader told a job of."""

@@ -25,7 +25,7 @@ from agent.market.model import (
 )
 from agent.markets.marketv1 import reads, seen
 from agent.markets.marketv1.reads import Market, jobs_in
-from agent.markets.marketv1.seen import Seen
+from agent.markets.marketv1.seen import FRESH_SECONDS, OLD_SECONDS, Seen
 from agent.markets.marketv1.terms import MarketV1Terms
 from tests.agent.markets.marketv1.conftest import KIND, START, WORK, Live
 
@@ -277,13 +277,15 @@ class Crowd:
 
     def __init__(self, count: int, us: Address) -> None:
         self._count, self._us = count, us
-        self.exchanges = 0
+        self.exchanges = self.calls = 0
+        self.first_ours, self.settled = count - 1, START
 
     async def call(self, method: str, *params: Json) -> Json:
         return (await self.batch([Request(method, params)]))[0]
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
         self.exchanges += -(-len(requests) // BATCH_LIMIT)
+        self.calls += len(requests)
         return [self._answer(str(one.params[0]["data"])) for one in requests]
 
     async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
@@ -295,8 +297,8 @@ class Crowd:
             return f"0x{self._count:064x}"
         if data[2:10] == selectors["locks"]:
             return "0x" + "0" * 128
-        ours = int(data[10:], 16) == self._count - 1
-        words = (192, 9, int(self._us, 16) if ours else 8, 10**12, 10**9, START, 0)
+        ours = int(data[10:], 16) >= self.first_ours
+        words = (192, 9, int(self._us, 16) if ours else 8, 10**12, 10**9, self.settled, 0)
         return "0x" + "".join(f"{word:064x}" for word in words)
 
 
@@ -312,3 +314,49 @@ async def test_open_jobs__behind_5000_of_others__take_53_exchanges_once_and_then
     crowd.exchanges = 0
     assert list(await market.open_jobs(us, replace(later, number=BlockNumber(14_000)))) == [5000]
     assert crowd.exchanges == 2
+
+
+async def test_listing__of_300_running_jobs__reads_a_count_and_not_each_of_them_again() -> None:
+    """The loop lists every minute, or more often, and reads each job every few minutes."""
+    us = Address("0x" + "11" * 20)
+    crowd = Crowd(300, us)
+    crowd.first_ours, crowd.settled = 0, START - OLD_SECONDS
+    market = Market(crowd, us, MarketV1Terms())
+    at = BlockRef(BlockNumber(10_000), "0x" + "22" * 32, START)
+    assert len(await market.served_jobs(us, at)) == 300
+    for minute in range(1, 10):
+        crowd.calls = 0
+        now = replace(at, number=BlockNumber(10_000 + 5 * minute), timestamp=START + 60 * minute)
+        assert len(await market.served_jobs(us, now)) == 300
+        assert crowd.calls == 1
+    crowd.calls = 0
+    old = replace(at, number=BlockNumber(10_050), timestamp=START + FRESH_SECONDS)
+    assert len(await market.served_jobs(us, old)) == 300
+    assert crowd.calls == 1 + 1 + 2 * 300
+
+
+async def test_listing__of_a_job_that_was_over__reads_it_each_time_and_sees_it_revived() -> None:
+    us = Address("0x" + "11" * 20)
+    crowd = Crowd(1, us)
+    crowd.settled = START - 10**9  # its balance has been spent since
+    market = Market(crowd, us, MarketV1Terms())
+    at = BlockRef(BlockNumber(10_000), "0x" + "22" * 32, START)
+    assert await market.served_jobs(us, at) == []
+    crowd.settled = START
+    later = replace(at, number=BlockNumber(10_001), timestamp=START + 1)
+    assert await market.served_jobs(us, later) == [0]
+
+
+async def test_ids__of_jobs_that_may_be_young__are_scanned_again_and_below_an_old_one_none() -> (
+    None
+):
+    us = Address("0x" + "11" * 20)
+    crowd = Crowd(300, us)
+    at = BlockRef(BlockNumber(10_000), "0x" + "22" * 32, START)
+    for settled, again in ((START - OLD_SECONDS + 1, 300), (START - OLD_SECONDS, 0)):
+        crowd.settled, crowd.calls = settled, 0
+        market = Market(crowd, us, MarketV1Terms())
+        await market.served_jobs(us, at)
+        crowd.calls = 0
+        await market.served_jobs(us, replace(at, number=BlockNumber(10_001)))
+        assert crowd.calls == 1 + again
