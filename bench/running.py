@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
+from eth_utils.address import to_checksum_address
 
 import program
 from agent.config.template import render, write
@@ -29,7 +30,9 @@ from agent.decide.job_view import LaunchPhase
 from agent.journal.engines import open_file
 from agent.journal.lines import ASSIGNED, TAKEN, Event, LaunchRecord
 from agent.journal.writing import Journal
-from agent.market.model import JobId
+from agent.load.agreements import fields_of
+from agent.market.model import JobId, Price
+from agent.market.workload import Ask
 from bench.crowd import (
     CHAIN_ID,
     EC2_TYPE,
@@ -42,7 +45,7 @@ from bench.crowd import (
     Image,
 )
 from bench.crowd_aws import etag
-from bench.crowd_chain import PRICE
+from bench.crowd_chain import PRICE, USER
 from bench.crowd_stage import SPEED, Stage, environment
 from bench.crowd_world import ROOT
 from bench.figure import Figure
@@ -252,7 +255,7 @@ def _note(journal: Journal, crowd: Crowd, number: int) -> None:
     steps = ("launch.asked", "launch.launched", "image.ready", "image.staged", "host.ordered")
     names = (ASSIGNED, TAKEN, *steps, "enclave.attested", "tx.mined")
     for second, name in enumerate(names):
-        fields = {"price": str(PRICE)} if name == TAKEN else {}
+        fields = _agreed(crowd, number) if name == TAKEN else {}
         journal.event(Event(at + 5 * second, name, job, 1, fields=fields))
     for phase, instance in (
         (LaunchPhase.ASKED, None),
@@ -260,6 +263,12 @@ def _note(journal: Journal, crowd: Crowd, number: int) -> None:
     ):
         region = crowd.region(number)
         journal.launch(LaunchRecord(at + 5, job, 1, 1, region, EC2_TYPE, phase, instance))
+
+
+def _agreed(crowd: Crowd, number: int) -> dict[str, Any]:
+    kind = f"{crowd.region(number)}/{EC2_TYPE}"
+    user = str(to_checksum_address(USER))
+    return fields_of(Price(PRICE), Ask.of(user, kind, crowd.workload(number)))
 
 
 def _keep_words(directory: Path, crowd: Crowd) -> None:

@@ -21,9 +21,9 @@ AGAIN = 10_000  # ids: what ten jobs a block come to in so many blocks
 # jobOpen writes some ten slots, about 250,000 gas; Arbitrum sustains 7 million gas a second, so
 # that a chain which does nothing else opens 28. What is really opened faster is read all the same.
 OPENED_A_SECOND = 30
-# Who was settled so long ago was opened before that, and so was every id below: no fork of
-# RESCAN_BLOCKS, of 12 s at most, gives those away.
-OLD_SECONDS = 12 * RESCAN_BLOCKS
+# Who was settled so long ago was opened before that, and so was every id below: no fork gives those
+# away. Ethereum is final after two epochs, 13 minutes, and so are rollups whose batches it has.
+OLD_SECONDS = 3_000
 # A listing takes a reader's word of a job to serve that is no older, by the chain's time: the agent
 # reads each anew within half of that, and to list one that is closed since costs one look at it.
 FRESH_SECONDS = 600
