@@ -72,11 +72,12 @@ def run(target: str) -> Result:
 
 
 def where() -> str:
-    """The machine in a few words."""
+    """The machine in a few words, and its load by now: what waits for a booted kernel has limits,
+    and on a machine that does much else it is they that are seen to fail."""
     system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
-    return (
-        f"{system.partition(' (')[0]}, Python {platform.python_version()}, {os.cpu_count()} cores"
-    )
+    named = system.partition(" (")[0]
+    load = os.getloadavg()[2]  # of the last quarter of an hour, which is what such a target takes
+    return f"{named}, Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.0f}"
 
 
 def main(targets: Sequence[str], page: Path = PAGE) -> int:

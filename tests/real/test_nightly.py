@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.real.nightly import _ROW, _SUMMARY, PAGE, TARGETS, Result, with_row
+from tests.real.nightly import _ROW, _SUMMARY, PAGE, TARGETS, Result, where, with_row
 
 pytestmark = pytest.mark.unit
 
@@ -46,3 +48,7 @@ def test_summary__of_pytest__is_read(line: str, said: str | None) -> None:
 
 def test_page__as_it_is__has_a_row_of_each_target() -> None:
     assert {found["target"] for found in _ROW.finditer(PAGE.read_text())} >= set(TARGETS)
+
+
+def test_where__says_how_busy_the_machine_was() -> None:
+    assert re.search(r"\d cores, load \d+$", where())

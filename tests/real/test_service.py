@@ -191,8 +191,8 @@ def test_service__its_status_address_is_taken__ends_with_69_and_is_restarted_unt
     world.systemctl("reset-failed", UNIT)
     with socket.create_server((host, int(port))):
         world.systemctl("start", "--no-block", UNIT)
-        until(lambda: world.shown("ExecMainStatus")["ExecMainStatus"] == "69", 60, world.log)
-        until(lambda: int(world.shown("NRestarts")["NRestarts"]) >= 1, 60, world.log)
+        until(lambda: world.shown("ExecMainStatus")["ExecMainStatus"] == "69", 120, world.log)
+        until(lambda: int(world.shown("NRestarts")["NRestarts"]) >= 1, 120, world.log)
         assert "end what has it" in world.log("-p", "err")
     world.serves()
 

@@ -77,9 +77,10 @@ class Host:
             answer = self.rig.s3.get_object(Bucket=BUCKET, Key=self._folder + "status.json")
         except ClientError:
             return None
-        if "clock" not in answer["Metadata"]:
+        body = answer["Body"].read()
+        if not body or "clock" not in answer["Metadata"]:
             return None  # moto keeps a new body before its metadata; this read came between
-        status = Status.from_json(json.loads(answer["Body"].read()))
+        status = Status.from_json(json.loads(body))
         return replace(status, heartbeat=float(answer["Metadata"]["clock"]))
 
     def wait(self, reached: Callable[[Status], bool]) -> Status:
