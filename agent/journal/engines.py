@@ -129,6 +129,10 @@ def asking(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection for reads. Raises RetryLater while the journal can't be read, MustStop when its
     file is damaged."""
     with _told("the journal can't be read"), engine.connect() as connection:
+        if engine.dialect.name != "sqlite":
+            # Each statement sees what is committed by then, as in a transaction of PostgreSQL's
+            # default level: to begin and to end one would be two more round trips.
+            connection.execution_options(isolation_level="AUTOCOMMIT")
         yield connection
 
 

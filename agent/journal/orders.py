@@ -90,6 +90,13 @@ class Taken:
         return fresh
 
 
+# Asked each second for years: made once.
+_LATER = orders.c.id > sa.bindparam("last")
+_AMONG = orders.c.id.in_(sa.bindparam("also", expanding=True))
+_AFTER = sa.select(orders).where(_LATER).order_by(orders.c.id)
+_AFTER_OR_OF = sa.select(orders).where(sa.or_(_LATER, _AMONG)).order_by(orders.c.id)
+
+
 class Orders:
     """The operator's orders, from any process."""
 
@@ -99,10 +106,10 @@ class Orders:
     def after(self, last: int = 0, also: Collection[int] = ()) -> list[OrderRecord]:
         """Orders with a number above `last`, and those of `also`, oldest first. Raises RetryLater
         while the journal can't be read."""
-        wanted = sa.or_(orders.c.id > last, orders.c.id.in_(also)) if also else orders.c.id > last
+        query = _AFTER_OR_OF if also else _AFTER
+        values = {"last": last, **({"also": tuple(also)} if also else {})}
         with asking(self._engine) as connection:
-            rows = connection.execute(sa.select(orders).where(wanted).order_by(orders.c.id))
-            return [_order(row) for row in rows.mappings()]
+            return [_order(row) for row in connection.execute(query, values).mappings()]
 
     def last(self) -> int:
         """The highest number that was given out; 0: none. Raises RetryLater."""

@@ -73,6 +73,11 @@ class Reader:
         with self._rows(sa.select(timeline).where(timeline.c.id.in_(newest))) as rows:
             return {JobId(row["job"]): _event(row) for row in rows}
 
+    def newest(self) -> int:
+        """The highest number of a line; 0: there is none."""
+        with self._rows(sa.select(sa.func.max(timeline.c.id).label("newest"))) as rows:
+            return next((row["newest"] or 0 for row in rows), 0)
+
     def youngest(self, name: str, below: JobId | None, limit: int) -> list[JobId]:
         """The highest ids of jobs that have a line of this name, below `below` where it is given,
         the highest first."""

@@ -70,6 +70,8 @@ class Prefetch:
 
     state: LoopState
     held: dict[JobId, Wanted] = field(default_factory=dict)
+    wanted: dict[JobId, Wanted] = field(default_factory=dict)  # by the line `read_to` and before
+    read_to: int = 0
 
     async def follow(self) -> None:
         """For ever."""
@@ -82,13 +84,19 @@ class Prefetch:
 
     async def look(self) -> None:
         """One round: what is no more wanted goes, what is new comes. Raises RetryLater."""
-        now_wanted = await self.state.aside(lambda: wanted(self.state.reader))
-        for job in self.held.keys() - now_wanted.keys():
+        await self.state.aside(self._read)
+        for job in self.held.keys() - self.wanted.keys():
             await self.state.world.images.release(job)
             del self.held[job]
-        for job, image in now_wanted.items():
+        for job, image in self.wanted.items():
             if self.held.get(job) != image:
                 await self._fetch(job, image)
+
+    def _read(self) -> None:
+        """Nothing, while the leader notes nothing."""
+        newest = self.state.reader.newest()
+        if newest != self.read_to:
+            self.wanted, self.read_to = wanted(self.state.reader), newest
 
     async def _fetch(self, job: JobId, image: Wanted) -> None:
         deadline = self.state.now() + FETCH_SECONDS

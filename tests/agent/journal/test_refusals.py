@@ -52,6 +52,7 @@ ACTS: dict[str, Act] = {
     "Reader.jobs": lambda e: Reader(e).jobs(),
     "Reader.ended": lambda e: Reader(e).ended(),
     "Reader.last": lambda e: Reader(e).last("job.assigned"),
+    "Reader.newest": lambda e: Reader(e).newest(),
     "Reader.youngest": lambda e: Reader(e).youngest("job.assigned", ONE, 10),
     "Reader.named": lambda e: Reader(e).named("job.assigned"),
     "Reader.assigned": lambda e: Reader(e).assigned(),

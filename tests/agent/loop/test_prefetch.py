@@ -110,6 +110,20 @@ async def test_prefetch__more_jobs_than_one_read_takes__finds_the_images_of_the_
     assert images.held == {0: ("ipfs://old", ""), 3: ("ipfs://c", ""), 4: ("ipfs://b", "")}
 
 
+async def test_prefetch__nothing_was_noted_since__reads_no_history_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each, images = prefetch(journal)
+    told(journal, 1, "ipfs://a", ASSIGNED, IMAGE_READY)
+    await each.look()
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.loop.prefetch.wanted", pytest.fail)
+        await each.look()
+    told(journal, 1, "", ENDED, at=2.0)
+    await each.look()
+    assert images.held == {}
+
+
 async def test_prefetch__more_images_than_are_kept__has_the_newest(journal: Journal) -> None:
     each, images = prefetch(journal)
     for job in range(1, MOST_IMAGES + 5):
