@@ -50,6 +50,7 @@ _TURN_SECONDS = 0.0005
 _ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of glibc's malloc.h
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 ASIDE_SECONDS = 60.0  # before what broke beside the loop begins anew
+HAND_OVER_SECONDS = 3.0
 STOP_SECONDS = 8.0  # a loop that does not end by then is left behind
 
 
@@ -235,11 +236,13 @@ async def _figures(world: Wired, money: Money, clock: Clock) -> None:
 
 async def _hand_over(world: Wired) -> None:
     """What was noted is stored and the lease is free, before what else is open is closed: whoever
-    stands by goes on meanwhile."""
-    if world.kept is not None:
-        with contextlib.suppress(Fenced):  # another leads already, and has the lease
+    stands by goes on meanwhile. A server that hangs is left to the closing, which is bounded."""
+    if world.kept is None:
+        return
+    with contextlib.suppress(Fenced, TimeoutError):  # Fenced: another leads already
+        async with asyncio.timeout(HAND_OVER_SECONDS):
             await world.state.world.journal.caught_up()
-        await asyncio.to_thread(world.kept.release)
+            await asyncio.to_thread(world.kept.release)
 
 
 async def _until_stopped(agent: Agent) -> None:
