@@ -270,7 +270,10 @@ class Storm(Stage):
             return False
         mail = self.watch.mail_left(lives=self.lives.count)
         left = self.cloud.live_machines() or mail or self._memory()
-        return not left and not self._pending() and not self.chain.unmined
+        # What a job that was taken for another left in the bucket is the next sweep's, which waits
+        # for the last host that may need it.
+        swept = self.lives.count > 1 or not (self.cloud.bucket or self.cloud.params)
+        return not left and swept and not self._pending() and not self.chain.unmined
 
     def _pending(self) -> bool:
         """Whether the chain has a job that is not over."""
