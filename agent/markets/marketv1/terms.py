@@ -63,8 +63,9 @@ class MarketV1Terms:
         return taken if card is None else min(card, taken)
 
     def is_over(self, job: Job, now: int) -> bool:
+        """Whatever this clock says, the chain has been at the second it was settled at."""
         end = self.ending(job)
-        return end is not None and (job.is_stopped or now >= end.at)
+        return end is not None and (job.is_stopped or max(now, job.settled_until) >= end.at)
 
     def unrecorded(self, job: Job, now: int) -> bool:
         """Whether a settlement is missing. A dry job is settled to its last unit, so that a later

@@ -80,7 +80,7 @@ def test_ending__any_job__is_total_and_over_from_that_second_on(
     one = job(rate, balance)
     end = TERMS.ending(one)
     assert end is not None
-    assert not TERMS.is_over(one, end.at - 1)
+    assert TERMS.is_over(one, end.at - 1) == (end.at <= one.settled_until)
     assert TERMS.is_over(one, end.at)
     assert TERMS.unrecorded(one, T0 + seconds) in (False, seconds >= end.at - T0)
 
@@ -205,3 +205,15 @@ def test_ending__closed__is_as_it_was_found() -> None:
 def test_earned__since__is_only_of_what_is_not_settled() -> None:
     assert TERMS.earned(JOB, T0 + 100, T0 + 40) == 60
     assert TERMS.earned(JOB, T0 + 100) == 100
+
+
+@pytest.mark.parametrize("behind", [0, 1, 3600])
+def test_over__by_a_clock_that_is_behind_the_chain__is_over_all_the_same(behind: int) -> None:
+    """Seed 9058: lowered and finalized, it was bought again by a clock an hour slow."""
+    terms = MarketV1Terms({JOB.instance_type: JOB.price})
+    open_ = replace(JOB, settled_until=T0, escrow=Wei(10**9), notice=None)
+    lowered = replace(open_, price=Price(JOB.price.raw - 1), agreed=JOB.price)
+    dry = replace(open_, escrow=Wei(0))
+    assert terms.is_over(lowered, T0 - behind)
+    assert terms.is_over(dry, T0 - behind)
+    assert not terms.is_over(open_, T0 - behind)
