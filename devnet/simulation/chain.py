@@ -184,18 +184,29 @@ class SimChain(BlockChain):
 
     def _new(self, order: Order) -> Tx:
         function, args = call_of(order)
-        self._simulate(function, args)
+        same = self._on_its_way(function, args, order)
+        if same is None:
+            self._simulate(function, args)
         if self.disk_full:
             raise MustStop(f"transaction {order.key} can't be recorded: disk full")
-        known = (tx for tx in self.pool if tx.sender == US)
-        same = [tx for tx in known if (tx.function, tx.args) == (function, args) and not tx.key]
-        tx = same[0] if same else Tx(US, function, args, order.key)
+        tx = same or Tx(US, function, args)
         tx.key = order.key
         self.log[order.key] = tx
-        if not same:
+        if same is None:
             self.pool.append(tx)
             self.on_sent(tx, order)
         return tx
+
+    def _on_its_way(self, function: str, args: tuple[Any, ...], order: Order) -> Tx | None:
+        """As Transactions has it: the same call that waits, or was mined later than the block that
+        this was decided on (a fork may have moved it), answers for any key."""
+        known = (tx for tx in (*self.pool, *self.log.values()) if tx.sender == US)
+        for tx in known:
+            mined = tx.block is not None and order.as_of is not None and tx.block > order.as_of
+            news = tx.block is None or (mined and not tx.reverted)
+            if news and (tx.function, tx.args) == (function, args):
+                return tx
+        return None
 
     def _simulate(self, function: str, args: tuple[Any, ...]) -> None:
         """eth_call on the newest block that the endpoint knows."""

@@ -50,13 +50,16 @@ class Invariants(Watch):
         job = self._job(machine, self.chain.head)
         if job is None:
             return False
-        # What another provider has started since says nothing of what this one left.
-        started = job.started_at and job.provider == US
-        given_up = not started and not self.served(job)
+        # What a fork changed is no news yet to a call that is on its way.
+        given_up = any(map(self._gives_up, (job, *self._lately(job.id))))
         wrong = machine.order.instance_type != job.instance_type.partition("/")[2]
         begun = now >= machine.running_at or now - machine.launched_at > self.allow.spare
         dead = begun and not self.cloud.serves(machine, sha_of(job.enclave_url), now)
         return given_up or wrong or dead
+
+    def _gives_up(self, job: Job) -> bool:
+        """What another provider has started since says nothing of what this one left."""
+        return not (job.started_at and job.provider == US) and not self.served(job)
 
     def _needless(self, machine: Machine, block: Block) -> bool:
         """Whether, as of this block, the machine serves nothing that is this provider's."""

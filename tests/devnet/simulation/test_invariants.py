@@ -20,6 +20,7 @@ from agent.decide.job_view import Host, JobView
 from agent.decide.plan import Draft, ForgetHost
 from agent.decide.refusal import Refusal
 from agent.load.loader import Loader
+from devnet.simulation.chain import SimChain
 from devnet.simulation.protocol import Job, Model
 from devnet.simulation.scenario import Scenario, scenario
 from devnet.simulation.storm import Result, Storm, quiet
@@ -88,6 +89,8 @@ def new_key_each_second(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(agent.decide.bootstrap, "next_key", lambda *given: f"key{next(numbers)}")
     patch.setattr(agent.decide.bootstrap, "_report", again)
+    # Whoever sends does not find it either, or it would be the one that is on its way.
+    patch.setattr(SimChain, "_on_its_way", lambda *given: None)
 
 
 def refuses_all(patch: pytest.MonkeyPatch) -> None:
