@@ -201,7 +201,8 @@ def _view(
         ),
     )  # fmt: skip
     none: Any = None
-    return AgentView(world, none, none, none, SimpleNamespace(now=lambda: 5.0))
+    money: Any = SimpleNamespace(settled=none)
+    return AgentView(world, money, none, none, SimpleNamespace(now=lambda: 5.0))
 
 
 def test_cards__shown__are_those_of_which_another_job_may_fit() -> None:
