@@ -57,7 +57,7 @@ def _running() -> JobView:
     return JobView(
         JOB.id, ACCOUNT, TERMS, BLOCK, job,
         hosts=(Host(instance, status, NOW - 3.0, probe, "g1a1r0"),),
-        observed=Observed(NOW - 1.0, NOW - 1.0, NOW - 2000.0),
+        observed=Observed(NOW - 1.0, NOW - 1.0, NOW - 2000.0, 2000.0),
         image=ImageView(ImagePhase.READY, NOW - 900.0, image=IMAGE, url=job.enclave_url),
         room=ROOM,
     )  # fmt: skip

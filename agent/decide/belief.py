@@ -10,7 +10,7 @@ while there, and the stake the other way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.decide.who_must_agree import TABLE, Statement, Until, needs_two
 from agent.market.model import Address, BlockRef, Job
@@ -56,9 +56,10 @@ class Case:
     """One job at one moment (`now`, unix seconds).
 
     `known` is what was believed before, None where nothing was, and `past` what the journal has of
-    it; `since` is when the claim began to differ. `watched`: there is more to it than this claim
-    (an instance, another endpoint's list). Of a story, `reported` says whether its start is our own
-    doing, and `unfit` whether the policy would refuse it.
+    it; `since` is when the claim began to differ, and `meanwhile` what other job the id was told to
+    be since. `watched`: there is more to it than this claim (an instance, another endpoint's list).
+    Of a story, `reported` says whether its start is our own doing, and `unfit` whether the policy
+    would refuse it.
     """
 
     claim: Job | None
@@ -69,6 +70,7 @@ class Case:
     past: Past | None = None
     heard: Heard | None = None
     since: float | None = None
+    meanwhile: Job | None = None
     watched: bool = False
     reported: Callable[[Job], bool] = lambda job: False
     unfit: Callable[[Job], bool] = lambda job: False
@@ -94,6 +96,9 @@ def believe(case: Case) -> Belief:
     if heard is not None and heard.agreed:
         return Belief(case.claim, agreed=True, asks=_outdated(case, heard))
     said = statements(case)
+    if heard is None and case.meanwhile and said & {Statement.GONE, Statement.ENDED}:
+        # What it denies now it told a moment ago: that is newer than what was known before.
+        return believe(replace(case, claim=case.meanwhile, meanwhile=None))
     serious = frozenset(filter(needs_two, said))
     gone = serious <= {Statement.GONE, Statement.ENDED}
     if serious and gone and not (_serves(case.known, case) or case.watched):

@@ -14,7 +14,7 @@ from agent.clock import passed
 from agent.decide.changed_jobs import changed, held_by_change
 from agent.decide.cost_of_refusing import Way, exit_now, say_loss, say_price, way_out
 from agent.decide.deadline import HOST_STAGES, Budget, Stage
-from agent.decide.ending import EndingRules, leave, may_send, next_key
+from agent.decide.ending import EndingRules, leave, may_become_started, may_send, next_key
 from agent.decide.host_orders import EnclaveRules, attest_when_due, prepare_hosts, question_for
 from agent.decide.job_view import Host, ImagePhase, JobView, LaunchPhase
 from agent.decide.keepalive import clock_time
@@ -187,9 +187,7 @@ def _buy(view: JobView, job: Job, now: float, draft: Draft, rules: Rules) -> Non
     ready = view.image.phase is ImagePhase.READY
     if not budget.fits(now, view.deadline, image_ready=ready, host=HOST_STAGES):
         if not live:
-            left = int(view.deadline - now)
-            draft.note("job.cannot_finish", f"{left} s are left: buying nothing", Level.ERROR)
-            _give_up(view, now, draft, rules)
+            _cannot_finish(view, now, draft, rules)
         return
     latest = budget.latest_start(view.deadline, image_ready=ready, host=HOST_STAGES)
     draft.look_at(latest)
@@ -299,6 +297,17 @@ def _give_up(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
         leave(view, now, draft, rules.ending, told=view.agreed)
 
 
+def _cannot_finish(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
+    """Too late for a new instance. Before EC2 was listed one may be coming up all the same, and
+    while a report is on its way the job may be started by it: then nothing is left yet."""
+    left = int(view.deadline - now)
+    draft.note("job.cannot_finish", f"{left} s are left: buying nothing", Level.ERROR)
+    if view.observed.listed_at is None or may_become_started(view):
+        draft.look_at(now + rules.bootstrap.attest_retry_seconds)
+    else:
+        _give_up(view, now, draft, rules)
+
+
 def _rested(view: JobView, job: Job, now: float, draft: Draft, rules: BootstrapRules) -> bool:
     """Where nothing is lost by waiting, a job that keeps failing is tried again now and then."""
     times = [h.instance.launched_at for h in view.hosts if h.generation == job.generation]
@@ -319,8 +328,9 @@ def next_attempt(view: JobView, job: Job, now: float, rules: BootstrapRules) -> 
         return max(listed, view.facts.attempts.get(job.generation, 0)) + 1
     if known.phase is LaunchPhase.LAUNCHED:
         # One empty listing after a restart is no proof: this process has to look for a while too.
-        begun = max(known.at, now if view.observed.since is None else view.observed.since)
-        return None if now < begun + rules.visible_seconds else known.attempt + 1
+        looked = view.observed.looked_seconds >= rules.visible_seconds
+        seen = looked and passed(now, known.at, rules.visible_seconds)
+        return known.attempt + 1 if seen else None
     return known.attempt + 1 if known.phase is LaunchPhase.SPENT else known.attempt
 
 

@@ -279,8 +279,16 @@ def _sent_lately(view: JobView, call: Call, now: float, seconds: float) -> bool:
 def _under_way(view: JobView, call: Call) -> bool:
     """Whatever it was to achieve, and whatever assignment it was believed to be: the call names
     the job alone."""
-    sent = (key for key, tx in view.transactions.items() if tx.phase is TxPhase.SENT)
-    return any(key.split(":")[::2][:2] == [str(view.id), call.value] for key in sent)
+    sent = (key.split(":", 3) for key, tx in view.transactions.items() if tx.phase is TxPhase.SENT)
+    return any((job, name) == (str(view.id), call.value) for job, _generation, name, _rest in sent)
+
+
+def may_become_started(view: JobView) -> bool:
+    """Whether a report of this assignment is on its way, or mined later than what is told of it."""
+    return any(
+        tx.phase is TxPhase.SENT or (tx.phase is TxPhase.MINED and tx.block > view.as_of)
+        for tx in _calls(view, Call.REPORT_STARTED)
+    )
 
 
 def _calls(view: JobView, call: Call) -> list[TxView]:

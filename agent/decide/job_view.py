@@ -208,12 +208,14 @@ class Facts:
 class Observed:
     """When this process last saw the region: a missing thing counts only if it was looked for.
 
-    `since` is when it first did: one listing alone can be empty by mistake.
+    `since` is when it first did, and `looked_seconds` for how long it has, counted look by look:
+    one listing alone can be empty by mistake, and a clock that jumps makes no look longer.
     """
 
     listed_at: float | None = None
     reports_at: float | None = None
     since: float | None = None
+    looked_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -150,10 +150,9 @@ def _since(view: JobView, now: float) -> float | None:
 
 def _unsure(duty: Duty) -> bool:
     """Whether this process has not looked for long enough to say that the instance is gone."""
-    since = duty.view.observed.since
-    sure_at = (duty.now if since is None else since) + duty.rules.bootstrap.visible_seconds
-    duty.draft.look_at(sure_at)
-    return duty.now < sure_at
+    left = duty.rules.bootstrap.visible_seconds - duty.view.observed.looked_seconds
+    duty.draft.look_at(duty.now + max(left, 0.0))
+    return left > 0
 
 
 def _drop_spares(view: JobView, job: Job, judged: Sequence[Judged], draft: Draft) -> None:

@@ -105,6 +105,7 @@ class Fleet:
             _oldest([look.listed_at for look in looks]),
             _oldest([look.reports_at for look in looks]),
             max((look.since for look in looks if look.since is not None), default=None),
+            min((look.looked_seconds for look in looks), default=0.0),
         )
 
     def jobs(self) -> set[JobId]:
@@ -198,9 +199,16 @@ class Fleet:
         changed |= self._vanished(region, {one.id for one in listed}, asked_at)
         contradicted = not listed and await self._others_write(region, asked_at)
         old = self._observed.get(region, Observed())
-        since = asked_at if old.since is None or contradicted else old.since
-        self._observed[region] = replace(old, listed_at=asked_at, since=since)
+        self._observed[region] = self._looked(old, asked_at, anew=contradicted)
         return changed
+
+    @staticmethod
+    def _looked(before: Observed, at: float, *, anew: bool) -> Observed:
+        """One more look at a region, or the first that counts."""
+        if anew or before.since is None or before.listed_at is None:
+            return replace(before, listed_at=at, since=at, looked_seconds=0.0)
+        seconds = before.looked_seconds + step(before.listed_at, at)
+        return replace(before, listed_at=at, looked_seconds=seconds)
 
     async def _others_write(self, region: Region, now: float) -> bool:
         """Whether hosts write into a mailbox that is this agent's alone, and EC2 lists none at all:

@@ -188,6 +188,7 @@ class Loader:
             past=known.past,
             heard=known.heard,
             since=known.differs_since,
+            meanwhile=known.meanwhile,
             watched=known.watched or bool(hosts),
             reported=reported,
             unfit=unfit,
@@ -196,6 +197,9 @@ class Loader:
         if not belief.hold:  # nothing was decided by it
             known.believed_as_of = self._as_of(known, belief.job, claim, frame)
             known.believed = belief.job
+        known.meanwhile = (
+            (claim if self._serves(claim) else known.meanwhile) if belief.hold else None
+        )
         if belief.agreed and claim and known.past and claim.generation == known.past.generation:
             known.past = None  # two have told what it is; the journal's memory served its time
         known.confirmed |= (belief.agreed and self._serves(claim)) or both_serve(case)

@@ -54,6 +54,7 @@ class JobMemory:
     believed: Job | None = None  # what was last decided by
     believed_as_of: BlockNumber | None = None  # the block as of which that was told
     differs_since: float | None = None  # since when the head's claim is another one
+    meanwhile: Job | None = None  # the other job that the id has been told to be since then
     past: Past | None = None  # what the journal has of its assignment
     heard: Heard | None = None  # what several endpoints told of it at the head
     watched: bool = False  # another endpoint lists it

@@ -8,9 +8,20 @@ from pathlib import Path
 import pytest
 
 from agent.apply.image_store import StoredImages
-from agent.decide.job_view import Host, ImagePhase, ImageView, JobView, Observed, Probe
+from agent.decide.job_view import (
+    Host,
+    ImagePhase,
+    ImageView,
+    JobView,
+    LaunchPhase,
+    LaunchView,
+    Observed,
+    Probe,
+    TxPhase,
+    TxView,
+)
 from agent.decide.lifecycle import plan
-from agent.decide.plan import Launch, Plan, Terminate
+from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.market.model import JobStatus
 from cloud.model import InstanceId, InstanceState
 from enclave.eif.signature import Signer
@@ -125,3 +136,47 @@ def test_doubles__of_a_started_job__the_proven_one_stays_and_a_person_is_told() 
     decided = plan(_view(old, young, started_at=NOW - 3), NOW, RULES)
     assert _ended(decided) == {"i-2"}
     assert "job.launched_twice" in _noted(decided)
+
+
+LATE = JOB.assigned_at + TERMS.job_bootstrapping - 3.0  # three seconds are left
+REPORT = f"{JOB.id}:{JOB.generation}:reportStarted:0"
+
+
+@pytest.mark.parametrize(
+    ("observed", "sent", "leaves"),
+    [
+        (Observed(LATE, LATE), None, True),
+        (Observed(), None, False),  # an instance may be coming up: EC2 has not been listed
+        (Observed(LATE, LATE), TxView(TxPhase.SENT, NOW), False),
+        (Observed(LATE, LATE), TxView(TxPhase.MINED, NOW, BLOCK.number + 1), False),
+        (Observed(LATE, LATE), TxView(TxPhase.MINED, NOW, BLOCK.number), True),  # a fork undid it
+        (Observed(LATE, LATE), TxView(TxPhase.REFUSED, NOW), True),
+    ],
+)
+def test_job__too_late_for_a_new_instance__is_left_once_nothing_may_have_started_it(
+    observed: Observed, sent: TxView | None, leaves: bool
+) -> None:
+    told = {REPORT: sent} if sent else {}
+    view = replace(_view(), observed=observed, transactions=told, agreed=True)
+    decided = plan(view, LATE, RULES)
+    assert "job.cannot_finish" in _noted(decided)
+    assert any(isinstance(action, RequestExit) for action in decided.actions) == leaves
+    assert not any(isinstance(action, Launch) for action in decided.actions)
+
+
+@pytest.mark.parametrize(
+    ("looked", "launched_at", "buys"),
+    [
+        (RULES.bootstrap.visible_seconds, NOW - 130.0, True),
+        (2.0, NOW - 3600.0, False),  # the clock jumped: this process has looked for two seconds
+        (RULES.bootstrap.visible_seconds, NOW - 10.0, False),  # EC2 may not list it yet
+        (RULES.bootstrap.visible_seconds, NOW + 3600.0, True),  # by a clock that was set back
+    ],
+)
+def test_launch__of_an_earlier_process_that_is_not_listed__is_made_up_for_after_looking(
+    looked: float, launched_at: float, buys: bool
+) -> None:
+    launch = LaunchView(JOB.generation, 1, LaunchPhase.LAUNCHED, launched_at)
+    observed = Observed(NOW, NOW, NOW - 7200.0, looked)
+    decided = plan(replace(_view(), launch=launch, observed=observed), NOW, RULES)
+    assert any(isinstance(action, Launch) for action in decided.actions) == buys

@@ -103,6 +103,19 @@ def test_claim__of_another_job_under_the_id__holds_for_a_while() -> None:
     assert (later.job, later.hold) == (another, False)
 
 
+@pytest.mark.parametrize("denial", [None, _stopped(TRUE), replace(TRUE, provider=OTHER)])
+def test_claim__of_another_job__is_not_taken_back_by_denying_the_job(denial: Job | None) -> None:
+    """Or the image of before a fork would be reported as what is newly assigned."""
+    another = replace(TRUE, enclave_url="ipfs://another")
+    told = case(denial, known=TRUE, since=NOW - 1, meanwhile=another)
+    assert believe(told).hold
+    later = believe(replace(told, since=NOW - HOLD_SECONDS - 1))
+    assert (later.job, later.hold, later.agreed) == (another, False, False)
+    assert believe(replace(told, meanwhile=None)).job == TRUE
+    both = Heard(AT, (denial,))
+    assert believe(replace(told, heard=both)).agreed
+
+
 def test_claim__of_a_new_job__is_believed_at_once_and_asked_about() -> None:
     belief = believe(case(TRUE))
     assert (belief.job, belief.asks, belief.hold) == (TRUE, True, False)

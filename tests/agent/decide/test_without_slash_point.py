@@ -68,7 +68,8 @@ def _running(run: str) -> Status:
 def view(*hosts: Host, job: Any = OPENED, now: float = NOW, **more: Any) -> JobView:
     defaults: dict[str, Any] = {
         "id": OPENED.id, "account": ACCOUNT, "terms": MarketV1Terms(), "head": job, "hosts": hosts,
-        "head_block": replace(BLOCK, timestamp=int(now)), "observed": Observed(now, now, NOW - 500),
+        "head_block": replace(BLOCK, timestamp=int(now)),
+        "observed": Observed(now, now, NOW - 500, 500.0),
         "image": ImageView(ImagePhase.READY, NOW, IMAGE, staged={HOME: NOW}), "room": ROOM,
     }  # fmt: skip
     return JobView(**{**defaults, **more})
@@ -127,7 +128,7 @@ def test_start__enclave_proved_itself__runs_and_nothing_is_reported() -> None:
 
 def test_start__not_proven_yet__is_asked() -> None:
     young = host(launched_at=NOW - 9.0)
-    seen = view(young, observed=Observed(NOW, NOW, NOW - 500))
+    seen = view(young, observed=Observed(NOW, NOW, NOW - 500, 500.0))
     decided = plan(seen, NOW, RULES)
     assert (decided.stage, Attest in kinds(decided)) == ("bootstrapping", True)
 

@@ -115,7 +115,7 @@ def test_plan__a_job_in_a_region_that_is_not_configured__buys_nothing(started_at
         terms=TERMS,
         head_block=BLOCK,
         head=replace(JOB, instance_type=f"{AWAY}/c6a.xlarge", started_at=started_at, status=status),
-        observed=Observed(NOW, NOW, NOW - 5000),
+        observed=Observed(NOW, NOW, NOW - 5000, 5000.0),
     )
     policy = replace(RULES.policy, regions=frozenset({HOME}))
     here = replace(policy, regions=frozenset({HOME, AWAY}))

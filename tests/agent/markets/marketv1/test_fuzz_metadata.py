@@ -108,7 +108,7 @@ def _job(raw: bytes) -> Job:
 def _view(job: Job) -> JobView:
     return JobView(
         id=job.id, account=ACCOUNT, terms=MarketV1Terms({str(KIND): CARD}), head_block=BLOCK,
-        head=job, observed=Observed(NOW, NOW, NOW - 500), image=ImageView(), room=ROOM,
+        head=job, observed=Observed(NOW, NOW, NOW - 500, 500.0), image=ImageView(), room=ROOM,
     )  # fmt: skip
 
 
