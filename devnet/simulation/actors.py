@@ -13,6 +13,7 @@ from devnet.simulation.names import US
 from devnet.simulation.people import Request
 from devnet.simulation.protocol import Job
 from devnet.simulation.stage import Stage
+from faults import RetryLater
 
 OPERATOR_SECONDS = 120.0  # between two looks at what waits for a confirmation
 
@@ -48,12 +49,17 @@ class Actors:
             chain.submit(one.user, "requestToStopJob", job.id)
         elif act == "fund":
             chain.submit(one.user, "addFunds", job.id, one.funds)
-        elif job.provider == US:
+        elif job.provider == US and self._order(self.stage.clock.now(), OrderKind.EXIT, job.id):
             self.left.add((job.id, job.generation))
-            self._order(self.stage.clock.now(), OrderKind.EXIT, job.id)
 
-    def _order(self, at: float, kind: str, job: int) -> None:
-        Orders(self.lives.engine).place(at, kind, JobId(job), "storm")
+    def _order(self, at: float, kind: str, job: int) -> bool:
+        """Whether it was placed: while the disk is full the command says so, and nothing is."""
+        try:
+            Orders(self.lives.engine).place(at, kind, JobId(job), "storm")
+        except RetryLater as fault:
+            self.stage.note(f"{job} order.refused {fault}")
+            return False
+        return True
 
     def _job_of(self, one: Request) -> Job | None:
         """The job that came of a request: its user, image, type and deposit tell."""

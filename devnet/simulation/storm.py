@@ -101,6 +101,8 @@ class Storm(Stage):
         ]
         await self._until_over()
         for task in running:
+            if task.done():
+                task.result()  # whoever died of a bug of the storm's would be missed from then on
             task.cancel()
         self.watch.finish(remembered=len(self._memory()), lives=self.lives.count)
         self.lives.process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devnet.simulation.__main__ import main, play
+from devnet.simulation.actors import Actors
 
 pytestmark = pytest.mark.integration
 
@@ -15,7 +16,7 @@ def test_storm__of_thirty_jobs__violates_nothing(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [1, 3, 5, 14, 41, 65, 81, 104, 315, 316, 484, 495, 520, 537, 817, 975]
+    "seed", [1, 3, 5, 14, 41, 65, 81, 104, 315, 316, 484, 495, 520, 537, 817, 975, 2200035]
 )
 def test_storm__whose_seed_found_a_bug__violates_nothing(seed: int) -> None:
     """1: a fork gave a job's id to another job; 3: mail outlived a replaced host; 5: a lie ended
@@ -28,8 +29,21 @@ def test_storm__whose_seed_found_a_bug__violates_nothing(seed: int) -> None:
     way; 520: a clock that was ahead put looks off until long after it was set back; 537: a clock
     that was ahead made the agent leave jobs that had just been assigned; 817: an exit was
     on its way as a fork gave its job's id to another; 975: a fork put a report
-    before its assignment, and nobody looked again at the refused one."""
+    before its assignment, and nobody looked again at the refused one; 2200035: in the storm, an
+    order met a full disk, and nobody confirmed anything any more."""
     assert [str(violation) for violation in play(seed, 100).violations] == []
+
+
+async def _dies(_: Actors) -> None:
+    raise ZeroDivisionError
+
+
+def test_storm__whose_operator_dies_of_a_bug__does_not_end_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Actors, "operator", _dies)
+    with pytest.raises(ZeroDivisionError):
+        play(1, 5)
 
 
 def test_seed__played_twice__gives_the_same_run() -> None:
