@@ -30,7 +30,7 @@ from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.refusals import first_line
 from agent.journal.schema import launches, timeline
-from faults import RetryLater
+from faults import Fault, RetryLater
 
 log = structlog.get_logger()
 
@@ -131,6 +131,9 @@ class Journal:
             except asyncio.CancelledError:
                 self._under_way.cancel()
                 raise
+            except Fault as said:  # another host leads, or the file is damaged: no bug of ours
+                log.error("journal.stops", error=str(said))
+                _tell(self._under_way, said)
             except Exception as broken:
                 log.error("journal.broken", exc_info=broken)
                 _tell(self._under_way, broken)  # or they would wait for ever

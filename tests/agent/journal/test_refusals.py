@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
+from structlog.testing import capture_logs
 
 from agent.journal import engines, hosts, lease, orders, reading, spots, transactions, writing
 from agent.journal.engines import open_file, open_server
@@ -30,7 +31,7 @@ from agent.market.model import JobId
 from agent.secret import SecretUrl
 from cloud.ec2.spots import Spot
 from cloud.model import Zone
-from faults import MustStop, RetryLater
+from faults import Fenced, MustStop, RetryLater
 from tests.agent.journal.test_journal import record
 from tests.cloud.conftest import order
 from tests.postgres import SCHEMES, Server
@@ -157,6 +158,26 @@ def test_lines__of_several_hosts__are_stored_before_what_can_not_be_undone(
     journal.event(Event(1.0, "instance.terminating", ONE))
     with pytest.raises(RetryLater, match="takes nothing"):
         asyncio.run(journal.announced())
+
+
+class Lost(Alone):
+    """A lease that another host has taken."""
+
+    def fence(self, connection: sa.Connection) -> None:
+        raise Fenced("another host leads")
+
+
+def test_lines__behind_a_lease_that_was_lost__end_the_wait_by_a_word_and_not_as_a_bug(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(open_file(tmp_path / "journal.sqlite"), Lost())
+    journal.event(Event(1.0, "instance.terminating", ONE))
+    with capture_logs() as lines, pytest.raises(Fenced):
+        asyncio.run(journal.durable())
+    (line,) = lines
+    assert (line["event"], line["error"]) == ("journal.stops", "another host leads")
+    assert "exc_info" not in line
+    journal.engine.dispose()
 
 
 FILE_ACTS = {
