@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from agent.market.model import InstanceType
 from agent.markets.marketv1.metadata import write
-from agent.markets.marketv1.reads import EXTRA_DECIMALS, market_abi
+from agent.markets.marketv1.reads import market_abi
+from agent.markets.marketv1.shape import EXTRA_DECIMALS
 from bench.crowd import EC2_TYPE
 from bench.crowd_chain import HOUR, MONEY, PRICE, USER, Chain, _encoded
 

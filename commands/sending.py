@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.chain.encoding import Fees
 from agent.chain.fees import market_fees
-from agent.chain.rpc import CallReverted
+from agent.chain.rpc import CallReverted, integer
 from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_coin, show_wei
 from agent.journal.transactions import TxJournal
@@ -133,7 +133,7 @@ async def _gas(desk: Desk, step: Step, *, must: bool) -> tuple[int, bool]:
         "data": "0x" + step.call.data.hex(),
     }
     try:
-        return int(await desk.endpoints.call("eth_estimateGas", request), 16), True
+        return integer(await desk.endpoints.call("eth_estimateGas", request)), True
     except CallReverted as no:
         if must:
             raise Refused(f"{step.text}: the contract says no ({no.reason})") from no

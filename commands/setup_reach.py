@@ -51,7 +51,9 @@ async def contract_of(answers: Answers, endpoints: Endpoints) -> Address:
 
 async def coin_of(owner: str, endpoints: Endpoints) -> int:
     """What the account has for gas, wei."""
-    return int(await endpoints.call("eth_getBalance", owner, "latest"), 16)
+    from agent.chain.rpc import integer
+
+    return integer(await endpoints.call("eth_getBalance", owner, "latest"))
 
 
 def key_questions(

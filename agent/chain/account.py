@@ -16,6 +16,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import Asked, fees_of, gas_of
 from agent.chain.fees import FeePolicy, asked_by
 from agent.chain.nonces import MOST_NONCE, Leap
+from agent.chain.pool_refusals import are_too_cheap
 from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Rpc, integer
 from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
 from agent.chain.transaction_states import Call
@@ -23,12 +24,15 @@ from agent.chain.wallet import Signer
 from agent.clock import passed
 from agent.market.model import Address, JobId
 from agent.ports import Clock
-from faults import Refused, TryElsewhere
+from faults import TryElsewhere
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
 GAS_ROOM_PERCENT = 25  # over the estimate: state moves until inclusion
+# What is in no pool costs nothing to send dearer at each look; twelve times twice is from 0.01 to
+# 40 gwei. After that it is raised as what waits in a pool is.
+AT_ONCE_PERCENT, AT_ONCE_MOST = 100, 12
 # No call of ours takes a million (docs/gas.md), some where a rollup counts its parent chain's bytes
 # as gas; what no block has room for would hold its nonce, and all after it, for ever.
 MOST_GAS = 10_000_000
@@ -47,6 +51,7 @@ class Account:
         fees_age_seconds: float,
     ) -> None:
         self.sent_at: dict[str, float] = {}  # unix seconds, by hash
+        self._too_cheap = set[str]()  # hashes of what no node took, for its price
         self._endpoints = endpoints
         self._signer = signer
         self._log = record
@@ -136,17 +141,21 @@ class Account:
         raw = bare.signed(await self._signer.sign(bare.digest()))
         return Attempt(transaction_hash(raw), "0x" + raw.hex(), fees, self._clock.now())
 
+    def raise_at_once(self, record: TxRecord) -> int:
+        """By how many percent, since no node takes what was sent last for its price; 0: wait."""
+        refused = record.attempts[-1].hash in self._too_cheap
+        return AT_ONCE_PERCENT if refused and len(record.attempts) <= AT_ONCE_MOST else 0
+
     async def broadcast(self, record: TxRecord) -> None:
         """To all endpoints. What they answer decides nothing: `pump` looks at the chain."""
         last = record.attempts[-1]
         self.sent_at[last.hash] = self._clock.now()
-        try:
-            answers = await self._endpoints.everywhere("eth_sendRawTransaction", last.raw)
-        except Refused as no:
-            answers = [NodeRefused(str(no))]
+        answers = await self._endpoints.everywhere("eth_sendRawTransaction", last.raw)
         refusals = [answer for answer in answers if isinstance(answer, TryElsewhere)]
         if len(refusals) == len(answers):
             log.warning("tx.not_taken", key=record.key, error=str(refusals[0]))
+            if are_too_cheap(refusals):
+                self._too_cheap.add(last.hash)
 
 
 def _no_reverts(told: Sequence[T | CallReverted]) -> list[T]:

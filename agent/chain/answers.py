@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from enclave.shown import shown
@@ -23,12 +23,17 @@ SAID_MOST = 200  # characters of a node's own sentence
 DEEP_MOST = 4  # objects within objects in which a sentence is looked for
 LARGE_BYTES = 64 * 2**10  # more is parsed item by item and off the loop
 
+# A revert can make a job count as unknown: a code alone is none, since gateways number their own
+# troubles from 1 on (gRPC's 3 is a bad argument), and nethermind's is said of too little gas, too.
 REVERTED = frozenset({3, -32015})  # geth, anvil, erigon, reth; nethermind, besu and openethereum
-# The beginnings of messages, in small letters. A revert can make a job count as unknown: no word
-# that a node might use for its own trouble belongs here.
-REVERTED_WORDS = (
-    "execution reverted",  # geth (code -32000 for a revert without data), besu
-    "vm exception while processing transaction: revert",  # ganache, frontier (-32603)
+# Beginnings of messages, or what follows after who says it (`rpc error: code = Unknown desc = `,
+# `evm: `, `[Request ID: 1] `). No word that a node might use for its own trouble belongs here.
+REVERTED_WORDS = re.compile(
+    r"(?:^|[:=\]]\s)(?:"
+    r"execution reverted"  # geth (code -32000 for a revert without data), besu, evmos, kaia
+    r"|vm exception while processing transaction: revert"  # ganache, hardhat, frontier (-32603)
+    r")",
+    re.IGNORECASE,
 )
 
 RATE_CODES = frozenset(
@@ -40,12 +45,18 @@ RATE_CODES = frozenset(
     }
 )
 # Not code -32005 alone: EIP-1474's "limit exceeded" is said of ranges and sizes, too.
-RATE_WORDS = re.compile(
-    r"per[ -](?:second|minute|hour|day)|/\s?(?:s|sec|second|min|minute|day)\b|\brps\b"
-    r"|rate[ -]?limit|too many requests|compute units|throughput|throttl"
-    r"|(?:daily|monthly|request) (?:request )?(?:count|limit|quota)|quota",
-    re.IGNORECASE,
+_RATE_ROWS = (
+    r"per[ -](?:second|minute|hour|day|month)",  # QuickNode, Alchemy, Moralis
+    r"/\s?(?:s|sec|second|min|minute|day)\b",  # QuickNode: 15/second
+    r"\brps\b",  # Chainstack: you've exceeded the RPS limit
+    r"rate[ -]?limit|request rate|rate exceeded",  # Infura: project ID request rate exceeded
+    r"too many (?:requests|calls|connections)",  # Pokt, OnFinality, Ankr
+    r"compute units|\bout of cus?\b|throughput|throttl",  # Alchemy, NodeReal
+    r"concurrent requests",  # Alchemy: exceeded its concurrent requests capacity
+    r"(?:daily|monthly|hourly|request) (?:request )?(?:count|limit|quota|allowance)",  # Infura
+    r"(?:included|free|monthly|daily) usage|usage limit|credits|quota",  # Moralis, 1RPC, GetBlock
 )
+RATE_WORDS = re.compile("|".join(_RATE_ROWS), re.IGNORECASE)
 # Of the request itself and of no other in its batch: asking fewer at a time changes nothing.
 OF_ITSELF_CODES = frozenset({-32601, -32001})  # no such method; EIP-1474: resource not found
 OF_ITSELF_WORDS = re.compile(
@@ -62,15 +73,24 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """`message` is one printable line, at most SAID_MOST characters."""
+    """`message` is one printable line, at most SAID_MOST characters. `of_all`: it was said of a
+    whole batch, and stands here for want of an answer to this request."""
 
     code: int
     message: str
     data: Json = None
+    of_all: bool = False
 
     @property
     def is_revert(self) -> bool:
-        return self.code in REVERTED or self.message.lower().startswith(REVERTED_WORDS)
+        """By its words, or by a code that stands for it beside a word or bytes of the contract.
+        Never of a whole batch: of which call in it?"""
+        if self.of_all:
+            return False
+        if REVERTED_WORDS.search(self.message):
+            return True
+        told = "revert" in self.message.lower() or _is_revert_data(self.data)
+        return self.code in REVERTED and told
 
     @property
     def is_rate(self) -> bool:
@@ -80,7 +100,8 @@ class Error:
     @property
     def is_of_itself(self) -> bool:
         by_word = self.code in OF_ITSELF_CODES or bool(OF_ITSELF_WORDS.search(self.message))
-        return by_word and not self.is_rate and "batch" not in self.message.lower()
+        spoken_of = self.of_all or "batch" in self.message.lower()
+        return by_word and not self.is_rate and not spoken_of
 
 
 Answer = Result | Error | None  # None: nothing was said of this request
@@ -102,16 +123,23 @@ def of_batch(answer: Json, count: int) -> list[Answer]:
     """The answers to `count` requests whose ids are 0, 1, 2 ... What is said of the batch as a
     whole stands for each request of which nothing else is said."""
     if not isinstance(answer, list):
-        return [of_one(answer) if _is_error(answer) else None] * count
+        return [_of_all(answer)] * count
     found: dict[int, Answer] = {}
     whole: Answer = None
     for each in answer[: 2 * count]:
         number = id_of(each)
         if number is None or number >= count:
-            whole = whole or (of_one(each) if _is_error(each) else None)
+            whole = whole or _of_all(each)
         else:
             found[number] = _one_of(found, number, of_one(each))
     return [found.get(number) or whole for number in range(count)]
+
+
+def _of_all(answer: Json) -> Answer:
+    """What an error says that names none of the requests; a gateway that looks for the method of
+    a list finds none, and says so in the words that it has for one request."""
+    said_of_it = of_one(answer)
+    return replace(said_of_it, of_all=True) if isinstance(said_of_it, Error) else None
 
 
 def _one_of(found: dict[int, Answer], number: int, new: Answer) -> Answer:
@@ -127,10 +155,6 @@ def id_of(answer: Json) -> int | None:
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
     return int(given) if 0 <= given < 10**9 and given == int(given) else None
-
-
-def _is_error(answer: Json) -> bool:
-    return isinstance(answer, dict) and answer.get("error") is not None
 
 
 def _error(error: Json, around: dict[str, Json]) -> Error:
@@ -228,6 +252,14 @@ def revert_reason(data: Json) -> str:
     if raw[:4] == b"\x4e\x48\x7b\x71" and len(raw) >= 36:
         return f"panic 0x{int.from_bytes(raw[4:36], 'big'):x}"
     return f"0x{raw[:64].hex()}" if raw else "without a reason"
+
+
+def _is_revert_data(data: Json) -> bool:
+    """Bytes, none included, or nethermind's and openethereum's word before them."""
+    text = data.get("data") if isinstance(data, dict) else data
+    if not isinstance(text, str):
+        return False
+    return bool(re.match(r"0x([0-9a-f]{2})*$|revert", text, re.IGNORECASE))
 
 
 def _bytes(data: Json) -> bytes:

@@ -328,9 +328,7 @@ class Endpoints:
 
     async def everywhere(self, method: str, *params: Json) -> list[Json | TryElsewhere]:
         """The same request at every endpoint that doesn't rest: each result, or why there is none.
-
-        Raises CallReverted when one says so.
-        """
+        Of no method that a contract is asked with: one's revert would hide the others' words."""
         nodes = [node for node in self._nodes if not self._ranks.rests(node)] or self._nodes
         return await asyncio.gather(*(self._try(node, method, *params) for node in nodes))
 

@@ -11,6 +11,9 @@ from faults import Refused, TryElsewhere
 
 GWEI = 10**9
 BASE_FEE_ROOM = 2  # a full block raises the base fee by 1/8: six of them in a row fit
+# What tells a tip, and how many times the base fee is in it. Every node has the second; without a
+# tip, chains that ask for one (Polygon: 25 gwei) take nothing.
+TIP_METHODS = {"eth_maxPriorityFeePerGas": 0, "eth_gasPrice": 1}
 BUMP_PERCENT = 25  # nodes want 10 % on both fees for a replacement; more gets there sooner
 
 
@@ -32,9 +35,11 @@ def fees_now(base_fee: int, node_tip: int, policy: FeePolicy) -> Fees | None:
     return Fees(Wei(min(policy.cap_per_gas, BASE_FEE_ROOM * base_fee + tip)), Wei(tip))
 
 
-def raised(old: Fees, market: Fees | None, policy: FeePolicy) -> Fees | None:
+def raised(
+    old: Fees, market: Fees | None, policy: FeePolicy, percent: int = BUMP_PERCENT
+) -> Fees | None:
     """Fees that nodes take in place of `old`; None when the cap leaves no room for a raise."""
-    wanted = Fees(_bumped(old.max_fee), _bumped(old.tip))
+    wanted = Fees(_bumped(old.max_fee, percent), _bumped(old.tip, percent))
     if market is not None:
         wanted = Fees(max(wanted.max_fee, market.max_fee), max(wanted.tip, market.tip))
     max_fee = Wei(min(policy.cap_per_gas, wanted.max_fee))
@@ -43,8 +48,8 @@ def raised(old: Fees, market: Fees | None, policy: FeePolicy) -> Fees | None:
     return Fees(max_fee, tip) if enough else None
 
 
-def _bumped(fee: Wei) -> Wei:
-    return Wei(fee * (100 + BUMP_PERCENT) // 100 + 1)
+def _bumped(fee: Wei, percent: int) -> Wei:
+    return Wei(fee * (100 + percent) // 100 + 1)
 
 
 async def market_fees(reader: Reader, policy: FeePolicy) -> Fees | None:
@@ -54,12 +59,16 @@ async def market_fees(reader: Reader, policy: FeePolicy) -> Fees | None:
 
 
 async def asked_by(reader: Reader) -> tuple[int, int | None]:
-    """A node's base fee and tip, wei a gas. Raises RetryLater or TryElsewhere."""
+    """A node's base fee and tip, wei a gas; None: it tells no tip. Raises RetryLater or
+    TryElsewhere."""
     block = (await reader.batch([Request("eth_getBlockByNumber", ("latest", False))]))[0]
     if not isinstance(block, dict):
         raise NodeRefused("a node answers no block where the newest should be")
     base_fee = integer(block.get("baseFeePerGas") or "0x0")
-    try:
-        return base_fee, integer(await reader.call("eth_maxPriorityFeePerGas"))
-    except (TryElsewhere, Refused):
-        return base_fee, None  # not every node has the method
+    for method, counted_in in TIP_METHODS.items():
+        try:
+            told = integer(await reader.call(method))
+        except (TryElsewhere, Refused):
+            continue  # not every node has it
+        return base_fee, max(0, told - base_fee * counted_in)
+    return base_fee, None

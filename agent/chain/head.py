@@ -18,7 +18,7 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-from agent.chain.rpc import Json, NodeRefused, Reader, Request, Rpc
+from agent.chain.rpc import Json, NodeRefused, Reader, Request, Rpc, integer
 from agent.clock import passed
 from agent.market.model import BlockNumber, BlockRef
 from agent.ports import Clock
@@ -31,6 +31,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 MAX_BACKOFF_SECONDS = 60.0
+LEAST_SECONDS = 0.1  # between two polls: a subscription that says thousands a second wakes no more
 MAX_MESSAGE_BYTES = 64 * 2**10  # a header is about 2 KiB; nothing is unpacked, so this is all
 # Of a block's time against this machine's clock. Nodes take no block of the future (geth: 15 s of
 # it, rollups' sequencers more), and a clock that NTP keeps is off by less than a second.
@@ -72,9 +73,9 @@ def block_ref(answer: Json, asked: int | None = None) -> BlockRef:
     """A block as nodes answer it. Raises NodeRefused when it is null, no block that can be, or not
     the one of the number that was `asked` for."""
     try:
-        number, timestamp = int(answer["number"], 16), int(answer["timestamp"], 16)
-        found = BlockRef(BlockNumber(number), str(answer["hash"]).lower(), timestamp)
-    except (TypeError, KeyError, ValueError):
+        number, timestamp = integer(answer["number"]), integer(answer["timestamp"])
+        found = BlockRef(BlockNumber(number), answer["hash"].lower(), timestamp)
+    except (TypeError, KeyError, AttributeError, NodeRefused):
         raise NodeRefused("a node answers no block where there should be one") from None
     if not (0 <= number < MOST_BLOCKS and 0 <= timestamp < MOST_SECONDS):
         raise NodeRefused(f"a node answers a block that can't be: number {number:.3g}")
@@ -123,6 +124,7 @@ class HeadTracker:
         self._polled_at = 0.0
         self._told: tuple[SecretUrl, Head] | None = None  # by which node, as it said it
         self._told_at = 0.0  # when a node last told what is held to be final
+        self._untold = False  # no node tells it now
 
     @property
     def last(self) -> Head | None:
@@ -137,7 +139,24 @@ class HeadTracker:
         return self._last
 
     async def _next(self) -> Head:
-        return await self._reader.preferred(self._read, self._doubt)
+        """Where no node tells what is final any more (one that was restarted knows it minutes
+        later), the head goes on: jobs are seen and started, and what wants finality waits."""
+        try:
+            head = await self._reader.preferred(self._read, self._doubt)
+        except (NodeRefused, RetryLater) as untold:
+            if self._last is None or self._finality.depth is not None:
+                raise
+            head = await self._reader.preferred(self._read_newest, self._doubt)
+            self._note_untold(str(untold))
+            return head
+        self._note_untold("")
+        return head
+
+    def _note_untold(self, why: str) -> None:
+        """Said once each time that it begins."""
+        if why and not self._untold:
+            log.warning("chain.no_final_block", error=why)
+        self._untold = bool(why)
 
     async def _first(self) -> Head:
         """With nothing to measure it by, all are asked: of heights that no two nodes of one chain
@@ -178,6 +197,14 @@ class HeadTracker:
         self._told = (node.url, Head(block, final))
         return self._told[1]
 
+    async def _read_newest(self, node: Rpc) -> Head:
+        """With what was final before. Raises NodeRefused: it is behind even that."""
+        assert self._last is not None
+        block, final = block_ref((await node.batch([block_request("latest")]))[0]), self._last
+        if final.finalized.number > block.number:
+            raise NodeRefused(f"{node.url} is behind the final block {final.finalized}")
+        return Head(block, final.finalized)
+
     async def _at_depth(self, node: Rpc, block: BlockRef, depth: int) -> BlockRef:
         if depth == 0:
             return block
@@ -215,12 +242,14 @@ class HeadFollower:
         try:
             while True:
                 self._wake.clear()
+                begun = self._clock.now()
                 head = await self._poll(failures)
                 failures = failures + 1 if head is None else 0
                 if head is not None and head != last:
                     last = head
                     yield head
                 await self._pause(failures)
+                await self._rest(begun)
         finally:
             if listener is not None:
                 listener.cancel()
@@ -235,6 +264,13 @@ class HeadFollower:
             say = log.warning if failures else log.info
             say("chain.no_head", error=str(fault))
             return None
+
+    async def _rest(self, begun: float) -> None:
+        """Until a poll may follow on one that begun then."""
+        least = min(LEAST_SECONDS, self._pace.poll)
+        since = self._clock.now() - begun
+        if 0 <= since < least:
+            await self._clock.sleep(least - since)
 
     async def _pause(self, failures: int) -> None:
         """Until woken, or the next poll is due: later while subscribed, or after failures."""
@@ -253,9 +289,11 @@ class HeadFollower:
         failures = 0
         while True:
             url = self._urls[failures % len(self._urls)]
-            heard = await self._subscribe(url)
-            self.live = None
-            self._wake.set()  # polling takes over at once
+            try:
+                heard = await self._subscribe(url)
+            finally:
+                self.live = None
+                self._wake.set()  # polling takes over at once
             failures = 1 if heard else failures + 1
             await self._clock.sleep(min(MAX_BACKOFF_SECONDS, 2.0 ** min(failures, 10)))
 

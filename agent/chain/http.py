@@ -24,6 +24,7 @@ from agent.chain.retry_after import asked_wait
 from agent.chain.rpc import EndpointDown, Got, Limited, NodeRefused
 from agent.secret import SecretUrl
 from enclave.shown import USER_AGENT
+from faults import UsageFault
 
 TIMEOUT_SECONDS = 10.0  # of one exchange; public nodes answer wide eth_getLogs in 2-5 s
 MAX_ANSWER_BYTES = 32 * 2**20  # 1,000 jobs are about 1.2 MiB; more is a mistake or an attack
@@ -39,6 +40,9 @@ ALLOWED_BYTES = {
     "eth_getTransactionReceipt": 2**20,  # its logs
     "eth_getCode": 64 * 2**10,  # EIP-170: 24 KiB as hex
 }
+# Whoever says so serves no request at all: no such key or plan, nothing at this path, not this way.
+UNPAID = frozenset({401, 402, 403})  # whatever is said beside it
+UNSERVED = frozenset({404, 405, 407, 408, 410, 421, 451})  # unless it is said in JSON-RPC
 INVALID_PARAMS = -32602  # JSON-RPC's own code: of what was asked, whatever the status says
 WHOLE_BLOCK_BYTES = 32 * 2**20  # with its transactions
 
@@ -130,10 +134,12 @@ class Http:
         if heard.status == 429 or words.is_rate:
             wait = asked_wait(heard.headers, words.message, words.data, self._now())
             raise Limited(text, after_seconds=wait, got=Got.WORDS)
-        if heard.status in (401, 403) or heard.status >= 500 or heard.status < 400:
+        told, status = isinstance(error, Error), heard.status
+        unserved = status in UNPAID or (status in UNSERVED and not told)
+        if unserved or status >= 500 or status < 400:
             wait = asked_wait(heard.headers, "", None, self._now())
             raise EndpointDown(text, after_seconds=wait, got=Got.WORDS)
-        if isinstance(error, Error):
+        if told:
             return answer
         raise NodeRefused(text)
 
@@ -206,13 +212,27 @@ def _pool(url: SecretUrl) -> httpcore.AsyncConnectionPool:
     """Through the proxy that the environment names for the scheme, if it does, as curl goes."""
     parts = httpx.URL(url.reveal())
     tls = httpx.create_ssl_context() if parts.scheme == "https" else None
-    backend, proxy = BoundedBackend(), getproxies().get(parts.scheme)
-    if not proxy or proxy_bypass(parts.host):
+    backend, proxy = BoundedBackend(), _proxy_of(parts.scheme)
+    if proxy is None or proxy_bypass(parts.host):
         return httpcore.AsyncConnectionPool(
             ssl_context=tls, max_connections=CONNECTIONS, network_backend=backend
         )
-    through = httpx.Proxy(proxy)
     return httpcore.AsyncHTTPProxy(
-        proxy_url=str(through.url), proxy_auth=through.raw_auth, ssl_context=tls,
+        proxy_url=str(proxy.url), proxy_auth=proxy.raw_auth, ssl_context=tls,
         max_connections=CONNECTIONS, network_backend=backend,
     )  # fmt: skip
+
+
+def _proxy_of(scheme: str) -> httpx.Proxy | None:
+    """As the environment has it; `proxy:3128` is one of http, as for curl. Raises UsageFault."""
+    given = getproxies().get(scheme)
+    if not given:
+        return None
+    try:
+        found = httpx.Proxy(given if "://" in given else f"http://{given}")
+    except (ValueError, httpx.InvalidURL):
+        found = None
+    if found is None or found.url.scheme not in ("http", "https") or not found.url.host:
+        text = f"{scheme}_proxy of the environment names no http:// or https:// proxy"
+        raise UsageFault(f"{text}: change it, or put the node's name into no_proxy")
+    return found

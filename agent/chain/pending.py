@@ -27,9 +27,10 @@ VOICES = 2  # that must tell alike, of however many are configured
 class Sight:
     """One look at the chain.
 
-    `final_number`: None while only one of several endpoints says what is final. `nonce`: of the
-    account at the head, transactions of it that are mined. `receipts` by hash, those that all tell
-    alike; `disputed` are the hashes of which they tell different things.
+    `final_number`: None while no endpoint, or one of several, says what is final. `nonce`: of the
+    account at the head, transactions of it that are mined. `receipts` by hash, those that all who
+    speak of them tell alike; `disputed` are the hashes of which they tell different things, or
+    nothing: nodes that index refuse a receipt as long as that takes.
     """
 
     head: BlockRef
@@ -56,30 +57,75 @@ async def look(
 
 
 async def _look(rpc: Reader, account: Address, hashes: Sequence[str], finality: Finality) -> Sight:
+    """In one exchange, unless a part is refused: it must not hide the others."""
     depth = finality.depth
-    head, final, nonce, *receipts = await rpc.batch(
-        [
-            block_request("latest"),
-            block_request("finalized" if depth is None else "latest"),
-            Request("eth_getTransactionCount", (account, "latest")),
-            *(Request("eth_getTransactionReceipt", (each,)) for each in hashes),
-        ]
+    newest, counted = (
+        block_request("latest"),
+        Request("eth_getTransactionCount", (account, "latest")),
     )
-    found = dict(zip(hashes, receipts, strict=True))
-    final_number = block_ref(final).number - (depth or 0)
-    return Sight(block_ref(head), final_number, integer(nonce), found)
+    final = block_request("finalized") if depth is None else newest
+    asked = [newest, counted, final, *map(_receipt_request, hashes)]
+    try:
+        head, nonce, *rest = await rpc.batch(asked)
+    except NodeRefused:
+        head, nonce = await rpc.batch(asked[:2])
+        rest = await _told_of(rpc, asked[2:])
+    told = {key: each for key, each in zip(hashes, rest[1:], strict=True) if each is not REFUSED}
+    final_number = _number_of(rest[0])
+    if final_number is not None:
+        final_number -= depth or 0
+    receipts = {key: None if _is_waiting(each) else each for key, each in told.items()}
+    silent = frozenset(hashes) - receipts.keys()
+    return Sight(block_ref(head), final_number, integer(nonce), receipts, silent)
+
+
+def _receipt_request(hash_: str) -> Request:
+    return Request("eth_getTransactionReceipt", (hash_,))
+
+
+REFUSED = object()  # in place of an answer
+
+
+async def _told_of(rpc: Reader, asked: Sequence[Request]) -> list[Json]:
+    """Each answer, or REFUSED; by halves, since few are refused or all are."""
+    try:
+        return await rpc.batch(asked)
+    except NodeRefused as refused:
+        if len(asked) == 1:
+            log.info("tx.look_refused", method=asked[0].method, error=str(refused))
+            return [REFUSED]
+    half = len(asked) // 2
+    return [*await _told_of(rpc, asked[:half]), *await _told_of(rpc, asked[half:])]
+
+
+def _number_of(block: Json) -> int | None:
+    """None of what is no block: null, or a refusal."""
+    try:
+        return block_ref(block).number
+    except NodeRefused:
+        return None
+
+
+def _is_waiting(receipt: Json) -> bool:
+    """Of what is in a pool and in no block, some nodes answer a receipt without one."""
+    return isinstance(receipt, Mapping) and receipt.get("blockNumber") is None
 
 
 def merged(sights: Sequence[Sight], of: int) -> Sight:
     """What so many of `of` endpoints say together: the first one's, within what the others say."""
-    first, finals = sights[0], [s.final_number for s in sights if s.final_number is not None]
-    alike = {key for key in first.receipts if len({_told(s.receipts[key]) for s in sights}) == 1}
+    finals = [s.final_number for s in sights if s.final_number is not None]
+    told: dict[str, list[Json]] = {}
+    for sight in sights:
+        for key, receipt in sight.receipts.items():
+            told.setdefault(key, []).append(receipt)
+    alike = {key: each[0] for key, each in told.items() if len(set(map(_told, each))) == 1}
+    spoken_of = told.keys() | {key for sight in sights for key in sight.disputed}
     return Sight(
         head=min((sight.head for sight in sights), key=lambda head: head.number),
-        final_number=min(finals) if len(sights) >= min(VOICES, of) else None,
+        final_number=min(finals) if finals and len(finals) >= min(VOICES, of) else None,
         nonce=min(sight.nonce for sight in sights),
-        receipts={key: first.receipts[key] for key in alike},
-        disputed=frozenset(first.receipts.keys() - alike),
+        receipts=alike,
+        disputed=frozenset(spoken_of - alike.keys()),
     )
 
 

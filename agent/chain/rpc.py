@@ -33,7 +33,11 @@ from faults import Refused, TryElsewhere
 
 WAIT_SECONDS = 10.0  # at most, before one exchange: as long as an exchange may take itself
 WAITS_SECONDS = 30.0  # at most, within one batch of which some was answered
+MOST_CUTS = 3  # requests alone that go astray, within one batch of which some was answered
 MOST_INTEGER = 2**256 - 1
+# What a contract is asked for. Of anything else a revert is a node's odd word for its own trouble,
+# and another node may do: nobody who asks for a block expects a contract to say no.
+CAN_REVERT = frozenset({"eth_call", "eth_estimateGas"})
 
 
 class Got(Enum):
@@ -91,7 +95,8 @@ class Reader(Protocol):
         ...
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
-        """Results in order, all from one node; the first error is raised."""
+        """Results in order, all from one node. Raises as `call`, but NodeRefused for a revert:
+        what is read so never reverts, and another node may know better."""
         ...
 
     async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
@@ -118,6 +123,7 @@ class _Asked:
     requests: Sequence[Request]
     found: dict[int, Json | CallReverted] = field(default_factory=dict)
     alone_passed: bool = False
+    cuts: int = 0  # of one request alone
     waited_seconds: float = 0.0
 
     def left(self, most: int) -> list[int]:
@@ -150,9 +156,10 @@ class Rpc:
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
         results = await self.outcomes(requests)
-        for each in results:
+        for request, each in zip(requests, results, strict=True):
             if isinstance(each, CallReverted):
-                raise each
+                text = f"{self.url} says of {request.method} that {each}"
+                raise NodeRefused(text, of_itself=True) from each
         return results
 
     async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
@@ -177,6 +184,8 @@ class Rpc:
         if not asked.alone_passed:
             await self._part_alone(asked, part)
             asked.alone_passed = True
+            if isinstance(refusal, EndpointDown):
+                return None  # it may have been an accident: the same once more
         self._doubted, self.refused_with = 0, str(refusal)
         return self.size.shrink(answered or len(part) // 2)
 
@@ -187,7 +196,10 @@ class Rpc:
     async def _refused_alone(self, refusal: TryElsewhere, asked: _Asked) -> None:
         if isinstance(refusal, Limited) and asked.found:
             return await self._wait_for(refusal, asked)
-        raise refusal
+        asked.cuts += 1
+        if not isinstance(refusal, EndpointDown) or not asked.found or asked.cuts > MOST_CUTS:
+            raise refusal
+        return None
 
     async def _wait_for(self, limited: Limited, asked: _Asked) -> None:
         """Some was answered: it would be lost if another node were asked instead."""
@@ -207,15 +219,16 @@ class Rpc:
         try:
             answers = await self._exchanged(requests)
         except EndpointDown as down:
+            wishes = isinstance(down, Limited) and down.after_seconds
+            if down.got is Got.WORDS and not wishes:
+                return down
             self._doubted = 0 if down.got is Got.NOWHERE else len(part)
-            if down.got is not Got.WORDS or (isinstance(down, Limited) and down.after_seconds):
-                raise
-            return down
+            raise
         except NodeRefused as refused:
             return refused
         for number, request, answer in zip(part, requests, answers, strict=True):
-            if isinstance(answer, Result) or (isinstance(answer, Error) and answer.is_revert):
-                asked.found[number] = self._outcome(answer, request.method)
+            if isinstance(answer, Result) or _reverts(answer, request):
+                asked.found[number] = self._outcome(answer, request)
         return self._why_not_all(answers, requests)
 
     async def _single(self, asked: _Asked, number: int) -> TryElsewhere | None:
@@ -232,8 +245,9 @@ class Rpc:
     def _why_not_all(
         self, answers: Sequence[Answer], requests: Sequence[Request]
     ) -> TryElsewhere | None:
-        missing = [each for each in answers if not isinstance(each, Result)]
-        refusals = [each for each in missing if isinstance(each, Error) and not each.is_revert]
+        told = zip(answers, requests, strict=True)
+        errors = [(each, asked) for each, asked in told if isinstance(each, Error)]
+        refusals = [each for each, asked in errors if not _reverts(each, asked)]
         error = next((each for each in refusals if each.is_rate), first_error(refusals))
         if error is None:
             silent = sum(each is None for each in answers)
@@ -242,7 +256,10 @@ class Rpc:
         answered = len(answers) - len(refusals)
         if error.is_rate and answered:
             self.pace.refused(self._clock.now(), self._wish(error))
-        return self._fault(error, requests[answers.index(error)].method)
+        fault = self._fault(error, requests[answers.index(error)].method)
+        if isinstance(fault, NodeRefused) and None in answers:
+            fault.of_itself = False  # one error in a list of one may be said of all
+        return fault
 
     # One exchange
 
@@ -253,9 +270,9 @@ class Rpc:
         except Limited as limited:
             self.pace.refused(self._clock.now(), limited.after_seconds)
             raise
-        if isinstance(said, Error) and said.is_rate and not said.is_revert:
+        if isinstance(said, Error) and said.is_rate and not _reverts(said, request):
             self.pace.refused(self._clock.now(), self._wish(said))
-        outcome = self._outcome(said, request.method)
+        outcome = self._outcome(said, request)
         self.pace.took(1, self._clock.now())
         if self._doubted > 1:
             self.size.shrink(self._doubted // 2)
@@ -289,15 +306,15 @@ class Rpc:
     def _wish(self, error: Error) -> float | None:
         return asked_wait({}, error.message, error.data, self._clock.now())
 
-    def _outcome(self, answer: Answer, method: str) -> Json | CallReverted:
+    def _outcome(self, answer: Answer, request: Request) -> Json | CallReverted:
         if isinstance(answer, Result):
             return answer.value
         if answer is None:
             raise EndpointDown(f"{self.url} gives no JSON-RPC answer", got=Got.WORDS)
-        if answer.is_revert:
+        if _reverts(answer, request):
             data = answer.data
             return CallReverted(revert_reason(data), data if isinstance(data, str) else "0x")
-        raise self._fault(answer, method)
+        raise self._fault(answer, request.method)
 
     def _fault(self, error: Error, method: str) -> Limited | NodeRefused:
         code = f" (code {error.code})" if error.code else ""
@@ -306,6 +323,11 @@ class Rpc:
         if error.is_rate:
             return Limited(text, after_seconds=self._wish(error), got=Got.WORDS)
         return NodeRefused(text, error.code, of_itself=error.is_of_itself)
+
+
+def _reverts(answer: Answer, request: Request) -> bool:
+    """Whether it is the contract's no, which is an answer."""
+    return isinstance(answer, Error) and answer.is_revert and request.method in CAN_REVERT
 
 
 def _body(number: int, request: Request) -> Json:

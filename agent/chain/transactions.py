@@ -19,7 +19,7 @@ from agent.chain.budget import Budget, Spending
 from agent.chain.encoding import Fees
 from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import Bid, bids
-from agent.chain.fees import FeePolicy, raised
+from agent.chain.fees import BUMP_PERCENT, FeePolicy, raised
 from agent.chain.head import Finality
 from agent.chain.nonces import FILL_MOST, Gap, Gaps, is_ripe
 from agent.chain.pending import Sight, is_ours_still, look
@@ -312,11 +312,11 @@ class Transactions:
     async def _nudge(self, record: TxRecord, *, beyond_market: bool = True) -> None:
         """Replace what waits too long; broadcast again what a node may have forgotten."""
         now, last = self._clock.now(), record.attempts[-1]
-        if passed(now, last.at, self._patience.replace):
-            asked: Sequence[Fees | None] = await self._account.market() or [None]
-            for market in asked:
+        percent = self._account.raise_at_once(record)
+        if percent or passed(now, last.at, self._patience.replace):
+            for market in (*await self._account.market(),) or (None,):
                 dearer = market is not None and market.max_fee > last.fees.max_fee
-                fees = raised(last.fees, market, self._policy)
+                fees = raised(last.fees, market, self._policy, percent or BUMP_PERCENT)
                 if fees is None or not (dearer or beyond_market):
                     continue
                 if not await self._budget.over(self._extra(record, fees), now):

@@ -9,10 +9,17 @@ import structlog
 
 from agent.chain.events import Cursor, EventReader
 from agent.chain.head import Head, HeadFollower
+from agent.chain.rpc import NodeRefused
 from agent.market.model import JobId
 from faults import RetryLater, TryElsewhere
 
 log = structlog.get_logger()
+
+# What logs say is only that a job may have changed; the lists that are compared beside them say it
+# too, a little later. So a range that no node answers (pruned, or not of this plan), or one that
+# takes minutes to read, must not keep the newest blocks from being read.
+UNREAD_SECONDS = 30  # of chain time, for which a range is refused: a backend that lags is met less
+MOST_BEHIND = 100_000  # blocks: 50 ranges of the default width, seven hours of 0.25 s
 
 
 class ChainWakes:
@@ -31,6 +38,8 @@ class ChainWakes:
         self._save = save
         self._next: asyncio.Task[Head] | None = None
         self._missed = 0  # looks in a row
+        self._refused_at: int | None = None  # chain's second since which nodes say no to a range
+        self._skipped = False  # and that was said
 
     async def wait(self) -> Sequence[JobId]:
         """Cancelling it loses nothing: the next call takes up the same head."""
@@ -48,19 +57,39 @@ class ChainWakes:
         await self._heads.aclose()
 
     async def _changes(self, head: Head) -> Sequence[JobId]:
+        self._skip_what_is_far(head)
         try:
             changes = await self._events.changes(self._cursor, head)
         except (RetryLater, TryElsewhere) as fault:
-            # The first may be a backend that lags: the next look finds another.
-            say = log.warning if self._missed else log.info
-            say("chain.no_events", error=str(fault))
-            self._missed += 1
+            self._note_missed(fault, head)
             return []
-        self._missed = 0
+        self._missed, self._refused_at = 0, None
+        self._skipped = self._skipped and self._cursor is None
         if changes.cursor != self._cursor:
             self._cursor = changes.cursor
             self._save(changes.cursor)
         return sorted(changes.jobs)
+
+    def _note_missed(self, fault: Exception, head: Head) -> None:
+        # The first may be a backend that lags: the next look finds another.
+        say = log.warning if self._missed else log.info
+        say("chain.no_events", error=str(fault))
+        self._missed += 1
+        if not isinstance(fault, NodeRefused):
+            self._refused_at = None
+        elif self._refused_at is None:
+            self._refused_at = head.block.timestamp
+
+    def _skip_what_is_far(self, head: Head) -> None:
+        if self._cursor is None:
+            return
+        last, since = self._cursor.last.number, self._refused_at
+        refused = since is not None and head.block.timestamp - since >= UNREAD_SECONDS
+        if not refused and head.block.number - last <= MOST_BEHIND:
+            return
+        say = log.info if self._skipped else log.error
+        say("chain.events_skipped", first=last + 1, last=head.block.number)
+        self._cursor, self._refused_at, self._skipped = None, None, True
 
 
 async def _first_of(heads: AsyncGenerator[Head, None]) -> Head:

@@ -171,7 +171,8 @@ class Instances:
             raise kept[0]
 
     async def _terminate(self, region: Region, ids: list[InstanceId]) -> list[Fault]:
-        """One unknown, moving or protected id refuses a whole call, so such a batch is halved."""
+        """One unknown, moving or protected id refuses a whole call, so such a batch is halved.
+        Not for credentials that may end none of them: that would be two calls for each."""
         doing = f"terminating {ids[0]}" + (f" and {len(ids) - 1} more" if ids[1:] else "")
         ec2 = self._calls.clients.ec2(region)
         try:
@@ -181,7 +182,7 @@ class Instances:
                 doing,
                 lambda: ec2.terminate_instances(InstanceIds=ids),
             )
-        except (Refused, Busy, Unexplained) as fault:
+        except (Refused, Busy, NotSetUp, Unexplained) as fault:
             if len(ids) == 1:
                 return [] if isinstance(fault, Missing) else [fault]
             middle = len(ids) // 2

@@ -91,6 +91,7 @@ async def clock(patient: Patient) -> list[Finding]:
 
 async def gas(patient: Patient) -> list[Finding]:
     from agent.chain.fees import market_fees
+    from agent.chain.rpc import integer
     from agent.wiring.adapters import fees_of
 
     desk = patient.desk
@@ -100,7 +101,7 @@ async def gas(patient: Patient) -> list[Finding]:
         return [skipped("gas", "no key, no transactions")]
     if patient.payer is None:
         return [skipped("gas", "the key cannot be opened")]
-    balance = int(await desk.endpoints.call("eth_getBalance", patient.payer, "latest"), 16)
+    balance = integer(await desk.endpoints.call("eth_getBalance", patient.payer, "latest"))
     fees = await market_fees(desk.endpoints, fees_of(patient.config))
     if fees is None:
         todo = "wait, or raise gas.max_fee"

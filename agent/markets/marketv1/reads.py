@@ -8,10 +8,10 @@ later looks read our own and the newest ids alone (`Seen`). A job is `jobs` and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from eth_abi.abi import decode
@@ -23,7 +23,7 @@ import contracts
 from agent.chain.abi import Abi
 from agent.chain.endpoints import Endpoints
 from agent.chain.events import Log, logs_of
-from agent.chain.rpc import Json, NodeRefused, Reader, Request
+from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request
 from agent.market.model import (
     ZERO_ADDRESS,
     Address,
@@ -43,11 +43,12 @@ from agent.markets.marketv1.seen import MOST_JOBS, OLD_SECONDS, Seen
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.settlements import read_settlements, words_of
 from agent.markets.token import Holdings, Token, read_token
-from faults import MustStop, Refused
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
-EXTRA_DECIMALS = 12
+Functions = Sequence[tuple[str, tuple[object, ...]]]  # names and arguments
+
 RATE_LOCK = keccak(text="RATE_LOCK")
 # Where a proxy keeps the address of its code (EIP-1967).
 IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
@@ -129,17 +130,21 @@ class Market:
         """They are this provider's own: the contract has no parameters that matter to a job."""
         return self.own_terms
 
-    async def check(self, at: BlockRef) -> None:
-        """Raises MustStop: what stands there is no MarketV1 of the form that is known here."""
-        calls = [("EXTRA_DECIMALS", ()), ("lockWaitTime", (RATE_LOCK,)), ("locks", (bytes(32),))]
-        try:
-            extra, _wait, _lock = await self._many(calls, at)
-        except (NodeRefused, Refused) as other:
-            text = f"{self.contract} is no MarketV1 that this agent knows: {other}"
-            raise MustStop(text) from None
-        if extra != EXTRA_DECIMALS:
-            text = f"{self.contract} counts rates in 10^-{extra} units, not in 10^-{EXTRA_DECIMALS}"
-            raise MustStop(f"{text}: it is another version of the market than this agent knows")
+    async def undecoded(self, calls: Functions, at: BlockRef) -> list[Json | CallReverted]:
+        """What the contract answers, whatever it is."""
+        requests = [self._call(name, *args, at=at) for name, args in calls]
+        return await self._reader.outcomes(requests)
+
+    async def of_each(self, read: Callable[[Market], Awaitable[T]]) -> list[T]:
+        """What two endpoints tell, where the reader has two; else what it tells."""
+        if not isinstance(self._reader, Endpoints):
+            return [await read(self)]
+
+        async def one(rpc: Reader) -> T:
+            return await read(self.through(rpc))
+
+        told = await self._reader.several(one)
+        return [each for each in told if not isinstance(each, CallReverted)]
 
     async def payment_token(self, at: BlockRef) -> Token:
         """What jobs are paid in."""
@@ -309,9 +314,7 @@ class Market:
     async def _one(self, name: str, *args: object, at: BlockRef) -> Any:
         return (await self._many([(name, args)], at))[0]
 
-    async def _many(
-        self, calls: Sequence[tuple[str, tuple[object, ...]]], at: BlockRef
-    ) -> list[Any]:
+    async def _many(self, calls: Functions, at: BlockRef) -> list[Any]:
         requests = [self._call(name, *args, at=at) for name, args in calls]
         answers = await self._reader.batch(requests)
         abi = market_abi()

@@ -7,26 +7,67 @@ told, and what changes later pauses new jobs (`agent.loop.market_changes`).
 
 from __future__ import annotations
 
+from typing import Any
+
+from agent.chain.rpc import CallReverted, Json, NodeRefused
 from agent.config.presets import Preset
 from agent.market.model import ZERO_ADDRESS, Address, BlockRef
-from agent.markets.marketv1.reads import Market
+from agent.markets.marketv1.reads import RATE_LOCK, Market, market_abi
 from agent.markets.token import Token
 from faults import MustStop, RetryLater
+
+EXTRA_DECIMALS = 12
 
 
 async def check(market: Market, known: Preset | None, at: BlockRef) -> tuple[Token, list[str]]:
     """What jobs are paid in, and what a person should look at.
 
-    Raises MustStop: another contract, or a token with other decimals than the known deployment's.
-    Raises RetryLater: the node's newest block is older than the contract.
+    Raises MustStop: another contract, or a token with other decimals than the known deployment's,
+    by all endpoints that tell. Raises RetryLater: the node's newest block is older than the
+    contract; TryElsewhere: none can tell now.
     """
     if known is not None and at.number < known.first_block:
         text = f"a node stands at block {at.number} of {known.chain}, the market begins at"
         raise RetryLater(f"{text} {known.first_block}: it has not caught up")
-    await market.check(at)
-    token = await market.payment_token(at)
-    code = await market.implementation(at)
-    return token, differences(known, token, code) if known is not None else []
+    stories = await market.of_each(lambda one: _story(one, known, at))
+    good = [story for story in stories if not isinstance(story, MustStop)]
+    if good:
+        return good[0]
+    raise next(story for story in stories if isinstance(story, MustStop))
+
+
+async def _story(
+    market: Market, known: Preset | None, at: BlockRef
+) -> tuple[Token, list[str]] | MustStop:
+    """What one endpoint tells; its word alone stops nobody where another tells otherwise."""
+    try:
+        await _check_functions(market, at)
+        token = await market.payment_token(at)
+        code = await market.implementation(at)
+        return token, differences(known, token, code) if known is not None else []
+    except MustStop as stop:
+        return stop
+
+
+async def _check_functions(market: Market, at: BlockRef) -> None:
+    """Raises MustStop: what stands there is no MarketV1 of the form that is known here.
+    NodeRefused: a node can't tell what stands there just now."""
+    calls = [("EXTRA_DECIMALS", ()), ("lockWaitTime", (RATE_LOCK,)), ("locks", (bytes(32),))]
+    pairs = zip(calls, await market.undecoded(calls, at), strict=True)
+    try:
+        extra, _wait, _lock = (_decoded(name, answer) for (name, _), answer in pairs)
+    except (NodeRefused, CallReverted) as other:
+        text = f"{market.contract} is no MarketV1 that this agent knows: {other}"
+        raise MustStop(text) from None
+    if extra != EXTRA_DECIMALS:
+        text = f"{market.contract} counts rates in 10^-{extra} units, not in 10^-{EXTRA_DECIMALS}"
+        raise MustStop(f"{text}: it is another version of the market than this agent knows")
+
+
+def _decoded(name: str, answer: Json | CallReverted) -> Any:
+    if isinstance(answer, CallReverted):
+        raise answer
+    return market_abi().decode(name, answer)
 
 
 def differences(known: Preset, token: Token, code: Address) -> list[str]:

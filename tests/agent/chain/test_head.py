@@ -7,15 +7,24 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from agent.chain.endpoints import Endpoints
-from agent.chain.head import MAX_MESSAGE_BYTES, Finality, Head, HeadFollower, HeadTracker, Pace
+from agent.chain.head import (
+    MAX_MESSAGE_BYTES,
+    Finality,
+    Head,
+    HeadFollower,
+    HeadTracker,
+    Pace,
+    block_ref,
+)
 from agent.chain.rpc import NodeRefused
 from agent.clock import SystemClock
+from devnet.chain.evm import Rejected
 from faults import UsageFault
 
 if TYPE_CHECKING:
@@ -62,6 +71,73 @@ async def test_poll__node_tells_no_block__is_refused(stage: Stage, tracker: Head
     stage.node.faults.fail_methods = ["eth_getBlockByNumber"]
     with pytest.raises(NodeRefused):
         await tracker.poll()
+
+
+@pytest.mark.parametrize(
+    "finality",
+    [Rejected(-32000, "finalized block not found"), Rejected(-39001, "Unknown block"),
+     Rejected(-32602, "invalid argument 0: hex string without 0x prefix"), None],
+    ids=str,
+)  # fmt: skip
+async def test_poll__final_block_is_told_no_more__heads_go_on_and_it_stays(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, endpoints: Endpoints,
+    finality: Rejected | None, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    tracker, true = HeadTracker(endpoints, Finality()), stage.node.methods.call
+
+    def call(method: str, params: list[Any]) -> Any:
+        if params and params[0] == "finalized":
+            if finality is not None:
+                raise finality
+            return None
+        return true(method, params)
+
+    before = await tracker.poll()
+    monkeypatch.setattr(stage.node.methods, "call", call)
+    for _ in range(3):
+        stage.node.call("evm_mine", 5)
+        head = await tracker.poll()
+        assert (head.block, head.finalized) == (stage.head, before.finalized)
+    assert capsys.readouterr().out.count("chain.no_final_block") == 1
+    with pytest.raises(NodeRefused):
+        await HeadTracker(endpoints, Finality()).poll()  # at a start it has to be known
+    monkeypatch.undo()
+    assert (await tracker.poll()).finalized.number == stage.head.number - 2
+
+
+async def test_poll__one_of_two_tells_no_final_block__the_other_s_word_counts(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stage.node.twin() as unable:
+        true = unable.methods.call
+        monkeypatch.setattr(
+            unable.methods, "call",
+            lambda method, params: None if "finalized" in params else true(method, params),
+        )  # fmt: skip
+        endpoints = await Endpoints.open([unable.url, stage.node.url], stage.clock)
+        tracker = HeadTracker(endpoints, Finality())
+        for _ in range(2):
+            stage.node.call("evm_mine", 5)
+            assert (await tracker.poll()).finalized.number == stage.head.number - 2
+        await endpoints.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [("0x10", 16), ("0x0010", 16), ("0XA", 10), (16, 16), ("16", None), ("", None), (None, None),
+     (True, None), ("0x", None), (1.0, None), ("-0x1", None)],
+)  # fmt: skip
+def test_block_ref__a_number_however_it_is_written__is_it_or_refused(
+    given: object, number: int | None
+) -> None:
+    block = {"number": given, "timestamp": "0x5", "hash": "0xAB"}
+    if number is None:
+        with pytest.raises(NodeRefused):
+            block_ref(block)
+    else:
+        assert block_ref(block, number).number == number
+    with pytest.raises(NodeRefused):
+        block_ref({"number": "0x1", "timestamp": "0x5", "hash": given if given is None else 7})
 
 
 def test_finality__negative__is_a_usage_fault() -> None:
@@ -154,6 +230,28 @@ async def test_heads__subscribed__are_seen_long_before_the_next_poll(
             assert (await anext(heads)).block == stage.head
         assert follower.live is not None
         assert "key-of-nobody" not in repr(follower.live)
+        await heads.aclose()
+
+
+async def test_heads__subscription_that_floods__has_the_node_asked_ten_times_a_second_at_most(
+    stage: Stage, tracker: HeadTracker
+) -> None:
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    async with subscription(lines) as url:
+        follower = HeadFollower(tracker, SystemClock(), Pace(poll=30.0, silent=20.0), [url])
+        heads = follower.heads()
+        await anext(heads)
+        lines.put_nowait(NEWS)
+        while follower.live is None:
+            await asyncio.sleep(0.01)
+        before = stage.node.requests
+        following = asyncio.ensure_future(anext(heads))
+        for _ in range(300):
+            lines.put_nowait(NEWS)
+            await asyncio.sleep(0.001)
+        assert stage.node.requests - before <= 2 * 8
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
         await heads.aclose()
 
 

@@ -17,6 +17,7 @@ import pytest
 from agent.chain.http import Http, most_bytes
 from agent.chain.rpc import EndpointDown, Limited, NodeRefused
 from agent.secret import SecretUrl
+from faults import UsageFault
 from tests.agent.chain.odd_node import OddNode, Said, Say, each, odd_node
 
 pytestmark = pytest.mark.integration
@@ -64,6 +65,38 @@ async def test_exchange__the_environment_names_a_proxy__goes_through_it_but_for_
     assert [head.split("\r\n")[0] for head in node.heads] == [
         "POST http://node.example/v1 HTTP/1.1", "POST /direct HTTP/1.1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "head"),
+    [("{host}", "POST http://node.example/v1"), ("http://u:p@{host}/", "POST http://node.example"),
+     ("socks5://{host}", ""), ("ftp://{host}", ""), ("http://", "")],
+)  # fmt: skip
+async def test_exchange__a_proxy_however_it_is_written__is_used_or_named(
+    monkeypatch: pytest.MonkeyPatch, given: str, head: str
+) -> None:
+    async with odd_node(lambda body: Said.json(each(body))) as node:
+        monkeypatch.setenv("http_proxy", given.format(host=node.url.removeprefix("http://")))
+        monkeypatch.setenv("no_proxy", "")
+        if not head:
+            with pytest.raises(UsageFault, match="http_proxy"):
+                Http(SecretUrl("http://node.example/v1"))
+            return
+        http = Http(SecretUrl("http://node.example/v1"))
+        assert await http.exchange(ASK) == each(ASK)
+        assert node.heads[0].startswith(head)
+        await http.close()
+
+
+@pytest.mark.parametrize("status", [402, 404, 405, 407, 408, 410, 421, 451])
+async def test_exchange__a_status_of_who_serves_nothing__is_a_node_that_is_down(
+    status: int,
+) -> None:
+    async with odd_node(lambda body: Said(b"<h1>No such app</h1>", status)) as node:
+        http = Http(SecretUrl(node.url))
+        with pytest.raises(EndpointDown, match=f"HTTP {status}: No such app"):
+            await http.exchange(ASK)
+        await http.close()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br", "x", "GZIP "])

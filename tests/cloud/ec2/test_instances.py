@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import boto3
 import pytest
@@ -22,7 +23,7 @@ from cloud.kinds import (
     Throttled,
 )
 from cloud.model import AttemptSpent, Detour, InstanceId, InstanceState, Zone
-from faults import Refused
+from faults import Fault, Refused
 from tests.cloud.conftest import REGION, FakeClock, Faults, answer, fine, order
 
 pytestmark = pytest.mark.unit
@@ -370,6 +371,23 @@ async def test_terminate__one_protected__ends_the_others_and_says_so(aws: Aws) -
     ec2 = boto3.client("ec2", region_name=REGION)
     ec2.modify_instance_attribute(InstanceId=known[1].id, DisableApiTermination={"Value": True})
     with pytest.raises(Refused):
+        await aws.terminate(REGION, [one.id for one in known])
+    states = {one.identity.job: one.live for one in await aws.instances(REGION)}
+    assert states == {1: False, 2: True, 3: False}
+
+
+@pytest.mark.parametrize("code", ["UnsupportedOperation", "InvalidParameterCombination", "NewCode"])
+async def test_terminate__one_that_ec2_refuses_in_any_word__ends_the_others(
+    aws: Aws, faults: Faults, code: str
+) -> None:
+    known = [await aws.launch(order(job)) for job in (1, 2, 3)]
+
+    def refuse(params: dict[str, Any]) -> None:
+        if known[1].id in params["InstanceIds"]:
+            answer(code)(params)
+
+    faults.before("TerminateInstances", *[refuse] * 8)
+    with pytest.raises(Fault, match=code):
         await aws.terminate(REGION, [one.id for one in known])
     states = {one.identity.job: one.live for one in await aws.instances(REGION)}
     assert states == {1: False, 2: True, 3: False}

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.chain.rpc import CallReverted, Json, Reader, Request
+from agent.chain.endpoints import Endpoints
+from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request
 from agent.config.load import parse
 from agent.config.presets import MARKETV1, Preset, preset_of
 from agent.market.model import ZERO_ADDRESS, Address, BlockNumber, address
@@ -15,8 +16,10 @@ from agent.markets.marketv1 import shape
 from agent.markets.marketv1.reads import Market, market_abi
 from agent.markets.token import Token
 from agent.wiring.adapters import contract_of, finality_of, known_deployment
-from faults import MustStop, RetryLater
+from devnet.chain.evm import Rejected
+from faults import MustStop, RetryLater, TryElsewhere
 from tests.agent.markets.marketv1.conftest import Live
+from tests.clocks import MovingClock
 
 pytestmark = pytest.mark.integration
 
@@ -38,17 +41,20 @@ class Instead:
         return await self._reader.call(method, *params)
 
     async def batch(self, requests: Sequence[Request]) -> list[Json]:
-        answers = await self._reader.batch(requests)
+        found = await self.outcomes(requests)
+        if any(isinstance(each, CallReverted) for each in found):
+            raise NodeRefused("it reverts")
+        return found
+
+    async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
+        answers = await self._reader.outcomes(requests)
         pairs = zip(requests, answers, strict=True)
         return [self._answered(request, answer) for request, answer in pairs]
 
-    async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
-        return await self._reader.outcomes(requests)
-
-    def _answered(self, request: Request, answer: Json) -> Json:
+    def _answered(self, request: Request, answer: Json) -> Json | CallReverted:
         asked = request.method == "eth_call" and request.params[0]["data"][:10] == self._selector
         if asked and self._answer is None:
-            raise CallReverted("execution reverted", "0x")
+            return CallReverted("execution reverted", "0x")
         return self._answer if asked else answer
 
 
@@ -97,6 +103,41 @@ async def test_check__another_shape__stops_the_agent(
     odd = Market(Instead(market._reader, name, answer), live.contract, market.own_terms)
     with pytest.raises(MustStop, match=told):
         await shape.check(odd, None, live.head)
+
+
+@pytest.mark.parametrize(
+    "no",
+    [Rejected(-32000, "header not found"), Rejected(-32005, "limit exceeded"),
+     Rejected(-32000, "missing trie node"), Rejected(-32603, "internal error")],
+    ids=str,
+)  # fmt: skip
+async def test_check__a_node_that_can_t_tell_now__is_asked_again_later(
+    live: Live, market: Market, monkeypatch: pytest.MonkeyPatch, no: Rejected
+) -> None:
+    true = live.node.methods.call
+
+    def call(method: str, params: list[Json]) -> Json:
+        if method == "eth_call":
+            raise no
+        return true(method, params)
+
+    monkeypatch.setattr(live.node.methods, "call", call)
+    with pytest.raises((RetryLater, TryElsewhere)):
+        await shape.check(market, None, live.head)
+
+
+async def test_check__one_of_two_says_that_it_is_another_contract__stops_nobody(
+    live: Live, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live.node.twin() as liar:
+        monkeypatch.setattr(
+            liar.methods, "_methods", {**liar.methods._methods, "eth_call": lambda *_: _SIX}
+        )
+        endpoints = await Endpoints.open([liar.url, live.node.url], MovingClock(0))
+        told = Market(endpoints, live.contract, market.own_terms)
+        token, odd = await shape.check(told, _known(live), live.head)
+        assert (token.decimals, odd) == (6, [])
+        await endpoints.close()
 
 
 async def test_check__token_with_other_decimals__stops_the_agent(

@@ -1,0 +1,34 @@
+"""Why a node takes a transaction into no pool, as far as its price is why. Pure.
+
+What no node takes is in no pool: it costs nothing to send it dearer at once, and waiting for a
+block that it can't get into costs the time that a report has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from faults import TryElsewhere
+
+# Words, and who says them where nothing is said: clients' own sources and reports of theirs.
+_ROWS = (
+    # geth, bor, erigon, reth, nitro: "transaction underpriced", "replacement transaction
+    # underpriced", "transaction underpriced: gas tip cap 1, minimum needed 25000000000"
+    r"underpriced",
+    # geth, nitro: "max fee per gas less than block base fee"; besu: "gasPrice is less than the
+    # current BaseFee"; erigon: "fee cap less than block base fee"
+    r"(?:less|lower) than (?:the )?(?:current )?(?:block )?base ?fee",
+    r"fee ?too ?low",  # nethermind: FeeTooLow, FeeTooLowToCompete; openethereum
+    r"gas ?price (?:is )?(?:too low|below)",  # besu: Gas price below configured minimum gas price
+    r"below (?:the )?(?:configured )?minimum",  # besu: priority fee below the minimum; linea
+    r"insufficient (?:fee|gas ?price)",  # evmos, cronos: insufficient fee; rsk
+    r"(?:tx|transaction) ?pool (?:is )?full|pool limit",  # the dearest stay: geth, besu, substrate
+    r"max fee per gas .{0,40}(?:too low|lower than)|maxfeepergas .{0,40}(?:too low|lower)",
+)
+TOO_CHEAP = re.compile("|".join(_ROWS), re.IGNORECASE)
+
+
+def are_too_cheap(refusals: Sequence[TryElsewhere]) -> bool:
+    """Whether one of these says that more has to be bid."""
+    return any(TOO_CHEAP.search(str(each)) for each in refusals)

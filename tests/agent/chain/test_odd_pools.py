@@ -1,0 +1,186 @@
+"""Transactions at nodes that refuse a part of what is asked, or take none at what is bid."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from agent.chain.endpoints import Endpoints
+from agent.chain.fees import asked_by
+from agent.chain.head import Finality
+from agent.chain.transaction_log import TxStatus
+from agent.chain.transactions import Confirmed, Transactions
+from agent.market.model import JobId
+from devnet.chain.evm import Rejected
+from tests.agent.chain.memory_log import MemoryLog
+from tests.agent.chain.test_transactions import RICH, begin, sender
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Stage
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest_asyncio.fixture
+async def job(stage: Stage) -> AsyncIterator[JobId]:
+    stage.offer()
+    yield stage.request()
+
+
+@pytest.fixture
+def transactions(stage: Stage, endpoints: Endpoints, log: MemoryLog) -> Transactions:
+    return sender(stage, endpoints, log)
+
+
+def refusing(stage: Stage, patch: pytest.MonkeyPatch, method: str, no: Rejected | None) -> None:
+    """From now on the node refuses this method, or answers null."""
+    true = stage.node.methods.call
+
+    def call(asked: str, params: list[Any]) -> Any:
+        if asked == method:
+            if no is None:
+                return None
+            raise no
+        return true(asked, params)
+
+    patch.setattr(stage.node.methods, "call", call)
+
+
+async def test_pump__receipts_are_refused_while_a_node_indexes__fees_are_raised_and_it_ends_well(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId
+) -> None:
+    stage.node.evm.automine = False
+    await begin(transactions, stage, job)
+    with pytest.MonkeyPatch.context() as patch:
+        no = Rejected(-32000, "transaction indexing is in progress")
+        refusing(stage, patch, "eth_getTransactionReceipt", no)
+        stage.clock.at += 31
+        fee = stage.node.evm.head.header.base_fee_per_gas
+        stage.node.evm.min_tip = 10 * fee
+        await transactions.pump()
+        before = log.records[(f"reportStarted:{job}:1", 1)]
+        stage.node.evm.min_tip = 0
+        stage.node.call("evm_mine", 9)
+        await transactions.pump()  # mined, and nobody tells by what: nothing is sent anew
+    after = log.records[(f"reportStarted:{job}:1", 1)]
+    assert (before.status, after.status) == (TxStatus.OPEN, TxStatus.OPEN)
+    assert len(log.records) == 1
+    await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
+
+
+@pytest.mark.parametrize("no", [Rejected(-32000, "finalized block not found"), None], ids=str)
+async def test_pump__no_final_block_is_told__what_is_mined_is_seen_and_not_final(
+    stage: Stage, endpoints: Endpoints, log: MemoryLog, job: JobId, no: Rejected | None
+) -> None:
+    transactions = Transactions(
+        endpoints, stage.signers[0], log, stage.clock, policy=RICH, finality=Finality()
+    )
+    await begin(transactions, stage, job)
+    true = stage.node.methods.call
+
+    def call(asked: str, params: list[Any]) -> Any:
+        if params and params[0] == "finalized":
+            if no is None:
+                return None
+            raise no
+        return true(asked, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.node.methods, "call", call)
+        stage.node.call("evm_mine", 9)
+        await transactions.pump()
+        assert isinstance(state := await begin(transactions, stage, job), Confirmed)
+        assert not state.final
+    await transactions.pump()
+    assert isinstance(state := await begin(transactions, stage, job), Confirmed)
+    assert state.final
+
+
+async def test_pump__a_receipt_without_a_block__is_of_a_transaction_that_waits(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId
+) -> None:
+    stage.node.evm.automine = False
+    await begin(transactions, stage, job)
+    first = log.records[(f"reportStarted:{job}:1", 1)].attempts[0].hash
+    true = stage.node.methods.call
+
+    def call(asked: str, params: list[Any]) -> Any:
+        found = true(asked, params)
+        if asked == "eth_getTransactionReceipt" and found is None and params[0] == first:
+            return {
+                "transactionHash": first,
+                "blockNumber": None,
+                "blockHash": None,
+                "status": "0x0",
+            }
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.node.methods, "call", call)
+        stage.clock.at += 31
+        await transactions.pump()
+        assert len(log.records[(f"reportStarted:{job}:1", 1)].attempts) == 2
+        stage.node.call("evm_mine")
+        await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
+
+
+async def test_submit__no_node_takes_it_for_its_price__is_raised_at_once(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId
+) -> None:
+    """Of a chain that asks for 25 gwei more than its node suggests; half a minute would be lost at
+    each quarter more."""
+    true, wanted = stage.node.methods.call, 25 * 10**9
+
+    def call(asked: str, params: list[Any]) -> Any:
+        if asked == "eth_sendRawTransaction":
+            sent = log.records[(f"reportStarted:{job}:1", 1)].attempts[-1]
+            assert sent.raw == params[0]
+            if sent.fees.tip < wanted:
+                raise Rejected(-32000, f"transaction underpriced: minimum needed {wanted}")
+        return true(asked, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.node.methods, "call", call)
+        await begin(transactions, stage, job)
+        for _ in range(8):
+            stage.clock.at += 1
+            await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
+    assert len(log.records[(f"reportStarted:{job}:1", 1)].attempts) <= 6
+
+
+async def test_raises_at_once__are_bounded_by_number_budget_and_cap(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(stage, patch, "eth_sendRawTransaction", Rejected(-32000, "txpool is full"))
+        await begin(transactions, stage, job)
+        for _ in range(25):
+            stage.clock.at += 1
+            await transactions.pump()
+    attempts = log.records[(f"reportStarted:{job}:1", 1)].attempts
+    assert 5 < len(attempts) <= 13
+    assert attempts[-1].fees.max_fee <= RICH.cap_per_gas
+
+
+async def test_fees__no_such_method_as_a_tip_s__is_what_a_gas_price_has_beyond_the_base_fee(
+    stage: Stage, endpoints: Endpoints
+) -> None:
+    base = stage.node.methods._base_fee()
+    with pytest.MonkeyPatch.context() as patch:
+        no = Rejected(-32601, "the method eth_maxPriorityFeePerGas does not exist")
+        refusing(stage, patch, "eth_maxPriorityFeePerGas", no)
+        told, tip = await asked_by(endpoints)
+        assert tip == base + 10**9 - told
+        refusing(stage, patch, "eth_gasPrice", no)
+        assert (await asked_by(endpoints))[1] is None
