@@ -25,7 +25,7 @@ from tests.failover.pair import PATIENCE, Pair
 
 
 @dataclass(frozen=True)
-class Fault_:
+class Strike:
     """One row of the table: what happens to the host, and what ends it.
 
     `strikes` returns the monotonic second from which the next launch is timed; None: it was called
@@ -171,16 +171,16 @@ def _told_to_end(pair: Pair, host: str) -> None:
 
 # Section 8 of the design as what is done to the host that leads. Both hosts' clocks are apart in
 # all of them.
-TABLE: Mapping[str, Fault_] = {
-    "killed": Fault_(_killed, _on_again),
-    "frozen, then on": Fault_(_frozen, _thawed),
-    "cut off": Fault_(_cut, _healed),
-    "connections closed": Fault_(_closed, _opened),
-    "database crashes in a commit": Fault_(_database_crashes, leader_stays=True),
-    "database's disk full": Fault_(_disk_fills, leader_stays=True, timed=False),
-    "killed, database 20 ms away": Fault_(_far_and_killed, _near_and_on_again),
-    "frozen as it launches": Fault_(_frozen_as_it_launches, _thawed, late=True),
-    "frozen as it sends": Fault_(_frozen_as_it_sends, _thawed, late=True),
-    "yields": Fault_(_yields),
-    "told to end": Fault_(_told_to_end),
+TABLE: Mapping[str, Strike] = {
+    "killed": Strike(_killed, _on_again),
+    "frozen, then on": Strike(_frozen, _thawed),
+    "cut off": Strike(_cut, _healed),
+    "connections closed": Strike(_closed, _opened),
+    "database crashes in a commit": Strike(_database_crashes, leader_stays=True),
+    "database's disk full": Strike(_disk_fills, leader_stays=True, timed=False),
+    "killed, database 20 ms away": Strike(_far_and_killed, _near_and_on_again),
+    "frozen as it launches": Strike(_frozen_as_it_launches, _thawed, late=True),
+    "frozen as it sends": Strike(_frozen_as_it_sends, _thawed, late=True),
+    "yields": Strike(_yields),
+    "told to end": Strike(_told_to_end),
 }
