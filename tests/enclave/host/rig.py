@@ -98,6 +98,10 @@ class Host:
     def command(self, name: str, **given: Any) -> dict[str, Any]:
         return self.rig.faulty.machine(self.id, name, **given)
 
+    def faults(self) -> dict[str, list[str]]:
+        """What its tools are still to answer wrong, by their commands."""
+        return dict(json.loads((self.root / "etc/devnet-faults.json").read_text()))
+
     def get(self, port: int, path: str) -> bytes:
         """From the instance's public address, until it answers."""
         address = self.rig.aws.ec2.records[self.id].public_ip
@@ -153,7 +157,7 @@ class Rig:
         self.image = self.make_image(directory, "hello")
         self.desired = Desired(
             "run-1",
-            hashlib.sha256(self.image).hexdigest(),
+            sha256(self.image),
             len(self.image),
             cpu_count=2,
             memory_mib=512,
@@ -171,7 +175,7 @@ class Rig:
 
     def stage(self, image: bytes | None = None) -> None:
         body = image or self.image
-        self.put(f"images/{hashlib.sha256(body).hexdigest()}", body)
+        self.put(f"images/{sha256(body)}", body)
 
     def launch(self, cadence: Cadence = FAST, **changed: Any) -> Host:
         config = Config(
@@ -220,6 +224,10 @@ def until(
             return found
         time.sleep(_POLL_SECONDS)
     raise AssertionError(f"not within {seconds} s: {why()}")
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _make_role(iam: Any) -> str:
