@@ -1,4 +1,4 @@
-"""A host's ports from the world: they follow orders, and say what is wrong and what went through."""
+"""A host's ports from the world: they follow orders, say what is wrong and what went through."""
 
 from __future__ import annotations
 
