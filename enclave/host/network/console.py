@@ -85,18 +85,18 @@ class Lines:
 def respond(path: str, lines: Lines, kept: ConsoleLog) -> Answer:
     """The answer to a path, with Marlin's defaults for what is not asked or is no number; what
     `lines` has no more is looked for in `kept`."""
-    parts = urllib.parse.urlsplit(path)
-    query = urllib.parse.parse_qs(parts.query)
-    if parts.path == "/logs":
+    place, _, asked = path.partition("?")  # urlsplit raises for what looks like a host in brackets
+    query = urllib.parse.parse_qs(asked)
+    if place == "/logs":
         return Answer(200, ("\n".join(lines.since(0)) + "\n").encode(), "text/plain; charset=utf-8")
-    if parts.path == "/logs/tail-log-id":
+    if place == "/logs/tail-log-id":
         return Answer(200, json.dumps({"log_id": lines.last}).encode(), "application/json")
-    if parts.path == "/logs/history":
+    if place == "/logs/history":
         offset = min(_number(query, "offset", _OFFSET), _MOST_OFFSET)
         start = max(_number(query, "log_id", lines.last) - offset, 1)
         found = _history(lines, kept, start, offset)
         return Answer(200, json.dumps(found).encode(), "application/json")
-    if parts.path == "/logs/stream":
+    if place == "/logs/stream":
         start = _number(query, "start_from", lines.last)
         return Answer(200, events(lines.since(start)), "text/event-stream", follows=True)
     return Answer(404, b"not served here\n")

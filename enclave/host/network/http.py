@@ -1,12 +1,14 @@
 """The least of an HTTP/1.1 server on the loop: one GET a connection, one answer or what follows.
 
 Bounds for strangers: so many connections, so long for a question and its answer, so much that may
-wait for one that follows.
+wait for one that follows. A question that the answerer breaks on ends its own connection: the
+process carries everybody's.
 """
 
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -84,6 +86,7 @@ class Server:
         self._most, self._admits = most, admits
         self._listeners: list[socket.socket] = []
         self._asking: dict[socket.socket, _Asking] = {}
+        self._broke = False
 
     @property
     def listens(self) -> bool:
@@ -158,10 +161,19 @@ class Server:
             return not got
         one.head += got
         if b"\r\n\r\n" in one.head:
-            one.left, one.follows = answered(one.head, self._respond)
+            one.left, one.follows = answered(one.head, self._responded)
             one.until = float("inf") if one.follows else one.until
             self._watch(one, READ | WRITE if one.follows else WRITE)
         return len(one.head) > HEAD_BYTES
+
+    def _responded(self, path: str) -> Answer:
+        try:
+            return self._respond(path)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's path led to, a bug's too
+            if not self._broke:  # once: strangers must not fill the log
+                sys.stderr.write(f"no answer to {path[:100]!r}: {error!r:.200}\n")
+            self._broke = True
+            return Answer(500, b"cannot be answered\n")
 
     def _write(self, one: _Asking) -> bool:
         one.left = one.left[one.sock.send(one.left) :]

@@ -8,11 +8,12 @@ import resource
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enclave.host.network import http as serving
@@ -171,9 +172,63 @@ def test_log__a_link_where_a_file_was__is_not_followed(tmp_path: Path) -> None:
     assert log.problem is not None
 
 
-@given(path=st.text(max_size=50))
+# What a parser of URLs takes for hosts, users, ports, escapes and queries, in any order.
+ODD_PATHS = st.lists(
+    st.sampled_from(
+        ["/", "//", "[", "]", "?", "#", "@", ":", "%", "%0", "%zz", "&", "=", ";", "\xff", "\0",
+         "/logs", "/history", "/stream", "log_id=", "offset=", "9" * 30, "-1", "\u0663", "\u00b2"]
+    ) | st.text(max_size=3), max_size=12,
+).map("".join)  # fmt: skip
+
+
+@given(path=ODD_PATHS)
+@example("//[")  # urllib: "Invalid IPv6 URL"
 def test_respond__any_path__is_an_answer(path: str) -> None:
+    assert respond(path, Lines(), NOWHERE).status in (200, 404)
     assert respond(f"/logs/{path}", Lines(), NOWHERE).status in (200, 404)
+
+
+@contextmanager
+def asked(respond: Callable[[str], serving.Answer]) -> Iterator[Callable[[bytes], bytes]]:
+    """A server on a loop; call it with a request for all that it answers."""
+    loop, listener = Loop(), socket.socket(socket.AF_UNIX)
+    server = Server(loop, lambda: 0.0, respond, most=4)
+    listener.bind("")
+    listener.listen()
+    listener.setblocking(False)
+    server.open([listener])
+
+    def ask(request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(listener.getsockname())
+            sock.sendall(request)
+            for _ in range(4):
+                loop.turn(0)
+            return sock.recv(4096)
+
+    yield ask
+    server.close()
+    loop.close()
+
+
+@pytest.mark.parametrize("path", [b"//[", b"//]:x", b"/logs/history?log_id=%", b"\xff", b"*"])
+def test_server__an_odd_path_of_a_stranger__is_answered_and_so_is_the_next(path: bytes) -> None:
+    """The process carries all connections of the enclave: none of them may end by it."""
+    with asked(lambda path: respond(path, Lines(), NOWHERE)) as ask:
+        assert ask(b"GET " + path + b" HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 ")
+        assert b'{"log_id": 0}' in ask(b"GET /logs/tail-log-id HTTP/1.1\r\n\r\n")
+
+
+def test_server__an_answerer_that_breaks__is_a_500_told_once_and_serves_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(path: str) -> serving.Answer:
+        raise LookupError("a bug")
+
+    with asked(broken) as ask:
+        for _ in range(3):
+            assert ask(b"GET /x HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 500 ")
+    assert capsys.readouterr().err == "no answer to '/x': LookupError('a bug')\n"
 
 
 @pytest.fixture
