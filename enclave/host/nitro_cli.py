@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from enclave.host.config import Places
 from enclave.host.model import RUNNING, Allocate, Allocation, Enclave, Run
@@ -33,6 +34,11 @@ _NOT_AS_DOCUMENTED = (AttributeError, KeyError, OverflowError, TypeError, ValueE
 _LOG = re.compile(r'error log found at "([^"]+)"')
 _PCR = re.compile(r"PCR[0-9]{1,2}\Z")
 _PAGES = re.compile(r"hugepages-([0-9]+)kB\Z")
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_CPUS = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
+_JSON = json.JSONDecoder()
+
+T = TypeVar("T")
 
 
 class NitroError(Exception):
@@ -54,9 +60,9 @@ def install_tools(packets: bool = False) -> None:
 
 def describe_enclaves(places: Places) -> tuple[Enclave, ...]:
     """All enclaves of this machine. Raises NitroError."""
-    listed = _nitro(places, ["describe-enclaves"], ASK_SECONDS)
+    said = _nitro(places, ["describe-enclaves"], ASK_SECONDS)
     try:
-        return tuple(_enclave(one) for one in listed)
+        return tuple(_enclave(one) for one in _found(said, list))
     except _NOT_AS_DOCUMENTED as error:
         raise NitroError(f"nitro-cli describe-enclaves: not as documented: {error!r}") from error
 
@@ -71,7 +77,7 @@ def run_enclave(places: Places, order: Run, image: Path) -> Enclave | None:
         arguments += ["--enclave-cid", str(desired.enclave_cid)]
     said = _nitro(places, arguments + (["--debug-mode"] if desired.debug else []), RUN_SECONDS)
     try:
-        return _enclave({**said, "State": RUNNING})
+        return _enclave({**_found(said, dict), "State": RUNNING})
     except _NOT_AS_DOCUMENTED:  # it booted all the same: describe-enclaves tells
         return None
 
@@ -113,19 +119,19 @@ def _make_room(places: Places) -> None:
 
 
 def _pool_size(text: str) -> int:
-    """How many CPUs a list like `1,3-5` names."""
-    count = 0
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        count += int(last or first) - int(first) + 1
-    return count
+    """How many CPUs a list like `1,3-5` names; none where the driver writes something else."""
+    parts = [_CPUS.fullmatch(part) for part in text.strip().split(",")]
+    if not all(parts):
+        return 0
+    return sum(int(one[2] or one[1]) - int(one[1]) + 1 for one in filter(None, parts))
 
 
 def _huge_mib(nodes: Path) -> int:
     kib = 0
     for pages in nodes.glob("node*/hugepages/hugepages-*kB"):
         size = _PAGES.match(pages.name)
-        kib += int(size.group(1)) * int(_read(pages / "nr_hugepages") or 0) if size else 0
+        there = _NUMBER.fullmatch(_read(pages / "nr_hugepages").strip())
+        kib += int(size.group(1)) * int(there[0]) if size and there else 0
     return kib // 1024
 
 
@@ -150,15 +156,23 @@ def _enclave(info: Mapping[str, Any]) -> Enclave:
     )
 
 
-def _nitro(places: Places, arguments: Sequence[str], seconds: float) -> Any:
-    """nitro-cli's JSON. On failure NitroError: its first error and the log that it points to."""
+def _nitro(places: Places, arguments: Sequence[str], seconds: float) -> str:
+    """What nitro-cli says. On failure NitroError: its first error and the log that it points to."""
     try:
-        text = _call(["nitro-cli", *arguments], seconds)
-        return json.loads(text) if text.strip() else None
-    except (ValueError, RecursionError) as error:
-        raise NitroError(f"nitro-cli {arguments[0]}: not JSON: {text[:200]!r}") from error
+        return _call(["nitro-cli", *arguments], seconds)
     except NitroError as error:
         raise NitroError(_short(str(error) + _backtrace(places, str(error)))) from error
+
+
+def _found(said: str, kind: type[T]) -> T:
+    """The JSON in it, of this kind, from the beginning of a line on: what a version of the tool, or
+    a library of it, says beside that is let be. Raises ValueError."""
+    for begins in re.finditer(r"^[ \t]*(?=[\[{])", said, re.MULTILINE):
+        with suppress(ValueError, RecursionError):
+            value, _ = _JSON.raw_decode(said, begins.end())
+            if isinstance(value, kind):
+                return value
+    raise ValueError(f"no JSON {kind.__name__}: {said[:200]!r}")
 
 
 def _backtrace(places: Places, text: str) -> str:
@@ -173,8 +187,8 @@ def _call(arguments: Sequence[str], seconds: float) -> str:
 
     Through files, not pipes: an enclave's process that inherits a pipe would keep it open.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        try:
+    try:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             done = subprocess.run(
                 arguments,
                 stdin=subprocess.DEVNULL,
@@ -183,9 +197,12 @@ def _call(arguments: Sequence[str], seconds: float) -> str:
                 timeout=seconds,
                 check=False,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NitroError(f"{arguments[0]}: {error}") from error
-        said, complained = _text(out), _text(err)
+            said, complained = _text(out), _text(err)
+    except (
+        OSError,
+        subprocess.TimeoutExpired,
+    ) as error:  # of a full disk or table of processes too
+        raise NitroError(f"{arguments[0]}: {error}") from error
     if done.returncode != 0:
         words = (complained.strip() or said.strip())[:_MOST_TEXT]
         raise NitroError(f"{arguments[0]} exited with {done.returncode}: {words}")

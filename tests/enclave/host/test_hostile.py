@@ -4,14 +4,16 @@ answer nonsense, forwarders that do not stay up."""
 from __future__ import annotations
 
 import email.utils
+import errno
 import hashlib
 import json
 import shutil
 import stat
+import tempfile
 import threading
 import time
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +26,9 @@ from enclave.host import nitro_cli as nitro
 from enclave.host.aws import Metadata, Unreachable
 from enclave.host.config import Config, Places
 from enclave.host.documents import Desired, DocumentRefused, Status
+from enclave.host.looking import step_and_look
 from enclave.host.mailbox import Mailbox, NotThere, _parsed
+from enclave.host.model import Allocation, Run
 from enclave.host.program import Host
 from enclave.host.workers import Lane
 
@@ -242,19 +246,90 @@ GARBAGE = ["null", "7", '"x"', '["x"]', "{}", '{"a": 1}', '[{"EnclaveCID": 1e999
            '[{"Measurements": [1]}]', '[{"EnclaveID": "e", "EnclaveCID": Infinity}]']  # fmt: skip
 
 
+@pytest.fixture
+def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Places]:
+    """A nitro-cli that says this, and ends well."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    def tool(said: str) -> Places:
+        path = tmp_path / "nitro-cli"
+        path.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return Places(tmp_path)
+
+    return tool
+
+
 @pytest.mark.parametrize("said", GARBAGE)
 def test_describe__nonsense__is_an_error_of_the_tool(
-    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: str, says: Callable[[str], Places]
 ) -> None:
-    tool = tmp_path / "nitro-cli"
-    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
-    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    if said == "{}":
-        assert nitro.describe_enclaves(Places(tmp_path)) == ()
-        return
     with pytest.raises(nitro.NitroError, match="nitro-cli"):
-        nitro.describe_enclaves(Places(tmp_path))
+        nitro.describe_enclaves(says(said))
+
+
+ONE = {"EnclaveID": "i-1-enc2", "EnclaveName": "n", "EnclaveCID": 16, "State": "RUNNING",
+       "NumberOfCPUs": 2, "MemoryMiB": 64}  # fmt: skip
+STARTED = "Start allocating memory...\nStarted enclave with enclave-cid: 16, cpu-ids: [1, 3]\n"
+LOGGED = "[2026-11-29T06:00:00Z][WARN] a library's word\n"
+FIELD_OF_LATER = {"AssignedMemoryRegions": [{"node": 0}], "FlagsBits": None, "Measurements": None}
+
+
+@pytest.mark.parametrize("before", ["", STARTED, LOGGED, "[ warning ]\n{\n", "\n \n"])
+@pytest.mark.parametrize("after", ["", "\nnote: a newer version is there", "\n]"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_nitro_cli__words_beside_its_json__are_let_be(
+    before: str, after: str, indent: int | None, says: Callable[[str], Places]
+) -> None:
+    """On the same stream, by a version or a library; what counts is that the tool ended well."""
+    one = {**ONE, **FIELD_OF_LATER}
+    places = says(before + json.dumps([one], indent=indent) + after)
+    (listed,) = nitro.describe_enclaves(places)
+    assert (listed.id, listed.cid, listed.running) == ("i-1-enc2", 16, True)
+    places = says(before + json.dumps(one, indent=indent) + after)
+    order = Run("n", DESIRED)
+    assert nitro.run_enclave(places, order, Path("x")) == replace(listed, pcrs={})
+
+
+def test_run__ends_well_and_says_nothing_that_is_understood__is_no_failure(
+    says: Callable[[str], Places],
+) -> None:
+    """It booted; to take it for failed would be a restart, and the sixth the end of the job."""
+    assert nitro.run_enclave(says("Started enclave"), Run("n", DESIRED), Path("x")) is None
+
+
+@pytest.mark.parametrize(
+    ("pool", "cpus"),
+    [("1,3-5\n", 4), ("2", 1), ("", 0), ("\n", 0), ("(null)\n", 0), ("none", 0), ("1,,3", 0),
+     ("0-7:2/4", 0), ("-1", 0), ("1-", 0), ("9" * 5000, 0)],
+)  # fmt: skip
+def test_allocated__whatever_the_driver_writes__is_a_number(
+    pool: str, cpus: int, tmp_path: Path
+) -> None:
+    places = Places(tmp_path)
+    pages = places.nodes / "node0/hugepages/hugepages-2048kB"
+    for path, text in ((places.cpu_pool, pool), (pages / "nr_hugepages", "3\n")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert nitro.allocated(places) == Allocation(cpus, 6)
+    (pages / "nr_hugepages").write_text(pool)
+    assert nitro.allocated(places).memory_mib in (0, 4)
+
+
+def test_describe__no_room_for_a_file__is_an_error_of_the_tool(
+    says: Callable[[str], Places], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full ends no program: the enclave is taken to run on."""
+    places = says("[]")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(nitro.NitroError, match="No space left"):
+        nitro.describe_enclaves(places)
+    looked = step_and_look(places, None, None, lambda: 1.0)
+    assert looked.seen.enclaves is None
 
 
 def test_host__a_disk_that_takes_no_file__goes_on_and_speaks(
