@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from agent.apply import params
 from agent.apply.bugs import Bug
-from agent.apply.context import Outside, World, wait_seconds
+from agent.apply.context import RETRY_SECONDS, Outside, World, wait_seconds
 from agent.apply.sweep import used_images
 from agent.decide.deadline import Stage
 from agent.decide.job_view import ImagePhase, ImageView
@@ -34,7 +35,7 @@ async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
         known.image = _missing(world, action.url, ImagePhase.REFUSED, refused)
         world.say(action.job, "image.refused", str(refused), Level.ERROR)
     except (RetryLater, TryElsewhere) as later:
-        known.image = _failed(world, action.url, later)
+        known.image = _failed(world, action.url, later, action.deadline)
         world.say(action.job, "image.unavailable", str(later), Level.WARNING)
     else:
         _ready(world, action, image, begun)
@@ -56,9 +57,12 @@ def _note_pin(world: World, job: JobId, image: Image) -> None:
     world.say(job, IMAGE_PINNED, text, url_name=name, sha256=image.sha256)
 
 
-def _failed(world: World, url: str, fault: Fault) -> ImageView:
+def _failed(world: World, url: str, fault: Fault, deadline: float = math.inf) -> ImageView:
+    """To be tried again when the fault asks for it, but before half of the time that is left until
+    `deadline` is over: a gateway that wants five minutes does not know of a job that has two."""
     missing = _missing(world, url, ImagePhase.FAILED, fault)
-    return replace(missing, retry_at=missing.since + wait_seconds(fault))
+    most = max(RETRY_SECONDS, (deadline - missing.since) / 2)
+    return replace(missing, retry_at=missing.since + min(wait_seconds(fault), most))
 
 
 def broke(world: World, action: FetchImage, bug: Bug) -> None:

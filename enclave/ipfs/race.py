@@ -140,6 +140,8 @@ class Race(Generic[T]):
         if after is None or isinstance(fault, Lie):
             self._out.add(source.name)
             return
+        # It has answered: the second ask, which was for one that stays silent, is off.
+        self._due = sorted(one for one in self._due if one[2] is not source)
         self._again(source, max(after, _pause(self._tries[source.name])))
 
     def _end(self, pool: ThreadPoolExecutor) -> None:

@@ -147,7 +147,11 @@ class IpfsFetch:
         return None if isinstance(fault, Withheld | Lie) else verdict.rest_seconds
 
     def _resting(self, source: Source) -> float:
-        return self._standings.resting(source, self._guard.now())
+        """Seconds for which it wants to be left alone still; none where little of this fetch's time
+        would be left after them: to be asked once too often does a gateway less harm than a job
+        that is missed."""
+        rest = self._standings.resting(source, self._guard.now())
+        return rest if rest <= self._guard.seconds_left / 2 else 0.0
 
     def _lead(self, winner: Source) -> None:
         self.used[winner.name] = None
@@ -166,7 +170,8 @@ class IpfsFetch:
 
     def _unavailable(self, what: str) -> Unavailable:
         said = "; ".join(f"{name}: {note}" for name, note in self._notes.items())
-        rests = [self._resting(source) for source in self._sources]
+        now = self._guard.now()
+        rests = [self._standings.resting(source, now) for source in self._sources]
         after = min(rests, default=0.0)
         return Unavailable(
             f"no source has {what} ({said or 'no source is left'}); try again"

@@ -8,7 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from devnet.ipfs.blocks import Blocks, Part, Refusal
 from enclave.cid import IDENTITY, RAW, Cid, cid_of
 from enclave.ipfs import race
+from enclave.ipfs.answers import Busy
 from enclave.ipfs.dagpb import BadDag
 from enclave.ipfs.gateway import Gateway, Session, Source
 from enclave.ipfs.kubo import KuboNode
@@ -381,7 +382,7 @@ def test_fetch__to_be_left_alone_for_long__is_unavailable_and_says_until_when(
     class Limits(lying.Refuses):
         refusal = Refusal(429, b"", {"Retry-After": "120"})
 
-    one = world.gateway(Limits)
+    one, world.seconds = world.gateway(Limits), 900.0
     with pytest.raises(Unavailable, match=r"try again in 1[12]\d s") as later:
         world.fetch(root, one, rounds=4)
     assert 115 <= (later.value.after_seconds or 0) <= 120
@@ -389,6 +390,25 @@ def test_fetch__to_be_left_alone_for_long__is_unavailable_and_says_until_when(
         world.fetch(root, one)
     assert len(one.asked) == 1  # the next fetch remembers
     assert world.fetch(root, one, world.gateway()) == DATA
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("rest", ["120", "99999", "6"])
+def test_fetch__to_be_left_alone_beyond_the_time_there_is__is_asked_once_all_the_same(
+    world: World, root: Cid, status: int, rest: str
+) -> None:
+    """The only gateway, a job with 10 s: to obey is to miss it for certain."""
+
+    class Limits(lying.Refuses):
+        refusal = Refusal(status, b"slow down", {"Retry-After": rest})
+        times = 1
+
+    one = world.gateway(Limits)
+    world.standings.judge(Gateway(one.url), Busy("", status, float(rest)), time.monotonic())
+    with suppress(Unavailable):
+        world.fetch(root, one)
+    assert world.fetch(root, one) == DATA
+    assert [kind for kind, _ in one.asked].count("raw") <= 2
 
 
 @pytest.mark.parametrize(
