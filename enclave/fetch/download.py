@@ -155,6 +155,8 @@ class Download:
 
             def begin(size: int) -> Emit:
                 self._admit(size)
+                if begun:  # the file is read anew
+                    begun.pop()[0].close()
                 part = reserve(size)
                 pipeline = Pipeline(part, StreamingMeasurer(size_bytes=size))
                 begun.append((stack.enter_context(closing(pipeline)), part))

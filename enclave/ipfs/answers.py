@@ -18,7 +18,7 @@ import httpcore
 
 import foreign_json
 from enclave.shown import shown
-from enclave.web.http import header
+from enclave.web.http import header, is_packed
 from faults import TryElsewhere
 
 MAX_REST_SECONDS: Final = 300.0  # whatever a gateway asks for
@@ -79,12 +79,12 @@ FINAL: Final = frozenset({410, 451})
 _BUSY: Final = frozenset({429, 503})
 
 
-def bad_answer(response: httpcore.Response) -> BadAnswer:
-    """What an answer whose status is not 200 comes to. Reads a little of the body."""
+def bad_answer(response: httpcore.Response, who: str = "gateway") -> BadAnswer:
+    """What an answer of `who` whose status is no good comes to. Reads a little of the body."""
     status = response.status
     meaning = _MEANINGS.get(status, "")
     said = sentence(response)
-    text = f"the gateway answers with status {status}"
+    text = f"the {who} answers with status {status}"
     text += f" ({meaning})" if meaning else ""
     text += f": {said}" if said else ""
     if status in _WITHHELD:
@@ -94,14 +94,16 @@ def bad_answer(response: httpcore.Response) -> BadAnswer:
 
 
 def sentence(response: httpcore.Response) -> str:
-    """What the body says to people, in one printable line of MAX_SENTENCE_CHARS; empty: nothing.
-
-    A page's title stands for the page; what is packed is not unpacked.
-    """
-    if header(response, "content-encoding") not in ("", "identity"):
+    """What the body says to people, as `words`; what is packed is not unpacked."""
+    if is_packed(response):
         return ""
-    body = _first_bytes(response.iter_stream())
     kind = header(response, "content-type").partition(";")[0].strip().lower()
+    return words(_first_bytes(response.iter_stream()), kind)
+
+
+def words(body: bytes, kind: str) -> str:
+    """What the beginning of a body of this type says to people, in one printable line of
+    MAX_SENTENCE_CHARS; empty: nothing. A page's title stands for the page."""
     title = _TITLE.search(body)
     if title is not None:
         text = title[1].decode(errors="replace")

@@ -20,7 +20,7 @@ from enclave.ipfs.configured_sources import gateway_url
 from enclave.ipfs.dagpb import BadDag
 from enclave.shown import shown
 from enclave.web.guard import Guard
-from enclave.web.http import HttpSession, Resolve, body, header
+from enclave.web.http import HttpSession, Resolve, body, header, is_packed
 from faults import Refused, RetryLater, TryElsewhere
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
@@ -184,5 +184,5 @@ def _check_answer(response: httpcore.Response, wanted: str) -> None:
             f"the gateway answers with {shown(kind, 60) or 'no type'}, not {wanted}"
             + (f": {said}" if said else "")
         )
-    if header(response, "content-encoding") not in ("", "identity"):
+    if is_packed(response):
         raise BadAnswer("the gateway compresses what must be exact, though nobody asked for that")

@@ -36,6 +36,9 @@ _MAX_REDIRECTS: Final = 5
 _MAX_CONNECTIONS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ALWAYS: Final = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+# Codings that change no byte, by what was seen: `identity` is RFC 9110's and may be said; object
+# stores keep `aws-chunked` of an upload in the object's metadata; others write that there is none.
+_AS_IT_IS: Final = frozenset({"", "identity", "none", "binary", "aws-chunked"})
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -134,6 +137,11 @@ def header(response: httpcore.Response, name: str) -> str:
     wanted = name.lower().encode()
     values = (value for key, value in response.headers if key.lower() == wanted)
     return next(values, b"").decode("latin-1")
+
+
+def is_packed(response: httpcore.Response) -> bool:
+    """Whether the body's bytes are others than those of what was asked for."""
+    return header(response, "content-encoding").strip().lower() not in _AS_IT_IS
 
 
 def is_below(place: tuple[str, str, int], trusted: tuple[str, str, int] | None) -> bool:

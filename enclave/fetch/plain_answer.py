@@ -1,0 +1,103 @@
+"""One answer of a plain https host: which part of which file it is, or why it is none.
+
+Whoever serves a file may say its length or not, may answer a part with all of it, and may answer
+with a page for people and status 200: "down for maintenance", "log in first", "not found". None of
+that says anything of the file. Sources: RFC 9110 and 9112; what object stores, CDNs and static
+hosts answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+import httpcore
+
+from enclave.eif.format import HEADER_BYTES, MAGIC, ImageRefused, header_faults, unpack_header
+from enclave.ipfs.answers import bad_answer, words
+from enclave.web.http import Unreachable, body, header, is_packed
+
+# No number that int() would refuse for its length.
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """From byte `start` on, of a file of `size` bytes. `mark` tells versions of the file apart by
+    the host's word; empty: it has none."""
+
+    start: int
+    size: int
+    mark: str
+    pieces: Iterator[bytes]
+
+
+def read_part(response: httpcore.Response) -> Part:
+    """What the answer brings. Reads the first bytes of a file that is sent from its beginning.
+
+    Raises Unreachable where it brings no file, ImageRefused where its length must be taken from
+    an image's header, and that is none.
+    """
+    if response.status not in (200, 206):
+        raise Unreachable(str(bad_answer(response, "host")))
+    if is_packed(response):
+        raise Unreachable("the host compresses what must be exact")
+    start, size = _extent(response)
+    mark = header(response, "etag") or header(response, "last-modified")
+    pieces = body(response)
+    if start == 0:
+        head, pieces = _begun(pieces)
+        _check_no_page(response, head)
+        size = _size_by_header(head) if size is None else size
+    assert size is not None  # a part says it
+    return Part(start, size, mark, pieces)
+
+
+def _extent(response: httpcore.Response) -> tuple[int, int | None]:
+    """Where the body starts in the file, and the file's size where that is said."""
+    if response.status == 206:
+        said = header(response, "content-range")
+        match = _CONTENT_RANGE.fullmatch(said)
+        if match is None:
+            raise Unreachable(f"the host answers with status 206 and no range: {said!r:.40}")
+        return int(match[1]), int(match[2])
+    length = header(response, "content-length")
+    if not length or header(response, "transfer-encoding"):  # which counts: RFC 9112, 6.3
+        return 0, None
+    if not length.isdecimal() or len(length) > 18:
+        raise Unreachable(f"the host answers with the length {length!r:.40}")
+    return 0, int(length)
+
+
+def _begun(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The file's first bytes, as many as an image's header has; and the body with them."""
+    head = bytearray()
+    for piece in pieces:
+        head += piece
+        if len(head) >= HEADER_BYTES:
+            break
+    return bytes(head), chain([bytes(head)] if head else [], pieces)
+
+
+def _check_no_page(response: httpcore.Response, head: bytes) -> None:
+    """A page for people is no file, and none of its bytes are the file's. What is an image is one
+    whatever it is called: hosts call a file that they don't know text/plain."""
+    kind = header(response, "content-type").partition(";")[0].strip().lower()
+    is_page = kind.startswith("text/") or kind.endswith(("json", "xml", "html"))
+    if is_page and not head.startswith(MAGIC):
+        said = words(head, kind)
+        text = f"the host answers with a page ({kind[:40]}), not with a file"
+        raise Unreachable(f"{text}: {said}" if said else text)
+
+
+def _size_by_header(head: bytes) -> int:
+    """The length that the only acceptable file with this beginning has (`format.end_faults`)."""
+    if len(head) < HEADER_BYTES:
+        raise Unreachable(f"the host says no length, and sends {len(head)} bytes")
+    found = unpack_header(head)
+    if broken := tuple(header_faults(found)):
+        raise ImageRefused(*broken)
+    return found.file_bytes

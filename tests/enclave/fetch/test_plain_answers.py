@@ -1,0 +1,208 @@
+"""What hosts of plain https files answer, by kind: the file's bytes, something that is not about
+the file, and pieces of several files. Only the first can have a job refused for good."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from enclave.eif.writer import ImageSpec, build
+from enclave.fetch.plain import WrongDigest
+from enclave.fetch.store import StoredImage
+from enclave.web.guard import Guard
+from enclave.web.http import Unreachable
+from faults import Refused
+from tests.enclave.fetch.test_open_urls import URL, fetcher
+from tests.enclave.ipfs.test_gateway import http_server
+
+pytestmark = pytest.mark.integration
+
+OLD, NEW, LONGER = (
+    build(ImageSpec(kernel=letter * size, cmdline=b"c", ramdisks=[b"r" * 50_000]))
+    for letter, size in ((b"k", 70_000), (b"j", 70_000), (b"j", 80_000))
+)
+NAMED = f"https://files.example/base.eif#sha256={hashlib.sha256(NEW).hexdigest()}"
+PAGE = b"<html><head><title>Down for maintenance</title></head><body>soon</body></html>"
+HALF = len(NEW) // 2
+
+
+@dataclass(frozen=True)
+class Says:
+    """One answer. `framed`: "length", "chunked", or "close" (as HTTP/1.0: to the connection's end).
+    `cut`: bytes after which the connection breaks. `ranges`: whether a range is heeded."""
+
+    body: bytes = NEW
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    framed: str = "length"
+    cut: int | None = None
+    ranges: bool = True
+
+
+class Host(BaseHTTPRequestHandler):
+    """Says one after the other, the last again and again."""
+
+    says: list[Says]
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        one = self.says.pop(0) if len(self.says) > 1 else self.says[0]
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked and one.ranges and one.status == 200 else 0
+        self.protocol_version = "HTTP/1.0" if one.framed == "close" else "HTTP/1.1"
+        self.send_response(206 if start else one.status)
+        if start:
+            size = len(one.body)
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        for name, value in one.headers.items():
+            self.send_header(name, value)
+        self._send(one.body[start:], one)
+        self.close_connection = True
+
+    def _send(self, body: bytes, one: Says) -> None:
+        if one.framed == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+        elif one.framed == "length":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if one.framed == "chunked":
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        self.wfile.write(body[: one.cut])
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guard, "sleep", lambda guard, seconds: guard.remaining())
+
+
+@pytest.fixture(params=[URL, NAMED], ids=["open", "named"])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def fetch(folder: Path, url: str, *says: Says, rounds: int = 3) -> StoredImage:
+    """By a host that says these."""
+    with http_server(type("Saying", (Host,), {"says": list(says)})) as server:
+        one = fetcher(folder, f"http://127.0.0.1:{server.server_address[1]}")
+        one._limits = replace(one._limits, rounds=rounds)
+        try:
+            return await one.fetch(url, holder="job-1")
+        finally:
+            await one.close()
+
+
+def whole(image: StoredImage, data: bytes = NEW) -> bool:
+    assert image.path.read_bytes() == data
+    return image.sha256 == hashlib.sha256(data).hexdigest()
+
+
+THE_FILE = [
+    Says(),
+    Says(framed="chunked"),
+    Says(framed="close"),
+    *(Says(headers={"Content-Type": kind}) for kind in ("text/plain", "text/html; a=b", "x/json")),
+    *(Says(headers={"Content-Encoding": coding})
+      for coding in ("identity", "Identity", "none", "binary", "aws-chunked")),
+    Says(status=206, headers={"Content-Range": f"bytes 0-{len(NEW) - 1}/{len(NEW)}"}),
+    Says(framed="chunked", headers={"Content-Type": "text/plain", "ETag": 'W/"1"'}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("says", THE_FILE)
+async def test_host__however_it_sends_the_file__it_is_taken(
+    tmp_path: Path, url: str, says: Says
+) -> None:
+    assert whole(await fetch(tmp_path, url, says, rounds=1))
+
+
+NO_ANSWER = [
+    (Says(PAGE, headers={"Content-Type": "text/html; charset=utf-8"}), "Down for maintenance"),
+    (Says(PAGE, headers={"Content-Type": "TEXT/HTML"}, framed="chunked"), "Down for maintenance"),
+    (Says(PAGE * 20, headers={"Content-Type": "application/xhtml+xml"}, framed="close"), "page"),
+    (Says(b'{"error":"try later"}', headers={"Content-Type": "application/json"}), "try later"),
+    (Says(b"<Error><Code>SlowDown", headers={"Content-Type": "application/xml"}), "SlowDown"),
+    (Says(b"", headers={"Content-Type": "text/plain"}), "page"),
+    (Says(PAGE, 503, {"Content-Type": "text/html", "Retry-After": "9"}), "too busy.*maintenance"),
+    (Says(b"<Message>Request has expired", 403, {"Content-Type": "application/xml"}), "expired"),
+    (Says(b"gone", 410, {"Content-Type": "text/plain"}), "removed it for good.*: gone"),
+    *((Says(headers={"Content-Encoding": coding}), "compresses")
+      for coding in ("gzip", "br", "zstd", "gzip, identity", "deflate")),
+    (Says(NEW[:100], framed="close"), "says no length, and sends 100 bytes"),
+    (Says(NEW[:-1], framed="close"), f"ended after {len(NEW) - 1} of {len(NEW)} bytes"),
+    (Says(NEW + b"?", framed="chunked"), "sends more than"),
+    (Says(status=206, headers={"Content-Range": "bytes 0-9/*"}), "status 206 and no range"),
+    (Says(status=206, headers={"Content-Range": f"bytes 5-9/{len(NEW)}"}), "another part"),
+    (Says(status=204, body=b""), "status 204"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "why"), NO_ANSWER)
+async def test_host__answers_with_something_else__is_asked_again_and_says_what(
+    tmp_path: Path, url: str, says: Says, why: str
+) -> None:
+    """Nothing of that is about the file: not the end of a job, whose user named a good one."""
+    with pytest.raises(Unreachable, match=f"(?i){why}"):
+        await fetch(tmp_path, url, says, rounds=1)
+    assert whole(await fetch(tmp_path, url, says, Says(), rounds=2))
+
+
+@pytest.mark.parametrize("framed", ["length", "chunked"])
+@pytest.mark.parametrize("body", [bytes(5000), NEW[:4] + bytes(5000), b"\x7fELF" + bytes(900)])
+async def test_host__a_file_that_is_no_image__is_refused_at_once(
+    tmp_path: Path, url: str, body: bytes, framed: str
+) -> None:
+    says = Says(body, headers={"Content-Type": "application/octet-stream"}, framed=framed)
+    with pytest.raises(Refused):
+        await fetch(tmp_path, url, says, Says())
+    assert not [*tmp_path.rglob("*.part"), *tmp_path.rglob("*.eif")]
+
+
+MARKS = [{"ETag": '"{}"'}, {"Last-Modified": "Sat, 28 Nov 2026 12:00:0{} GMT"}, {}]
+
+
+def marked(says: Says, mark: dict[str, str], version: int) -> Says:
+    return replace(says, headers={k: v.format(version) for k, v in mark.items()})
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no-ranges"])
+@pytest.mark.parametrize("mark", MARKS, ids=["etag", "date", "nothing"])
+@pytest.mark.parametrize("before", [OLD, LONGER], ids=["same-size", "another-size"])
+async def test_host__replaces_the_file_while_it_is_fetched__the_new_one_is_taken_whole(
+    tmp_path: Path, url: str, before: bytes, mark: dict[str, str], ranges: bool
+) -> None:
+    """Never one that begins as the old and ends as the new, and no refusal because of it."""
+    old = marked(Says(before, cut=HALF), mark, 1)
+    new = marked(Says(NEW, ranges=ranges), mark, 2)
+    assert whole(await fetch(tmp_path, url, old, new))
+
+
+@pytest.mark.parametrize("mark", MARKS[:2], ids=["etag", "date"])
+async def test_host__breaks_off_and_has_the_same_file__goes_on_where_it_was(
+    tmp_path: Path, url: str, mark: dict[str, str]
+) -> None:
+    broken, rest = marked(Says(cut=HALF), mark, 1), marked(Says(), mark, 1)
+    assert whole(await fetch(tmp_path, url, broken, broken, rest))
+
+
+async def test_host__another_file_in_one_answer__is_the_wrong_one(tmp_path: Path) -> None:
+    with pytest.raises(WrongDigest):
+        await fetch(tmp_path, NAMED, Says(OLD), Says())
+
+
+async def test_fetcher__a_size_by_the_image_s_own_header__is_bounded_before_its_bytes(
+    tmp_path: Path,
+) -> None:
+    with http_server(type("Saying", (Host,), {"says": [Says(framed="chunked")]})) as server:
+        one = fetcher(tmp_path, f"http://127.0.0.1:{server.server_address[1]}")
+        one._limits = replace(one._limits, max_bytes=len(NEW) - 1)
+        with pytest.raises(Refused, match=f"has {len(NEW)} bytes; at most"):
+            await one.fetch(URL, holder="job-1")
+        await one.close()
