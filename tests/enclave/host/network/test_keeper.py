@@ -229,7 +229,7 @@ def test_descriptors__none_are_left__said_and_served_again_when_there_are(
         for near in waiting:
             near.sendall(b"GET")
             near.shutdown(socket.SHUT_WR)
-        until(lambda: "Too many open files" in _asked(wires.pop(), parent), lambda: "no words")
+        until(lambda: "Too many open files" in _asked(wires.pop(0), parent), lambda: "no words")
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         for _ in waiting:
             with accepted(parent.service) as far:
@@ -244,6 +244,7 @@ def _open_files(pid: int) -> int:
 
 
 def _asked(wire: socket.socket, parent: Parent) -> str:
-    """Over a connection that the process accepted before it had no more descriptors."""
+    """Over a connection that the process accepted before it had no more descriptors: the first
+    were, the last of them may be waiting still."""
     wire.send(json.dumps(parent.orders.to_json()).encode())
     return Report.from_json(json.loads(wire.recv(1 << 16))).words or ""
