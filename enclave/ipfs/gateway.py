@@ -25,6 +25,8 @@ from faults import Refused, RetryLater, TryElsewhere
 
 CAR_TYPE: Final = "application/vnd.ipld.car"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
+# What caches and object stores say of bytes that they don't know: nothing. The bytes tell.
+_UNSAID: Final = ("", "application/octet-stream", "binary/octet-stream")
 PROOF_BYTES: Final = 2 * MAX_BLOCK_BYTES  # read of a single block, to prove that it is too large
 _ACCEPT_CAR: Final = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
 
@@ -118,8 +120,10 @@ class _GatewaySession:
     def _raw(self, cid: Cid) -> bytes:
         url = f"{self._base}/ipfs/{cid}?format=raw"
         with self._http.get(url, {"Accept": RAW_TYPE}) as response:
-            _check_answer(response, RAW_TYPE)
+            is_said = _check_answer(response, RAW_TYPE) and _says_its_end(response)
             block = read_bounded(body(response))
+        if not is_said and not cid.matches(block):
+            raise BadAnswer(f"what the gateway sends for {cid} is another thing, or cut off")
         return verified(cid, block)
 
     def _block_of_car(self, cid: Cid, fault: BadAnswer) -> bytes:
@@ -174,11 +178,17 @@ def verified(cid: Cid, block: bytes) -> bytes:
     return block
 
 
-def _check_answer(response: httpcore.Response, wanted: str) -> None:
+def _says_its_end(response: httpcore.Response) -> bool:
+    """Whether a body that breaks off is known to; else it ends where the connection does."""
+    return bool(header(response, "content-length") or header(response, "transfer-encoding"))
+
+
+def _check_answer(response: httpcore.Response, wanted: str) -> bool:
+    """Whether it says that it is what is wanted; False: it may be. Raises BadAnswer: it is not."""
     if response.status != 200:
         raise bad_answer(response)
     kind = header(response, "content-type").partition(";")[0].strip().lower()
-    if kind != wanted:
+    if kind not in (wanted, *_UNSAID):
         said = sentence(response)
         raise BadAnswer(
             f"the gateway answers with {shown(kind, 60) or 'no type'}, not {wanted}"
@@ -186,3 +196,4 @@ def _check_answer(response: httpcore.Response, wanted: str) -> None:
         )
     if is_packed(response):
         raise BadAnswer("the gateway compresses what must be exact, though nobody asked for that")
+    return kind == wanted

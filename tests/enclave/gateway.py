@@ -49,7 +49,7 @@ class NoRaw(Counting):
 class NoCar(Counting):
     """Answers a request for a CAR with the file's bytes and 200, as js-ipfs does."""
 
-    car_type = "application/octet-stream"
+    car_type = "text/plain; charset=utf-8"
 
 
 class Flips(Counting):

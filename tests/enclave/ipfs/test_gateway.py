@@ -6,10 +6,11 @@ import datetime
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from cryptography import x509
@@ -19,13 +20,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from devnet.ipfs.blocks import Blocks
 from enclave.cid import RAW, Cid, cid_of
 from enclave.ipfs.answers import BadAnswer
-from enclave.ipfs.gateway import Gateway, gateway_for
+from enclave.ipfs.car import BadCar, Lie, car_frame, car_header
+from enclave.ipfs.gateway import Gateway, Session, gateway_for
 from enclave.web.guard import Guard
 from enclave.web.http import HttpSession, Unreachable
 from faults import UsageFault
 from tests.enclave import gateway as lying
 
 pytestmark = pytest.mark.integration
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -64,6 +68,70 @@ def test_gateway__a_type_with_control_characters__is_shown_without() -> None:
             list(session.car(one.blocks.put(b"block", RAW), 0))
         assert str(bad.value).isprintable()
         assert len(str(bad.value)) < 200
+
+
+RAW_TYPE, CAR_TYPE, STORED = (
+    "application/vnd.ipld.raw", "application/vnd.ipld.car; version=1", "application/octet-stream"
+)  # fmt: skip
+BLOCK, OTHER = b"block" * 99, b"other" * 99
+# Of one answer for a block: its type (None: not said), whether its end is said, its bytes; and
+# whether they are the block, a lie, or neither: a liar is dropped for the whole fetch.
+ANSWERS = [
+    (RAW_TYPE, True, BLOCK, "block"), (RAW_TYPE.upper(), False, BLOCK, "block"),
+    (STORED, True, BLOCK, "block"), ("binary/octet-stream", False, BLOCK, "block"),
+    (None, True, BLOCK, "block"), (RAW_TYPE, True, OTHER, "lie"), (RAW_TYPE, True, b"", "lie"),
+    (RAW_TYPE, False, BLOCK[:-1], "neither"), (STORED, True, OTHER, "neither"),
+    (None, False, b"", "neither"), (STORED, True, b"{}", "neither"),
+    ("text/html", True, BLOCK, "neither"), ("text/plain", True, b"no providers", "neither"),
+]  # fmt: skip
+
+
+@contextmanager
+def gateway_that_says(kind: str | None, ends: bool, *, raw: bytes, car: bytes) -> Iterator[Gateway]:
+    class Says(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = raw if "format=raw" in self.path else car
+            self.send_response(200)
+            if kind is not None:
+                self.send_header("Content-Type", kind)
+            if ends:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with http_server(Says) as server:
+        yield Gateway(f"http://127.0.0.1:{server.server_address[1]}")
+
+
+def ask(one: Gateway, what: Callable[[Session], T]) -> T:
+    with closing(one.open(guard())) as session:
+        return what(session)
+
+
+@pytest.mark.parametrize(("kind", "ends", "said", "is_it"), ANSWERS)
+def test_block__whatever_its_answer_is_called__the_bytes_tell(
+    kind: str | None, ends: bool, said: bytes, is_it: str
+) -> None:
+    with gateway_that_says(kind, ends, raw=said, car=b"") as one:
+        if is_it == "block":
+            assert ask(one, lambda session: session.block(cid_of(BLOCK))) == BLOCK
+            return
+        with pytest.raises((BadAnswer, BadCar)) as found:
+            ask(one, lambda session: session.block(cid_of(BLOCK)))
+    assert isinstance(found.value, Lie) == (is_it == "lie")
+
+
+@pytest.mark.parametrize("kind", [CAR_TYPE, STORED, None])
+def test_car__whatever_it_is_called__its_blocks_tell(kind: str | None) -> None:
+    cid = cid_of(BLOCK)
+    sound = car_header(cid) + car_frame(cid, BLOCK)
+    with gateway_that_says(kind, True, raw=b"", car=sound) as one:
+        assert ask(one, lambda session: list(session.car(cid, 0))) == [(cid, BLOCK)]
+    for other in (b".eif" + bytes(900), BLOCK):
+        with gateway_that_says(kind, True, raw=b"", car=other) as one, pytest.raises(BadCar):
+            ask(one, lambda session: list(session.car(cid, 0)))
 
 
 def test_gateway__a_hint_that_leads_home__is_not_asked() -> None:
