@@ -43,7 +43,7 @@ async def tell(
         return {n: Told(job, _summed(desk, standing, job), refused.get(n, "")) for n, job in
                 known.items()}  # fmt: skip
     lines = _Lines(reader)
-    paid = await _settled(desk, standing, reader, sorted(known))
+    paid = await _settled(desk, standing, reader, known)
     found = {}
     for number, job in known.items():
         why = job.unreadable or refused.get(number, "")
@@ -111,19 +111,20 @@ def _price(began: Event) -> Price | None:
 
 
 async def _settled(
-    desk: Desk, standing: Standing, reader: Reader, jobs: Sequence[JobId]
+    desk: Desk, standing: Standing, reader: Reader, jobs: Mapping[JobId, Job]
 ) -> Mapping[JobId, int] | None:
-    """What settlements paid for each: the journal's lines, and the chain's events since the block
-    up to which those are whole. None: no node searches so far."""
+    """What settlements paid for each by the block the jobs are as of: the journal's lines, and the
+    chain's events since the block up to which those are whole. None: no node searches so far."""
     told = {
         (event.job, str(event.fields.get("tx"))): int(event.fields.get("amount", 0))
         for event in reader.named(PAID)
+        if _settled_by(event, jobs)
     }
     noted, known = reader.own(EARNINGS_READ), known_deployment(desk.config)
     begins = known.first_block if known else 0
     first = int(noted[-1].fields["block"]) + 1 if noted else begins
     try:
-        found = await read_settlements(desk, standing, jobs, first)
+        found = await read_settlements(desk, standing, sorted(jobs), first)
     except (NodeRefused, RetryLater, TryElsewhere):
         return None
     told |= {(each.job, each.transaction): int(each.amount) for each in found}
@@ -132,6 +133,13 @@ async def _settled(
         if job is not None:
             sums[job] = sums.get(job, 0) + amount
     return sums
+
+
+def _settled_by(event: Event, jobs: Mapping[JobId, Job]) -> bool:
+    """Whether the job, as it was read, knows of that settlement: the agent may have heard of one
+    that is newer, whose money is in the job's unsettled part still."""
+    job = None if event.job is None else jobs.get(event.job)
+    return job is not None and (job.is_stopped or event.at <= job.settled_until)
 
 
 async def read_settlements(

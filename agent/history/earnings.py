@@ -8,6 +8,7 @@ down is read at its next start (`slashes.SlashHistory`).
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -43,6 +44,8 @@ class Earnings:
         self._tell = tell
         self._days = Counter[int]()  # base units by day since 1970, UTC
         self._jobs = Counter[JobId]()
+        self._paid: dict[JobId, list[tuple[int, int]]] = {}  # when, and base units; oldest first
+        self._newest: dict[JobId, int] = {}
         self._told: set[tuple[str, JobId]] = set()
 
     def restore(self, reader: Reader) -> Put:
@@ -54,6 +57,7 @@ class Earnings:
         self.total = 0
         self._days.clear()
         self._jobs.clear()
+        self._paid.clear()
         self._told.clear()
         for event in paid:
             if event.job is not None:
@@ -65,13 +69,31 @@ class Earnings:
         """Base units settled on the day of `second` (UTC) and after it."""
         return sum(amount for day, amount in self._days.items() if day >= second // _DAY)
 
-    def by_day(self) -> dict[int, int]:
-        """Base units settled on each day, by its first second (UTC)."""
-        return {day * _DAY: amount for day, amount in self._days.items()}
+    def by_day(self, until: Mapping[JobId, int]) -> dict[int, int]:
+        """Base units settled on each day, by its first second (UTC); of these jobs, up to that
+        second alone."""
+        days = Counter(self._days)
+        for job, second in until.items():
+            for at, amount in self._since(job, second):
+                days[at // _DAY] -= amount
+        return {day * _DAY: amount for day, amount in days.items()}
 
     def of(self, job: JobId) -> int:
         """Base units settled of this job."""
         return self._jobs[job]
+
+    def after(self, job: JobId, second: int) -> int:
+        """Base units settled of this job later than that."""
+        return sum(amount for _, amount in self._since(job, second))
+
+    def newest(self, job: JobId) -> int:
+        """When it was last settled, as far as events told; 0: they told of no settlement. One of
+        nothing counts: the job's own time moves with it."""
+        return self._newest.get(job, 0)
+
+    def _since(self, job: JobId, second: int) -> Sequence[tuple[int, int]]:
+        paid = self._paid.get(job, [])
+        return paid[bisect_right(paid, second, key=lambda one: one[0]) :]
 
     def jobs_in(self, logs: Sequence[Mapping[str, Any]]) -> set[JobId]:
         """The jobs of ours that these logs speak of."""
@@ -90,6 +112,8 @@ class Earnings:
             transaction = str(log["transactionHash"])
         except (NodeRefused, ValueError, LookupError, TypeError, AttributeError):
             return  # no such log
+        if job in self._ours:
+            self._newest[job] = max(at, self.newest(job))
         if job in self._ours and amount and (transaction, job) not in self._told:
             fields = {"amount": str(amount), "tx": transaction}
             event = Event(float(at), PAID, job, None, text=f"{amount} base units", fields=fields)
@@ -102,3 +126,5 @@ class Earnings:
         self.total += amount
         self._days[int(event.at) // _DAY] += amount
         self._jobs[job] += amount
+        insort(self._paid.setdefault(job, []), (int(event.at), amount))
+        self._newest[job] = max(int(event.at), self.newest(job))

@@ -57,7 +57,7 @@ class AgentView:
         self._figures = money
         self._clock = clock
         self._started_at = clock.now()
-        self.rows = JobRows(world.state.world, clock, money.settled)
+        self.rows = JobRows(world.state.world, clock, money.earned)
 
     def progress_at(self) -> float:
         """When the loop last finished a turn; its start counts as one."""

@@ -25,7 +25,7 @@ from agent.status.cockpit import Figures, Harm, PastRow, StartRow
 from agent.status.explorer import Explorer
 from agent.status.finding import Found, Query, find
 from agent.status.job_page import JobFacts, to_json
-from agent.status.job_rows import JobRows, earned_of
+from agent.status.job_rows import JobRows
 from agent.status.money import Money
 from agent.status.notebook import Chapter, Notebook
 from agent.status.upkeep import Upkeep
@@ -121,17 +121,17 @@ class Books:
         self._costs = CostHistory.read(self._reader)
         harms = sorted(self._notebook.harms(since), key=lambda harm: -harm.at)
         chapters = dict(self._notebook.jobs)
+        bases, told = self._money.earned.by_day(jobs.values(), now)
         account = days.Account(
-            list(jobs.values()), terms, list(self._stints(chapters, jobs, now, since)), gas, harms,
+            bases, terms, list(self._stints(chapters, jobs, now, since)), gas, harms,
             [(harm.at, chapters[JobId(harm.job)].slashed) for harm in harms
              if harm.what == "slashed"],
-            self._money.told_by_day(),
+            told,
         )  # fmt: skip
-        row = self._money.row
         return Figures(
             at=now, days=days.by_day(account, now), ranks=ranks, harms=tuple(harms[:MOST_HARMS]),
             starts=self._starts(chapters, jobs, harms, since),
-            gas_days=days.gas_days(gas, row.coin_balance, now),
+            gas_days=days.gas_days(gas, self._money.row.coin_balance, now),
         )  # fmt: skip
 
     def _stints(
@@ -185,12 +185,13 @@ class Books:
         return await asyncio.to_thread(chosen)
 
     def _earned(self, number: JobId, chapter: Chapter, job: Job | None) -> int | None:
-        """What it came to. Of one that ended all was settled: where events told that, what the
-        chain said of the job a minute ago must not be counted beside them."""
-        settled = self._money.settled(number)
-        if settled is not None and chapter.ended_at is not None:
-            return settled
-        return earned_of(job, self._money.terms, int(self._clock.now()), settled)
+        """What it came to; None: nobody knows. Of one that ended all was settled: where events
+        told that, what the chain said of the job a minute ago must not be counted beside them."""
+        earned, terms = self._money.earned, self._money.terms
+        over = chapter.ended_at is not None and earned.told is not None
+        if job is not None and terms is not None and not over:
+            return earned.of(job, terms, self._clock.now())
+        return None if earned.told is None else earned.settled(number)
 
     async def job(self, number: int) -> dict[str, Any] | None:
         await self._read_on()

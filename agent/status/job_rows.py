@@ -6,11 +6,12 @@ A crowd is searched and sorted by what is at hand of each job; whole rows are ma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.decide.job_view import Host, JobView
+from agent.history.earned import Earned
 from agent.load.remembered import JobMemory
 from agent.market.model import Ending, Job, JobId, StopReason
 from agent.market.terms import Terms
@@ -52,13 +53,6 @@ def money_of(job: Job, terms: Terms, now: int) -> tuple[int, int]:
     """What this assignment earned by `now`, settled or not, and what of the escrow is still the
     user's, in base units."""
     return terms.earned(job, now), job.escrow - terms.accrued(job, now)
-
-
-def earned_of(job: Job | None, terms: Terms | None, now: int, settled: int | None) -> int | None:
-    """What the job came to; None: nobody knows. `settled` is what events alone told of it, beside
-    which the market's job has the rest; None: it has all."""
-    rest = terms.earned(job, now) if job and terms else None
-    return rest if settled is None else settled + (rest or 0)
 
 
 def waits_for(end: Ending | None) -> str:
@@ -105,15 +99,10 @@ class _Seen:
 class JobRows:
     """Every job that the loop tends."""
 
-    def __init__(
-        self,
-        world: World,
-        clock: Clock,
-        settled: Callable[[JobId], int | None] = lambda job: None,
-    ) -> None:
+    def __init__(self, world: World, clock: Clock, earned: Earned) -> None:
         self._world = world
         self._clock = clock
-        self._settled = settled  # of a job's earnings, where events alone tell it
+        self._earned = earned
 
     def one(self, number: int) -> JobRow | None:
         """The job of that number; None: it is not tended, or nothing was decided about it yet."""
@@ -159,9 +148,7 @@ class JobRows:
             "next": lambda one: (one.deadline, one.head.id),
             "since": lambda one: (one.head.started_at or one.head.assigned_at, one.head.id),
             "price": lambda one: (one.head.price.raw, one.head.id),
-            "earned": lambda one: earned_of(
-                one.head, one.memory.view.terms, now, self._settled(one.head.id)
-            ),
+            "earned": lambda one: self._earned.of(one.head, one.memory.view.terms, now),
         }
         chosen = find(seen, query, self._text, orders)
         starting = [one.deadline for one in seen if one.state is JobState.BOOTSTRAPPING]
@@ -208,7 +195,7 @@ class JobRows:
         budget = self._world.learner.budget
         host = serving(view.hosts)
         left = money_of(head, view.terms, now)[1]
-        made = earned_of(head, view.terms, now, self._settled(head.id)) or 0
+        made = self._earned.of(head, view.terms, now)
         end = view.terms.ending(head)
         deadline = job.deadline if job.deadline is not None else (float(end.at) if end else None)
         if state_of(job, view.hosts) is JobState.ENDED:

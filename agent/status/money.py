@@ -13,6 +13,7 @@ import structlog
 
 from agent.chain.fees import market_fees
 from agent.chain.rpc import integer
+from agent.history.earned import Earned
 from agent.journal.transactions import TxJournal
 from agent.market.model import BlockRef, Job, JobId
 from agent.market.terms import DueKind, Terms
@@ -47,7 +48,7 @@ class Money:
         self._fees = fees_of(world.config)
         self._memory = world.state.world.memory
         self._stopped: dict[JobId, Job] = {}  # these never change any more
-        self._told = world.earnings  # what was settled, where events alone tell it
+        self.earned = Earned(world.earnings)
         # What the row was worked out from, for whoever works out more: this provider's jobs.
         self.jobs: Mapping[JobId, Job] = {}
         self.terms: Terms | None = None
@@ -113,19 +114,12 @@ class Money:
         now = blocks.head.timestamp
         self.terms, self.jobs = terms, {j.id: j for j in jobs if j.provider == self._provider}
         ours = [job for job in self.jobs.values() if job.is_started]
-        total = sum(terms.earned(job, now) for job in ours)
-        today = sum(terms.earned(job, now, since=now - now % _DAY) for job in ours)
-        if self._told is None:
+        midnight, told = now - now % _DAY, self.earned.told
+        total = sum(self.earned.beside(job, terms, now) for job in ours)
+        today = sum(self.earned.beside(job, terms, now, since=midnight) for job in ours)
+        if told is None:
             return total, today
-        return total + self._told.total, today + self._told.since(now - now % _DAY)
-
-    def settled(self, job: JobId) -> int | None:
-        """What events alone told of a job's earnings; None: the market's job has all of it."""
-        return None if self._told is None else self._told.of(job)
-
-    def told_by_day(self) -> Mapping[int, int]:
-        """What events alone told of each day's earnings, by its first second (UTC)."""
-        return self._told.by_day() if self._told else {}
+        return total + told.total, today + told.since(midnight)
 
     async def _jobs(self, known: Collection[JobId], blocks: Blocks) -> Mapping[JobId, Job]:
         """As the agent knows them, who looks at each of its jobs every few minutes and whenever

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from agent.decide.job_view import JobView
+from agent.history.earned import Earned
 from agent.load.remembered import JobMemory
 from agent.market.model import Ending, JobId, JobStatus, StopReason, Wei
 from agent.status.job_rows import JobRows, money_of, since_of, state_of, waits_for
@@ -82,7 +83,7 @@ def test_census__of_many__counts_states_and_finds_what_is_left_of_the_tightest_s
     hosts.append(SimpleNamespace(status=None))
     fleet = SimpleNamespace(hosts=lambda job: (), records=lambda: hosts)
     world = SimpleNamespace(memory=SimpleNamespace(jobs=jobs), fleet=fleet)
-    rows = JobRows(world, StandingClock(NOW))  # type: ignore[arg-type] # what it looks at
+    rows = JobRows(world, StandingClock(NOW), Earned(None))  # type: ignore[arg-type] # what it looks at
     found = rows.census()
     assert found.drops == {"near": 4}
     assert found.counts == {JobState.BOOTSTRAPPING: 2, JobState.RUNNING: 1}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from agent.history.earned import Earned
 from agent.status.finding import Query
-from agent.status.job_rows import JobRows, earned_of
+from agent.status.job_rows import JobRows
 from agent.status.source import JobRow, JobState
 from devnet.simulation.world import Simulation
-from tests.agent.samples import JOB, NOW, TERMS
 from tests.agent.scripts.play import assigned, at, crowd
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
@@ -24,7 +24,7 @@ def rows() -> JobRows:
     script = [assigned(1, job) for job in crowd(30)]
     script += [assigned(395, job) for job in crowd(40)[30:]]
     simulation.run([*script, at(300, lambda s: s.order("exit", 7))], 400)
-    return JobRows(simulation.state.world, simulation.clock)
+    return JobRows(simulation.state.world, simulation.clock, Earned(None))
 
 
 def test_find__everything__is_all_rows_and_counts_them_by_state(rows: JobRows) -> None:
@@ -71,12 +71,3 @@ def test_find__words_of_each_column__find_the_job(rows: JobRows) -> None:
 def _found(rows: JobRows, word: str) -> set[int]:
     found: tuple[JobRow, ...] = rows.find(Query((word.lower(),), count=200)).page.rows
     return {row.id for row in found}
-
-
-def test_earned__what_events_alone_told__is_in_it() -> None:
-    """On a market whose jobs keep no sum of what was settled."""
-    rest = TERMS.earned(JOB, NOW)
-    assert earned_of(JOB, TERMS, NOW, None) == rest
-    assert earned_of(JOB, TERMS, NOW, 70) == rest + 70
-    assert earned_of(None, None, NOW, 70) == 70
-    assert earned_of(None, None, NOW, None) is None

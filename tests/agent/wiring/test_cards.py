@@ -201,7 +201,7 @@ def _view(
         ),
     )  # fmt: skip
     none: Any = None
-    money: Any = SimpleNamespace(settled=none)
+    money: Any = SimpleNamespace(earned=none)
     return AgentView(world, money, none, none, SimpleNamespace(now=lambda: 5.0))
 
 
