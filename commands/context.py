@@ -203,7 +203,9 @@ async def open_desk(config: Path | Config | None, *needs: Need) -> AsyncIterator
         yield Desk(loaded, clock, endpoints, provider)
 
 
-def at_desk(config: Path | None, work: Callable[[Desk], Coroutine[Any, Any, T]], *needs: Need) -> T:
+def at_desk(
+    config: Path | Config | None, work: Callable[[Desk], Coroutine[Any, Any, T]], *needs: Need
+) -> T:
     """Run `work` at the desk. What another node might answer leaves as RetryLater."""
 
     async def run() -> T:

@@ -24,7 +24,9 @@ YIELD_SECONDS = 30  # others look twice a second; a standby's start takes longer
 @app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Who leads and since when, who stands by, and whose configuration differs."""
-    with _shared(config) as (hosts, name, digest):
+    from commands.looking import looking
+
+    with _shared(looking(config)) as (hosts, name, digest):
         leading, standings = hosts.leading(name), hosts.standings()
     rows = [row_of(each, leading, digest) for each in standings]
     if as_json:
@@ -44,11 +46,12 @@ def yield_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Have the host that leads hand over to another; for upgrades. Waits until another leads."""
     import time
 
+    from agent.config import load
     from agent.journal.orders import OrderKind
     from commands.journal import order
 
-    loaded = _loaded(config)
-    with _shared(config) as (hosts, name, _digest):
+    loaded = load(config)
+    with _shared(loaded) as (hosts, name, _digest):
         before = hosts.leading(name)
         if before is None or not before.runs:
             raise RetryLater("no host leads just now; start one")
@@ -121,20 +124,16 @@ def _span(seconds: float) -> str:
     return show_span(max(0.0, seconds))
 
 
-def _loaded(config: Any) -> Config:
-    from agent.config import load
-
-    loaded = load(config)
+def _require_several(loaded: Config) -> None:
     if not loaded.journal.url_file:
         text = (
             "this host is alone: its journal is a file; journal.url_file names a server for several"
         )
         raise Refused(text)
-    return loaded
 
 
 @contextmanager
-def _shared(config: Any) -> Iterator[tuple[Hosts, str, str]]:
+def _shared(loaded: Config) -> Iterator[tuple[Hosts, str, str]]:
     """The hosts, the lease's name, and this configuration's digest."""
     import asyncio
 
@@ -142,7 +141,7 @@ def _shared(config: Any) -> Iterator[tuple[Hosts, str, str]]:
     from agent.wiring.adapters import provider_address
     from agent.wiring.journal import config_digest, lease_name, open_engine
 
-    loaded = _loaded(config)
+    _require_several(loaded)
     engine = open_engine(loaded)
     try:
         provider = asyncio.run(provider_address(loaded))

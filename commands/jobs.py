@@ -21,8 +21,7 @@ from commands.terminal import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from agent.config import Config
     from agent.journal.lines import Event
     from agent.journal.reading import Reader
     from agent.journal.wording import Priced
@@ -58,12 +57,14 @@ def list_(
     import time
 
     from commands.job_shown import to_json
+    from commands.looking import looking
     from faults import UsageFault
 
     if watch and as_json:
         raise UsageFault("--watch draws for people; `/jobs` of the agent's status server is JSON")
+    loaded = looking(config)
     while True:
-        standing, jobs = _read(config, everything=everything)
+        standing, jobs = _read(loaded, everything=everything)
         if watch and sys.stdout.isatty():
             typer.echo("\x1b[2J\x1b[H", nl=False)  # an empty screen (ECMA-48)
         if as_json:
@@ -75,7 +76,7 @@ def list_(
         time.sleep(WATCH_SECONDS)
 
 
-def _read(config: Path | None, *, everything: bool) -> tuple[Standing, list[Told]]:
+def _read(config: Config, *, everything: bool) -> tuple[Standing, list[Told]]:
     """Active jobs by their deadline; with `everything` those of the journal too, newest last."""
     from commands.context import at_desk, standing_of
     from commands.job_shown import deadline_of
@@ -115,7 +116,6 @@ def _print_jobs(standing: Standing, jobs: list[Told]) -> None:
 @app.command()
 def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job: the chain's facts, money, stage times and the timeline."""
-    from agent.config import load
     from agent.load.proofs import proofs_of
     from commands import proofs, traffic
     from commands.amounts import show_price
@@ -123,8 +123,11 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
     from commands.job_shown import facts_of, to_json
     from commands.journal import open_reader
     from commands.look import ask_hosts
+    from commands.looking import looking
     from commands.told import tell
     from faults import Refused
+
+    loaded = looking(config)
 
     async def work(desk: Desk) -> tuple[Standing, Told, list[Event]]:
         standing = await standing_of(desk)
@@ -135,9 +138,9 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
             told = await tell(desk, standing, reader, jobs.values())
             return standing, told[_id(job)], reader.timeline(_id(job))
 
-    standing, told, events = at_desk(config, work)
+    standing, told, events = at_desk(loaded, work)
     proven = proofs_of(told.job, events)
-    hosts = ask_hosts(load(config).status.listen, int(job), told.job.provider)
+    hosts = ask_hosts(loaded.status.listen, int(job), told.job.provider)
     if as_json:
         timeline = [_event_json(each) for each in events]
         shown = {**to_json(told, standing), "proofs": proofs.to_json(proven)}
@@ -160,13 +163,13 @@ def logs(
     as_json: JsonOption = False,
 ) -> None:
     """The timeline of one job, from the agent's journal alone."""
-    from agent.config import load
     from commands.journal import open_reader
+    from commands.looking import looking
     from faults import Refused, UsageFault
 
     if follow and as_json:
         raise UsageFault("--follow prints lines for people; leave --json out")
-    with open_reader(load(config)) as reader:
+    with open_reader(looking(config)) as reader:
         events = reader.timeline(_id(job), limit=MOST_LINES)
         if not events:
             raise Refused(
@@ -212,11 +215,11 @@ def confirm_terminations(
     """Let terminations go on that the breaker holds, after you looked at the chain yourself."""
     import time
 
-    from agent.config import load
     from agent.journal.orders import OrderKind
     from commands.journal import order
+    from commands.looking import looking
 
-    loaded = load(config)
+    loaded = looking(config)
     which = "every job whose termination is held" if job is None else f"job {job}"
     if not as_json:
         say(f"terminate the instances of {which}, as the chain asks")

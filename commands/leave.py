@@ -54,6 +54,7 @@ def leave(
     Exit 4 when no agent is there to carry it out: the order stands until one starts.
     """
     from commands.context import Need, at_desk
+    from commands.looking import looking
     from commands.ordering import agent_there
     from faults import UsageFault
 
@@ -70,7 +71,7 @@ def leave(
         how = _How(yes, dry_run, as_json, wait and not cancel)
         await _carry_out(desk, plan, lines, how, there=there)
 
-    at_desk(config, work, Need.EXIT)
+    at_desk(looking(config), work, Need.EXIT)
 
 
 def _require_one(job: int | None, *, everything: bool, cancel: bool) -> None:

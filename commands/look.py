@@ -20,13 +20,15 @@ class NotYet(RetryLater):
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What the running agent says of itself; exit 4 when it does not answer, or is not ready."""
-    from agent.config import load
+    from commands.looking import ask_running
 
-    view = ask_agent(load(config).status.listen, jobs=as_json)
+    view, broken = ask_running(config, jobs=as_json)
     if as_json:
         print_json(to_json(view))
     else:
         _print_status(view)
+        if broken and not any(broken in part["line"] for part in view["health"]["parts"]):
+            say(f"!  the file is broken, and what was read before it runs on: {broken}")
     if view["stalled"]:
         raise RetryLater(
             "the agent's loop stands still; look at its log (journalctl -u oyster-provider)"
@@ -151,8 +153,9 @@ def _nodes(endpoints: list[dict[str, Any]]) -> str:
 def capacity(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """How many more jobs of each offered type fit now, and what limits it."""
     from commands.context import at_desk
+    from commands.looking import looking
 
-    rows = at_desk(config, _room)
+    rows = at_desk(looking(config), _room)
     if as_json:
         print_json(rows)
         return

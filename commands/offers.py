@@ -108,6 +108,7 @@ def rules(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     last) is shown as waiting; what it did, and why, is in its journal (`offer.priced`).
     """
     from commands.context import at_desk, standing_of
+    from commands.looking import looking
     from commands.offer_rules import look_at_rules
 
     async def work(desk: Desk) -> list[Shown]:
@@ -115,7 +116,7 @@ def rules(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         ruled = [offer for offer in desk.config.offers if offer.by_rule]
         return await look_at_rules(desk, ruled, now.money, now.at)
 
-    shown = at_desk(config, work)
+    shown = at_desk(looking(config), work)
     if as_json:
         print_json([each.to_json() for each in shown])
         return
@@ -146,13 +147,14 @@ def list_(
     from commands.context import Need, at_desk, terms_of
     from commands.costs import cost_text
     from commands.inviting import invitation
+    from commands.looking import looking
 
     async def work(desk: Desk) -> tuple[list[Row], str]:
         terms = await terms_of(desk)
         rows = await _compare(desk, terms, instance_type or [])
         return rows, invitation(desk.config, terms.params, terms.pond)
 
-    rows, invites = at_desk(config, work, Need.OFFERS)
+    rows, invites = at_desk(looking(config), work, Need.OFFERS)
     if as_json:
         print_json([{**row.to_json(), "refusals": invites} for row in rows])
         return

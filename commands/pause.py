@@ -27,10 +27,11 @@ def pause(
     """Take every offer off the market until `resume`; running jobs are served on."""
     from agent.journal.orders import OrderKind
     from commands.context import at_desk
+    from commands.looking import looking
 
     said = "take every offer off the market until `resume`; running jobs are served on"
     at_desk(
-        config,
+        looking(config),
         lambda desk: _order(
             desk, OrderKind.PAUSE, "paused", said, yes=yes, dry_run=dry_run, as_json=as_json
         ),
@@ -46,10 +47,11 @@ def resume(
     """List again what `pause` took off the market, where there is room."""
     from agent.journal.orders import OrderKind
     from commands.context import at_desk
+    from commands.looking import looking
 
     said = "list again what `pause` took off, where there is room"
     at_desk(
-        config,
+        looking(config),
         lambda desk: _order(
             desk, OrderKind.RESUME, "", said, yes=yes, dry_run=dry_run, as_json=as_json
         ),

@@ -77,6 +77,7 @@ def remove(
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What the market's list says of this provider, and whether its URL answers."""
     from commands.context import Need, at_desk
+    from commands.looking import looking
     from commands.terminal import print_json
 
     async def work(desk: Desk) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         wrong = unanswered(url) if url else "not registered"
         return {"provider": desk.provider, "url": url, "answers": not wrong, "wrong": wrong}
 
-    found = at_desk(config, work, Need.CARDS)
+    found = at_desk(looking(config), work, Need.CARDS)
     if as_json:
         print_json(found)
         return

@@ -57,6 +57,7 @@ def report(
     """
     from commands.context import at_desk
     from commands.ledger import read_ledger
+    from commands.looking import looking
     from faults import UsageFault
 
     if as_csv and as_json:
@@ -64,7 +65,7 @@ def report(
     if by is not None and by not in BY:
         raise UsageFault(f"--by {by}: write job, day or month")
     after, by = _after(since), "day" if by_day else by
-    ledger = at_desk(config, lambda desk: read_ledger(desk, after))
+    ledger = at_desk(looking(config), lambda desk: read_ledger(desk, after))
     if as_json:
         print_json(to_json(ledger, since))
     elif as_csv:

@@ -16,12 +16,13 @@ _SECONDS = 10.0
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The unit as systemd has it, and whether the agent answers; exit 4 when it does not run."""
-    from agent.config import load
-    from commands.look import ask_agent
+    from commands.looking import ask_running
 
     found: dict[str, Any] = {"unit": _unit(), **_systemd()}
     try:
-        found["agent"] = ask_agent(load(config).status.listen)["health"]["word"]
+        view, broken = ask_running(config)
+        word = view["health"]["word"]
+        found["agent"] = f"{word}, while its file is broken: {broken}" if broken else word
     except Fault as fault:
         found["agent"] = str(fault).partition(";")[0]
     if as_json:

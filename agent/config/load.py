@@ -17,7 +17,7 @@ from typing import Any
 from agent.config import checks
 from agent.config.fields import KEY, Setting, key_of, setting_of
 from agent.config.locate import line_of
-from agent.config.model import Config, Offer
+from agent.config.model import NO_SETTINGS, Config, Offer
 from agent.config.secrets import check_url, locate
 from agent.secret import read_secret
 from faults import UsageFault
@@ -77,7 +77,7 @@ def parse(
     overridden = reader.override(data, environ or {})
     config: Config = reader.section(Config, overridden, ())
     if not reader.problems:
-        config = dataclasses.replace(config, base=base)
+        config = dataclasses.replace(config, base=base, text=text)
         config = _with_file_urls(config, reader, environ or {})
         for where, problem in checks.contradictions(config):
             reader.complain(where, problem)
@@ -154,6 +154,11 @@ class _Reader:
         return data
 
 
+def overridden(data: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """`data` with what the environment sets."""
+    return _Reader("", "").override(data, environ)
+
+
 def _path_of(variable: str) -> KeyPath | None:
     """The setting an environment variable means; None when it means none."""
     if not variable.startswith(_PREFIX):
@@ -172,7 +177,7 @@ def _put(data: dict[str, Any], path: KeyPath, value: str) -> dict[str, Any]:
 
 
 def _settable(cls: type[Any]) -> tuple[dataclasses.Field[Any], ...]:
-    return tuple(field for field in dataclasses.fields(cls) if field.name != "base")
+    return tuple(field for field in dataclasses.fields(cls) if field.name not in NO_SETTINGS)
 
 
 def _section_of(field: dataclasses.Field[Any]) -> type[Any]:

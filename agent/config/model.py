@@ -538,6 +538,9 @@ class JournalPlace:
     host: str = f.text("", "This host's name among them; the machine's when empty.")
 
 
+NO_SETTINGS = ("base", "text")  # what a configuration has of its file
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
@@ -562,8 +565,9 @@ class Config:
     notify: Notify = field(default_factory=Notify)
     log: Log = field(default_factory=Log)
     journal: JournalPlace = field(default_factory=JournalPlace)
-    # The file's folder: relative paths and credentials start here. Not a setting.
+    # The file's folder, where relative paths and credentials start, and its text.
     base: Path = field(default=Path(), compare=False)
+    text: str = field(default="", compare=False, repr=False)  # nodes' URLs in it may have keys
 
     @property
     def state(self) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.config.fields import KEY, key_of, setting_of
-from agent.config.model import Config, Offer
+from agent.config.model import NO_SETTINGS, Config, Offer
 
 _HEAD = """# Configuration
 
@@ -41,7 +41,7 @@ def page() -> str:
     for field in dataclasses.fields(Config):
         if field.name == "offers":
             parts.append(_section("[[offers]]", Offer, ()))
-        elif KEY not in field.metadata and field.name != "base":
+        elif KEY not in field.metadata and field.name not in NO_SETTINGS:
             parts.append(_section(f"[{field.name}]", field.type, (field.name,)))
     return "\n".join(parts)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config.fields import KEY, Setting, key_of, setting_of
-from agent.config.model import Config, Offer
+from agent.config.model import NO_SETTINGS, Config, Offer
 from faults import Refused, UsageFault
 
 _WIDTH = 96
@@ -29,7 +29,7 @@ def render(answers: Answers, offers: Sequence[Mapping[str, str]] = ()) -> str:
     for field in dataclasses.fields(Config):
         if field.name == "offers":
             parts.extend(_offers(offers))
-        elif field.name != "base" and KEY not in field.metadata:
+        elif field.name not in NO_SETTINGS and KEY not in field.metadata:
             factory: Any = field.default_factory
             parts += ["", f"[{field.name}]", *_comment(factory.__doc__)]
             parts.extend(_lines(factory, answers.get(field.name, {})))

@@ -107,6 +107,8 @@ class AgentView:
             ),
             explorer=Explorer.of(chain.endpoints.chain_id, self._world.config.status.explorer).base,
             aws_calls=tuple(self._calls()),
+            file=self._upkeep.lines(),
+            config=self._upkeep.place,
         )
 
     def card_files(self) -> tuple[Sequence[RateCard], Sequence[TrafficRate]]:
@@ -161,6 +163,7 @@ class AgentView:
             held=len(state.held_jobs),
             recent=self._tally.recent(RECENT_SECONDS),
             file=upkeep.lines(),
+            broken=upkeep.fault,
             disk=upkeep.disk,
             other_agent_at=sent.nonce_taken_at if sent else None,
             gas_jobs=row.gas_jobs,

@@ -117,7 +117,8 @@ class Seen:
 
     `window_seconds`: how long a job may take to be up, 0 where the market does not say.
     `recent` counts jobs missed, refused and slashed within RECENT_SECONDS. `file` says how the file
-    differs from what runs. `other_agent_at`: when a nonce of ours was last used by somebody else.
+    differs from what runs, `broken` why it can't be read at all. `other_agent_at`: when a nonce of
+    ours was last used by somebody else.
     """
 
     now: float
@@ -137,6 +138,7 @@ class Seen:
     recent: Mapping[str, int] = field(default_factory=dict)
     bugs: Sequence[str] = ()
     file: Sequence[str] = ()
+    broken: str = ""
     disk: Disk | None = None
     other_agent_at: float | None = None
     gas_jobs: float | None = None
@@ -261,7 +263,11 @@ def _disk(seen: Seen) -> Iterator[Part]:
 
 
 def _file(seen: Seen) -> Iterator[Part]:
-    if seen.file:
+    if seen.broken:
+        text = f"the file is broken, and what was read before it runs on: {seen.broken}"
+        todo = "mend it before a restart; `oyster-provider config check` has all"
+        yield Part("file", "", Grade.WARN, text, todo)
+    elif seen.file:
         more = f" (and {len(seen.file) - 1} more)" if len(seen.file) > 1 else ""
         text = f"the file says otherwise than what runs: {seen.file[0]}{more}"
         todo = "`oyster-provider config diff` has all; then systemctl reload oyster-provider"

@@ -185,6 +185,7 @@ class View:
     reported: int = 0  # jobs that auditors report, and that answer here
     disputed: int = 0  # jobs of which RPC nodes tell different things
     file: tuple[str, ...] = ()  # how the file differs from what runs, a setting a line
+    config: str = ""  # where the file is
     stands_by: bool = False  # another host leads
     term: int = 0  # of the lease, while this host holds it; 0: it is alone, or stands by
     closed: str = ""  # why nothing is listed at all: draining, paused; empty: offers are open

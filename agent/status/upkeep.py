@@ -14,6 +14,7 @@ import structlog
 
 from agent.config import load
 from agent.config.compare import Difference, differences
+from agent.config.load import path_of
 from agent.config.model import Config
 from agent.load.costs import Cost
 from agent.market.model import Price
@@ -34,10 +35,11 @@ class Upkeep:
 
     def __init__(self, world: Wired, path: Path | None, clock: Clock) -> None:
         self._world = world
-        self._path = path
+        self.path = path_of(path)
+        self.place = str(self.path.resolve())
         self._clock = clock
         self.disk: Disk | None = None
-        self.fault = ""
+        self.fault = ""  # why the file can't be read
         self.differences: Sequence[Difference] = ()
 
     async def follow(self) -> None:
@@ -53,7 +55,7 @@ class Upkeep:
         except OSError as error:
             log.info("upkeep.disk", error=str(error))
         try:
-            file = await asyncio.to_thread(load, self._path)
+            file = await asyncio.to_thread(load, self.path)
         except Fault as fault:
             self.fault, self.differences = str(fault), ()
         else:
@@ -61,8 +63,8 @@ class Upkeep:
         await self._ask_costs()
 
     def lines(self) -> tuple[str, ...]:
-        """How the file differs, a setting a line; a file that can't be read is one."""
-        return (self.fault,) if self.fault else tuple(each.line for each in self.differences)
+        """How the file differs, a setting a line."""
+        return tuple(each.line for each in self.differences)
 
     def _space(self) -> Disk:
         store, images = self._world.config.image_store, self._world.config.images

@@ -6,14 +6,15 @@ with the reason, and everything else is still looked at.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigFault, load
 from agent.config.load import path_of
+from agent.config.running import running
 from commands.checkup import agent, aws, chain, here, nodes, refusals, several
-from commands.checkup.patient import Finding, Patient
+from commands.checkup.patient import Finding, Patient, skipped
 from faults import Fault
 
 __all__ = ["Finding", "examine"]
@@ -60,13 +61,26 @@ async def examine(given: Path | None) -> list[Finding]:
     """All findings, in the order in which one would set things right."""
     path = path_of(given)
     try:
-        config = load(given)
+        return await _looked_at(Patient(load(given), path), here.file)
     except ConfigFault as fault:
-        todo = "see docs/configuration.md"
-        return [Finding("configuration", "fail", problem, todo) for problem in fault.problems]
-    patient = Patient(config, path)
+        broken = list(_broken(fault))
+    runs = running(path)
+    if runs is None:
+        why = "the configuration can't be read, and no agent says what it runs with"
+        return [*broken, skipped("all else", why)]
+    by = "all below is by what the agent last ran with"
+    told = Finding("configuration", "warn", by, "mend the file, then look again")
+    return [*broken, *await _looked_at(Patient(runs, path), lambda patient: told)]
+
+
+def _broken(fault: ConfigFault) -> Iterator[Finding]:
+    for problem in fault.problems:
+        yield Finding("configuration", "fail", problem, "see docs/configuration.md")
+
+
+async def _looked_at(patient: Patient, file: Callable[[Patient], Finding]) -> list[Finding]:
     async with patient.stack:
-        return [here.file(patient), *[finding async for finding in _all(patient)]]
+        return [file(patient), *[finding async for finding in _all(patient)]]
 
 
 async def _all(patient: Patient) -> AsyncIterator[Finding]:

@@ -8,8 +8,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 from unittest import mock
 
 import jsonschema  # type: ignore[import-untyped] # ships no types
@@ -74,3 +78,27 @@ def oyster_here(
     assert isinstance(code, int)
     in_its_dialect(line[1:], out.getvalue())
     return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """HOST:PORT where everybody is told that."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

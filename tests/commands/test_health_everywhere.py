@@ -68,6 +68,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "journal": {"journal": "disk I/O error"},
     "disk": {"disk": Disk(2**20, 2**32)},
     "file": {"file": ("jobs.min_escrow: 1 in the file, 2 runs",)},
+    "broken file": {"broken": "config.toml:12: chain.chain_id: -1 is below 1"},
     "offer": {"offers": (OfferSeen("us-east-1/t3.micro", "1/h", "1/h", never="no enclaves"),)},
     "missed": {"recent": {"missed": 1}},
     "held": {"held": 2},

@@ -5,13 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
@@ -23,7 +18,7 @@ from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
 
 from .conftest import POND, TYPE, World
-from .program import oyster_here
+from .program import answering, oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -194,7 +189,7 @@ def test_status__nobody_there_or_somebody_else__is_exit_4(tmp_path: Path, world:
     down = oyster_here("status", environ={**environ, "OYSTER_STATUS__LISTEN": f"127.0.0.1:{port}"})
     assert (down.returncode, down.stderr.count("\n")) == (4, 1)
     assert "systemctl start" in down.stderr
-    with _answering(b'{"hello": 1}') as listen:
+    with answering(b'{"hello": 1}') as listen:
         other = oyster_here("status", environ={**environ, "OYSTER_STATUS__LISTEN": listen})
     assert other.returncode == 4
     assert "not the agent" in other.stderr
@@ -215,7 +210,7 @@ def test_status__an_agent_answers__is_told_in_words(world: World) -> None:
             {"name": "http://n", "healthy": False},
         ]},
     }  # fmt: skip
-    with _answering(json.dumps(view).encode()) as listen:
+    with answering(json.dumps(view).encode()) as listen:
         done = oyster_here(
             "status",
             environ={"OYSTER_CONFIG": str(world.config), "OYSTER_STATUS__LISTEN": listen},
@@ -245,7 +240,7 @@ def test_config_check__several_things_are_wrong__says_all_of_them(world: World) 
 
 def test_config_diff__the_agent_goes_by_another__says_what(world: World) -> None:
     for lines, code in (([], 0), (["jobs.x: 1 in the file, 2 runs"], 3)):
-        with _answering(json.dumps({"jobs": [], "file": lines}).encode()) as listen:
+        with answering(json.dumps({"jobs": [], "file": lines}).encode()) as listen:
             done = oyster_here(
                 "config", "diff",
                 environ={"OYSTER_CONFIG": str(world.config), "OYSTER_STATUS__LISTEN": listen},
@@ -267,28 +262,6 @@ def _price(world: World) -> int:
     """The provider's price on the chain, base units a second times 10^12."""
     raw: int = world.read("offer", PROVIDER, TYPE)
     return raw
-
-
-@contextmanager
-def _answering(body: bytes) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Quiet."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _write(world: World, event: Event) -> None:
