@@ -7,6 +7,7 @@ The steps know neither terminal nor files of their own: `ask` and `say` are pass
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 from agent.chain.wallet import write_secret
 from agent.secret import replace_private
 from commands.terminal import slow
-from faults import Fault, UsageFault
+from faults import Fault, Refused, UsageFault
 
 Ask = Callable[[str, str], str]  # a question and what is taken when nothing is answered
 Say = Callable[[str], None]
@@ -24,10 +25,13 @@ Say = Callable[[str], None]
 @dataclass(slots=True)
 class Answers:
     """What was answered, by name; kept in `file` from answer to answer. Never a secret: keys and
-    passwords are named by their files."""
+    passwords are named by their files. A dry run keeps nothing: what it would make it makes in the
+    folder `trial`, which goes with it."""
 
     file: Path
     given: dict[str, str] = field(default_factory=dict)
+    trial: Path | None = None
+    doubted: set[str] = field(default_factory=set)  # what is meant once it is answered again
 
     @classmethod
     def load(cls, file: Path) -> Answers:
@@ -41,9 +45,20 @@ class Answers:
         return cls(file, {str(name): str(value) for name, value in given.items()})
 
     def keep(self, name: str, value: str) -> None:
-        """Remember one answer, on the disk at once."""
+        """Remember one answer, on the disk at once. Raises UsageFault: it can't be written."""
         self.given[name] = value
-        replace_private(self.file, json.dumps(self.given, indent=1))
+        if self.trial is None:
+            replace_private(self.file, json.dumps(self.given, indent=1))
+
+    def path(self, name: str) -> Path:
+        """The file that was answered."""
+        return Path(self.given[name]).expanduser()
+
+    def mean(self, doubts: Sequence[str], what: str) -> None:
+        """Returns when nothing is doubtful, or `what` was answered twice. Raises Refused."""
+        if doubts and what not in self.doubted:
+            self.doubted.add(what)
+            raise Refused(f"{doubts[0]}; answer the same again if that is meant")
 
 
 def always(answers: Answers) -> bool:
@@ -78,31 +93,36 @@ class Step:
     when: Callable[[Answers], bool] = always
 
 
-async def walk(steps: Sequence[Step], answers: Answers, ask: Ask, say: Say) -> None:
-    """All steps in order; each is asked until its answers are taken."""
+def walk(steps: Sequence[Step], answers: Answers, ask: Ask, say: Say) -> None:
+    """All steps in order; each is asked until its answers are taken. Each is tried in a loop of its
+    own, since a person who is asked within one can't break it off by Ctrl-C."""
     number = 0
     for step in steps:
         if not step.when(answers):
             continue
         number += 1
         say(f"{number} of {sum(each.when(answers) for each in steps)}: {step.title}")
-        while not await _once(step, answers, ask, say):
+        while not _once(step, answers, ask, say):
             say("asked again:")
 
 
-async def _once(step: Step, answers: Answers, ask: Ask, say: Say) -> bool:
+def _once(step: Step, answers: Answers, ask: Ask, say: Say) -> bool:
     for question in step.questions:
         if question.when(answers):
             answers.keep(question.name, ask(question.text, question.offered(answers)).strip())
     try:
         with slow("trying it"):
-            found = await step.try_(answers)
+            found = asyncio.run(_tried(step, answers))
     except Fault as wrong:
         say(f"  ! {wrong}")
         return False
     for line in found:
         say(f"  {line}")
     return True
+
+
+async def _tried(step: Step, answers: Answers) -> Sequence[str]:
+    return await step.try_(answers)
 
 
 def new_password(file: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commands import completion
 from commands.terminal import ConfigOption, JsonOption, YesOption, agree, print_json, say
+from faults import RetryLater
 
 if TYPE_CHECKING:
     from commands.context import Desk
     from commands.costs import Cost
-    from commands.rehearsal import Took
+    from commands.rehearsal import Rehearsal, Took
+
+_BREAKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def rehearse(
@@ -33,7 +38,6 @@ def rehearse(
     when it did not come up, or not within the market's window.
     """
     from commands.context import at_desk
-    from faults import RetryLater
 
     async def work(desk: Desk) -> tuple[Took, dict[str, Any]]:
         return await _rehearse(desk, instance_type, image, yes=yes, as_json=as_json)
@@ -68,7 +72,8 @@ async def _rehearse(
         say(f"one instance of {kind} for some minutes, at {cost_text(cost, now.money)}")
     agree("Launch it?", yes=yes, as_json=as_json)
     async with opened(desk, type_, url) as (outside, what):
-        took = await Rehearsal(outside, what, lambda line: _say(line, quiet=as_json)).run()
+        rehearsal = Rehearsal(outside, what, lambda line: _say(line, quiet=as_json))
+        took = await _unless_broken_off(rehearsal)
     told = to_json(took, kind, window, cost, now.money.decimals)
     if not as_json and took.up_seconds is not None:
         say(f"up after {took.up_seconds:.0f} s of the {window} s that the market gives")
@@ -77,6 +82,25 @@ async def _rehearse(
         costs = "not known" if spent is None else f"{spent} {now.money.symbol}"
         say(f"ended; it ran for {took.billed_seconds:.0f} s, which cost {costs}")
     return took, told
+
+
+async def _unless_broken_off(rehearsal: Rehearsal) -> Took:
+    """Ctrl-C, however often, the end of a login and of the machine: each has the instance ended
+    before anything else. Raises Exit, by a shell's code for it; RetryLater: it may still run."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for each in _BREAKS:
+        loop.add_signal_handler(each, task.cancel)
+    try:
+        return await rehearsal.run()
+    except asyncio.CancelledError:
+        if rehearsal.took.left:
+            raise RetryLater(rehearsal.took.left) from None
+        say("broken off; what was launched is ended", err=True)
+        raise typer.Exit(128 + signal.SIGINT) from None
+    finally:
+        for each in _BREAKS:
+            loop.remove_signal_handler(each)
 
 
 def _say(line: str, *, quiet: bool) -> None:

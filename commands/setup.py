@@ -17,6 +17,7 @@ from commands.terminal import DryRunOption, how_many, say
 from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
+    from agent.config import Config
     from cloud.aws import Aws
     from commands.guide import Answers, Step
 
@@ -29,7 +30,7 @@ def setup(
 ) -> None:
     """Ask what is needed, one thing after the other, and try each answer live. What was answered is
     kept beside FILE (no secret is): break it off and run it again."""
-    import asyncio
+    import tempfile
 
     from commands.context import quiet
     from commands.guide import Answers, walk
@@ -40,7 +41,16 @@ def setup(
         raise UsageFault("setup asks a person at a terminal; scripts use `oyster-provider init`")
     quiet()
     answers = Answers.load(file.with_name(f".{file.name}.answers"))
-    asyncio.run(walk(steps(file), answers, _ask, say))
+    try:
+        with tempfile.TemporaryDirectory(prefix="oyster-setup-") as trial:
+            answers.trial = Path(trial) if dry_run else None
+            walk(steps(file), answers, _ask, say)
+    except (KeyboardInterrupt, typer.Abort):
+        say("")
+        again = (
+            "a dry run keeps nothing" if dry_run else "run it again: it offers what was answered"
+        )
+        raise Refused(f"broken off, and no {file} is written; {again}") from None
     _finish(file, answers, dry_run=dry_run)
 
 
@@ -92,6 +102,26 @@ def rendered(answers: Answers) -> str:
     return render(sections, [{"type": given["type"], "price": given["price"]}])
 
 
+def _tried(answers: Answers) -> Config:
+    """The configuration that the answers make, to try them by. Raises UsageFault: in words of the
+    settings, without a file that is not there yet."""
+    from agent.config import ConfigFault, parse
+    from commands.setup_reach import key_files, signs, stands_in
+
+    base = answers.file.parent.absolute()
+    try:
+        config = parse(rendered(answers), name="", base=base)
+    except ConfigFault as wrong:
+        said = [problem.partition(": ")[2] for problem in wrong.problems]
+        raise UsageFault("; ".join(said)) from wrong
+    if not signs(answers) or not stands_in(answers):
+        return config
+    keystore, password = map(str, key_files(answers))
+    return replace(
+        config, wallet=replace(config.wallet, keystore_file=keystore, password_file=password)
+    )
+
+
 def steps(file: Path) -> Sequence[Step]:
     """Everything that may be asked, in order."""
     from commands import setup_marketv1 as marketv1
@@ -137,7 +167,9 @@ async def _nodes(answers: Answers) -> Sequence[str]:
         name = names.get(chain, "no name known here")
         lines = [f"chain {chain} ({name}), newest block {age} old"]
         down = [one for one in endpoints.health() if not one.usable]
-        lines += [f"! left out: {one.name}: {one.error or 'no answer'}" for one in down]
+        for one in down:
+            said = (one.error or "no answer").removeprefix(f"{one.name}: ")
+            lines.append(f"! left out: {one.name}: {said}")
         if endpoints.count == 1:
             lines.append("! one node: nobody confirms its word; a second can be added later")
         return lines
@@ -165,7 +197,6 @@ async def _aws(answers: Answers) -> Sequence[str]:
     """Whose credentials this machine has, and what their account may run in the region. That there
     are none yet holds nothing up: the service gets its own. Raises UsageFault: no such region."""
     from agent.clock import SystemClock
-    from agent.config import parse
     from commands.checkup.aws import remedy
     from commands.context import open_cloud
     from faults import Fault
@@ -173,8 +204,7 @@ async def _aws(answers: Answers) -> Sequence[str]:
     region = answers.given["region"]
     if not answers.given.get("type", "").startswith(f"{region}/"):
         answers.keep("type", f"{region}/c6a.xlarge")
-    tried = replace(answers, given={**answers.given, "price": "1/h"})
-    config = parse(rendered(tried), name="the answers", base=answers.file.parent.absolute())
+    config = _tried(replace(answers, given={**answers.given, "price": "1/h"}))
     aws = open_cloud(config, "", SystemClock())
     try:
         account, arn = await aws.caller()
@@ -202,12 +232,15 @@ async def _quotas(aws: Aws, region: str, ec2_type: str) -> Sequence[str]:
 
 
 async def _offer(answers: Answers) -> Sequence[str]:
-    """What the offer leaves, and whether EC2 and the account can serve it."""
-    from agent.config import parse
+    """What the offer leaves, and whether EC2 and the account can serve it. Raises Refused: it looks
+    like a slip; ConfigFault, UsageFault."""
     from agent.market.model import InstanceType
     from commands.setup_marketv1 import card, on_marketv1
     from commands.setup_registry import listing
 
-    kind = InstanceType.parse(answers.given["type"])
-    config = parse(rendered(answers), name="the answers", base=answers.file.parent.absolute())
-    return await (card if on_marketv1(answers) else listing)(config, kind, answers.given["price"])
+    kind, price = InstanceType.parse(answers.given["type"]), answers.given["price"]
+    seen = await (card if on_marketv1(answers) else listing)(_tried(answers), kind, price)
+    lines = seen.card() if on_marketv1(answers) else seen.lines()
+    doubts = list(seen.doubts())
+    answers.mean(doubts, f"{kind}={price}")
+    return [*(line.strip() for line in lines), *(f"! {each}" for each in doubts)]

@@ -16,29 +16,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.guide import Answers, Question, Step
-from commands.setup_reach import coin_of, contract_of, key_of, key_questions, on_chain, signs
+from commands.setup_reach import (
+    coin_of,
+    contract_of,
+    key_of,
+    key_questions,
+    naming,
+    on_chain,
+    signs,
+    stands_in,
+)
 from faults import RetryLater, UsageFault, printable
 
 if TYPE_CHECKING:
     from agent.config import Config
     from agent.config.presets import Preset
     from agent.market.model import InstanceType
+    from commands.offer_preview import Preview
 
 PORT = 8080
 URL_SECONDS = 5.0
 
 NEXT = """
 next, in this order:
-  oyster-provider cloud setup -c {file}     bucket, role and security group in AWS
-  oyster-provider doctor -c {file}          what is missing, and what to do about it
-  oyster-provider service install && systemctl enable --now oyster-provider
-  oyster-provider provider add --url {url}  where the key of {provider} is, once the agent runs;
-      `provider update` where it is on the list already"""
+  oyster-provider cloud setup{c}
+    bucket, role and security group in AWS
+  oyster-provider doctor{c}
+    what is missing, and what to do about it
+  oyster-provider service install
+  systemctl enable --now oyster-provider
+  oyster-provider provider add --url {url}
+    where the key of {provider} is, once the agent runs; `provider update`
+    where it is on the list already"""
 
 
 def next_steps(file: Path, answers: Answers) -> str:
     """What is to be done once the file is written."""
-    return NEXT.format(file=file, **answers.given)
+    return NEXT.format(c=naming(file), **answers.given)
 
 
 def on_marketv1(answers: Answers) -> bool:
@@ -131,6 +145,8 @@ async def _key(answers: Answers) -> Sequence[str]:
     if not signs(answers):
         return ["no key: jobs are served, and paid when their owner or somebody else settles"]
     owner, made = key_of(answers)
+    if stands_in(answers):
+        return [*made, "! once it is made, send it some of the chain's coin, for gas"]
     async with on_chain(answers) as (endpoints, _):
         coin = await coin_of(owner, endpoints)
     todo = [] if coin else ["! send it some of the chain's coin, for gas"]
@@ -189,7 +205,7 @@ def _answering(listen: str, text: str) -> Iterator[None]:
             server.shutdown()
 
 
-async def card(config: Config, kind: InstanceType, price: str) -> Sequence[str]:
+async def card(config: Config, kind: InstanceType, price: str) -> Preview:
     """What a rate card of that price leaves, and whether EC2 and the account can serve it."""
     from agent.market.model import Price
     from commands.context import open_desk
@@ -197,5 +213,4 @@ async def card(config: Config, kind: InstanceType, price: str) -> Sequence[str]:
 
     async with open_desk(config) as desk:
         token = await desk.marketv1.payment_token(await desk.head())
-        preview = await look_at_card(desk, token, kind, Price.parse(price, token.decimals))
-    return [*(line.strip() for line in preview.card()), *(f"! {each}" for each in preview.doubts())]
+        return await look_at_card(desk, token, kind, Price.parse(price, token.decimals))

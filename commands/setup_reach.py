@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands.guide import Answers, Question, always, new_password
-from faults import Refused
+from faults import Refused, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from agent.market.model import Address, BlockRef
 
 NONE = "none"
+
+
+def naming(file: Path) -> str:
+    """How a command is told of this file: not at all where it looks by itself."""
+    from agent.config.load import DEFAULT_PATH
+
+    return "" if file == DEFAULT_PATH else f" -c {file}"
 
 
 def urls_of(answers: Answers) -> list[str]:
@@ -70,20 +77,42 @@ def key_questions(
 
 
 def key_of(answers: Answers) -> tuple[Address, list[str]]:
-    """Whose key it is, made where there is none; and what was made. Raises UsageFault."""
+    """Whose key it is, made where there is none; and what was made, or would be by a dry run.
+    Raises UsageFault."""
     from agent.chain.wallet import new_signer, open_keystore, write_secret
     from agent.secret import read_secret
 
-    keystore, password = (Path(answers.given[name]) for name in ("keystore", "password"))
-    keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = []
-    if not password.exists():
-        new_password(password)
-        made.append(f"made {password}: nobody has to know it, back it up")
+    keystore, password = key_files(answers)
+    made, makes = [], "would make" if answers.trial else "made"
     if not keystore.exists():
+        _folder_of(keystore)
+        if not password.exists():
+            _folder_of(password)
+            new_password(password)
+            made.append(f"{makes} {answers.path('password')}: nobody has to know it, back it up")
         write_secret(keystore, json.dumps(new_signer().to_keystore(read_secret(password))))
-        made.append(f"made {keystore}")
+        made.append(f"{makes} {answers.path('keystore')}")
     return open_keystore(keystore, read_secret(password)).address, made
+
+
+def stands_in(answers: Answers) -> bool:
+    """Whether a dry run's key stands for one that is not made yet: nobody must send it anything."""
+    return answers.trial is not None and not answers.path("keystore").exists()
+
+
+def key_files(answers: Answers) -> tuple[Path, Path]:
+    """Keystore and password; of those that a dry run would make, their stand-ins."""
+    keystore, password = answers.path("keystore"), answers.path("password")
+    if answers.trial is None or not stands_in(answers):
+        return keystore, password
+    return answers.trial / "keystore", password if password.exists() else answers.trial / "password"
+
+
+def _folder_of(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageFault(f"{file.parent}: {error.strerror}; name another place") from error
 
 
 def signs(answers: Answers) -> bool:
@@ -97,8 +126,7 @@ def wallet_of(answers: Answers) -> dict[str, str]:
         return {}
     folder = (answers.file.parent / "credentials").absolute()
     return {
-        f"{name}_file": _credential(Path(answers.given[name]), folder)
-        for name in ("keystore", "password")
+        f"{name}_file": _credential(answers.path(name), folder) for name in ("keystore", "password")
     }
 
 

@@ -10,25 +10,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands.guide import Answers, Question, Step
-from commands.setup_reach import coin_of, contract_of, key_of, key_questions, on_chain
+from commands.setup_reach import (
+    coin_of,
+    contract_of,
+    key_of,
+    key_questions,
+    naming,
+    on_chain,
+    stands_in,
+)
+from faults import Refused
 
 if TYPE_CHECKING:
     from agent.config import Config
     from agent.market.model import InstanceType
+    from commands.offer_preview import Preview
 
 NEXT = """
 next, in this order:
-  oyster-provider cloud setup -c {file}     bucket, role and security group in AWS
-  oyster-provider doctor -c {file}          what is missing, and what to do about it
-  oyster-provider register {type} {price} -c {file}
-  oyster-provider service install && systemctl enable --now oyster-provider
-keep a copy of {keystore} and {password} where this host can't lose them: without both the stake is
-lost"""
+  oyster-provider cloud setup{c}
+    bucket, role and security group in AWS
+  oyster-provider doctor{c}
+    what is missing, and what to do about it
+  oyster-provider register {type} {price}{c}
+  oyster-provider service install
+  systemctl enable --now oyster-provider"""
+KEEP = (
+    "keep a copy of {keystore} and {password} where this host can't lose them: without both the"
+    " stake is lost"
+)
 
 
 def next_steps(file: Path, answers: Answers) -> str:
     """What is to be done once the file is written."""
-    return NEXT.format(file=file, **answers.given)
+    told = f"{NEXT}\n{KEEP}"
+    return told.format(c=naming(file), **answers.given)
 
 
 def on_registry(answers: Answers) -> bool:
@@ -47,12 +63,19 @@ def steps(folder: Path) -> Sequence[Step]:
 
 async def _market(answers: Answers) -> Sequence[str]:
     """What the contract asks of a provider. Raises Refused: nothing of the kind is there."""
+    from agent.chain.rpc import CallReverted, NodeRefused
     from agent.markets.registry.reads import Market
     from commands.amounts import show_amount, show_span
 
     async with on_chain(answers) as (endpoints, at):
         market = Market(endpoints, await contract_of(answers, endpoints))
-        params, (pond, money) = await market.params(at), await market.tokens(at)
+        try:
+            params, (pond, money) = await market.params(at), await market.tokens(at)
+        except NodeRefused as other:
+            if not isinstance(other.__cause__, CallReverted):
+                raise
+            text = f"{market.contract} is a contract, but no such market: it reverts what is read"
+            raise Refused(text) from other
         span = show_span(params.job_bootstrapping)
         stake = show_amount(params.stake_per_job, pond)
         return [
@@ -70,6 +93,9 @@ async def _key(answers: Answers) -> Sequence[str]:
     async with on_chain(answers) as (endpoints, at):
         market = Market(endpoints, await contract_of(answers, endpoints))
         pond, _money = await market.tokens(at)
+        if stands_in(answers):
+            need = show_amount((await market.params(at)).stake_per_job, pond)
+            return [*made, f"! once it is made, send it {need} at least, and coin for gas"]
         has = await market.balance(pond.address, owner, at)
         coin = await coin_of(owner, endpoints)
         params, stake = await market.params(at), await market.stake_of(owner, at)
@@ -80,7 +106,7 @@ async def _key(answers: Answers) -> Sequence[str]:
         return [*made, funds, *todo]
 
 
-async def listing(config: Config, kind: InstanceType, price: str) -> Sequence[str]:
+async def listing(config: Config, kind: InstanceType, price: str) -> Preview:
     """What an offer at that price leaves, and whether EC2 and the account can serve it."""
     from agent.market.model import Price
     from commands.context import open_desk, terms_of
@@ -89,5 +115,4 @@ async def listing(config: Config, kind: InstanceType, price: str) -> Sequence[st
     async with open_desk(config) as desk:
         terms = await terms_of(desk)
         staked = terms.staked(terms.params.stake_per_job)  # as `register` does
-        preview = await look(desk, staked, kind, Price.parse(price, terms.money.decimals))
-        return [*(line.strip() for line in preview.lines()), *(f"! {x}" for x in preview.doubts())]
+        return await look(desk, staked, kind, Price.parse(price, terms.money.decimals))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import sys
 import textwrap
 import threading
@@ -249,7 +250,9 @@ def agree(question: str, *, yes: bool, as_json: bool = False) -> None:
         raise UsageFault("--json does not ask; add --yes to go on, or --dry-run to look first")
     if not sys.stdin.isatty():
         raise UsageFault("nobody is there to ask; add --yes to go on, or --dry-run to look first")
-    if not typer.confirm(question, err=True):
+    with _broken_off_by_ctrl_c():
+        agreed = typer.confirm(question, err=True)
+    if not agreed:
         raise Refused("not agreed; nothing was done")
 
 
@@ -257,8 +260,22 @@ def agree_again(doubts: Sequence[str], *, asks: bool) -> None:
     """Returns when the person means it all the same. Raises Refused: not, or nobody is asked."""
     if not asks or not sys.stdin.isatty():
         raise Refused(f"{doubts[0]}; if that is meant, add --below-cost")
-    if typer.prompt("This looks like a slip. Type `mean it` to go on", err=True) != "mean it":
+    with _broken_off_by_ctrl_c():
+        said = typer.prompt("This looks like a slip. Type `mean it` to go on", err=True)
+    if said != "mean it":
         raise Refused("not agreed; nothing was done")
+
+
+@contextmanager
+def _broken_off_by_ctrl_c() -> Iterator[None]:
+    """While a person is asked: asyncio takes the first Ctrl-C for a word to its task, which does
+    not hear it before the question is answered."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _plain(cell: object) -> str:

@@ -86,10 +86,12 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     first.answer("JSON-RPC URLs", world.node.url)
     first.answer("registry, or marketv1", "")
     first.answer("market's contract", "0x" + "11" * 20)
+    first.answer("market's contract", world.pond)
     first.answer("market's contract", world.registry)
     first.answer("keystore, made", "")
     first.leave()
     assert "has no code" in first.said
+    assert f"{world.pond} is a contract, but no such market" in first.said
 
     again = Person("setup", file)
     for question in ("JSON-RPC URLs", "registry, or marketv1", "market's contract"):
@@ -103,6 +105,7 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     again.answer("price", "0.17/h")
     assert again.end() == 0, again.said
     assert re.search(r"send it 100\.00 tPOND at least", again.said)
+    assert "  ! offers.1.price: '17' is not a price such as" in again.said
     assert "price  not listed -> 0.17 tUSD/h" in again.said
     assert "without both" in again.said
     config = load(file, {})
@@ -194,11 +197,49 @@ async def _tried(step: Step, answers: Answers) -> Sequence[str]:
     return await step.try_(answers)
 
 
+def test_setup__dry_run_and_a_break__writes_nothing_and_names_no_address(
+    world: World, tmp_path: Path
+) -> None:
+    """Whoever sends money to the address of a key that is thrown away loses it."""
+    folder = tmp_path / "nowhere"
+    for broken_off in (True, False):
+        person = Person("setup", folder / "config.toml", "--dry-run")
+        person.answer("JSON-RPC URLs", world.node.url)
+        person.answer("registry, or marketv1", "registry")
+        person.answer("market's contract", world.registry)
+        person.answer("keystore, made", "")
+        if broken_off:
+            person.answer("password's file", "\x04")  # Ctrl-D; CI's shell may have Ctrl-C ignored
+            assert person.end() == 3, person.said
+            assert "broken off" in person.said
+            continue
+        person.answer("password's file", "")
+        person.answer("the region to serve in", "")
+        person.answer("REGION/TYPE", TYPE)
+        person.answer("price", "0.17/h")
+        assert person.end() == 0, person.said
+    assert "would make" in person.said
+    assert re.search(r"once it is made, send it 100\.00 tPOND at least", person.said)
+    assert not re.search(r"0x[0-9a-fA-F]{40} has", person.said)
+    assert f'registry = "{world.registry}"' in person.said
+    assert 'keystore_file = "credential:keystore"' in person.said
+    assert not folder.exists()
+
+
 def test_setup__nobody_at_a_terminal__is_refused(tmp_path: Path) -> None:
     done = oyster_here("setup", tmp_path / "c.toml")
     assert (done.returncode, "init" in done.stderr) == (2, True)
     (tmp_path / "c.toml").touch()
     assert oyster_here("setup", tmp_path / "c.toml").returncode == 3
+
+
+def test_doubts__of_an_answer__hold_it_up_until_it_is_given_twice(tmp_path: Path) -> None:
+    answers = Answers(tmp_path / "answers")
+    answers.mean([], "0.2/h")
+    for price in ("0.1/h", "0.05/h"):
+        with pytest.raises(Refused, match="every job loses; answer the same again"):
+            answers.mean(["every job loses"], price)
+    answers.mean(["every job loses"], "0.1/h")
 
 
 def test_walk__an_answer_is_not_taken__asks_the_step_again_with_what_was_typed(
@@ -219,7 +260,7 @@ def test_walk__an_answer_is_not_taken__asks_the_step_again_with_what_was_typed(
     said: list[str] = []
     step = Step("sums", [Question("a", "A", "0"), Question("b", "B")], add)
     answers = Answers.load(tmp_path / "answers")
-    asyncio.run(walk([step], answers, ask, said.append))
+    walk([step], answers, ask, said.append)
     assert asked == [("A", "0"), ("B", ""), ("A", "1"), ("B", "x")]
     assert said == ["1 of 1: sums", "  ! x is no number", "asked again:", "  3"]
     assert Answers.load(tmp_path / "answers").given == {"a": "1", "b": "2"}
