@@ -26,6 +26,7 @@ MAX_INTERIM = 4  # answers with a status of 1xx before the one that counts
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+_LAST_CHUNK = re.compile(rb"\r\n0{1,8}[ \t]*(?:;[^\r\n]*)?\r\n")
 _TAIL_BYTES = 1024  # where the end of a chunked body, with what may follow it, is looked for
 
 
@@ -149,7 +150,7 @@ def is_whole(heard: bytes | bytearray) -> bool:
     if length is not None:
         return len(heard) - body >= int(length[1])
     tail = heard[max(body - 2, len(heard) - _TAIL_BYTES) :]
-    return tail.endswith(_HEAD_END) and b"\r\n0\r\n" in tail
+    return tail.endswith(_HEAD_END) and _LAST_CHUNK.search(tail) is not None
 
 
 def _start(heard: bytes | bytearray) -> int:

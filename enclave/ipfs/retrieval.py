@@ -144,7 +144,9 @@ class IpfsFetch:
         verdict = self._judge(source, fault)
         if isinstance(fault, Withheld):
             self._leave_out(source)
-        return None if isinstance(fault, Withheld | Lie) else verdict.rest_seconds
+        if isinstance(fault, Withheld | Lie):
+            return None
+        return min(verdict.rest_seconds, self._guard.seconds_left / 2)
 
     def _resting(self, source: Source) -> float:
         """Seconds for which it wants to be left alone still; none where little of this fetch's time

@@ -149,6 +149,20 @@ async def test_attest__another_image__is_refused_whatever_is_allowed(allow_debug
         await attest(answer(document(OTHER)), allow_debug=allow_debug)
 
 
+@pytest.mark.parametrize(
+    "end", ["0", "000", "00000000", "0  ", "0;a=b", "0 ; a", "0\r\nX-Sum: 1", "0;x\r\nA: b\r\nC: d"]
+)
+async def test_attest__chunks_end_as_some_servers_write_it__and_the_connection_stays(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9112, 7.1: zeros, extensions, trailers. Who keeps the connection is not waited for."""
+    monkeypatch.setattr("agent.apply.attester.TIMEOUT_SECONDS", 1.0)
+    said = b"".join(chunked(document(), 999)).removesuffix(b"0\r\n\r\n") + f"{end}\r\n\r\n".encode()
+    assert is_whole(said)
+    assert not any(is_whole(said[:-cut]) for cut in range(1, len(end) + 4))
+    await attest(said)
+
+
 async def test_attest__debug_mode__only_where_allowed() -> None:
     await attest(answer(document(debug=True)), allow_debug=True)
     with pytest.raises(AttestationRefused, match=r"\(debug-mode\)"):

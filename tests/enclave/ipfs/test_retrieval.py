@@ -392,6 +392,19 @@ def test_fetch__to_be_left_alone_for_long__is_unavailable_and_says_until_when(
     assert world.fetch(root, one, world.gateway()) == DATA
 
 
+def test_fetch__busy_for_longer_than_there_is_time__waits_half_of_it(
+    world: World, root: Cid
+) -> None:
+    class Limits(lying.Refuses):
+        refusal = Refusal(429, b"", {"Retry-After": "29"})
+        times = 1
+
+    one, world.seconds = world.gateway(Limits), 1.5
+    begun = time.monotonic()
+    assert world.fetch(root, one, rounds=2) == DATA
+    assert time.monotonic() - begun < 1.5
+
+
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("rest", ["120", "99999", "6"])
 def test_fetch__to_be_left_alone_beyond_the_time_there_is__is_asked_once_all_the_same(
