@@ -51,7 +51,7 @@ class Witness(Protocol):
     async def lists(self) -> Sequence[Listing]:
         """What each endpoint lists for this provider, each at its own newest block.
 
-        Raises RetryLater: fewer than two answer.
+        Raises RetryLater: none answers.
         """
         ...
 

@@ -175,7 +175,32 @@ class Endpoints:
         return await self._first(lambda rpc: rpc.batch(requests))
 
     async def outcomes(self, requests: Sequence[Request]) -> list[Json | CallReverted]:
-        return await self._first(lambda rpc: rpc.outcomes(requests))
+        """As a Reader's. What reverts by one word is asked of another endpoint, whose value counts:
+        a job that is denied is not served, and what is not served costs the stake."""
+        asked: list[Rpc] = []
+
+        async def read(rpc: Rpc) -> list[Json | CallReverted]:
+            asked.append(rpc)
+            return await rpc.outcomes(requests)
+
+        found = await self._first(read)
+        no = [number for number, each in enumerate(found) if isinstance(each, CallReverted)]
+        if no:
+            told = await self._another_word([requests[number] for number in no], asked[-1])
+            for number, each in zip(no, told, strict=False):
+                found[number] = each
+        return found
+
+    async def _another_word(
+        self, requests: Sequence[Request], than: Rpc
+    ) -> list[Json | CallReverted]:
+        """Of the first of the others that is well; nothing, when it is slow or can't tell."""
+        others = [n for n in self._ranks.line() if n.rpc is not than and not self._ranks.rests(n)]
+        try:
+            async with asyncio.timeout(SECOND_SECONDS):
+                return await self._ask(others[0], lambda rpc: rpc.outcomes(requests))
+        except (TryElsewhere, TimeoutError, IndexError):
+            return []
 
     async def _first(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
         """The first answer down the line. Raises the first refusal when all have refused."""

@@ -104,3 +104,22 @@ async def test_revert__by_the_only_node__is_waited_for(
             with contextlib.suppress(RetryLater, TryElsewhere):
                 await reader(stage, endpoints)
         await endpoints.close()
+
+
+async def test_job__that_one_of_two_denies__is_read_from_the_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.offer()
+    job, none = stage.request(), JobId(99)
+    with stage.node.twin() as odd:
+        endpoints = await Endpoints.open([odd.url, stage.node.url], stage.clock)
+        market = Market(endpoints, stage.registry)
+        reverting(odd, monkeypatch, "eth_call")
+        assert set(await market.jobs([job, none], stage.head)) == {job}
+        stage.node.faults.hang = 30.0
+        monkeypatch.setattr("agent.chain.endpoints.SECOND_SECONDS", 0.1)
+        assert await market.jobs([job, none], stage.head) == {}  # nobody waits for who hangs
+        stage.node.faults.hang = 0.0
+        stage.node.faults.refuse = True
+        assert await market.jobs([job, none], stage.head) == {}
+        await endpoints.close()

@@ -142,6 +142,9 @@ async def test_witness__lists__are_each_endpoints_own_with_what_logs_named_since
         assert not hiding.named
         assert honest.named == {job}
         assert honest.stake_is_for == 100
+        stage.node.faults.refuse = True  # who hides may be silent, too: the other's list counts
+        (left,) = await witness.lists()
+        assert left.active == {job}
         second.faults.refuse = True
         with pytest.raises(RetryLater):
             await witness.lists()
