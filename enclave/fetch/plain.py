@@ -68,7 +68,13 @@ class PlainFetch:
         def worth_it(fault: BaseException) -> bool:
             return isinstance(fault, TryElsewhere)
 
-        rounds_of(self._guard, self._rounds, worth_it)(self._attempt, begin)
+        while True:
+            before = self._position
+            try:
+                return rounds_of(self._guard, self._rounds, worth_it)(self._attempt, begin)
+            except TryElsewhere:
+                if self._position <= before:
+                    raise  # else it breaks off often and brings more each time, as proxies do
 
     def _attempt(self, begin: Callable[[int], Take]) -> None:
         session = self._connect(self._guard.fork(patience_seconds=PATIENCE_SECONDS))

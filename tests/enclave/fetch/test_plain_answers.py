@@ -3,14 +3,18 @@ the file, and pieces of several files. Only the first can have a job refused for
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
+import tempfile
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from enclave.eif.writer import ImageSpec, build
 from enclave.fetch.plain import WrongDigest
@@ -136,7 +140,7 @@ NO_ANSWER = [
     *((Says(headers={"Content-Encoding": coding}), "compresses")
       for coding in ("gzip", "br", "zstd", "gzip, identity", "deflate")),
     (Says(NEW[:100], framed="close"), "says no length, and sends 100 bytes"),
-    (Says(NEW[:-1], framed="close"), f"ended after {len(NEW) - 1} of {len(NEW)} bytes"),
+    (Says(NEW[:-1], framed="close"), f"ended after {len(NEW) - 1} of {len(NEW)} bytes|changed"),
     (Says(NEW + b"?", framed="chunked"), "sends more than"),
     (Says(status=206, headers={"Content-Range": "bytes 0-9/*"}), "status 206 and no range"),
     (Says(status=206, headers={"Content-Range": f"bytes 5-9/{len(NEW)}"}), "another part"),
@@ -192,6 +196,14 @@ async def test_host__breaks_off_and_has_the_same_file__goes_on_where_it_was(
     assert whole(await fetch(tmp_path, url, broken, broken, rest))
 
 
+@pytest.mark.parametrize("cut", [9_000, HALF // 4 + 1])
+async def test_host__breaks_off_again_and_again__is_asked_as_long_as_it_brings_more(
+    tmp_path: Path, url: str, cut: int
+) -> None:
+    """Proxies end long answers by the clock: no number of rounds is enough for a large file."""
+    assert whole(await fetch(tmp_path, url, marked(Says(cut=cut), MARKS[0], 1), rounds=2))
+
+
 async def test_host__another_file_in_one_answer__is_the_wrong_one(tmp_path: Path) -> None:
     with pytest.raises(WrongDigest):
         await fetch(tmp_path, NAMED, Says(OLD), Says())
@@ -206,3 +218,30 @@ async def test_fetcher__a_size_by_the_image_s_own_header__is_bounded_before_its_
         with pytest.raises(Refused, match=f"has {len(NEW)} bytes; at most"):
             await one.fetch(URL, holder="job-1")
         await one.close()
+
+
+BEGINS_WELL = st.sampled_from([
+    Says(), Says(OLD), Says(LONGER), Says(framed="chunked"), Says(OLD, framed="chunked"),
+    Says(NEW[:-9], framed="close"),
+])  # fmt: skip
+BREAKS = st.builds(
+    lambda says, cut, ranges: replace(says, cut=cut, ranges=ranges),
+    BEGINS_WELL,
+    st.integers(1, len(NEW) - 10),
+    st.booleans(),
+)
+NOTHING = st.sampled_from([says for says, _ in NO_ANSWER if says.body != NEW[:-1]])
+
+
+@given(st.lists(BREAKS | NOTHING, max_size=4), st.sampled_from([URL, NAMED]), st.booleans())
+@settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
+def test_host__any_row_of_answers_that_ends_with_the_file__gives_it_whole(
+    rows: list[Says], url: str, has_marks: bool
+) -> None:
+    """As long as nothing in one piece is another file; a version's mark is that version's alone."""
+    versions = {NEW: 1, OLD: 2, LONGER: 3, NEW[:-9]: 4}
+    mark = MARKS[0] if has_marks else {}
+    said = [marked(one, mark, versions.get(one.body, 9)) if one.cut else one for one in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        end = marked(Says(), mark, 1)
+        assert whole(asyncio.run(fetch(Path(folder), url, *said, end, rounds=3 * len(rows) + 2)))
