@@ -144,9 +144,15 @@ class MarketV1Invariants(Watch):
     def _note_service(self, block: Block) -> None:
         for machine in self.cloud.live_machines():
             number = machine.order.identity.job
-            if machine.id in self._proven and self._is_for(machine, block.state):
+            if machine.id in self._proven and self._pays(machine, block.state):
                 until = min(end_of(block.state, number), block.ref.timestamp)
                 self._served_until[number, self._opened.get(number)] = until
+
+    def _pays(self, machine: Machine, state: State) -> bool:
+        """Whether running on is owed for: at a rate that was lowered below the least, and settled
+        as it was, a machine waits for its end alone."""
+        rate = job_of(state, machine.order.identity.job).rate
+        return self._is_for(machine, state) and rate >= UNIT
 
     def _is_for(self, machine: Machine, state: State) -> bool:
         """Whether what it was bought for is this state's job, and ours: an invented id is given to
