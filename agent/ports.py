@@ -98,6 +98,10 @@ class Market(Protocol):
         `bought`: something is bought for it now, else it was found running."""
         ...
 
+    def forget(self, job: JobId) -> None:
+        """There is no such job: what was taken under its id is not what the next one is."""
+        ...
+
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         """The least that another provider asks for the type whose stake is enough for a job; None:
         nobody, or others' prices do not stand on the chain. Raises RetryLater."""

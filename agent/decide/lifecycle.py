@@ -35,7 +35,8 @@ from cloud.model import InstanceState
 from enclave.web.image_url import told as shown_url
 
 # Everything `outcome_of` may answer: the metrics have a label for each from the start.
-OUTCOMES = (*(reason.name.lower() for reason in StopReason if reason), "reassigned", "unknown")
+NO_SUCH_JOB = "unknown"
+OUTCOMES = (*(reason.name.lower() for reason in StopReason if reason), "reassigned", NO_SUCH_JOB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def outcome_of(view: JobView) -> str:
     """How it ended for this provider, in one word: the protocol's stop reason, or why not ours."""
     job = view.head
     if job is None:
-        return "unknown"
+        return NO_SUCH_JOB
     if job.provider != view.account.provider:
         return "reassigned"
     end = view.terms.ending(job)

@@ -2,18 +2,22 @@
 
 Where a user may change the rate, the chain keeps the present one alone. A job that pays less than
 it was taken for, and less than is asked, is served no more: also when it was lowered while no
-agent ran, whose notice nobody saw. So it is with what it runs and on what.
+agent ran, whose notice nobody saw. So it is with what it runs and on what. A job of which two
+endpoints tell in the end that there is none never was one: the next one of that id is another's.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from agent.decide.changed_jobs import accepted, ask_of
 from agent.decide.job_view import JobView
-from agent.decide.plan import Launch, Plan, WriteDesired
-from agent.journal.lines import TAKEN, Event
+from agent.decide.lifecycle import NO_SUCH_JOB
+from agent.decide.plan import Finish, Launch, Plan, WriteDesired
+from agent.journal.lines import ENDED, TAKEN, Event
 from agent.journal.reading import Reader
 from agent.market.model import Job, JobId, Price
 from agent.market.workload import Ask
@@ -22,11 +26,25 @@ from agent.market.workload import Ask
 def agreed_rates(reader: Reader) -> dict[JobId, Price]:
     """By job; those that an older version took are not there."""
     found: dict[JobId, Price] = {}
-    for event in reader.named(TAKEN):
+    for event in _still_standing(reader):
         price = _price(event)
         if price is not None and event.job is not None:
             found.setdefault(event.job, price)
     return found
+
+
+def _still_standing(reader: Reader) -> Iterator[Event]:
+    """The lines of jobs that were taken, but those of ids that came to nothing since."""
+    ends = (event for event in reader.named(ENDED) if event.text == NO_SUCH_JOB)
+    gone = {event.job: event.at for event in ends}
+    taken = reader.named(TAKEN)
+    return (event for event in taken if event.at > gone.get(event.job, -math.inf))
+
+
+def came_to_nothing(decided: Plan) -> bool:
+    """Whether the job is let go since there is none: what was agreed to for its id is void."""
+    done = (action for action in decided.actions if isinstance(action, Finish))
+    return any(action.outcome == NO_SUCH_JOB for action in done)
 
 
 def _price(event: Event) -> Price | None:
@@ -37,7 +55,7 @@ def _price(event: Event) -> Price | None:
 def accepted_asks(reader: Reader) -> dict[JobId, Ask]:
     """What jobs asked for when something was last bought or ordered for them."""
     found: dict[JobId, Ask] = {}
-    for event in reader.named(TAKEN):
+    for event in _still_standing(reader):
         ask = _ask(event)
         if ask is not None and event.job is not None:
             found[event.job] = ask

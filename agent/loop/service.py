@@ -26,7 +26,7 @@ from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.decide.refusal import vet
 from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, TAKEN
-from agent.load.agreements import ask_counts, fields_of, rate_counts
+from agent.load.agreements import ask_counts, came_to_nothing, fields_of, rate_counts
 from agent.load.loader import parts
 from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
@@ -332,6 +332,10 @@ class Agent:
     def _note_agreement(self, view: JobView, decision: Plan) -> None:
         """At what rate the job was taken, and for what: both may be changed by its user."""
         asks, buys = self._world.memory.asks, decision.buys is not None
+        if came_to_nothing(decision):
+            asks.pop(view.id, None)
+            self._state.sources.market.forget(view.id)
+            return
         job, news = rate_counts(view, self._state.now(), buys=buys), None
         if job is not None:
             news = self._state.sources.market.took(job, bought=buys)
@@ -357,6 +361,7 @@ class Agent:
         if known.told >= job.generation:
             return
         known.told = job.generation
+        self._world.memory.ended.pop(view.id, None)  # it comes to another end, told again
         self._world.say(
             view.id,
             ASSIGNED,

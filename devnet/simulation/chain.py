@@ -142,6 +142,9 @@ class SimChain(BlockChain):
         """Its price stays as it is."""
         return None
 
+    def forget(self, job: JobId) -> None:
+        """Nothing was taken down."""
+
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         return None  # no storm has prices by rule
 

@@ -139,6 +139,9 @@ class SimMarket(SimContract):
         """Its price stays as it is."""
         return None
 
+    def forget(self, job: JobId) -> None:
+        """Nothing was taken down."""
+
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         await self.weather.before("chain.read")
         return self.rivals.get(instance_type)

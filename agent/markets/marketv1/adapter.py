@@ -61,6 +61,10 @@ class ProviderMarketV1:
         taken[job.id] = max(job.price, least)
         return taken[job.id]
 
+    def forget(self, job: JobId) -> None:
+        """An id is given once by the contract, but a lie or a fork may have come before."""
+        self._market.seen.taken.pop(job, None)
+
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         """Nor of what others offer."""
         return None

@@ -56,6 +56,9 @@ class ProviderMarket:
         """Its price stays as it is."""
         return None
 
+    def forget(self, job: JobId) -> None:
+        """Nothing was taken down."""
+
     async def rival(self, instance_type: str, at: BlockRef) -> Price | None:
         with later():
             return await self._market.rival(self._provider, instance_type, at)

@@ -9,7 +9,7 @@ import pytest
 
 from agent.decide.job_view import Facts, JobView
 from agent.journal.engines import open_file
-from agent.journal.lines import TAKEN, Event
+from agent.journal.lines import ENDED, TAKEN, Event
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal
 from agent.load.agreements import accepted_asks, agreed_rates, fields_of, rate_counts
@@ -44,6 +44,27 @@ def test_ask__of_the_journal__is_the_last_that_was_accepted(tmp_path: Path) -> N
     journal.event(Event(5.0, TAKEN, JobId(1), 1, fields={"price": "7"}))  # of an older version
     journal.flush()
     assert accepted_asks(Reader(engine)) == {0: second}
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "standing"), [("unknown", Price(7)), ("escrow_exhausted", Price(2**200))]
+)
+def test_agreement__of_an_id_that_came_to_nothing__is_not_the_next_ones(
+    outcome: str, standing: Price, tmp_path: Path
+) -> None:
+    """A node had told of a job at a rate that nobody pays: the true one of that id, lowered by
+    nothing, was ended as paying less. One that ran dry is the same job when money comes."""
+    engine = open_file(tmp_path / "journal.sqlite")
+    journal = Journal(engine)
+    lie, true = (Ask("0xu", "us-east-1/c6a.xlarge", word, "bbbb") for word in ("lie", "true"))
+    for at, price, ask in ((5.0, Price(2**200), lie), (9.0, Price(7), true)):
+        journal.event(Event(at, TAKEN, JobId(0), 1, fields=fields_of(price, ask)))
+        if at == 5.0:
+            journal.event(Event(6.0, ENDED, JobId(0), 1, text=outcome))
+    journal.flush()
+    assert agreed_rates(Reader(engine)) == {0: standing}
+    assert accepted_asks(Reader(engine)) == {0: true}
     journal.close()
 
 

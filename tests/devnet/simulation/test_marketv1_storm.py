@@ -26,9 +26,10 @@ pytestmark = pytest.mark.integration
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
-@pytest.mark.parametrize(("seed", "jobs"), [(1, 8), (28, 12), (9, 20)])
+@pytest.mark.parametrize(("seed", "jobs"), [(1, 8), (28, 12), (9, 20), (11105, 12)])
 def test_storm__with_dust_between__violates_nothing(seed: int, jobs: int) -> None:
-    """9: a fork took the settlement of a dry job away, and nobody looked at it again."""
+    """9: a fork took the settlement of a dry job away, and nobody looked at it again; 11105: the
+    rate of a job that a lie invented was held against the true one of that id."""
     found = play(seed, jobs, market="marketv1").violations
     assert [str(violation) for violation in found] == []
 
