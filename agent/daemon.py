@@ -23,8 +23,6 @@ import structlog
 
 from agent.clock import SystemClock
 from agent.config import Config
-from agent.config.load import path_of
-from agent.config.running import keep
 from agent.loop.restore import restored
 from agent.loop.service import Agent
 from agent.loop.state import LoopState, Progress
@@ -42,7 +40,7 @@ from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
 from agent.status.waiting_room import WaitingRoom
 from agent.wiring.agent import Wired, wired
-from faults import Bug, Fault, Fenced, UsageFault
+from faults import Bug, Fault, Fenced
 
 log = structlog.get_logger()
 
@@ -141,8 +139,8 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
             provider=str(world.state.sources.account.provider),
             **server.addresses,
         )
-        _on_signals(world, reloading)
-        _note_what_runs(world, reloading.path, world.config)
+        _on_signals(world, reloading, upkeep)
+        upkeep.note(world.config)
         world.agent.on_turn = _turns(notifier, metrics, world.state, reloading)
         follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
         follows |= {
@@ -262,24 +260,16 @@ async def _until_stopped(agent: Agent) -> None:
         running.result()
 
 
-def _on_signals(world: Wired, reloading: Reloading) -> None:
+def _on_signals(world: Wired, reloading: Reloading, upkeep: Upkeep) -> None:
     loop = asyncio.get_running_loop()
     for number in _ENDS:
         loop.add_signal_handler(number, world.agent.stop)
 
     def take(config: Config) -> None:
         world.reload(config)
-        _note_what_runs(world, reloading.path, config)
+        upkeep.note(config)
 
     loop.add_signal_handler(signal.SIGHUP, lambda: reloading.again(take, world.state.in_words))
-
-
-def _note_what_runs(world: Wired, path: Path | None, read: Config) -> None:
-    """For who looks while the file is broken; what only shows things ends nothing."""
-    try:
-        keep(world.config, path_of(path), read.text)
-    except UsageFault as fault:
-        log.warning("service.not_noted", error=str(fault))
 
 
 def _turns(

@@ -56,24 +56,30 @@ def list_(
     import sys
     import time
 
+    from commands.amounts import show_time
     from commands.job_shown import to_json
     from commands.looking import looking
-    from faults import UsageFault
+    from faults import RetryLater, UsageFault
 
     if watch and as_json:
         raise UsageFault("--watch draws for people; `/jobs` of the agent's status server is JSON")
     loaded = looking(config)
-    while True:
-        standing, jobs = _read(loaded, everything=everything)
-        if watch and sys.stdout.isatty():
-            typer.echo("\x1b[2J\x1b[H", nl=False)  # an empty screen (ECMA-48)
-        if as_json:
-            print_json([to_json(told, standing) for told in jobs])
+    while watch:
+        try:
+            standing, jobs = _read(loaded, everything=everything)
+        except RetryLater as later:  # the last picture stays
+            say(f"! {later}; looked at again in {WATCH_SECONDS:.0f} s", err=True)
         else:
+            if sys.stdout.isatty():
+                typer.echo("\x1b[2J\x1b[H", nl=False)  # an empty screen (ECMA-48)
+            say(f"block {standing.at.number}, {show_time(standing.at.timestamp)} UTC")
             _print_jobs(standing, jobs)
-        if not watch:
-            return
         time.sleep(WATCH_SECONDS)
+    standing, jobs = _read(loaded, everything=everything)
+    if as_json:
+        print_json([to_json(told, standing) for told in jobs])
+    else:
+        _print_jobs(standing, jobs)
 
 
 def _read(config: Config, *, everything: bool) -> tuple[Standing, list[Told]]:

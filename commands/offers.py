@@ -148,10 +148,13 @@ def list_(
     from commands.costs import cost_text
     from commands.inviting import invitation
     from commands.looking import looking
+    from commands.ordering import paused
 
     async def work(desk: Desk) -> tuple[list[Row], str]:
         terms = await terms_of(desk)
         rows = await _compare(desk, terms, instance_type or [])
+        if not as_json and paused(desk):
+            say("paused: nothing is listed before `oyster-provider resume`")
         return rows, invitation(desk.config, terms.params, terms.pond)
 
     rows, invites = at_desk(looking(config), work, Need.OFFERS)

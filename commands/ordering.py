@@ -42,6 +42,11 @@ def standing(desk: Desk, back: str) -> bool:
         return stands(Orders(reader.engine).after(), back)
 
 
+def paused(desk: Desk) -> bool:
+    """Whether the last word about it was `pause`."""
+    return standing(desk, OrderKind.RESUME)
+
+
 def stands(orders: Collection[OrderRecord], back: str) -> bool:
     """Of an order and the one that takes it back, whether the last was the order."""
     pair = [each.kind for each in orders if each.kind in (back, _PAIRS[back])]

@@ -63,20 +63,23 @@ async def _order(
 ) -> None:
     from agent.journal.orders import OrderKind
     from commands.journal import order
-    from commands.ordering import agent_there, not_taken_up, standing, until_closed
+    from commands.ordering import agent_there, not_taken_up, until_closed
+    from commands.ordering import paused as is_paused
     from faults import Refused
 
-    if kind == OrderKind.RESUME and not standing(desk, kind):
+    paused = is_paused(desk)
+    if kind == OrderKind.RESUME and not paused:
         raise Refused("nothing is paused; `offers list` says what is listed")
-    there = await agent_there(desk)
+    again, there = kind == OrderKind.PAUSE and paused, await agent_there(desk)
     if not as_json:
-        say(said)
+        say("paused already; `oyster-provider resume` lists again" if again else said)
     if dry_run:
         if as_json:
             print_json({"order": kind, "dry_run": True})
         return
-    agree("Go on?", yes=yes, as_json=as_json)
-    order(desk.config, desk.clock.now(), kind, None)
+    if not again:
+        agree("Go on?", yes=yes, as_json=as_json)
+        order(desk.config, desk.clock.now(), kind, None)
     if as_json:
         print_json({"order": kind, "dry_run": False, "taken_up": there})
     if not there:

@@ -10,9 +10,10 @@ import typer
 
 from commands import completion
 from commands.terminal import ConfigOption, JsonOption, YesOption, agree, print_json, say
-from faults import RetryLater
+from faults import Refused, RetryLater, UsageFault
 
 if TYPE_CHECKING:
+    from agent.market.model import InstanceType
     from commands.context import Desk
     from commands.costs import Cost
     from commands.rehearsal import Rehearsal, Took
@@ -61,11 +62,11 @@ async def _rehearse(
     from commands.costs import cost_text, costs_of
     from commands.rehearsal import Rehearsal
     from commands.rehearsal_world import opened, window_of
-    from faults import UsageFault
 
     type_ = InstanceType.parse(kind)
     if type_.region not in desk.config.aws.regions:
         raise UsageFault(f"{kind}: {type_.region} is not in aws.regions")
+    await _require_enclaves(desk, type_)
     now = await standing_of(desk)
     window, cost = window_of(now.terms), (await costs_of(desk, [kind], now.money))[kind]
     if not as_json:
@@ -82,6 +83,21 @@ async def _rehearse(
         costs = "not known" if spent is None else f"{spent} {now.money.symbol}"
         say(f"ended; it ran for {took.billed_seconds:.0f} s, which cost {costs}")
     return took, told
+
+
+async def _require_enclaves(desk: Desk, kind: InstanceType) -> None:
+    """Before anything is bought, and before anybody waits for what EC2 never launches. Raises
+    Refused: no such type, or it holds no enclave; RetryLater: AWS does not answer."""
+    from cloud.model import Region
+
+    aws = desk.open_cloud()
+    try:
+        await aws.room(Region(kind.region), kind.ec2_type)
+    except (Refused, UsageFault) as no:
+        said = str(no).partition("; deregister it")[0]
+        raise Refused(f"{said}; nothing was launched") from no
+    finally:
+        aws.close()
 
 
 async def _unless_broken_off(rehearsal: Rehearsal) -> Took:

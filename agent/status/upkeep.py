@@ -16,13 +16,14 @@ from agent.config import load
 from agent.config.compare import Difference, differences
 from agent.config.load import path_of
 from agent.config.model import Config
+from agent.config.running import keep
 from agent.load.costs import Cost
 from agent.market.model import Price
 from agent.ports import Clock
 from agent.status.health import Disk
 from agent.wiring.adapters import offered_prices
 from agent.wiring.agent import Wired
-from faults import Fault
+from faults import Fault, UsageFault
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class Upkeep:
         self._world = world
         self.path = path_of(path)
         self.place = str(self.path.resolve())
+        self._noted = ""
         self._clock = clock
         self.disk: Disk | None = None
         self.fault = ""  # why the file can't be read
@@ -60,7 +62,19 @@ class Upkeep:
             self.fault, self.differences = str(fault), ()
         else:
             self.fault, self.differences = "", self._differs(file)
+            if not self.differences:
+                await asyncio.to_thread(self.note, file)  # orders write into the file, too
         await self._ask_costs()
+
+    def note(self, read: Config) -> None:
+        """That the agent goes by what was read, for who looks at it while the file is broken."""
+        if read.text == self._noted:
+            return
+        try:
+            keep(self._world.config, self.path, read.text)
+            self._noted = read.text
+        except UsageFault as fault:  # what only shows things ends nothing
+            log.warning("upkeep.not_noted", error=str(fault))
 
     def lines(self) -> tuple[str, ...]:
         """How the file differs, a setting a line."""

@@ -11,6 +11,7 @@ from agent.wiring.markets import abilities_of, form_of
 from commands.amounts import show_amount, show_span
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.context import Desk, Standing, Terms, standing_of, terms_of
+from commands.ordering import paused
 from commands.provider import unanswered
 from commands.terminal import how_many
 
@@ -151,6 +152,9 @@ async def offers(patient: Patient) -> list[Finding]:
         if await desk.market.offer(desk.provider, offer.type, standing.at)
     ]
     missing = sorted({offer.type for offer in desk.config.offers} - set(listed))
+    if missing and paused(desk):
+        todo = "oyster-provider resume, once new jobs are to come again"
+        return [Finding("offers", "ok", f"paused: {', '.join(missing)} not listed", todo)]
     if missing:
         todo = "oyster-provider offers set, or wait until capacity is back"
         return [Finding("offers", "warn", f"not listed: {', '.join(missing)}", todo)]

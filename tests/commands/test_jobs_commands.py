@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -157,11 +158,38 @@ def test_pause_and_resume__without_an_agent__stand_until_one_starts(offered: Wor
     nothing = offered.run("resume", "--yes")
     assert (nothing.returncode, "nothing is paused" in nothing.stderr) == (3, True)
     assert offered.ask("pause", "--dry-run") == {"order": "pause", "dry_run": True}
-    for word in ("pause", "resume"):
+    for word in ("pause", "pause", "resume"):
         done = offered.run(word, "--yes")
         assert done.returncode == 4
         assert "carried out when one starts" in done.stderr
+        listing = offered.run("offers", "list").stdout
+        assert ("paused: nothing is listed" in listing) == (word == "pause")
     assert _orders(offered) == [(OrderKind.PAUSE, None), (OrderKind.RESUME, None)]
+
+
+def test_pause__ordered_again__says_so_and_doctor_gives_no_other_advice(world: World) -> None:
+    """Nothing of it is listed, and that is meant."""
+    world.run("pause", "--yes")
+    assert world.run("pause", "--yes").stdout.startswith("paused already; ")
+    done = world.run("doctor", "--json")
+    (offers,) = (each for each in json.loads(done.stdout) if each["check"] == "offers")
+    assert (offers["verdict"], offers["found"]) == ("ok", f"paused: {TYPE} not listed")
+
+
+def test_jobs_list__watched_while_no_node_answers__goes_on_watching(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    gone = {"OYSTER_CONFIG": str(world.config), "OYSTER_CHAIN__RPC_URLS": "http://127.0.0.1:9"}
+    done = oyster_here("jobs", "list", "--watch", environ=gone)
+    assert (done.returncode, done.stderr.count("looked at again in 2 s")) == (130, 2)
 
 
 @pytest.mark.parametrize(
