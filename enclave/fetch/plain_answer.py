@@ -22,6 +22,8 @@ from enclave.web.http import Unreachable, body, header, is_packed
 
 # No number that int() would refuse for its length.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
+# It is sent back, so it must be fit for that.
+_MARK: Final = re.compile(r"[!-~](?:[ -~]{0,198}[!-~])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ def read_part(response: httpcore.Response) -> Part:
     if is_packed(response):
         raise Unreachable("the host compresses what must be exact")
     start, size = _extent(response)
-    mark = header(response, "etag") or header(response, "last-modified")
+    said = header(response, "etag") or header(response, "last-modified")
+    mark = said if _MARK.fullmatch(said) else ""
     pieces = body(response)
     if start == 0:
         head, pieces = _begun(pieces)

@@ -204,6 +204,14 @@ async def test_host__breaks_off_again_and_again__is_asked_as_long_as_it_brings_m
     assert whole(await fetch(tmp_path, url, marked(Says(cut=cut), MARKS[0], 1), rounds=2))
 
 
+@pytest.mark.parametrize("etag", ["\xe9", "a" * 5000, '"a\tb"', "\xff\xfe", ""])
+async def test_host__a_mark_that_can_t_be_sent_back__is_none(
+    tmp_path: Path, url: str, etag: str
+) -> None:
+    odd = {"ETag": etag}
+    assert whole(await fetch(tmp_path, url, Says(cut=HALF, headers=odd), Says(headers=odd)))
+
+
 async def test_host__another_file_in_one_answer__is_the_wrong_one(tmp_path: Path) -> None:
     with pytest.raises(WrongDigest):
         await fetch(tmp_path, NAMED, Says(OLD), Says())
