@@ -33,6 +33,7 @@ _MOST_TEXT = 2000
 _NOT_AS_DOCUMENTED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 _LOG = re.compile(r'error log found at "([^"]+)"')
 _PCR = re.compile(r"PCR[0-9]{1,2}\Z")
+_SHA384 = re.compile(r"[0-9a-f]{96}\Z")
 _PAGES = re.compile(r"hugepages-([0-9]+)kB\Z")
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _CPUS = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
@@ -151,9 +152,15 @@ def _enclave(info: Mapping[str, Any]) -> Enclave:
         state=str(info["State"]),
         cpu_count=int(info["NumberOfCPUs"]),
         memory_mib=int(info["MemoryMiB"]),
-        pcrs={key: str(value) for key, value in measured.items() if _PCR.match(key)},
+        pcrs=_registers(measured),
         pid=int(info["ProcessID"]) if info.get("ProcessID") else None,
     )
+
+
+def _registers(measured: Mapping[str, Any]) -> dict[str, str]:
+    """Those that are of the known form. The agent refuses a status with others, whole."""
+    found = {key: str(value).lower() for key, value in measured.items() if _PCR.match(key)}
+    return {key: value for key, value in found.items() if _SHA384.match(value)}
 
 
 def _nitro(places: Places, arguments: Sequence[str], seconds: float) -> str:

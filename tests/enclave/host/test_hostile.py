@@ -291,6 +291,16 @@ def test_nitro_cli__words_beside_its_json__are_let_be(
     assert nitro.run_enclave(places, order, Path("x")) == replace(listed, pcrs={})
 
 
+def test_describe__registers_in_another_form__cost_no_status(says: Callable[[str], Places]) -> None:
+    """The agent refuses a document with them: a host that runs well would be one that is silent."""
+    said = {"PCR0": "AB" * 48, "PCR1": None, "PCR2": "0x" + "1" * 94, "PCR16": "00" * 48, "PCR": "",
+            "HashAlgorithm": "Sha384 { ... }", "PCR3": ["1"]}  # fmt: skip
+    (listed,) = nitro.describe_enclaves(says(json.dumps([{**ONE, "Measurements": said}])))
+    assert listed.pcrs == {"PCR0": "ab" * 48, "PCR16": "00" * 48}
+    status = Status("running", "r", 1.0, "p", "i-1", pcrs=listed.pcrs)
+    assert Status.from_json(status.to_json()) == status
+
+
 def test_run__ends_well_and_says_nothing_that_is_understood__is_no_failure(
     says: Callable[[str], Places],
 ) -> None:
