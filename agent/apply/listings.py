@@ -46,16 +46,16 @@ class Room:
 class Desk:
     """What is remembered of the offers between two rounds.
 
-    `withdrawn` is what the agent took off by itself; `fees` are when and for how much wei it
-    changed listings lately; `changed_in` is the block of each type's last change. `asked` has the
-    number of the order that is still to be carried out for a type, `done` of the last that was;
+    `withdrawn` is what the agent took off by itself, and why; `fees` are when and for how much wei
+    it changed listings lately; `changed_in` is the block of each type's last change. `asked` has
+    the number of the order that is still to be carried out for a type, `done` of the last that was;
     `troubles` says why a change that is due was not made. `reasons` are why rules want the prices
     that they do, `by_rule` what of `fees` their changes cost.
     """
 
     rooms: dict[str, Room] = field(default_factory=dict)
     listed: dict[str, Price] = field(default_factory=dict)
-    withdrawn: set[str] = field(default_factory=set)
+    withdrawn: dict[str, str] = field(default_factory=dict)
     fees: list[tuple[float, int]] = field(default_factory=list)
     changed_in: dict[str, int] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
@@ -151,12 +151,12 @@ class Offering:
             name = str(event.fields.get("type"))
             self.desk.done[name] = int(event.fields.get("order", self.desk.done.get(name, 0)))
             if event.name == OFFER_AGREED:
-                self.desk.withdrawn.discard(name)
+                self.desk.withdrawn.pop(name, None)
                 continue
             if event.name == OFFER_WITHDRAWN:
-                self.desk.withdrawn.add(name)
+                self.desk.withdrawn[name] = event.text
             else:
-                self.desk.withdrawn.discard(name)
+                self.desk.withdrawn.pop(name, None)
             self.desk.fees.append((event.at, int(event.fields.get("fee_wei", 0))))
             if event.fields.get("by_rule"):
                 self.desk.by_rule.append(self.desk.fees[-1])
@@ -177,7 +177,7 @@ class Offering:
         elif order.id <= self.desk.done.get(name, 0) or (raw is None) == self._on_offer(name):
             return
         if raw is None:
-            self.desk.withdrawn.discard(name)
+            self.desk.withdrawn.pop(name, None)
         self.desk.asked[name] = order.id
         self.pressed = True
 
@@ -225,7 +225,7 @@ class Offering:
             full_since=room.full_since if room else None,
             open_since=room.open_since if room else None,
             sure=room.sure if room else False,
-            withdrawn=instance_type in self.desk.withdrawn,
+            withdrawn=self.desk.withdrawn.get(instance_type, ""),
             ordered=instance_type in self.desk.asked,
             rule=self.desk.reasons.get(instance_type, ""),
         )
@@ -255,7 +255,7 @@ class Offering:
             return
         self.desk.listed[instance_type] = listed
         if instance_type in self.desk.withdrawn:
-            self.desk.withdrawn.discard(instance_type)
+            self.desk.withdrawn.pop(instance_type, None)
             self._tell(OFFER_LISTED, "listed again by somebody else", type=instance_type)
 
     def _spent(self, now: float) -> Spent:
@@ -323,11 +323,11 @@ class Offering:
         withdrawn = isinstance(change, Withdraw)
         if isinstance(change, Relist):
             self.desk.listed[change.instance_type] = change.price
-            self.desk.withdrawn.discard(change.instance_type)
+            self.desk.withdrawn.pop(change.instance_type, None)
         else:
             self.desk.listed.pop(change.instance_type, None)
             if change.instance_type in self.prices:  # else a person took it off, for good
-                self.desk.withdrawn.add(change.instance_type)
+                self.desk.withdrawn[change.instance_type] = change.why
         self.pressed = change.instance_type in self.desk.asked
         self._tell(
             OFFER_WITHDRAWN if withdrawn else OFFER_LISTED,

@@ -27,14 +27,17 @@ class OfferRules:
     day_wei: int = 5 * 10**16
 
 
+CLOSED = frozenset({"draining", "paused"})  # why nothing is to be listed at all: people's orders
+
+
 @dataclass(frozen=True, slots=True)
 class OfferView:
     """One type. `listed` as the head shows it; `wanted` from the configuration.
 
     `full_since`/`open_since`: since when no further job, or at least one more, fits; one of them
-    is None; `sure`: it is full for a reason that needs no waiting. `withdrawn`: the last change was
-    the agent's own withdrawal. `ordered`: a person asks for what is wanted, listed or not. `rule`:
-    why its rule wants that price; empty: the configuration says it.
+    is None; `sure`: it is full for a reason that needs no waiting. `withdrawn`: why the agent
+    took it off, which was the last change; empty: it did not. `ordered`: a person asks for what is
+    wanted, listed or not. `rule`: why its rule wants that price; empty: the configuration says it.
     """
 
     instance_type: str
@@ -45,7 +48,7 @@ class OfferView:
     full_since: float | None = None
     open_since: float | None = None
     sure: bool = False
-    withdrawn: bool = False
+    withdrawn: str = ""
     ordered: bool = False
     rule: str = ""
 
@@ -99,6 +102,8 @@ def decide(
         return None
     if view.listed is not None:
         return _listed(view, view.wanted, now, rules)
+    if view.withdrawn in CLOSED and not (rules.follow and not view.more):
+        return Relist(view.instance_type, view.wanted, "offers are open again")
     if (
         view.withdrawn
         and rules.follow

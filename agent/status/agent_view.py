@@ -9,6 +9,7 @@ import program
 from agent.apply.bugs import Bug
 from agent.decide.fault_reports import unexplained
 from agent.decide.job_view import parse_instance_type
+from agent.decide.listings import CLOSED
 from agent.load.launch_trouble import Trouble
 from agent.market.model import Price
 from agent.market.terms import Abilities
@@ -187,8 +188,8 @@ class AgentView:
         return RegionSeen(region, min(both) if len(both) == 2 else None, said, denied)
 
     def _offer(self, row: TypeRow) -> OfferSeen:
-        token, room = self._world.chain.payment, self._world.state.offering.desk.rooms
-        known = room.get(row.instance_type)
+        token, offering = self._world.chain.payment, self._world.state.offering
+        known = offering.desk.rooms.get(row.instance_type)
         wanted, listing = (
             "" if raw is None else Price(raw).text(token.decimals)
             for raw in (row.wanted, row.listing)
@@ -199,13 +200,16 @@ class AgentView:
         never = row.limited_by if known and known.never else ""
         unpriced = row.rule if row.rule and not wanted else ""
         full = row.limited_by if known and not known.more else ""
-        if not full and row.instance_type in self._world.state.offering.desk.withdrawn:
+        why, trouble = offering.desk.withdrawn.get(row.instance_type), row.trouble or unpriced
+        if why in CLOSED:
+            trouble = trouble or "offers are open again, and it is listed at the next look"
+        elif why is not None and not full:
             full = "until lately; it comes back by itself"
         return OfferSeen(
             row.instance_type,
             wanted,
             listing,
-            row.trouble or unpriced,
+            trouble,
             never,
             row.blocked,
             full,
