@@ -126,13 +126,22 @@ class Feeds:
         while True:
             await self._later(self._changes.look, 0.0)
             pause = await self._later(self.compare, self._relist_pause())
-            await self._state.world.clock.sleep(pause)
+            await self._pause_relist(pause)
             await self._later(self.relist, pause)
 
+    async def _pause_relist(self, seconds: float) -> None:
+        """Cut short when events can be read no more meanwhile."""
+        waited = 0.0
+        while waited < min(seconds, self._relist_pause()):
+            step = min(LEAST_RELIST_SECONDS, seconds - waited)
+            await self._state.world.clock.sleep(step)
+            waited += step
+
     def _relist_pause(self) -> float:
-        """Often enough that a job which a node hides is seen while it can still be started."""
+        """Often enough that a job which a node hides, or of which no event tells (a plan without
+        logs), is seen while it can still be started."""
         most, memory = self._state.rules.service.relist_seconds, self._state.world.memory
-        if self._state.sources.witness is None:
+        if self._state.sources.witness is None and not self._wakes.unheard:
             return most
         views = (known.view for known in memory.jobs.values() if known.view)
         windows = [view.deadline - view.head.assigned_at for view in views if view.head]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.decide.refusal import PolicyRules
+from agent.loop.feeds import RELISTS, UNKNOWN_WINDOW_SECONDS
 from agent.market.model import Address, Price
 from devnet.simulation.machine import Machine
 from devnet.simulation.names import USER
@@ -34,6 +35,16 @@ def test_assignment__its_event_lost__is_found_by_the_next_listing() -> None:
     done = simulation.run(script[1:], 900)
     assert [text for _, text in done][:1] == ["launch job=1 attempt=1"]
     assert 60 <= done[0][0] <= 61
+
+
+def test_assignment__no_events_can_be_read__is_found_while_it_can_be_started() -> None:
+    def refused(simulation: Simulation) -> None:
+        simulation.market.touched = Deaf()
+        simulation.market.unheard = True
+
+    (second, text), *_ = Simulation(setup=refused).run([assigned(13)], 900)
+    assert text == "launch job=1 attempt=1"
+    assert second <= 13 + UNKNOWN_WINDOW_SECONDS / RELISTS + 1
 
 
 def test_report__refused_once__is_tried_again_though_nothing_else_happens() -> None:
