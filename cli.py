@@ -48,7 +48,7 @@ from commands.setup import setup
 from commands.stake import register, stake, unstake
 from commands.takeover import takeover
 from commands.terminal import say
-from faults import Fault, Refused, UsageFault, printable
+from faults import Fault, Refused, RetryLater, UsageFault, printable
 
 app = typer.Typer(
     name="oyster-provider",
@@ -118,6 +118,7 @@ def _root(
 
 def main() -> None:
     """Run the CLI; exit codes: 0 fine, 1 bug, 2 usage, 3 refused, 4 unavailable."""
+    _open_closed_streams()
     try:
         code = app(standalone_mode=False, prog_name="oyster-provider")
     except Fault as fault:
@@ -127,11 +128,33 @@ def main() -> None:
     except typer.Abort:
         _fail("not agreed; nothing was done", Refused.exit_code)
     except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has seen enough
-        sys.exit(1)
+        _unheard(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+# Of an error without a file's name, that of what is printed: nobody else leaves these to us.
+_UNPRINTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def _unheard(error: OSError) -> NoReturn:
+    """Nobody reads what is printed any more, or the disk that it goes to is full."""
+    if error.errno != errno.EPIPE and (error.errno not in _UNPRINTED or error.filename):
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the end tries to write what is left
+    if error.errno == errno.EPIPE:
+        sys.exit(1)  # `| head` has seen enough
+    _fail(f"what is printed can't be written: {error.strerror}", RetryLater.exit_code)
+
+
+def _open_closed_streams() -> None:
+    """Have what was closed (`>&-`, some service managers) lead nowhere: to be asked whether it is a
+    terminal, and so that no file or socket gets its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(nowhere := os.open(os.devnull, os.O_RDWR), number)
+            if nowhere != number:
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _misused(wrong: TyperException) -> NoReturn:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
 import pytest
+
+import program
 
 from .program import ROOT, oyster
 
@@ -71,3 +74,19 @@ def test_program__words_it_does_not_know__exit_2_without_a_traceback(
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "said"),
+    [
+        (">&- <&-", 0, ""),
+        (">/dev/full", 4, "error: what is printed can't be written: No space left on device\n"),
+    ],
+)
+def test_streams__closed_or_full__are_no_bug(streams: str, code: int, said: str) -> None:
+    words = shlex.join(program.command("runbook", "gas-low"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{words} {streams}"], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, said)
