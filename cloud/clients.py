@@ -27,7 +27,7 @@ import boto3
 from botocore.config import Config
 from botocore.session import get_session
 
-from cloud import lean
+from cloud import lean, own_answers
 from cloud.errors import readable, translated
 from cloud.kinds import Throttled
 from cloud.model import Region
@@ -130,6 +130,7 @@ class Clients:
             except ValueError as error:  # botocore's word for an endpoint that is no URL
                 raise UsageFault(f"{doing}: {error}; see AWS_ENDPOINT_URL") from error
             lean.install(client, service)
+            own_answers.install(client, service)
             if service == "sts":
                 client.meta.events.register("after-call", self._hear)
             return client

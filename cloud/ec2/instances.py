@@ -271,6 +271,10 @@ class Instances:
             lambda: self._send(ec2, order, spot, request),
             Urgency.of(order),
         )
+        if not answer.get("Instances"):
+            raise OutcomeUnknown(
+                f"job {order.identity.job}: EC2 names no instance that it launched"
+            )
         instance = instance_of(order.region, answer["Instances"][0])
         if instance is None:
             raise OutcomeUnknown(f"job {order.identity.job}: the launched instance has no tags yet")

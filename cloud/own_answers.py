@@ -1,0 +1,55 @@
+"""Whether a 200 is AWS's own: what stands between it and us may answer with a page of its own.
+
+botocore takes the members that it knows from any well-formed XML and passes over the rest. So a
+proxy's page reads as a listing of no instances, after which all of them are bought again, and as
+instances that were ended. Here the answer's root has to be the call's own, with the set that even
+an empty answer names; anything else is an answer that can't be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(\w+)", re.DOTALL)
+# Query APIs name the root after the call (EC2 API reference, "Response structure"); S3 does not.
+_NAMED_SO = frozenset({"ec2", "sts", "iam"})
+_S3_ROOTS = {"ListObjectsV2": b"ListBucketResult"}
+# By call: the set without which "none" was not said.
+_SETS = {
+    "DescribeInstances": b"<reservationSet",
+    "DescribeInstanceStatus": b"<instanceStatusSet",
+    "RunInstances": b"<instancesSet",
+    "TerminateInstances": b"<instancesSet",
+}
+
+
+class NotAws(ValueError):
+    """The answer is none of this call's; for botocore's callers it can't be read."""
+
+
+def install(client: Any, service: str) -> None:
+    """Have this client refuse what is not AWS's answer to its call."""
+    if service in _NAMED_SO or service == "s3":
+        client.meta.events.register_first("before-parse", _check)
+
+
+def _check(
+    operation_model: Any,
+    response_dict: Mapping[str, Any],
+    customized_response_dict: Mapping[str, Any],
+    **_: Any,
+) -> None:
+    """A handler of botocore's `before-parse`. Raises NotAws."""
+    name, body = operation_model.name, response_dict["body"]
+    service = operation_model.service_model.service_name
+    root = name.encode() + b"Response" if service in _NAMED_SO else _S3_ROOTS.get(name)
+    read = bool(customized_response_dict)  # by whoever knows each byte of it (cloud.lean)
+    if read or root is None or response_dict["status_code"] != 200 or not body:
+        return
+    found = _ROOT.match(body)
+    if found is None or found[1] != root:
+        raise NotAws(f"{name} was answered by something that is not AWS")
+    if _SETS.get(name, b"<") not in body:
+        raise NotAws(f"{name} was answered without {_SETS[name].decode()[1:]}")
