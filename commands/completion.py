@@ -6,7 +6,10 @@ Only files are read (the configuration, the journal): a TAB asks no node and no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -15,16 +18,18 @@ MOST = 200
 POLICIES = ("agent", "boundary", "host", "operator")
 
 
-def _safely(words: Callable[[Config], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Of the configuration that counts, those that begin as what was typed; none where it can't be
-    read."""
+def _safely(words: Callable[[Config], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+    """Of the configuration that counts, named on the line before or not, those that begin as what
+    was typed; none where it can't be read."""
 
-    def complete(incomplete: str) -> list[str]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         from agent.config import load
         from faults import Fault
 
+        given = ctx.params.get("config")
         try:
-            return [word for word in words(load()) if word.startswith(incomplete)]
+            config = load(Path(given) if given else None)
+            return [word for word in words(config) if word.startswith(incomplete)]
         except (Fault, OSError):
             return []
 

@@ -211,7 +211,8 @@ async def _aws(answers: Answers) -> Sequence[str]:
         lines = [f"account {account}, as {arn}"]
         return [*lines, *await _quotas(aws, region, config.offers[0].instance_type)]
     except Fault as fault:
-        return [f"! {' '.join(str(fault).split())[:160]}", f"! {remedy(fault)}; asked again later"]
+        said = " ".join(str(fault).split())[:160]
+        return [f"! {said}", f"! {remedy(fault)}; `doctor` asks again"]
     finally:
         aws.close()
 

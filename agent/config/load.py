@@ -47,7 +47,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
             raw = stream.read(MAX_FILE_BYTES + 1)
         text = raw.decode("utf-8")
     except OSError as error:
-        hint = "write one with `oyster-provider init`, or name one with --config"
+        hint = "write one with `oyster-provider setup`, or name one with --config"
         raise ConfigFault([f"{path}: {error.strerror}; {hint}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigFault([f"{path}: not UTF-8 text"]) from error

@@ -201,7 +201,7 @@ def test_environment__something_wrong__names_the_variable(
 
 
 def test_load__no_file__says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigFault, match="oyster-provider init"):
+    with pytest.raises(ConfigFault, match="oyster-provider setup"):
         load(tmp_path / "none.toml", {})
 
 
