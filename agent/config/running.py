@@ -41,17 +41,30 @@ def keep(runs: Config, path: Path, text: str) -> None:
 
 def running(path: Path, environ: Mapping[str, str] = os.environ) -> Config | None:
     """What the agent of this file went by when it last read it; None: it can't be known here, as
-    where another account's agent runs. Raises nothing."""
-    base = path.absolute().parent
+    where another account's agent runs. Raises nothing.
+
+    The agent's account writes it and root may read it: it is a plain file of bounded size, and does
+    not say where the journal is.
+    """
+    base, state = path.absolute().parent, glimpse(path, environ).state
     try:
-        kept = json.loads((glimpse(path, environ).state / FILE).read_bytes())
+        kept = json.loads(_bounded(state / FILE))
         if kept["file"] != str(path.resolve()):
             return None
         config = parse(kept["text"], name=str(path), base=base, environ=environ)
         listen = environ.get("OYSTER_STATUS__LISTEN") or str(kept["listen"])
-    except (OSError, ValueError, LookupError, TypeError, ConfigFault):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, ConfigFault):
+        return None
+    if config.state.resolve() != state.resolve():
         return None
     return replace(config, status=replace(config.status, listen=listen))
+
+
+def _bounded(file: Path) -> bytes:
+    """Raises OSError, ValueError: it is no plain file, or too large."""
+    if not file.is_file() or file.stat().st_size > 2 * MAX_FILE_BYTES:
+        raise ValueError(f"{file} is not what an agent writes")
+    return file.read_bytes()
 
 
 def glimpse(path: Path, environ: Mapping[str, str] = os.environ) -> Glimpse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_running__noted_by_an_agent__is_its_text_and_its_address(tmp_path: Path)
     assert (runs.status.listen, runs.base) == ("127.0.0.1:9999", tmp_path)
     assert runs.chain == parse(TEXT).chain
     assert repr(runs).count("registry") == repr(parse(BASE)).count("registry"), "no text in a repr"
+
+
+def test_running__another_state_directory_is_named__is_not_known(tmp_path: Path) -> None:
+    """Root goes by what the agent's account wrote, and makes journals where there is none."""
+    file = tmp_path / "config.toml"
+    file.write_text(TEXT)
+    keep(load(file, {}), file, TEXT.replace('"state"', '"elsewhere"'))
+    assert running(file, {}) is None
+    (tmp_path / "state" / FILE).unlink()
+    os.mkfifo(tmp_path / "state" / FILE)
+    assert running(file, {}) is None, "nobody waits for who writes into it"
 
 
 @pytest.mark.parametrize("said", ["", "[]", "{}", '{"file": 1, "text": 2, "listen": 3}', "\x00"])
