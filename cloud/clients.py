@@ -130,7 +130,7 @@ class Clients:
             except ValueError as error:  # botocore's word for an endpoint that is no URL
                 raise UsageFault(f"{doing}: {error}; see AWS_ENDPOINT_URL") from error
             lean.install(client, service)
-            own_answers.install(client, service)
+            own_answers.install(client)
             if service == "sts":
                 client.meta.events.register("after-call", self._hear)
             return client

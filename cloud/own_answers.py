@@ -16,12 +16,21 @@ _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(\w+)", re.DOT
 # Query APIs name the root after the call (EC2 API reference, "Response structure"); S3 does not.
 _NAMED_SO = frozenset({"ec2", "sts", "iam"})
 _S3_ROOTS = {"ListObjectsV2": b"ListBucketResult"}
-# By call: the set without which "none" was not said.
-_SETS = {
-    "DescribeInstances": b"<reservationSet",
-    "DescribeInstanceStatus": b"<instanceStatusSet",
-    "RunInstances": b"<instancesSet",
-    "TerminateInstances": b"<instancesSet",
+# By call: the member, as it is sent, without which nothing was said: not even "none".
+SAID = {
+    "DescribeInstances": "reservationSet",
+    "DescribeInstanceStatus": "instanceStatusSet",
+    "RunInstances": "instancesSet",
+    "TerminateInstances": "instancesSet",
+    "DescribeAddresses": "addressesSet",
+    "DescribeSecurityGroups": "securityGroupInfo",
+    "DescribeImages": "imagesSet",
+    "DescribeInstanceTypes": "instanceTypeSet",
+    "DescribeInstanceTypeOfferings": "instanceTypeOfferingSet",
+    "DescribeSubnets": "subnetSet",
+    "GetProducts": "PriceList",  # JSON, as what follows
+    "GetServiceQuota": "Quota",
+    "GetParameter": "Parameter",
 }
 
 
@@ -29,10 +38,9 @@ class NotAws(ValueError):
     """The answer is none of this call's; for botocore's callers it can't be read."""
 
 
-def install(client: Any, service: str) -> None:
+def install(client: Any) -> None:
     """Have this client refuse what is not AWS's answer to its call."""
-    if service in _NAMED_SO or service == "s3":
-        client.meta.events.register_first("before-parse", _check)
+    client.meta.events.register_first("before-parse", _check)
 
 
 def _check(
@@ -46,10 +54,10 @@ def _check(
     service = operation_model.service_model.service_name
     root = name.encode() + b"Response" if service in _NAMED_SO else _S3_ROOTS.get(name)
     read = bool(customized_response_dict)  # by whoever knows each byte of it (cloud.lean)
-    if read or root is None or response_dict["status_code"] != 200 or not body:
+    if read or response_dict["status_code"] != 200 or not isinstance(body, bytes):
         return
     found = _ROOT.match(body)
-    if found is None or found[1] != root:
+    if root is not None and body and (found is None or found[1] != root):
         raise NotAws(f"{name} was answered by something that is not AWS")
-    if _SETS.get(name, b"<") not in body:
-        raise NotAws(f"{name} was answered without {_SETS[name].decode()[1:]}")
+    if name in SAID and SAID[name].encode() not in body:
+        raise NotAws(f"{name} was answered without {SAID[name]}")

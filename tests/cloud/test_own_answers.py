@@ -13,6 +13,7 @@ import pytest
 from cloud.aws import Aws
 from cloud.kinds import OutcomeUnknown
 from cloud.model import InstanceId
+from cloud.own_answers import SAID
 from tests.cloud.conftest import REGION, FakeClock, order, settings, user_data
 
 pytestmark = pytest.mark.integration
@@ -74,6 +75,24 @@ async def test_answer__of_something_between_us_and_aws__is_no_answer_to_any_call
     ):
         with pytest.raises(OutcomeUnknown, match="can't be read"):
             await ask()
+
+
+@pytest.mark.parametrize("body", STRANGE.values(), ids=list(STRANGE))
+async def test_answer__of_something_else_about_prices__is_no_answer(
+    between: Aws, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(Between, "body", body)
+    with pytest.raises(OutcomeUnknown, match="can't be read"):
+        await between.prices.hourly_usd(REGION, "c6a.xlarge")
+
+
+@pytest.mark.parametrize("call", SAID)
+def test_said__each_member__is_one_of_the_call_s_answer(between: Aws, call: str) -> None:
+    clients, services = between._clients, ("ec2", "pricing", "service-quotas", "ssm")
+    models = [clients._client(each, REGION).meta.service_model for each in services]  # type: ignore[arg-type]  # a Service
+    (model,) = [each for each in models if call in each.operation_names]
+    members = model.operation_model(call).output_shape.members
+    assert SAID[call] in {shape.serialization.get("name", name) for name, shape in members.items()}
 
 
 async def test_answer__of_a_page_to_a_listing_of_s3__does_not_say_that_there_are_none(
