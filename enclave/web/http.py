@@ -11,7 +11,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -91,7 +91,8 @@ class HttpSession:
         for _ in range(_MAX_REDIRECTS + 1):
             target = self._checked(url)
             self.guard.expect()
-            with self._pool.stream("GET", target, headers=list(headers.items())) as response:
+            with ExitStack() as stack:
+                response = self._sent(stack, target, headers)
                 stream = response.extensions["network_stream"]
                 if isinstance(stream, _Stream):
                     stream.head_is_read()
@@ -102,6 +103,28 @@ class HttpSession:
                     return
                 url = _joined(url, header(response, "location"))
         raise Unreachable(f"more than {_MAX_REDIRECTS} redirects")
+
+    def _sent(
+        self, stack: ExitStack, target: httpcore.URL, headers: dict[str, str]
+    ) -> httpcore.Response:
+        """The answer, entered into `stack`. Over a connection that the server closed while it lay
+        idle nothing is answered: asked again over another (RFC 9112, 9.3.1)."""
+        while True:
+            made: list[str] = []
+
+            def note(event: str, _: object, made: list[str] = made) -> None:
+                if event == "connection.connect_tcp.started":
+                    made.append(event)
+
+            try:
+                return stack.enter_context(
+                    self._pool.stream(
+                        "GET", target, headers=list(headers.items()), extensions={"trace": note}
+                    )
+                )
+            except (httpcore.RemoteProtocolError, Unreachable):
+                if made:  # else one kept connection less: soon a new one is made
+                    raise
 
     def _checked(self, url: str) -> httpcore.URL:
         """Exactly what was checked, so that no second parser reads another host."""
