@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands.terminal import ConfigOption, JsonOption, print_json, say
+from commands.terminal import ConfigOption, JsonOption, how_many, print_json, say
 
 app = typer.Typer(no_args_is_help=True, help="Look at the configuration file.")
 
@@ -49,4 +49,5 @@ def diff(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     else:
         say("\n".join(lines) or "the agent goes by the file")
     if lines:
-        raise Refused(f"{len(lines)} settings differ; systemctl reload oyster-provider")
+        count = how_many(len(lines), "setting")
+        raise Refused(f"the file says {count} otherwise; systemctl reload oyster-provider")
