@@ -143,7 +143,7 @@ class HeadTracker:
         later), the head goes on: jobs are seen and started, and what wants finality waits."""
         try:
             head = await self._reader.preferred(self._read, self._doubt)
-        except (NodeRefused, RetryLater) as untold:
+        except NodeRefused as untold:  # of silence there is nothing to be made
             if self._last is None or self._finality.depth is not None:
                 raise
             head = await self._reader.preferred(self._read_newest, self._doubt)
