@@ -77,6 +77,19 @@ class PlainFetch:
                     raise  # else it breaks off often and brings more each time, as proxies do
 
     def _attempt(self, begin: Callable[[int], Take]) -> None:
+        try:
+            self._read(begin)
+        except TryElsewhere:
+            if not self._is_proven:
+                raise  # else nothing but the end of the answer is missing
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether all that came is the file that a digest names."""
+        came = self._emit is not None and self._position == self._size
+        return came and self._wanted is not None and self._hash.digest() == self._wanted.digest
+
+    def _read(self, begin: Callable[[int], Take]) -> None:
         session = self._connect(self._guard.fork(patience_seconds=PATIENCE_SECONDS))
         with closing(session), session.get(self._url.url, self._range()) as response:
             part = read_part(response)
@@ -126,7 +139,7 @@ class PlainFetch:
         emit(data)
 
     def _check_digest(self) -> None:
-        if self._wanted is None or self._hash.digest() == self._wanted.digest:
+        if self._wanted is None or self._is_proven:
             return
         self._leave_a_mixture()
         raise WrongDigest(f"{told(self._url.url)} is not the file that {self._who_names_it()}")
@@ -151,7 +164,7 @@ class PlainFetch:
         """What is left, where it can be told that it is of the same file; else all of it is asked
         for, as it is answered with when the host knows that the file is another (RFC 9110, 13.1.5).
         """
-        if not self._position or not (self._wanted or self._mark):
+        if self._position in (0, self._size) or not (self._wanted or self._mark):
             return {}
         condition = (
             {"If-Range": self._mark} if self._mark and not self._mark.startswith("W/") else {}

@@ -204,6 +204,26 @@ async def test_host__breaks_off_again_and_again__is_asked_as_long_as_it_brings_m
     assert whole(await fetch(tmp_path, url, marked(Says(cut=cut), MARKS[0], 1), rounds=2))
 
 
+async def test_host__breaks_off_behind_the_last_byte__is_not_needed_where_a_digest_tells(
+    tmp_path: Path, url: str
+) -> None:
+    """A chunked answer whose end never comes."""
+    endless = marked(Says(framed="chunked", cut=len(b"%x\r\n" % len(NEW)) + len(NEW)), MARKS[0], 1)
+    if url == NAMED:
+        assert whole(await fetch(tmp_path, url, endless, rounds=1))
+    else:
+        assert whole(await fetch(tmp_path, url, endless, marked(Says(), MARKS[0], 1), rounds=2))
+
+
+@pytest.mark.parametrize("says", [Says(status=500), Says(cut=9), Says(b"")])
+async def test_host__fails_where_the_digest_is_that_of_nothing__nothing_is_no_image(
+    tmp_path: Path, says: Says
+) -> None:
+    nothing = f"https://files.example/base.eif#sha256={hashlib.sha256(b'').hexdigest()}"
+    with pytest.raises((Unreachable, Refused)):
+        await fetch(tmp_path, nothing, says)
+
+
 @pytest.mark.parametrize("etag", ["\xe9", "a" * 5000, '"a\tb"', "\xff\xfe", ""])
 async def test_host__a_mark_that_can_t_be_sent_back__is_none(
     tmp_path: Path, url: str, etag: str
