@@ -72,7 +72,7 @@ def test_stake_and_unstake__whole_way__is_exact(world: World) -> None:
         (("offers", "set", TYPE, "0.17"), 2, "is not a rate"),
         (("offers", "set", TYPE, "0.17/h"), 3, "the contract says no"),
         (("offers", "remove", "us-east-1/m5.large"), 3, "neither listed nor in the configuration"),
-        (("offers", "list", "--config", "/nowhere"), 2, "oyster-provider init"),
+        (("offers", "list", "--config", "/nowhere"), 2, "oyster-provider setup"),
     ],
 )
 def test_commands__bad_input__is_one_line_and_the_right_code(
