@@ -18,6 +18,7 @@ from agent.market.terms import Terms
 from enclave.web.image_url import told as shown_url
 
 HOLD_SECONDS = 20.0  # for which nothing is done about an id that seems to be another job now
+DISPUTE_SECONDS = 300.0  # for which a story that one endpoint changes once more is still disputed
 PATIENCE_SECONDS = 1800.0  # a second endpoint that is silent for so long is no reason any more
 
 
@@ -106,7 +107,8 @@ def believe(case: Case) -> Belief:
     if heard is not None:
         return _disputed(case, heard)
     if not serious:
-        return Belief(case.claim, asks=Statement.ASSIGNED in said)
+        asks = Statement.ASSIGNED in said
+        return Belief(case.claim, asks=asks, disputed=_was_disputed(case))
     return _waiting(case, serious)
 
 
@@ -182,6 +184,17 @@ def _disputed(case: Case, heard: Heard) -> Belief:
     return Belief(job, asks=True, disputed=True, other=other)
 
 
+def _was_disputed(case: Case) -> bool:
+    """Whether another endpoint contradicted the last story of it lately: who tells it otherwise
+    each time is never compared in time, and the other one is not silent for that."""
+    heard = case.heard
+    return (
+        heard is not None
+        and not heard.agreed
+        and abs(case.now - heard.at.timestamp) < DISPUTE_SECONDS
+    )
+
+
 def _doubtful(story: Job, case: Case) -> tuple[bool, bool, bool, bool]:
     """The order in which to prefer stories by which there is something to serve: what can be served
     at all, what was known before, what we started ourselves, what is left to start."""
@@ -199,8 +212,11 @@ def _was(story: Job, case: Case) -> bool:
 
 def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:
     """The second endpoint has not been heard."""
+    disputed = _was_disputed(case)
     waited = 0.0 if case.since is None else max(0.0, case.now - case.since)
     briefly = {TABLE[one].until for one in serious} == {Until.KNOWN_BRIEFLY}
-    if _serves(case.known, case) and waited < (HOLD_SECONDS if briefly else PATIENCE_SECONDS):
-        return Belief(case.known, asks=True, hold=briefly)
-    return Belief(case.claim, asks=True, hold=briefly and waited < HOLD_SECONDS)
+    patient = waited < (HOLD_SECONDS if briefly else PATIENCE_SECONDS) or (disputed and not briefly)
+    if _serves(case.known, case) and patient:
+        return Belief(case.known, asks=True, hold=briefly, disputed=disputed)
+    hold = briefly and waited < HOLD_SECONDS
+    return Belief(case.claim, asks=True, hold=hold, disputed=disputed)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.decide.belief import (
+    DISPUTE_SECONDS,
     HOLD_SECONDS,
     PATIENCE_SECONDS,
     Case,
@@ -114,6 +115,23 @@ def test_claim__of_another_job__is_not_taken_back_by_denying_the_job(denial: Job
     assert believe(replace(told, meanwhile=None)).job == TRUE
     both = Heard(AT, (denial,))
     assert believe(replace(told, heard=both)).agreed
+
+
+@pytest.mark.parametrize("lie", [_stopped(TRUE), replace(TRUE, provider=OTHER)])
+def test_claim__told_otherwise_each_time__is_disputed_as_its_last_story_was(lie: Job) -> None:
+    """Who changes his story with each look is never compared in time, and the other endpoint is
+    not silent for that: forty jobs of such a one were bought when the wait for it was over."""
+    both = Heard(AT, (replace(TRUE, escrow=Wei(1)), None))
+    new = believe(case(TRUE, heard=both))
+    assert (new.job, new.disputed, new.agreed) == (TRUE, True, False)
+    told = case(lie, known=TRUE, since=NOW - PATIENCE_SECONDS - 1, heard=both)
+    assert (believe(told).job, believe(told).disputed) == (TRUE, True)
+    ago = Heard(replace(AT, timestamp=AT.timestamp - int(DISPUTE_SECONDS)), both.stories)
+    assert (believe(replace(told, heard=ago)).job, believe(case(TRUE, heard=ago)).disputed) == (
+        lie,
+        False,
+    )
+    assert not believe(case(TRUE, heard=Heard(AT, (None,)))).disputed
 
 
 def test_claim__of_a_new_job__is_believed_at_once_and_asked_about() -> None:
