@@ -96,9 +96,9 @@ class Aws:
         return who["Account"], who["Arn"]
 
     def clock_ahead(self) -> float | None:
-        """Seconds by which AWS's clock was ahead of this machine's when `account` asked it; about
-        two are the answer's way. None: it did not answer."""
-        return self._clients.clock_ahead
+        """Seconds by which AWS's clock is ahead of this machine's, by its newest answer; None: it
+        did not answer yet."""
+        return self._clients.clock.ahead
 
     async def home(self, region: Region) -> Home:
         """Where the hosts of the region find their mailbox."""

@@ -15,12 +15,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import boto3
@@ -28,6 +25,7 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from cloud import lean, own_answers
+from cloud.clock_of_aws import ClockOfAws
 from cloud.errors import readable, translated
 from cloud.kinds import Throttled
 from cloud.model import Region
@@ -62,7 +60,7 @@ class Clients:
         self._lock = threading.Lock()  # making a client is not thread-safe, using one is
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aws")
-        self.clock_ahead: float | None = None  # seconds of STS's clock before ours, when last asked
+        self.clock = ClockOfAws()
 
     def ec2(self, region: Region) -> EC2Client:
         client: EC2Client = self._client("ec2", region)
@@ -131,15 +129,9 @@ class Clients:
                 raise UsageFault(f"{doing}: {error}; see AWS_ENDPOINT_URL") from error
             lean.install(client, service)
             own_answers.install(client)
-            if service == "sts":
-                client.meta.events.register("after-call", self._hear)
+            if service in ("sts", "ec2"):  # who is asked all the time, and by whom all begins
+                self.clock.listen(client)
             return client
-
-    def _hear(self, parsed: dict[str, Any], **_: object) -> None:
-        """What an answer, a refusal too, says of the time: `Date`, in whole seconds."""
-        date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
-        with suppress(ValueError, TypeError):
-            self.clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
     def _config(self, service: Service) -> Config:
         s3 = service == "s3"

@@ -246,6 +246,7 @@ async def _wire(
         fleet=Fleet(aws, aws.mailbox, clock, account),
         learner=Learner(),
         lease=leadership.lease,
+        aws_ahead=aws.clock_ahead,
     )
     events = _reader_of(config, chain, watched, watched.topics)
     wakes = _wakes(config, chain, clock, events)

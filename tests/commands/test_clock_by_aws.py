@@ -91,4 +91,4 @@ async def test_clients__the_date_of_a_refusal__is_heard(
         asking = clients.sts(Region("us-east-1")).get_caller_identity
         with closing(clients), pytest.raises(Fault):
             await clients.run("asking who this is", asking)
-    assert clients.clock_ahead == (ahead if ahead is None else pytest.approx(ahead, abs=3))
+    assert clients.clock.ahead == (ahead if ahead is None else pytest.approx(ahead, abs=3))
