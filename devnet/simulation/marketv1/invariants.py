@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent.markets.marketv1.adapter import FORGOTTEN_SHARE
 from devnet.simulation.blocks import Block
 from devnet.simulation.loop import START
 from devnet.simulation.machine import Machine
@@ -49,6 +50,7 @@ class MarketV1Invariants(Watch):
         self._opened: dict[int, tuple[str, str]] = {}  # owner and first text, on this fork
         self._meant: dict[str, tuple[str, str] | None] = {}  # the job that a machine is for
         self._served_until: dict[tuple[int, tuple[str, str] | None], int] = {}
+        self._forgot = False  # at which rates jobs were taken
         self._invented: set[str] = set()  # machines for jobs that never were
         self._up: set[tuple[int, str]] = set()  # jobs that were seen served
 
@@ -123,9 +125,12 @@ class MarketV1Invariants(Watch):
             return True
         # No job is taken at less than the card: it was lowered, and with the journal lost nobody
         # knows any more from what. The agent goes by a part of the card then.
-        return job.rate < UNIT
+        return job.rate < (UNIT // FORGOTTEN_SHARE if self._forgot else UNIT)
 
     # Events of the chain.
+
+    def journal_lost(self) -> None:
+        self._forgot = True
 
     def block(self, block: Block) -> None:
         """After each block: who is served for nothing, who is not served for money."""
