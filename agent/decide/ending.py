@@ -108,7 +108,8 @@ def _reason(
         return f"generation {job.generation} took its place"
     if job.generation < host.generation or job.provider != view.account.provider:
         return f"assigned to {_short(job.provider)}" if settled else ""
-    if view.terms.is_over(job, _judged_at(view, final, now)):
+    at = _judged_at(view, final, now)
+    if view.terms.is_over(job, at) and _over_at_head(view, at):
         return _why_over(view.terms.ending(job))
     due, started = view.terms.due(job), job.is_started
     missed = due.kind is DueKind.SLASH and not started and final.block.timestamp >= due.at
@@ -122,6 +123,14 @@ def _judged_at(view: JobView, final: FinalView, now: float) -> int:
     if view.terms.abilities.slashes:
         return final.block.timestamp
     return max(final.block.timestamp, min(view.head_block.timestamp, int(now)))
+
+
+def _over_at_head(view: JobView, at: int) -> bool:
+    """Whether the newest story, too, has it over by then: of two ends one may have been taken back
+    since, a notice, and the other may yet be, by a deposit."""
+    if view.terms.abilities.slashes or view.head is None or not view.ours:
+        return True
+    return view.terms.is_over(view.head, at)
 
 
 def _short(address: Address) -> str:

@@ -293,6 +293,19 @@ def test_stop__a_notice_that_is_not_final__waits() -> None:
     assert Terminate not in kinds(plan(seen, now, RULES))
 
 
+@pytest.mark.parametrize("head_behind", [0, 40])
+def test_stop__a_notice_taken_back_since_the_final_block__ends_no_job_that_may_be_paid_on(
+    head_behind: int,
+) -> None:
+    """Dry by this clock; a node that lags may hide a deposit, which its newest block would show."""
+    now = OPENED.settled_until + 100.0
+    dry = replace(OPENED, escrow=Wei(100))
+    noticed = replace(dry, notice=Notice(Price(0), int(now) - 50))
+    seen = view(host(proven=True), job=dry, now=now, final=final(noticed, now - FINALITY))
+    seen = replace(seen, head_block=replace(BLOCK, timestamp=int(now) - head_behind))
+    assert (Terminate in kinds(plan(seen, now, RULES))) == (head_behind == 0)
+
+
 @pytest.mark.parametrize("price", [0, OPENED.price.raw - 1])
 def test_rate__lowered_while_nobody_looked__is_taken_down_and_nothing_is_bought(price: int) -> None:
     """Finalized, and no notice stands any more: all that tells is what it was taken for."""
