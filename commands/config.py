@@ -40,7 +40,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def diff(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What the file says otherwise than the agent that runs; exit 3 when it does."""
     from agent.config import load
-    from commands.look import ask_agent
+    from commands.agent_asked import ask_agent
     from faults import Refused
 
     lines = ask_agent(load(config).status.listen)["file"]

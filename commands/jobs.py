@@ -124,11 +124,11 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
     """One job: the chain's facts, money, stage times and the timeline."""
     from agent.load.proofs import proofs_of
     from commands import proofs, traffic
+    from commands.agent_asked import ask_hosts
     from commands.amounts import show_price
     from commands.context import at_desk, standing_of
     from commands.job_shown import facts_of, to_json
     from commands.journal import open_reader
-    from commands.look import ask_hosts
     from commands.looking import looking
     from commands.told import tell
     from faults import Refused

@@ -36,7 +36,7 @@ def looking(given: Path | None) -> Config:
 
 
 def _runs(listen: str) -> bool:
-    from commands.look import NotYet, ask_agent
+    from commands.agent_asked import NotYet, ask_agent
 
     try:
         ask_agent(listen)
@@ -54,7 +54,7 @@ def ask_running(given: Path | None, *, jobs: bool = False) -> tuple[dict[str, An
     from agent.config import ConfigFault, load
     from agent.config.load import path_of
     from agent.config.running import glimpse, running
-    from commands.look import NotYet, ask_agent
+    from commands.agent_asked import NotYet, ask_agent
 
     try:
         return ask_agent(load(given).status.listen, jobs=jobs), ""

@@ -15,10 +15,10 @@ from agent.config import load
 from agent.config.load import path_of
 from agent.journal.orders import OrderKind
 from agent.market.model import Price
+from commands.agent_asked import ask_agent
 from commands.amounts import show_price
 from commands.context import Desk
 from commands.journal import order
-from commands.look import ask_agent
 from commands.offer_file import Ask, put_back, write_offer
 from commands.offer_preview import Preview
 from commands.sending import How, Quote, Step, agree_to, quote, send

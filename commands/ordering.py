@@ -8,9 +8,9 @@ from typing import Any
 
 from agent.journal.orders import OrderKind, OrderRecord, Orders
 from agent.market.model import JobId
+from commands.agent_asked import ask_agent
 from commands.context import Desk
 from commands.journal import open_reader
-from commands.look import ask_agent
 from commands.offering import running_agent
 from commands.terminal import say
 from faults import RetryLater

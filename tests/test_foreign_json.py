@@ -18,6 +18,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[1]
 # Who reads JSON without that door, and why so: mostly what this program wrote itself.
 OWN = {
+    "agent/config/running.py": "its own note of what it runs with, bounded before it is read",
     "agent/process/reloading.py": "its own note beside the journal",
     "agent/process/crashes.py": "its own note of crashes",
     "agent/markets/marketv1/cards.py": "looks at the depth itself, to say it in its words",

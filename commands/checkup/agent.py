@@ -24,7 +24,7 @@ ALSO: Mapping[str, tuple[str, ...]] = {
 
 async def agent(patient: Patient) -> list[Finding]:
     """One finding; its health's own words."""
-    from commands.look import NotYet, ask_agent
+    from commands.agent_asked import NotYet, ask_agent
 
     listen = patient.config.status.listen
     if not listen:
