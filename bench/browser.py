@@ -30,6 +30,7 @@ FLAGS = (
 )  # fmt: skip
 PATIENCE_SECONDS = 30.0
 _MOST_BYTES = 64 << 20
+NAVIGATED = "Inspected target navigated"  # in its words
 
 
 class PageFault(Exception):
@@ -93,13 +94,21 @@ class Tab:
         """Wait for it to be true. Raises TimeoutError, with what the page shows instead."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not await self.ask(
-                    f"(() => {{ try {{ return {expression} }} catch {{}} }})() ? 1 : 0"
-                ):
+                while not await self._is_true(expression):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             shown = await self.ask("document.body.innerText")
             raise TimeoutError(f"{expression} stays false: {shown!r:.2000}") from None
+
+    async def _is_true(self, expression: str) -> bool:
+        """A page that is on its way to another one has no answer yet."""
+        try:
+            asked = f"(() => {{ try {{ return {expression} }} catch {{}} }})() ? 1 : 0"
+            return bool(await self.ask(asked))
+        except PageFault as gone:
+            if NAVIGATED in str(gone):
+                return False
+            raise
 
     async def ask(self, expression: str) -> Any:
         """What a script gives; promises are waited for. Raises PageFault."""

@@ -57,9 +57,14 @@ def stop(directory: Path) -> Devnet:
         if not wait_until_gone(devnet.pid, DOWN_SECONDS):
             log = directory / "devnet.log"
             raise RetryLater(f"the devnet (pid {devnet.pid}) does not end; see {log}")
-    for pid in devnet.children.values():
-        if lives(devnet, pid):  # its parent was killed; it leads a session of its own
-            os.killpg(pid, signal.SIGKILL)
+    left = [
+        pid for pid in devnet.children.values() if lives(devnet, pid)
+    ]  # their parent was killed
+    for pid in left:
+        os.killpg(pid, signal.SIGKILL)  # it leads a session of its own
+    until = time.monotonic() + DOWN_SECONDS
+    while any(lives(devnet, pid) for pid in left) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)  # what is killed holds its ports until it is gone
     state.remove(directory)
     return devnet
 
