@@ -36,12 +36,16 @@ class Loop:
             self._selector.modify(sock, wanted, handler)
 
     def soon(self, thunk: Callable[[], None]) -> None:
-        """Have it called by the loop; from any thread."""
+        """Have it called by the loop; from any thread. Of a closed one nothing is called any more:
+        a name may be looked up for longer than anybody waits for it."""
         self._thunks.put(thunk)
         try:
             self._waker.send(b"x")
         except BlockingIOError:  # so full that it will wake
             return
+        except OSError:
+            if self._waker.fileno() >= 0:
+                raise
 
     def turn(self, seconds: float) -> None:
         """Wait for something, at most so long, and handle what came.
@@ -55,8 +59,8 @@ class Loop:
     def close(self) -> None:
         """The sockets that are watched are not closed."""
         self._selector.close()
-        self._woken.close()
         self._waker.close()
+        self._woken.close()
 
     def _take(self, _: int) -> None:
         self._woken.recv(1 << 12)
