@@ -107,9 +107,8 @@ def believe(case: Case) -> Belief:
     if heard is not None:
         return _disputed(case, heard)
     if not serious:
-        asks = Statement.ASSIGNED in said
-        return Belief(case.claim, asks=asks, disputed=_was_disputed(case))
-    return _waiting(case, serious)
+        return _in_dispute(case, Belief(case.claim, asks=Statement.ASSIGNED in said))
+    return _in_dispute(case, _waiting(case, serious))
 
 
 def both_serve(case: Case) -> bool:
@@ -195,6 +194,15 @@ def _was_disputed(case: Case) -> bool:
     )
 
 
+def _in_dispute(case: Case, belief: Belief) -> Belief:
+    """The same, but for what the others told lately against it, who are asked again."""
+    if not _was_disputed(case):
+        return belief
+    stories = case.heard.stories if case.heard else ()
+    others = (each for each in stories if not is_same(each, belief.job, case.terms))
+    return replace(belief, asks=True, disputed=True, other=next(others, None))
+
+
 def _doubtful(story: Job, case: Case) -> tuple[bool, bool, bool, bool]:
     """The order in which to prefer stories by which there is something to serve: what can be served
     at all, what was known before, what we started ourselves, what is left to start."""
@@ -212,11 +220,9 @@ def _was(story: Job, case: Case) -> bool:
 
 def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:
     """The second endpoint has not been heard."""
-    disputed = _was_disputed(case)
     waited = 0.0 if case.since is None else max(0.0, case.now - case.since)
     briefly = {TABLE[one].until for one in serious} == {Until.KNOWN_BRIEFLY}
-    patient = waited < (HOLD_SECONDS if briefly else PATIENCE_SECONDS) or (disputed and not briefly)
-    if _serves(case.known, case) and patient:
-        return Belief(case.known, asks=True, hold=briefly, disputed=disputed)
-    hold = briefly and waited < HOLD_SECONDS
-    return Belief(case.claim, asks=True, hold=hold, disputed=disputed)
+    patient = waited < PATIENCE_SECONDS or _was_disputed(case)
+    if _serves(case.known, case) and (waited < HOLD_SECONDS if briefly else patient):
+        return Belief(case.known, asks=True, hold=briefly)
+    return Belief(case.claim, asks=True, hold=briefly and waited < HOLD_SECONDS)
