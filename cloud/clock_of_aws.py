@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-FAR_SECONDS = 30.0  # beyond the minute that documents are granted, with room for both ways
+FAR_SECONDS = 30.0  # half of the minute by which a document may seem to be of the future
 _SENT = "oyster_sent_at"
 
 log = structlog.get_logger()
@@ -28,11 +28,24 @@ def ahead_of(date: float, sent: float, received: float) -> float:
 
 
 class ClockOfAws:
-    """Listens to clients of boto3; `ahead` is as of the newest answer, None before there is one."""
+    """Listens to clients of boto3. What was heard goes on by a clock that nobody sets, so that a
+    jump of this machine's is seen at once, and one that was set right is believed again."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self.ahead: float | None = None
-        self._now, self._told = now, False
+    def __init__(
+        self, now: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now, self._steady = now, steady
+        self._heard: tuple[float, float, float] | None = None  # as `ahead_of`'s, but steady ones
+        self._told = False
+
+    @property
+    def ahead(self) -> float | None:
+        """Seconds, by the newest answer; None before there is one."""
+        if self._heard is None:
+            return None
+        date, sent, received = self._heard
+        set_by = self._now() - self._steady()
+        return ahead_of(date, sent + set_by, received + set_by)
 
     def listen(self, client: Any) -> None:
         """Refusals are heard, too: a clock that is far off has its requests refused."""
@@ -40,15 +53,15 @@ class ClockOfAws:
         client.meta.events.register("after-call", self._hear)
 
     def _sent(self, context: dict[str, Any], **_: object) -> None:
-        context[_SENT] = self._now()
+        context[_SENT] = self._steady()
 
     def _hear(self, parsed: dict[str, Any], context: dict[str, Any], **_: object) -> None:
         date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
-        received = self._now()
+        received = self._steady()
         with suppress(ValueError, TypeError):
             said = parsedate_to_datetime(date).timestamp()
-            self.ahead = ahead_of(said, context.get(_SENT, received), received)
-            self._tell(self.ahead)
+            self._heard = (said, context.get(_SENT, received), received)
+            self._tell(self.ahead or 0.0)
 
     def _tell(self, ahead: float) -> None:
         """Once, and again when it was right in between."""

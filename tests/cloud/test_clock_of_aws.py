@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 
 from agent.apply.clock_by_aws import ClockByAws
 from cloud.clients import Clients
-from cloud.clock_of_aws import FAR_SECONDS, ahead_of
+from cloud.clock_of_aws import FAR_SECONDS, ClockOfAws, ahead_of
 from cloud.model import Region
 from tests.clocks import StandingClock
 from tests.enclave.ipfs.test_gateway import http_server
@@ -37,6 +38,24 @@ def test_ahead__however_slow_the_answer__is_never_more_than_it_is(
     assert abs(found) <= abs(ahead) + 0.001
     assert found * ahead >= 0
     assert abs(found) >= abs(ahead) - there - back - 1.001
+
+
+def test_ahead__this_clock_jumps_while_aws_is_silent__is_seen_at_once_and_taken_back() -> None:
+    """Else, set right during an outage of AWS, it would be set wrong by what was heard before."""
+    wall, steady = StandingClock(NOW), StandingClock(50.0)
+    clock = ClockOfAws(wall.now, steady.now)
+    context: dict[str, Any] = {}
+    said = {"ResponseMetadata": {"HTTPHeaders": {"date": formatdate(NOW, usegmt=True)}}}
+    assert ClockOfAws(wall.now, steady.now).ahead is None
+    clock._sent(context=context)
+    clock._hear(parsed=said, context=context)
+    assert clock.ahead == 0.0
+    for jump in (600.0, -600.0):
+        wall.at += jump + 100.0
+        steady.at += 100.0
+        off = wall.at - NOW - (steady.at - 50.0)
+        assert clock.ahead == pytest.approx(-off, abs=1.0)
+    assert clock.ahead == 0.0
 
 
 @pytest.mark.parametrize(
