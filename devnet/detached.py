@@ -57,14 +57,12 @@ def stop(directory: Path) -> Devnet:
         if not wait_until_gone(devnet.pid, DOWN_SECONDS):
             log = directory / "devnet.log"
             raise RetryLater(f"the devnet (pid {devnet.pid}) does not end; see {log}")
-    left = [
-        pid for pid in devnet.children.values() if lives(devnet, pid)
-    ]  # their parent was killed
+    # Left where their parent was killed.
+    left = [pid for pid in devnet.children.values() if lives(devnet, pid)]
     for pid in left:
         os.killpg(pid, signal.SIGKILL)  # it leads a session of its own
-    until = time.monotonic() + DOWN_SECONDS
-    while any(lives(devnet, pid) for pid in left) and time.monotonic() < until:
-        time.sleep(POLL_SECONDS)  # what is killed holds its ports until it is gone
+    for pid in left:
+        wait_until_gone(pid, DOWN_SECONDS)  # till then it holds its ports
     state.remove(directory)
     return devnet
 

@@ -162,9 +162,7 @@ def wait_until_gone(pid: int, seconds: float) -> bool:
     """Whether the process ended within `seconds`; for processes that are not our children."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+        if not born(pid):
             return True
         time.sleep(0.05)
     return False

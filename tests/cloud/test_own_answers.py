@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from cloud.aws import Aws
+from cloud.clients import Service
 from cloud.kinds import OutcomeUnknown
 from cloud.model import InstanceId
 from cloud.own_answers import SAID
@@ -88,8 +89,8 @@ async def test_answer__of_something_else_about_prices__is_no_answer(
 
 @pytest.mark.parametrize("call", SAID)
 def test_said__each_member__is_one_of_the_call_s_answer(between: Aws, call: str) -> None:
-    clients, services = between._clients, ("ec2", "pricing", "service-quotas", "ssm")
-    models = [clients._client(each, REGION).meta.service_model for each in services]  # type: ignore[arg-type]  # a Service
+    services: tuple[Service, ...] = ("ec2", "pricing", "service-quotas", "ssm")
+    models = [between._clients._client(each, REGION).meta.service_model for each in services]
     (model,) = [each for each in models if call in each.operation_names]
     members = model.operation_model(call).output_shape.members
     assert SAID[call] in {shape.serialization.get("name", name) for name, shape in members.items()}

@@ -47,7 +47,8 @@ async def test_attest__by_a_wrong_clock__holds_once_aws_has_told_the_time(
     world.aws_ahead = lambda: -wrong if known else None
     image = replace(IMAGE, pcrs={number: f"a{number}" * 48 for number in range(3)})
     world.memory.job(JOB.id).image.image = image
+    border: Any = outside  # one without a gate
     action: Any = Attest(JOB.id, INSTANCE, image, "run-1", None)
-    await hosts.attest(world, action, outside)  # type: ignore[arg-type]  # a border without a gate
+    await hosts.attest(world, action, border)
     (name,) = [one for one, _ in said]
     assert (name == "enclave.attested") == (known or not wrong), said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -82,8 +83,8 @@ def test_census__of_many__counts_states_and_finds_what_is_left_of_the_tightest_s
     hosts = [SimpleNamespace(status=Status("running", "r", 1.0, "p", "i", drops={"near": 2}))] * 2
     hosts.append(SimpleNamespace(status=None))
     fleet = SimpleNamespace(hosts=lambda job: (), records=lambda: hosts)
-    world = SimpleNamespace(memory=SimpleNamespace(jobs=jobs), fleet=fleet)
-    rows = JobRows(world, StandingClock(NOW), Earned(None))  # type: ignore[arg-type] # what it looks at
+    world: Any = SimpleNamespace(memory=SimpleNamespace(jobs=jobs), fleet=fleet)
+    rows = JobRows(world, StandingClock(NOW), Earned(None))
     found = rows.census()
     assert found.drops == {"near": 4}
     assert found.counts == {JobState.BOOTSTRAPPING: 2, JobState.RUNNING: 1}
