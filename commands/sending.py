@@ -164,6 +164,7 @@ def _plan(each: Quote) -> dict[str, Any]:
 
 async def _send(desk: Desk, transactions: Any, step: Step, key: str, how: How) -> dict[str, Any]:
     waiting(f"sending, then waiting for its block: {step.text}")
+    told = False
     while True:
         await transactions.pump()
         state = await transactions.submit(step.call, key=key)
@@ -180,4 +181,7 @@ async def _send(desk: Desk, transactions: Any, step: Step, key: str, how: How) -
             raise Refused(f"{step.text}: the contract says no ({state.reason})")
         if isinstance(state, Waiting):
             raise RetryLater(f"{step.text}: {state.message}")
+        if not told and transactions.told_by_one(key):
+            told = True
+            waiting("one endpoint alone tells of it: a second one's word is waited for, 2 minutes")
         await desk.clock.sleep(_LOOK_SECONDS)

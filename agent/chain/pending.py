@@ -30,7 +30,8 @@ class Sight:
     `final_number`: None while no endpoint, or one of several, says what is final. `nonce`: of the
     account at the head, transactions of it that are mined. `receipts` by hash, those that all who
     speak of them tell alike; `disputed` are the hashes of which they tell different things, or
-    nothing: nodes that index refuse a receipt as long as that takes.
+    nothing: nodes that index refuse a receipt as long as that takes. `alone`: one endpoint of
+    several told all of this.
     """
 
     head: BlockRef
@@ -38,6 +39,7 @@ class Sight:
     nonce: int
     receipts: Mapping[str, Json]
     disputed: frozenset[str] = frozenset()
+    alone: bool = False
 
 
 async def look(
@@ -119,13 +121,15 @@ def merged(sights: Sequence[Sight], of: int) -> Sight:
         for key, receipt in sight.receipts.items():
             told.setdefault(key, []).append(receipt)
     alike = {key: each[0] for key, each in told.items() if len(set(map(_told, each))) == 1}
+    enough = min(VOICES, of)
     spoken_of = told.keys() | {key for sight in sights for key in sight.disputed}
     return Sight(
         head=min((sight.head for sight in sights), key=lambda head: head.number),
-        final_number=min(finals) if finals and len(finals) >= min(VOICES, of) else None,
+        final_number=min(finals) if finals and len(finals) >= enough else None,
         nonce=min(sight.nonce for sight in sights),
         receipts=alike,
         disputed=frozenset(spoken_of - alike.keys()),
+        alone=len(sights) < enough,
     )
 
 

@@ -82,5 +82,6 @@ class Patience:
     rebroadcast: float = 15.0
     retry: float = 5.0  # after a Waiting or a simulated revert
     fees_age: float = 3.0
+    hearsay: float = 120.0  # for a second endpoint's word on a receipt: twice their longest rest
     alone: float = 1800.0  # for which a second endpoint's word on what is final is waited for
     alone_blocks: int = 1000  # so deep it has to be by the one that speaks

@@ -21,6 +21,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import Bid, bids
 from agent.chain.fees import BUMP_PERCENT, FeePolicy, raised
 from agent.chain.head import Finality
+from agent.chain.hearsay import Hearsay
 from agent.chain.nonces import FILL_MOST, Gap, Gaps, is_ripe
 from agent.chain.pending import Sight, is_ours_still, look
 from agent.chain.receipts import Receipt, parent_fee, receipt_of
@@ -79,6 +80,7 @@ class Transactions:
         self._held: dict[str, tuple[float, TxState]] = {}
         self.nonce_taken_at: float | None = None  # when another program last used a nonce of ours
         self._lost_since: dict[tuple[str, int], int] = {}
+        self._hearsay = Hearsay(clock, self._patience.hearsay)
         self._budget = Budget(self._log, self._policy)
         self._gaps = Gaps()
         age = self._patience.fees_age
@@ -95,6 +97,10 @@ class Transactions:
         """Whether what was last sent for it changed nothing, so that `submit` would send anew."""
         record = await self._log.latest(key)
         return record is not None and _may_repeat(record)
+
+    def told_by_one(self, key: str) -> bool:
+        """Whether one endpoint of several alone told of it that it is in a block, or no more."""
+        return self._hearsay.is_heard_of(key)
 
     async def submit(
         self, call: Call, *, key: str, job: JobId | None = None, as_of: int | None = None
@@ -226,24 +232,29 @@ class Transactions:
             log.warning("tx.not_told", key=record.key, error=str(refused))
 
     async def _advance(self, record: TxRecord, sight: Sight) -> None:
+        if not sight.alone:
+            self._hearsay.forget(record)
         for attempt in record.attempts:
             answer = sight.receipts.get(attempt.hash)
             if answer is not None:
                 return await self._mined(record, attempt, answer, sight)
         if any(attempt.hash in sight.disputed for attempt in record.attempts):
             return await self._disputed(record)
-        if record.status is not TxStatus.OPEN:
+        gone, taken = record.status is not TxStatus.OPEN, sight.nonce > record.nonce
+        if (gone or taken) and self._hearsay.is_all(record, sight):
+            return await self._disputed(record)
+        if gone:
             log.warning("tx.undone_by_fork", key=record.key, block=record.block)
             record = replace(record, status=TxStatus.OPEN, tx_hash="", block=0, fee=Wei(0))
             await self._log.change(record)
-        if sight.nonce > record.nonce:
+        if taken:
             return await self._taken(record, sight)
         self._lost_since.pop((record.key, record.send), None)
         return await self._nudge(record)
 
     async def _disputed(self, record: TxRecord) -> None:
-        """One endpoint says that it is mined, and one says otherwise. What two said before stands;
-        else it is kept going, for no more than the market asks: it may be in a block after all."""
+        """One endpoint says that it is mined, and one otherwise, or nothing yet. What was known
+        stands; else it is kept going, for no more than the market asks: it may be in a block."""
         log.info("tx.disputed", key=record.key, nonce=record.nonce)
         if record.status is TxStatus.OPEN:
             await self._nudge(record, beyond_market=False)
@@ -252,6 +263,9 @@ class Transactions:
         receipt = receipt_of(answer, attempt, record.gas)
         final = self._is_final(record, receipt, sight)
         if record.block == receipt.block and record.final == final:
+            return
+        if record.block != receipt.block and self._hearsay.is_all(record, sight):
+            await self._disputed(record)
             return
         if record.tx_hash and receipt.worked == (record.status is TxStatus.MINED):
             status, reason = record.status, record.reason

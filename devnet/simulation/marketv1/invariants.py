@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.markets.marketv1.adapter import FORGOTTEN_SHARE
+from agent.ports import Image
 from devnet.simulation.blocks import Block
 from devnet.simulation.loop import START
 from devnet.simulation.machine import Machine
@@ -50,6 +51,7 @@ class MarketV1Invariants(Watch):
         self._opened: dict[int, tuple[str, str]] = {}  # owner and first text, on this fork
         self._meant: dict[str, tuple[str, str] | None] = {}  # the job that a machine is for
         self._served_until: dict[tuple[int, tuple[str, str] | None], int] = {}
+        self._known: set[str] = set()  # machines that proved themselves since the journal is kept
         self._forgot = False  # at which rates jobs were taken
         self._invented: set[str] = set()  # machines for jobs that never were
         self._up: set[tuple[int, str]] = set()  # jobs that were seen served
@@ -129,8 +131,16 @@ class MarketV1Invariants(Watch):
 
     # Events of the chain.
 
+    def attested(self, machine: Machine, image: Image) -> None:
+        super().attested(machine, image)
+        self._known.add(machine.id)
+
     def journal_lost(self) -> None:
+        """Who was served, and at which rate, is in the journal alone: what proves itself no more
+        before its job is over may have been up, or not."""
         self._forgot = True
+        self._known.clear()
+        self._served_until.clear()
 
     def block(self, block: Block) -> None:
         """After each block: who is served for nothing, who is not served for money."""
@@ -149,7 +159,7 @@ class MarketV1Invariants(Watch):
     def _note_service(self, block: Block) -> None:
         for machine in self.cloud.live_machines():
             number = machine.order.identity.job
-            if machine.id in self._proven and self._pays(machine, block.state):
+            if machine.id in self._known and self._pays(machine, block.state):
                 until = min(end_of(block.state, number), block.ref.timestamp)
                 self._served_until[number, self._opened.get(number)] = until
 

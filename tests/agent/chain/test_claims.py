@@ -272,6 +272,61 @@ async def test_receipt__that_one_of_two_endpoints_invents__is_no_end_of_the_call
     assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
 
 
+async def test_receipt__told_by_one_of_two_while_the_other_rests__is_no_end_of_the_call(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> None:
+    endpoints, liar = two
+    transactions = sender(stage, endpoints, log)
+    stage.node.evm.automine = False
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    (tx_hash,) = (record.attempts[0].hash for record in log.records.values())
+    false = {"transactionHash": tx_hash, "blockNumber": "0x1", "gasUsed": "0x1", "status": "0x1"}
+    stage.node.faults.refuse = True
+    with pytest.MonkeyPatch.context() as lie:
+        lying(liar, "eth_getTransactionReceipt", lambda true: false, lie)
+        for _ in range(10):
+            await transactions.pump()
+            assert isinstance(await transactions.state("stake"), Pending)
+            stage.clock.at += 10
+    assert transactions.told_by_one("stake")
+    stage.node.faults.refuse = False
+    stage.clock.at += 60
+    assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
+    assert not transactions.told_by_one("stake")
+    assert [record.send for record in log.records.values()] == [1]
+
+
+async def test_receipt__denied_by_one_of_two_while_the_other_rests__stays_what_two_told(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> None:
+    endpoints, liar = two
+    transactions = sender(stage, endpoints, log)
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
+    stage.node.faults.refuse = True
+    with pytest.MonkeyPatch.context() as lie:
+        lying(liar, "eth_getTransactionReceipt", lambda true: None, lie)
+        for _ in range(10):
+            await transactions.pump()
+            assert isinstance(await transactions.state("stake"), Confirmed)
+            stage.clock.at += 10
+    assert [record.send for record in log.records.values()] == [1]
+
+
+async def test_receipt__told_by_one_of_two_for_minutes__counts(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> None:
+    endpoints, _ = two
+    transactions = sender(stage, endpoints, log)
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    stage.node.faults.refuse = True
+    await transactions.pump()
+    assert isinstance(await transactions.state("stake"), Pending)
+    stage.clock.at += 121
+    await transactions.pump()
+    assert isinstance(await transactions.state("stake"), Confirmed)
+
+
 async def test_second_endpoint__that_hangs__is_waited_for_a_moment_alone(
     stage: Stage, two: tuple[Endpoints, ChainServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
