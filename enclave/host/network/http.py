@@ -1,8 +1,10 @@
 """The least of an HTTP/1.1 server on the loop: one GET a connection, one answer or what follows.
 
 Bounds for strangers: so many connections, so long for a question and its answer, so much that may
-wait for one that follows. A question that the answerer breaks on ends its own connection: the
-process carries everybody's.
+wait for one that follows. Where no place is left a newcomer takes one as in a forwarded port
+(`shares`), the oldest of the address that has most: who only follows can sit there for ever, and
+keeps nobody else out. Who has to go is told so. A question that the answerer breaks on ends its
+own connection: the process carries everybody's.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from enclave.host.network.loop import READ, WRITE, Loop
+from enclave.host.network.shares import Lane
 
 ASK_SECONDS = 10.0
 HEAD_BYTES = 8 << 10
@@ -27,6 +31,11 @@ _REASONS = {
     405: "Method Not Allowed",
     500: "Internal Server Error",
 }
+# A named event, which a browser's EventSource hands to nobody who did not ask for it.
+_CUT = (
+    b"event: cut\ndata:all places here are taken, and no address has more of them than yours: this"
+    b" one is another reader's now\n\n"
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +67,12 @@ def answered(head: bytes, respond: Callable[[str], Answer]) -> tuple[bytes, bool
     return found.bytes(head_only), found.follows and not head_only
 
 
-@dataclass
+@dataclass(eq=False)
 class _Asking:
     """One connection; it has until `until` for its question and the answer."""
 
     sock: socket.socket
+    host: str
     until: float
     head: bytes = b""
     left: bytes = b""
@@ -86,6 +96,9 @@ class Server:
         self._most, self._admits = most, admits
         self._listeners: list[socket.socket] = []
         self._asking: dict[socket.socket, _Asking] = {}
+        # What goes through a connection does not make it younger here: who follows can go on
+        # elsewhere from any line.
+        self._places: Lane[_Asking] = Lane()
         self._broke = False
 
     @property
@@ -128,12 +141,30 @@ class Server:
             sock, address = listener.accept()
         except OSError:  # gone again, or no descriptor: it asks once more
             return
-        if not self._admits(address) or len(self._asking) >= self._most:
+        sock.setblocking(False)
+        host, now = _host(address), self._clock()
+        if not self._admits(address) or not self._has_room(host, now):
             sock.close()
             return
-        sock.setblocking(False)
-        one = self._asking[sock] = _Asking(sock, self._clock() + ASK_SECONDS)
+        one = self._asking[sock] = _Asking(sock, host, now + ASK_SECONDS)
+        self._places.join(one, host, now)
         self._watch(one, READ)
+
+    def _has_room(self, host: str, now: float) -> bool:
+        """Whether one from there may come in, in another's place if need be."""
+        if len(self._asking) < self._most:
+            return True
+        loser = self._places.victim(host, now)
+        if loser is not None:
+            self._cut(loser)
+        return loser is not None
+
+    def _cut(self, one: _Asking) -> None:
+        """Told to one that follows, behind what it was not sent yet, as far as it goes out."""
+        with suppress(OSError):
+            if one.follows:
+                one.sock.send(one.left + _CUT)
+        self._end(one)
 
     def _watch(self, one: _Asking, events: int) -> None:
         self._loop.watch(one.sock, one.events, events, lambda ready: self._talk(one, ready))
@@ -188,4 +219,10 @@ class Server:
     def _end(self, one: _Asking) -> None:
         self._watch(one, 0)
         del self._asking[one.sock]
+        self._places.leave(one, one.host)
         one.sock.close()
+
+
+def _host(address: Any) -> str:
+    """Whose connection it is, for the places; all are one's where addresses tell nothing."""
+    return str(address[0]) if isinstance(address, tuple) else ""

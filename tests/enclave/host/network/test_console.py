@@ -17,10 +17,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from enclave.host.network import http as serving
-from enclave.host.network.console import LINE_BYTES, Lines, events, respond
+from enclave.host.network.console import LINE_BYTES, MOST_READERS, Lines, events, respond
 from enclave.host.network.console_log import AGAIN_SECONDS, ConsoleLog, forget
 from enclave.host.network.http import Server
 from enclave.host.network.loop import Loop
+from enclave.host.network.shares import STILL_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -229,6 +230,149 @@ def test_server__an_answerer_that_breaks__is_a_500_told_once_and_serves_on(
         for _ in range(3):
             assert ask(b"GET /x HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 500 ")
     assert capsys.readouterr().err == "no answer to '/x': LookupError('a bug')\n"
+
+
+class Crowd:
+    """Readers of one console by their addresses, at times that are said."""
+
+    def __init__(self, most: int) -> None:
+        self.now, self.loop, self.lines = 0.0, Loop(), Lines()
+        self.server = Server(
+            self.loop, lambda: self.now, lambda path: respond(path, self.lines, NOWHERE), most=most
+        )
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.server.open([self._listener])
+        self._wires: list[socket.socket] = []
+
+    def comes(self, host: str, path: str = "") -> socket.socket:
+        """One from there, that asks for this; for nothing where it is empty."""
+        wire = socket.create_connection(self._listener.getsockname(), 5, (host, 0))
+        self._wires.append(wire)
+        if path:
+            wire.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        self.turns()
+        return wire
+
+    def follows(self, host: str) -> socket.socket:
+        return self.comes(host, "/logs/stream?start_from=1")
+
+    def said(self, text: str) -> None:
+        self.server.publish(events([line for _, line in self.lines.add(text.encode())]))
+        self.turns()
+
+    def turns(self) -> None:
+        for _ in range(6):
+            self.loop.turn(0)
+
+    def close(self) -> None:
+        self.server.close()
+        for wire in self._wires:
+            wire.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    one = Crowd(MOST_READERS)
+    yield one
+    one.close()
+
+
+def heard(wire: socket.socket) -> tuple[bytes, bool]:
+    """What came, and whether the connection is over."""
+    got, over = b"", False
+    wire.settimeout(0.05)
+    try:
+        while not over:
+            data = wire.recv(1 << 16)
+            got, over = got + data, not data
+    except TimeoutError:
+        pass
+    except ConnectionResetError:
+        over = True
+    return got, over
+
+
+STRANGER, OWNER = "127.0.0.2", "127.0.0.3"
+here = pytest.mark.allow_hosts(["127.0.0.0/8"])
+
+
+@here
+def test_places__a_stranger_follows_with_all__the_owner_reads_and_the_oldest_is_told(
+    crowd: Crowd,
+) -> None:
+    crowd.said("one\n")
+    idle = [crowd.follows(STRANGER) for _ in range(MOST_READERS)]
+    got, over = heard(crowd.comes(OWNER, "/logs/history?log_id=2&offset=9"))
+    assert got.endswith(b'["[1] one"]')
+    assert over
+    owner = crowd.follows(OWNER)
+    for _ in range(3 * MOST_READERS):  # comes again at once, and again
+        crowd.follows(STRANGER)
+    crowd.now += 5
+    crowd.said("two\n")
+    got, over = heard(owner)
+    assert (got.endswith(b"data:[2] two\n\n"), over) == (True, False)
+    ends = [heard(wire) for wire in idle]
+    assert [over for _, over in ends] == [True] + [False] * (MOST_READERS - 1)
+    assert ends[0][0].endswith(
+        b"data:[1] one\n\nevent: cut\ndata:all places here are taken, and no address has more of"
+        b" them than yours: this one is another reader's now\n\n"
+    )
+
+
+@here
+def test_places__a_stranger_asks_nothing_with_all__the_owner_reads(
+    crowd: Crowd,
+) -> None:
+    silent = [crowd.comes(STRANGER) for _ in range(MOST_READERS)]
+    assert heard(crowd.comes(OWNER, "/logs/tail-log-id"))[0].endswith(b'{"log_id": 0}')
+    assert heard(silent[0]) == (b"", True)
+
+
+@here
+def test_places__strangers_of_many_addresses__one_more_is_served(crowd: Crowd) -> None:
+    for number in range(MOST_READERS):
+        crowd.follows(f"127.0.1.{number}")
+    owner = crowd.follows(OWNER)
+    crowd.said("one\n")
+    got, over = heard(owner)
+    assert (got.endswith(b"data:[1] one\n\n"), over) == (True, False)
+
+
+@here
+def test_places__the_newcomer_s_own_address_has_most__its_oldest_goes_once_it_is_old(
+    crowd: Crowd,
+) -> None:
+    """However much is said meanwhile: behind one address may be both, owner and stranger."""
+    oldest, *others = [crowd.follows(STRANGER) for _ in range(MOST_READERS)]
+    assert heard(crowd.comes(STRANGER, "/logs")) == (b"", True)
+    crowd.now += STILL_SECONDS
+    crowd.said("one\n")
+    assert heard(crowd.comes(STRANGER, "/logs"))[0].endswith(b"[1] one\n")
+    assert heard(oldest)[0].endswith(b"another reader's now\n\n")
+    assert not any(over for _, over in map(heard, others))
+
+
+@here
+def test_places__one_that_is_behind_goes__no_line_of_it_is_torn(crowd: Crowd) -> None:
+    behind, *_ = [crowd.follows(STRANGER) for _ in range(MOST_READERS)]
+    for asking in list(crowd.server._asking.values())[:1]:
+        asking.left = b"data:[1] not sent yet\n\n"
+    crowd.comes(OWNER, "/logs")
+    assert b"data:[1] not sent yet\n\nevent: cut\n" in heard(behind)[0]
+
+
+@here
+def test_places__who_left_and_who_came__are_counted_right(crowd: Crowd) -> None:
+    """A place that is given back is there for the next, and no address keeps what it had."""
+    for _ in range(3):
+        wires = [crowd.follows(STRANGER) for _ in range(MOST_READERS)]
+        for wire in wires:
+            wire.close()
+        crowd.turns()
+        assert (crowd.server._asking, crowd.server._places.open) == ({}, 0)
 
 
 @pytest.fixture
