@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.chain.encoding import Fees
-from agent.chain.fees import market_fees
+from agent.chain.fees import Asked, asked_by, fees_asked
 from agent.chain.rpc import CallReverted, integer
 from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_coin, show_wei
@@ -27,6 +27,7 @@ from faults import Refused, RetryLater
 
 # Of the reference contracts, docs/gas.md: every call of a provider stays below this.
 USUAL_GAS = 250_000
+OLD_FORM = "no EIP-1559 on this chain: sent as type 0 at the gas price; nothing to do"
 _LOOK_SECONDS = 0.5
 
 
@@ -40,11 +41,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a step will cost, wei; `estimated` is False where the node could not tell yet."""
+    """What a step will cost, wei; `estimated` is False where the node could not tell yet.
+    `old_form`: this chain has no base fees, and it is sent as chains of before EIP-1559 take it."""
 
     step: Step
     fee_wei: int
     estimated: bool
+    old_form: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +112,22 @@ async def send(desk: Desk, quotes: Sequence[Quote], how: How) -> list[dict[str, 
 
 async def quote(desk: Desk, steps: Sequence[Step]) -> list[Quote]:
     """The cost of each step at the present fees. Raises Refused when the first would revert."""
-    fees = await present_fees(desk)
+    asked = await asked_by(desk.endpoints)
+    fees, old_form = _below_cap(desk, asked), asked.base_fee is None
     quotes: list[Quote] = []
     for step in steps:
         gas, estimated = await _gas(desk, step, must=not quotes)
-        quotes.append(Quote(step, gas * fees.max_fee, estimated))
+        quotes.append(Quote(step, gas * fees.max_fee, estimated, old_form))
     return quotes
 
 
 async def present_fees(desk: Desk) -> Fees:
     """What a unit of gas costs now. Raises RetryLater: more than the configuration allows."""
-    fees = await market_fees(desk.endpoints, fees_of(desk.config))
+    return _below_cap(desk, await asked_by(desk.endpoints))
+
+
+def _below_cap(desk: Desk, asked: Asked) -> Fees:
+    fees = fees_asked(asked, fees_of(desk.config))
     if fees is None:
         cap = show_wei(desk.config.gas.max_fee_wei)
         raise RetryLater(f"gas costs more than gas.max_fee ({cap}) now; wait, or raise it")
@@ -146,7 +154,7 @@ def _show(quotes: Sequence[Quote], facts: Sequence[str], doubts: Sequence[str]) 
         say(f"{each.step.text}  (gas {about} {show_coin(each.fee_wei)})")
     if len(quotes) > 1:
         say(f"together {show_coin(sum(each.fee_wei for each in quotes))} of gas at most")
-    for line in facts:
+    for line in (*facts, *([OLD_FORM] if any(each.old_form for each in quotes) else [])):
         say(line)
     for line in doubts:
         say(f"! {line}")

@@ -13,7 +13,7 @@ import structlog
 
 from agent.chain.encoding import Fees, Unsigned, transaction_hash
 from agent.chain.endpoints import Endpoints
-from agent.chain.estimates import Asked, fees_of, gas_of
+from agent.chain.estimates import fees_of, gas_of, is_old_form
 from agent.chain.fees import FeePolicy, asked_by
 from agent.chain.nonces import MOST_NONCE, Leap
 from agent.chain.pool_refusals import are_too_cheap
@@ -59,6 +59,7 @@ class Account:
         self._policy = policy
         self._fees_age = fees_age_seconds
         self._fees: tuple[float, list[Fees]] | None = None
+        self._old_form = False  # told with the fees, which are asked before anything is signed
         self._leap = Leap()
 
     @property
@@ -99,7 +100,10 @@ class Account:
         now = self._clock.now()
         if self._fees is None or passed(now, self._fees[0], self._fees_age):
             told = await self._endpoints.several(asked_by)
-            asked = [Asked(*each) for each in _no_reverts(told)]
+            asked = _no_reverts(told)
+            if is_old_form(asked) and not self._old_form:
+                log.info("tx.old_form", reason="a node says that blocks have no base fee")
+            self._old_form = is_old_form(asked)
             self._fees = (now, fees_of(asked, self._policy))
         return self._fees[1]
 
@@ -137,7 +141,9 @@ class Account:
 
     async def sign(self, record: TxRecord, fees: Fees) -> Attempt:
         chain = self._endpoints.chain_id
-        bare = Unsigned(chain, record.nonce, fees, record.gas, record.to, record.data)
+        bare = Unsigned(
+            chain, record.nonce, fees, record.gas, record.to, record.data, old_form=self._old_form
+        )
         raw = bare.signed(await self._signer.sign(bare.digest()))
         return Attempt(transaction_hash(raw), "0x" + raw.hex(), fees, self._clock.now())
 

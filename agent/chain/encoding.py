@@ -1,7 +1,8 @@
-"""The bytes of an EIP-1559 transaction: what is signed, what is sent, and its hash.
+"""The bytes of a transaction: what is signed, what is sent, and its hash.
 
 Twelve fields of RLP, so that every wallet, one whose key never leaves a KMS included, signs the
 same 32 bytes. https://eips.ethereum.org/EIPS/eip-1559
+Nine in the old form, for chains without base fees. https://eips.ethereum.org/EIPS/eip-155
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
+    """`old_form`: with one gas price, `fees.max_fee`, all of which is paid."""
+
     chain_id: int
     nonce: int
     fees: Fees
@@ -42,20 +45,32 @@ class Unsigned:
     to: Address
     data: bytes
     value: int = 0
+    old_form: bool = False
 
     def digest(self) -> bytes:
         """The 32 bytes to sign."""
+        if self.old_form:
+            return keccak(rlp.encode([*self._old_fields(), self.chain_id, 0, 0]))
         return keccak(TYPE + rlp.encode(self._fields()))
 
     def signed(self, signature: Signature) -> bytes:
         """The bytes to send."""
         rest = [signature.y_parity, signature.r, signature.s]
+        if self.old_form:
+            v = 2 * self.chain_id + 35 + signature.y_parity
+            return bytes(rlp.encode([*self._old_fields(), v, *rest[1:]]))
         return TYPE + bytes(rlp.encode([*self._fields(), *rest]))
 
     def _fields(self) -> list[object]:
         fees = [self.fees.tip, self.fees.max_fee]
-        to = bytes.fromhex(self.to.removeprefix("0x"))
-        return [self.chain_id, self.nonce, *fees, self.gas, to, self.value, self.data, []]
+        return [self.chain_id, self.nonce, *fees, self.gas, self._to, self.value, self.data, []]
+
+    def _old_fields(self) -> list[object]:
+        return [self.nonce, self.fees.max_fee, self.gas, self._to, self.value, self.data]
+
+    @property
+    def _to(self) -> bytes:
+        return bytes.fromhex(self.to.removeprefix("0x"))
 
 
 def transaction_hash(raw: bytes) -> str:

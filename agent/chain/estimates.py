@@ -11,18 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.chain.encoding import Fees
-from agent.chain.fees import FeePolicy, fees_now
+from agent.chain.fees import Asked, FeePolicy, fees_now
 from agent.market.model import Wei
 
 ALIKE = 2  # times: two honest nodes that are a block apart do not differ by more
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What one node says that a block asks for a gas, in wei. `tip`: None, it does not know."""
-
-    base_fee: int
-    tip: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +32,16 @@ class Bid:
 def fees_of(told: Sequence[Asked], policy: FeePolicy) -> list[Fees]:
     """The fees to bid for, the highest first; empty: nobody tells of any below the cap."""
     tip = min((one.tip for one in told if one.tip is not None), default=int(policy.least_tip))
-    found = {fees_now(one.base_fee, tip, policy) for one in told}
+    found = {fees_now(one.base_fee or 0, tip, policy) for one in told}
     return sorted((fees for fees in found if fees), key=lambda fees: -fees.max_fee)
+
+
+def is_old_form(told: Iterable[Asked]) -> bool:
+    """Whether to sign in the form of before EIP-1559: where one says that blocks have no base fee.
+
+    Every chain takes it, and at worst pays all that was bid; the newer one a chain without base
+    fees never takes, whoever claims that there are some."""
+    return any(one.base_fee is None for one in told)
 
 
 def gas_of(told: Iterable[int]) -> list[int]:

@@ -1,4 +1,8 @@
-"""What a transaction may cost: EIP-1559 fees under a cap, and gas budgets per job and per day."""
+"""What a transaction may cost: EIP-1559 fees under a cap, and gas budgets per job and per day.
+
+Where blocks have no base fee (a chain before EIP-1559, such as Ethereum Classic) the same two
+numbers are alike, and are the gas price of a transaction in the old form.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,15 @@ class FeePolicy:
     least_tip: Wei = Wei(GWEI // 100)  # noqa: RUF009 - as above
     per_job: Wei = Wei(10**16)  # noqa: RUF009 - 0.01 of the chain's coin, all sends of a job
     per_day: Wei = Wei(10**17)  # noqa: RUF009 - 0.1 of it, all transactions of 24 hours
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one node says that a block asks for a gas, in wei. `base_fee`: None, blocks have none.
+    `tip`: None, it does not know."""
+
+    base_fee: int | None
+    tip: int | None
 
 
 def fees_now(base_fee: int, node_tip: int, policy: FeePolicy) -> Fees | None:
@@ -54,21 +67,32 @@ def _bumped(fee: Wei, percent: int) -> Wei:
 
 async def market_fees(reader: Reader, policy: FeePolicy) -> Fees | None:
     """What the next block would take, by one node. Raises RetryLater or TryElsewhere."""
-    base_fee, tip = await asked_by(reader)
-    return fees_now(base_fee, policy.least_tip if tip is None else tip, policy)
+    return fees_asked(await asked_by(reader), policy)
 
 
-async def asked_by(reader: Reader) -> tuple[int, int | None]:
-    """A node's base fee and tip, wei a gas; None: it tells no tip. Raises RetryLater or
+def fees_asked(told: Asked, policy: FeePolicy) -> Fees | None:
+    """What the next block would take, where this is what it asks; None: it is over the cap."""
+    return fees_now(told.base_fee or 0, policy.least_tip if told.tip is None else told.tip, policy)
+
+
+async def asked_by(reader: Reader) -> Asked:
+    """By a node. Where there is no base fee, the tip is all of its gas price. Raises RetryLater or
     TryElsewhere."""
     block = (await reader.batch([Request("eth_getBlockByNumber", ("latest", False))]))[0]
     if not isinstance(block, dict):
         raise NodeRefused("a node answers no block where the newest should be")
-    base_fee = integer(block.get("baseFeePerGas") or "0x0")
+    told = block.get("baseFeePerGas")
+    base_fee = None if told is None else integer(told)
+    return Asked(base_fee, await _tip(reader, base_fee))
+
+
+async def _tip(reader: Reader, base_fee: int | None) -> int | None:
     for method, counted_in in TIP_METHODS.items():
+        if base_fee is None and not counted_in:
+            continue
         try:
             told = integer(await reader.call(method))
         except (TryElsewhere, Refused):
             continue  # not every node has it
-        return base_fee, max(0, told - base_fee * counted_in)
-    return base_fee, None
+        return max(0, told - (base_fee or 0) * counted_in)
+    return None

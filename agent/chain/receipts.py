@@ -32,8 +32,9 @@ def receipt_of(answer: Json, attempt: Attempt, gas: int) -> Receipt:
     named = answer.get("transactionHash", attempt.hash)
     if not isinstance(named, str) or named.lower() != attempt.hash.lower():
         raise NodeRefused("a node answers another transaction's receipt")
-    used, price = integer(answer.get("gasUsed")), integer(answer.get("effectiveGasPrice") or "0x0")
-    most_price = int(attempt.fees.max_fee)
+    used, most_price = integer(answer.get("gasUsed")), int(attempt.fees.max_fee)
+    said = answer.get("effectiveGasPrice")  # of before EIP-1559: none, all that was bid is paid
+    price = most_price if said is None else integer(said)
     return Receipt(
         block=integer(answer.get("blockNumber"), MOST_BLOCKS),
         worked=integer(answer.get("status"), 1) == 1,

@@ -13,6 +13,7 @@ from commands.checkup.patient import Finding, Patient, skipped
 from commands.context import Desk, Standing, Terms, standing_of, terms_of
 from commands.ordering import paused
 from commands.provider import unanswered
+from commands.sending import OLD_FORM
 from commands.terminal import how_many
 
 # A clock that is off this far misjudges deadlines and AWS refuses its signatures at five minutes.
@@ -91,7 +92,7 @@ async def clock(patient: Patient) -> list[Finding]:
 
 
 async def gas(patient: Patient) -> list[Finding]:
-    from agent.chain.fees import market_fees
+    from agent.chain.fees import asked_by, fees_asked
     from agent.chain.rpc import integer
     from agent.wiring.adapters import fees_of
 
@@ -103,18 +104,23 @@ async def gas(patient: Patient) -> list[Finding]:
     if patient.payer is None:
         return [skipped("gas", "the key cannot be opened")]
     balance = integer(await desk.endpoints.call("eth_getBalance", patient.payer, "latest"))
-    fees = await market_fees(desk.endpoints, fees_of(patient.config))
+    asked = await asked_by(desk.endpoints)
+    fees = fees_asked(asked, fees_of(patient.config))
+    old = [] if asked.base_fee is not None else [Finding("fees", "ok", OLD_FORM)]
     if fees is None:
         todo = "wait, or raise gas.max_fee"
-        return [Finding("gas", "warn", "a block asks more than gas.max_fee now", todo)]
-    need = GAS_FOR_TEN_JOBS * fees.max_fee
+        return [Finding("gas", "warn", "a block asks more than gas.max_fee now", todo), *old]
+    return [_enough(patient, balance, GAS_FOR_TEN_JOBS * fees.max_fee), *old]
+
+
+def _enough(patient: Patient, balance: int, need: int) -> Finding:
     if balance >= need:
-        return [Finding("gas", "ok", f"{balance / 1e18:.4f} coin, ten jobs take {need / 1e18:.4f}")]
+        return Finding("gas", "ok", f"{balance / 1e18:.4f} coin, ten jobs take {need / 1e18:.4f}")
     # Where no start is reported, what is served does not wait for a transaction.
     reports = abilities_of(patient.config).reports_start
     verdict = "fail" if reports and balance < need // 10 else "warn"
     todo = f"send {patient.payer} at least {need / 1e18:.4f}"
-    return [Finding("gas", verdict, f"{balance / 1e18:.6f} coin", todo)]
+    return Finding("gas", verdict, f"{balance / 1e18:.6f} coin", todo)
 
 
 async def stake(patient: Patient) -> list[Finding]:

@@ -12,6 +12,7 @@ from web3 import HTTPProvider, Web3
 
 from agent.config import load
 from contracts.deploy import Params, deploy
+from tests.before_1559 import before_1559
 
 from .conftest import KEYS, POND, TYPE, World
 from .program import oyster_here
@@ -27,6 +28,7 @@ def test_register__from_nothing__stakes_and_lists(world: World) -> None:
     assert "stake 300.00 tPOND" in shown.stdout
     assert f"offer {TYPE} at 0.17 tUSD/h" in shown.stdout
     assert world.read("stakeOf", PROVIDER) == 0
+    assert "EIP-1559" not in shown.stdout
 
     done = world.run("register", TYPE, "0.17/h", "--stake", "300", "--yes")
     assert done.returncode == 0, done.stderr
@@ -36,6 +38,21 @@ def test_register__from_nothing__stakes_and_lists(world: World) -> None:
 
     assert world.run("register", "us-east-1/m5.large", "0.1/h", "--yes").returncode == 0
     assert [offer.type for offer in load(world.config, {}).offers] == [TYPE, "us-east-1/m5.large"]
+
+
+def test_register__chain_without_base_fees__is_sent_in_the_old_form_and_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_1559(world.node.methods, monkeypatch)
+    shown = world.run("register", TYPE, "0.17/h", "--stake", "300", "--dry-run")
+    assert shown.stdout.count("no EIP-1559 on this chain") == 1
+    done = world.run("register", TYPE, "0.17/h", "--stake", "300", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert world.read("offer", PROVIDER, TYPE) == 47_222_222_222_222
+    checks = json.loads(world.run("doctor", "--json").stdout)
+    (found,) = [each for each in checks if each["check"] == "fees"]
+    assert (found["verdict"], found["todo"]) == ("ok", "")
+    assert "sent as type 0" in found["found"]
 
 
 def test_transactions__nobody_to_ask__nothing_is_sent(world: World) -> None:

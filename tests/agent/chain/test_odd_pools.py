@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from agent.chain.endpoints import Endpoints
-from agent.chain.fees import asked_by
+from agent.chain.estimates import is_old_form
+from agent.chain.fees import Asked, asked_by
 from agent.chain.head import Finality
 from agent.chain.transaction_log import TxStatus
 from agent.chain.transactions import Confirmed, Transactions
@@ -17,6 +18,7 @@ from agent.market.model import JobId
 from devnet.chain.evm import Rejected
 from tests.agent.chain.memory_log import MemoryLog
 from tests.agent.chain.test_transactions import RICH, begin, sender
+from tests.before_1559 import before_1559
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Stage
@@ -180,7 +182,38 @@ async def test_fees__no_such_method_as_a_tip_s__is_what_a_gas_price_has_beyond_t
     with pytest.MonkeyPatch.context() as patch:
         no = Rejected(-32601, "the method eth_maxPriorityFeePerGas does not exist")
         refusing(stage, patch, "eth_maxPriorityFeePerGas", no)
-        told, tip = await asked_by(endpoints)
-        assert tip == base + 10**9 - told
+        told = await asked_by(endpoints)
+        assert told.base_fee is not None
+        assert told.tip == base + 10**9 - told.base_fee
         refusing(stage, patch, "eth_gasPrice", no)
-        assert (await asked_by(endpoints))[1] is None
+        assert (await asked_by(endpoints)).tip is None
+
+
+async def test_chain__before_eip_1559__takes_the_old_form_and_its_price_is_counted(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        before_1559(stage.node.methods, patch)
+        stage.node.evm.automine = False
+        await begin(transactions, stage, job)
+        first = log.records[(f"reportStarted:{job}:1", 1)].attempts[-1]
+        stage.clock.at += 31
+        await transactions.pump()  # raised, as any other
+        stage.node.call("evm_mine")
+        await transactions.pump()
+        state = await begin(transactions, stage, job)
+    assert isinstance(state, Confirmed)
+    last = log.records[(f"reportStarted:{job}:1", 1)].attempts[-1]
+    assert last.fees.max_fee > first.fees.max_fee
+    assert state.fee % last.fees.max_fee == 0
+    assert state.fee > 0
+
+
+@pytest.mark.parametrize(
+    ("base_fees", "old_form"), [((None, None), True), ((None, 1), True), ((0, 1), False)]
+)
+def test_old_form__one_node_says_that_there_is_no_base_fee__is_taken_by_all(
+    base_fees: tuple[int | None, ...], old_form: bool
+) -> None:
+    """The newer form would be taken by none where the other one lies."""
+    assert is_old_form(Asked(each, 1) for each in base_fees) is old_form

@@ -72,6 +72,26 @@ async def test_signed__any_transaction__is_what_eth_account_makes(
     assert Account.recover_transaction(raw) == signer.address == ADDRESS
 
 
+@given(
+    st.integers(0, 2**64 - 1), st.integers(1, 2**40), st.integers(0, 10**12),
+    st.binary(max_size=100), st.integers(21_000, 2**40),
+)  # fmt: skip
+@settings(max_examples=50, deadline=None)
+async def test_signed__in_the_old_form__is_what_eth_account_makes(
+    nonce: int, chain_id: int, price: int, data: bytes, gas: int
+) -> None:
+    signer, fees = LocalSigner(bytes.fromhex(KEY)), Fees(Wei(price), Wei(price))
+    bare = Unsigned(chain_id, nonce, fees, gas, OTHER, data, 3, old_form=True)
+    raw = bare.signed(await signer.sign(bare.digest()))
+    fields: dict[str, Any] = {
+        "chainId": chain_id, "nonce": nonce, "gasPrice": price, "gas": gas, "to": OTHER,
+        "value": 3, "data": data,
+    }  # fmt: skip
+    theirs = Account.sign_transaction(fields, KEY)
+    assert raw == bytes(theirs.raw_transaction)
+    assert transaction_hash(raw) == theirs.hash.to_0x_hex()
+
+
 def test_keystore__sealed_and_opened__is_the_same_key(tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     write_secret(path, json.dumps(LocalSigner(bytes.fromhex(KEY)).to_keystore("pass", cost=2)))
