@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from typing import Any
 
 import pytest
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
 from agent.config import load
+from agent.markets.token import token_abi
 from contracts.deploy import Params, deploy
 from tests.before_1559 import before_1559
 
@@ -53,6 +55,24 @@ def test_register__chain_without_base_fees__is_sent_in_the_old_form_and_says_so(
     (found,) = [each for each in checks if each["check"] == "fees"]
     assert (found["verdict"], found["todo"]) == ("ok", "")
     assert "sent as type 0" in found["found"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "shown"), [("0x" + b"MKR".ljust(32, b"\0").hex(), "MKR"), ("0x", None)]
+)
+def test_symbol__in_32_bytes_or_none__is_shown_or_the_address_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, symbol: str, shown: str | None
+) -> None:
+    true, selector = world.node.methods.call, "0x" + token_abi().encode("symbol").hex()
+
+    def call(method: str, params: list[Any]) -> Any:
+        asked = method == "eth_call" and params[0]["data"] == selector
+        return symbol if asked else true(method, params)
+
+    monkeypatch.setattr(world.node.methods, "call", call)
+    done = world.run("stake", "250.5", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"stake 250.50 {shown or world.pond}" in done.stdout
 
 
 def test_transactions__nobody_to_ask__nothing_is_sent(world: World) -> None:
