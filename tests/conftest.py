@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
+import sqlalchemy as sa
 import structlog
 from hypothesis import settings
 
@@ -46,6 +48,30 @@ def _limit(item: pytest.Item) -> float:
     """The test's own time limit in seconds; 0 where it has the suite's."""
     mark = item.get_closest_marker("timeout")
     return float(mark.args[0]) if mark is not None else 0.0
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Whoever quiets the log, or sets it up as the program does, does so for one test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture(autouse=True)
+def _databases_closed() -> Iterator[None]:
+    """Whatever a test opened and left open. Python 3.13 tells of such connections when it finds
+    them, which is in the middle of another test."""
+    used = set[sa.Engine]()
+
+    def note(connection: sa.Connection) -> None:
+        used.add(connection.engine)
+
+    sa.event.listen(sa.Engine, "engine_connect", note)
+    yield
+    sa.event.remove(sa.Engine, "engine_connect", note)
+    for engine in used:
+        engine.dispose()
 
 
 @pytest.fixture(autouse=True)

@@ -60,6 +60,10 @@ def pem(made: x509.Certificate) -> bytes:
     return made.public_bytes(serialization.Encoding.PEM)
 
 
+# As RFC 5280 has it, which Python's clients insist on from 3.13 on.
+CRITICAL = (x509.BasicConstraints, x509.KeyUsage)
+
+
 @dataclass
 class Authority:
     """A CA of this test's own, and what it signs."""
@@ -75,12 +79,18 @@ class Authority:
             now - 3 * DAY, now + ends,
         )  # fmt: skip
         for one in more:
-            made = made.add_extension(one, critical=isinstance(one, x509.BasicConstraints))
+            made = made.add_extension(one, critical=isinstance(one, CRITICAL))
         return pem(made.sign(self.key, hashes.SHA256()))
 
     def itself(self) -> bytes:
         identifier = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
-        return self.sign("a CA of a test", self.key, x509.BasicConstraints(True, None), identifier)
+        usage = x509.KeyUsage(
+            digital_signature=False, content_commitment=False, key_encipherment=False,
+            data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+            encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        basic = x509.BasicConstraints(True, None)
+        return self.sign("a CA of a test", self.key, basic, usage, identifier)
 
     def server(self, host: str, ends: Any = DAY) -> bytes:
         """Key and certificate, in one PEM."""

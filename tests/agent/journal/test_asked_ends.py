@@ -23,8 +23,8 @@ OPS = (END_ASKED, HELD, END_TAKEN_BACK, ENDED, NAMED, ALL)
 
 
 @pytest.fixture(scope="module")
-def engine() -> sa.Engine:
-    made = sa.create_engine("sqlite://")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> sa.Engine:
+    made = sa.create_engine(f"sqlite:///{tmp_path_factory.mktemp('asked')}/journal.sqlite")
     migrate(made)
     return made
 
