@@ -15,7 +15,7 @@ from typing import Final
 
 from enclave.cid import SHA2_384
 from enclave.eif.format import ImageRefused
-from enclave.fetch.plain_answer import Part, read_part
+from enclave.fetch.plain_answer import AskedToRest, NoRange, Part, is_date, read_part
 from enclave.web.guard import Guard
 from enclave.web.http import HttpSession, Unreachable
 from enclave.web.image_url import HttpsUrl, OpenUrl, told
@@ -55,6 +55,8 @@ class PlainFetch:
         self._position = self._size = 0
         self._mark = ""
         self._answers = 0  # that what came so far is of
+        self._ranges = True  # whether the host may be asked for what is left
+        self._rest_until = 0.0  # by the guard's clock
         self._emit: Take | None = None
 
     def run(self, begin: Callable[[int], Take]) -> None:
@@ -69,19 +71,33 @@ class PlainFetch:
             return isinstance(fault, TryElsewhere)
 
         while True:
-            before = self._position
+            before, ranges = self._position, self._ranges
             try:
                 return rounds_of(self._guard, self._rounds, worth_it)(self._attempt, begin)
             except TryElsewhere:
-                if self._position <= before:
-                    raise  # else it breaks off often and brings more each time, as proxies do
+                if self._position > before:
+                    continue  # it breaks off often and brings more each time, as proxies do
+                self._forgo_ranges()
+                if self._ranges == ranges:
+                    raise
+
+    def _forgo_ranges(self) -> None:
+        """Where a part was asked for in vain, the whole file is from now on: there are hosts, and
+        firewalls before them, that answer that with all kinds of errors."""
+        self._ranges = self._ranges and not self._range()
 
     def _attempt(self, begin: Callable[[int], Take]) -> None:
+        part = bool(self._range())
         try:
             self._read(begin)
-        except TryElsewhere:
-            if not self._is_proven:
-                raise  # else nothing but the end of the answer is missing
+        except TryElsewhere as fault:
+            if self._is_proven:
+                return  # nothing but the end of the answer is missing
+            if isinstance(fault, NoRange) and part:
+                self._ranges = False
+            if isinstance(fault, AskedToRest):
+                self._rest_until = self._guard.now() + fault.rest_seconds
+            raise
 
     @property
     def _is_proven(self) -> bool:
@@ -89,17 +105,25 @@ class PlainFetch:
         came = self._emit is not None and self._position == self._size
         return came and self._wanted is not None and self._hash.digest() == self._wanted.digest
 
+    def _let_rest(self) -> None:
+        """As long as the host asked for; but for half of what is left of the time at most, since
+        to be asked once too often does it less harm than a job that is missed."""
+        rest = min(self._rest_until - self._guard.now(), self._guard.seconds_left / 2)
+        if rest > 0:
+            self._guard.sleep(rest)
+
     def _read(self, begin: Callable[[int], Take]) -> None:
+        self._let_rest()
         session = self._connect(self._guard.fork(patience_seconds=PATIENCE_SECONDS))
         with closing(session), session.get(self._url.url, self._range()) as response:
             part = read_part(response)
             if part.start == 0:
                 self._anew()
             elif part.start != self._position:
-                raise Unreachable("the host sends another part of the file than was asked")
+                raise NoRange("the host sends another part of the file than was asked")
             elif not self._goes_on(part):
                 self._anew()
-                raise Unreachable(_CHANGED)
+                raise NoRange(_CHANGED)
             if self._emit is None:
                 self._size, self._mark, self._emit = part.size, part.mark, begin(part.size)
             self._answers += 1
@@ -111,8 +135,10 @@ class PlainFetch:
     def _goes_on(self, part: Part) -> bool:
         """Whether this is more of the file that was begun. Where no digest will tell in the end,
         only the host can, by the mark of the file's version."""
-        same = part.mark == self._mark if self._wanted is None else True
-        return same and part.size == self._size
+        same = part.mark == self._mark or self._wanted is not None
+        # A part need not repeat the date that was its condition (RFC 9110, 15.3.7).
+        unsaid = not part.mark and is_date(self._mark)
+        return (same or unsaid) and part.size == self._size
 
     def _anew(self) -> None:
         """The file is read from its first byte on: what came so far may be of another."""
@@ -124,16 +150,16 @@ class PlainFetch:
         try:
             for data in part.pieces:
                 guard.progress(len(data))
-                self._take(data, emit)
+                self._take(data, part, emit)
         except ImageRefused:
             self._leave_a_mixture()
             raise
 
-    def _take(self, data: bytes, emit: Take) -> None:
-        if self._position + len(data) > self._size:
-            size = self._size
+    def _take(self, data: bytes, part: Part, emit: Take) -> None:
+        if self._position + len(data) > part.end:
             self._anew()
-            raise Unreachable(f"the host sends more than the {size} bytes of the file")
+            what = f"{part.end - part.start} bytes of the {'part' if part.start else 'file'}"
+            raise NoRange(f"the host sends more than the {what}")
         self._position += len(data)
         self._hash.update(data)
         emit(data)
@@ -164,7 +190,8 @@ class PlainFetch:
         """What is left, where it can be told that it is of the same file; else all of it is asked
         for, as it is answered with when the host knows that the file is another (RFC 9110, 13.1.5).
         """
-        if self._position in (0, self._size) or not (self._wanted or self._mark):
+        nothing = self._position in (0, self._size) or not (self._wanted or self._mark)
+        if nothing or not self._ranges:
             return {}
         condition = (
             {"If-Range": self._mark} if self._mark and not self._mark.startswith("W/") else {}

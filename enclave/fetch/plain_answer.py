@@ -17,21 +17,38 @@ from typing import Final
 import httpcore
 
 from enclave.eif.format import HEADER_BYTES, MAGIC, ImageRefused, header_faults, unpack_header
-from enclave.ipfs.answers import bad_answer, words
+from enclave.ipfs.answers import Busy, bad_answer, words
 from enclave.web.http import Unreachable, body, header, is_packed
 
 # No number that int() would refuse for its length.
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 # It is sent back, so it must be fit for that.
 _MARK: Final = re.compile(r"[!-~](?:[ -~]{0,198}[!-~])?")
 
 
+# Of them only this one always means it; a proxy may answer a range with any other.
+_NO_SUCH_RANGE: Final = 416
+
+
+class NoRange(Unreachable):
+    """No part of this file can be had: the host says so, contradicts itself, or has another now."""
+
+
+class AskedToRest(Unreachable):
+    """The host wants to be left alone for `rest_seconds`."""
+
+    def __init__(self, text: str, rest_seconds: float) -> None:
+        super().__init__(text)
+        self.rest_seconds = rest_seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """From byte `start` on, of a file of `size` bytes. `mark` tells versions of the file apart by
-    the host's word; empty: it has none."""
+    """Bytes `start` to before `end`, at most, of a file of `size` bytes. `mark` tells versions of
+    the file apart by the host's word; empty: it has none."""
 
     start: int
+    end: int
     size: int
     mark: str
     pieces: Iterator[bytes]
@@ -44,10 +61,10 @@ def read_part(response: httpcore.Response) -> Part:
     an image's header, and that is none.
     """
     if response.status not in (200, 206):
-        raise Unreachable(str(bad_answer(response, "host")))
+        raise _no_file(response)
     if is_packed(response):
         raise Unreachable("the host compresses what must be exact")
-    start, size = _extent(response)
+    start, end, size = _extent(response)
     said = header(response, "etag") or header(response, "last-modified")
     mark = said if _MARK.fullmatch(said) else ""
     pieces = body(response)
@@ -56,23 +73,36 @@ def read_part(response: httpcore.Response) -> Part:
         _check_no_page(response, head)
         size = _size_by_header(head) if size is None else size
     assert size is not None  # a part says it
-    return Part(start, size, mark, pieces)
+    return Part(start, end or size, size, mark, pieces)
 
 
-def _extent(response: httpcore.Response) -> tuple[int, int | None]:
-    """Where the body starts in the file, and the file's size where that is said."""
+def is_date(mark: str) -> bool:
+    """Whether it is no ETag, which is quoted (RFC 9110, 8.8.3)."""
+    return not mark.startswith(('"', 'W/"'))
+
+
+def _no_file(response: httpcore.Response) -> Unreachable:
+    fault = bad_answer(response, "host")
+    if isinstance(fault, Busy):
+        return AskedToRest(str(fault), fault.rest_seconds)
+    return (NoRange if response.status == _NO_SUCH_RANGE else Unreachable)(str(fault))
+
+
+def _extent(response: httpcore.Response) -> tuple[int, int, int | None]:
+    """Where the body starts and ends in the file, and the file's size; 0 and None: not said."""
     if response.status == 206:
         said = header(response, "content-range")
         match = _CONTENT_RANGE.fullmatch(said)
-        if match is None:
-            raise Unreachable(f"the host answers with status 206 and no range: {said!r:.40}")
-        return int(match[1]), int(match[2])
+        start, last, size = map(int, match.groups()) if match else (0, -1, 0)
+        if not start <= last < size:
+            raise NoRange(f"the host answers with status 206 and no range: {said!r:.40}")
+        return start, last + 1, size
     length = header(response, "content-length")
     if not length or header(response, "transfer-encoding"):  # which counts: RFC 9112, 6.3
-        return 0, None
+        return 0, 0, None
     if not length.isdecimal() or len(length) > 18:
         raise Unreachable(f"the host answers with the length {length!r:.40}")
-    return 0, int(length)
+    return 0, 0, int(length)
 
 
 def _begun(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:

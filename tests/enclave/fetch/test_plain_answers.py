@@ -16,13 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from enclave.eif.format import HEADER_BYTES
 from enclave.eif.writer import ImageSpec, build
+from enclave.fetch.download import FetchLimits, Reach
+from enclave.fetch.fetcher import fetch_file
 from enclave.fetch.plain import WrongDigest
 from enclave.fetch.store import StoredImage
-from enclave.web.guard import Guard
+from enclave.web.guard import Guard, OutOfTime
 from enclave.web.http import Unreachable
 from faults import Refused
-from tests.enclave.fetch.test_open_urls import URL, fetcher
+from tests.enclave.fetch.test_open_urls import URL, Mapped, fetcher
 from tests.enclave.ipfs.test_gateway import http_server
 
 pytestmark = pytest.mark.integration
@@ -39,7 +42,9 @@ HALF = len(NEW) // 2
 @dataclass(frozen=True)
 class Says:
     """One answer. `framed`: "length", "chunked", or "close" (as HTTP/1.0: to the connection's end).
-    `cut`: bytes after which the connection breaks. `ranges`: whether a range is heeded."""
+    `cut`: bytes after which the connection breaks. `ranges`: whether a range is heeded. To a range,
+    where they are given: `to_range` is the status, `range_said` the Content-Range with START, LAST
+    and SIZE in it, `bare` leaves the marks out, `most` bytes are sent."""
 
     body: bytes = NEW
     status: int = 200
@@ -47,6 +52,10 @@ class Says:
     framed: str = "length"
     cut: int | None = None
     ranges: bool = True
+    to_range: int = 206
+    range_said: str = "bytes START-LAST/SIZE"
+    bare: bool = False
+    most: int | None = None
 
 
 class Host(BaseHTTPRequestHandler):
@@ -57,16 +66,18 @@ class Host(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         one = self.says.pop(0) if len(self.says) > 1 else self.says[0]
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked and one.ranges and one.status == 200 else 0
+        ranged = self.headers.get("Range", "")
+        self.asked.append(ranged)
+        match = re.fullmatch(r"bytes=(\d+)-", ranged)
+        start = int(match[1]) if match and one.ranges and one.status == 200 else 0
         self.protocol_version = "HTTP/1.0" if one.framed == "close" else "HTTP/1.1"
-        self.send_response(206 if start else one.status)
+        self.send_response(one.to_range if start else one.status)
+        body = one.body[start:][: one.most] if start else one.body
         if start:
-            size = len(one.body)
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        for name, value in one.headers.items():
+            self.send_header("Content-Range", _range_said(one, start, len(body)))
+        for name, value in () if start and one.bare else one.headers.items():
             self.send_header(name, value)
-        self._send(one.body[start:], one)
+        self._send(body, one)
         self.close_connection = True
 
     def _send(self, body: bytes, one: Says) -> None:
@@ -82,6 +93,14 @@ class Host(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...
 
 
+def _range_said(one: Says, start: int, size: int) -> str:
+    numbers = {"START": start, "LAST": start + size - 1, "SIZE": len(one.body)}
+    said = one.range_said
+    for name, number in numbers.items():
+        said = said.replace(name, str(number))
+    return said
+
+
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guard, "sleep", lambda guard, seconds: guard.remaining())
@@ -94,6 +113,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 async def fetch(folder: Path, url: str, *says: Says, rounds: int = 3) -> StoredImage:
     """By a host that says these."""
+    Host.asked.clear()
     with http_server(type("Saying", (Host,), {"says": list(says)})) as server:
         one = fetcher(folder, f"http://127.0.0.1:{server.server_address[1]}")
         one._limits = replace(one._limits, rounds=rounds)
@@ -194,6 +214,102 @@ async def test_host__breaks_off_and_has_the_same_file__goes_on_where_it_was(
 ) -> None:
     broken, rest = marked(Says(cut=HALF), mark, 1), marked(Says(), mark, 1)
     assert whole(await fetch(tmp_path, url, broken, broken, rest))
+
+
+@pytest.mark.parametrize("framed", ["length", "chunked"])
+@pytest.mark.parametrize("mark", MARKS[:2], ids=["etag", "date"])
+async def test_host__breaks_off_at_any_place__not_one_byte_is_asked_for_twice(
+    tmp_path: Path, url: str, mark: dict[str, str], framed: str
+) -> None:
+    """But those of an image's header, which are read at once to see what it is."""
+    cuts = [1, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 1, 65_536, len(NEW) - 1]
+    for cut in cuts:
+        broken = marked(Says(cut=cut + (7 if framed == "chunked" else 0), framed=framed), mark, 1)
+        assert whole(await fetch(tmp_path / str(cut), url, broken, marked(Says(), mark, 1)))
+        first = cut if cut >= HEADER_BYTES else 0
+        assert Host.asked == ["", f"bytes={first}-" if first else ""]
+
+
+async def test_host__names_a_date_and_does_not_repeat_it_with_a_part__goes_on(
+    tmp_path: Path, url: str
+) -> None:
+    """It need not, to who sent it as a condition (RFC 9110, 15.3.7); an ETag it must."""
+    for mark, goes_on in ((MARKS[1], True), (MARKS[0], url == NAMED)):
+        says = marked(Says(bare=True), mark, 1)
+        folder = tmp_path / str(goes_on) / next(iter(mark))
+        assert whole(await fetch(folder, url, replace(says, cut=HALF), says))
+        assert Host.asked == ["", f"bytes={HALF}-"] + ([] if goes_on else [""])
+
+
+NO_PARTS = [
+    *(Says(to_range=status) for status in (400, 403, 404, 412, 416, 500, 501, 503)),
+    *(Says(range_said=said) for said in
+      ("", "bytes", "bytes */SIZE", "bytes START-LAST/*", "bytes START-SIZE/SIZE", "bytes LAST-0/9",
+       "bytes LAST-START/SIZE", "bytes START-START/SIZE", "bytes 7-LAST/SIZE",
+       "lines START-LAST/SIZE", "bytes START-LAST/9", "bytes START-LAST/1SIZE",
+       "bytes 0-LAST/SIZE")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("says", NO_PARTS)
+async def test_host__answers_a_part_with_nonsense__is_asked_for_the_whole_file(
+    tmp_path: Path, url: str, says: Says, rounds: int
+) -> None:
+    """It has the file all the same: a job must not end since the first answer broke off."""
+    says = marked(says, MARKS[0], 1)
+    assert whole(await fetch(tmp_path, url, replace(says, cut=HALF), says, rounds=rounds))
+    assert Host.asked[-1] == "" or url == NAMED
+
+
+async def test_host__sends_parts_smaller_than_asked__all_of_them_are_taken(
+    tmp_path: Path, url: str
+) -> None:
+    """As caches do that keep files in slices."""
+    says = marked(Says(most=20_000), MARKS[0], 1)
+    assert whole(await fetch(tmp_path, url, replace(says, cut=HALF), says, rounds=2))
+    assert Host.asked == ["", *(f"bytes={at}-" for at in range(HALF, len(NEW), 20_000))]
+
+
+async def test_host__breaks_off_after_each_byte__is_left_when_the_time_is_over(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not held by the number of rounds, since each brings more; a pause lies between them."""
+    now, pauses = [0.0], list[float]()
+
+    def sleep(guard: Guard, seconds: float) -> None:
+        pauses.append(seconds)
+        now[0] += seconds
+        guard.remaining()
+
+    monkeypatch.setattr(Guard, "sleep", sleep)
+    clocked = FetchLimits(min_free_disk_bytes=0, stall_seconds=2, max_seconds=20, rounds=4)
+    says = marked(Says(cut=1), MARKS[0], 1)
+    Host.asked.clear()
+    with http_server(type("Saying", (Host,), {"says": [replace(says, cut=600), says]})) as server:
+        place = f"http://127.0.0.1:{server.server_address[1]}"
+        reach = Reach([], open_urls=True, connect=lambda guard: Mapped(guard, place))
+        with pytest.raises(OutOfTime):
+            fetch_file(url, tmp_path / "x", reach, clocked, clock=lambda: now[0])
+    assert len(Host.asked) <= 2 * len(pauses) + 2 <= 60
+    assert not list(tmp_path.iterdir())
+
+
+BUSY = Says(b"", 503, {"Retry-After": "7"})
+DATED = Says(b"", 429, {"Retry-After": "Wed, 31 Dec 2098 23:59:59 GMT"})
+
+
+@pytest.mark.parametrize(("says", "rest"), [(BUSY, 7.0), (DATED, 10.0)])
+async def test_host__asks_to_be_left_alone__is_for_so_long_or_half_of_the_time(
+    tmp_path: Path, url: str, says: Says, rest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And goes on after that where it was."""
+    pauses = list[float]()
+    monkeypatch.setattr(Guard, "sleep", lambda guard, seconds: pauses.append(seconds))
+    begun = marked(Says(cut=HALF), MARKS[0], 1)
+    assert whole(await fetch(tmp_path, url, begun, says, replace(begun, cut=None), rounds=3))
+    assert max(pauses) == pytest.approx(rest, abs=1.0)
+    assert Host.asked == ["", f"bytes={HALF}-", f"bytes={HALF}-"]
 
 
 @pytest.mark.parametrize("cut", [9_000, HALF // 4 + 1])
