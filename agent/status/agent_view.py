@@ -108,6 +108,7 @@ class AgentView:
             ),
             explorer=Explorer.of(chain.endpoints.chain_id, self._world.config.status.explorer).base,
             aws_calls=tuple(self._calls()),
+            aws_ahead_seconds=self._world.aws.clock_ahead(),
             file=self._upkeep.lines(),
             config=self._upkeep.place,
         )
@@ -172,6 +173,7 @@ class AgentView:
             stake_jobs=row.stake_jobs,
             has_stake=self._abilities.has_stake,
             leadership=state.leadership.words,
+            aws_ahead=self._world.aws.clock_ahead(),
             bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],
         )
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cloud.clock_of_aws import FAR_SECONDS
+
 REGION_SECONDS = 60.0  # a region is looked at every 20 s at the least
 HEAD_SHARE = 0.25  # of the window in which a job is to be up: an assignment is seen too late
 HEAD_SECONDS = 30.0  # no chain is behind before that, whatever its window
@@ -118,7 +120,8 @@ class Seen:
     `window_seconds`: how long a job may take to be up, 0 where the market does not say.
     `recent` counts jobs missed, refused and slashed within RECENT_SECONDS. `file` says how the file
     differs from what runs, `broken` why it can't be read at all. `other_agent_at`: when a nonce of
-    ours was last used by somebody else.
+    ours was last used by somebody else. `aws_ahead`: seconds by which AWS's clock is ahead of this
+    machine's, None where nobody knows.
     """
 
     now: float
@@ -146,20 +149,21 @@ class Seen:
     stake_jobs: int | None = None
     has_stake: bool = True
     leadership: str = ""
+    aws_ahead: float | None = None
 
 
 def judge(seen: Seen) -> Health:
     """The one place that says what is wrong."""
     looks = (
-        _loop, _chain, _nodes, _credentials, _regions, _journal, _disk, _file, _offers, _jobs,
-        _held, _wallet, _effects, _leadership,
+        _loop, _clock, _chain, _nodes, _credentials, _regions, _journal, _disk, _file, _offers,
+        _jobs, _held, _wallet, _effects, _leadership,
     )  # fmt: skip
     return Health(tuple(part for look in looks for part in look(seen)), seen.closed)
 
 
 KINDS = (
-    "loop", "start", "chain", "node", "credentials", "region", "journal", "disk", "file", "offer",
-    "jobs", "terminations", "wallet", "effects", "leadership",
+    "loop", "start", "clock", "chain", "node", "credentials", "region", "journal", "disk", "file",
+    "offer", "jobs", "terminations", "wallet", "effects", "leadership",
 )  # fmt: skip
 
 
@@ -181,6 +185,19 @@ def _loop(seen: Seen) -> Iterator[Part]:
 def _leadership(seen: Seen) -> Iterator[Part]:
     if seen.leadership:
         yield Part("leadership", "", Grade.FAIL, seen.leadership, "oyster-provider hosts list")
+
+
+def _clock(seen: Seen) -> Iterator[Part]:
+    """AWS's is right, so that this machine's is what has to be set."""
+    if seen.aws_ahead is None:
+        return
+    off = abs(seen.aws_ahead)
+    if off <= FAR_SECONDS:
+        yield _ok("clock", f"within {FAR_SECONDS:.0f} s of AWS's")
+        return
+    way = "behind" if seen.aws_ahead > 0 else "ahead of"
+    text = f"this machine's clock is {off:.0f} s {way} AWS's, which refuses requests from 300 s on"
+    yield Part("clock", "", Grade.WARN, text, "start time synchronisation (chrony, timesyncd)")
 
 
 def _chain(seen: Seen) -> Iterator[Part]:

@@ -293,6 +293,9 @@ def _aws(view: View) -> Iterator[Metric]:
         sent.add_metric([row.region, row.call], row.sent)
         throttled.add_metric([row.region, row.call], row.throttled)
     yield from (sent, throttled)
+    ahead = float("nan") if view.aws_ahead_seconds is None else view.aws_ahead_seconds
+    told = "By how much AWS's clock is ahead of this machine's; NaN: AWS has not told"
+    yield _gauge("clock_offset_seconds", told, ahead)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -181,6 +181,7 @@ class View:
     money: MoneyRow = field(default_factory=MoneyRow)
     regions: tuple[str, ...] = ()
     aws_calls: tuple[CallRow, ...] = ()
+    aws_ahead_seconds: float | None = None  # by AWS's clock, of this machine's
     held: int = 0  # terminations that the breaker holds
     reported: int = 0  # jobs that auditors report, and that answer here
     disputed: int = 0  # jobs of which RPC nodes tell different things

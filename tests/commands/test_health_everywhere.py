@@ -65,6 +65,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "a region away": {"regions": (GONE[0], WELL.regions[1])},
     "AWS away": {"regions": GONE},
     "credentials": {"regions": DENIED},
+    "clock behind": {"aws_ahead": 120.0},
     "journal": {"journal": "disk I/O error"},
     "disk": {"disk": Disk(2**20, 2**32)},
     "file": {"file": ("jobs.min_escrow: 1 in the file, 2 runs",)},

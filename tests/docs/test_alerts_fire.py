@@ -35,6 +35,7 @@ WELL = {
         for what in ("missed", "refused", "slashed")
     },
     f"oyster_breaker_held{{{ON}}}": "0x60",
+    f"oyster_clock_offset_seconds{{{ON}}}": "0.4x60",
     f"oyster_endpoints_disagree{{{ON}}}": "0x60",
     f"oyster_jobs_reported{{{ON}}}": "0x60",
     f"oyster_chain_head_age_seconds{{{ON}}}": "12x60",
@@ -88,6 +89,8 @@ FIRES: list[tuple[str, dict[str, str | None], int]] = [
     # A short window needs a chain that is read sooner; a long one is left in peace.
     ("ChainBehind", {f"oyster_chain_head_age_seconds{{{ON}}}": "80x60"}, 2),
     ("AwsAway", {TROUBLE % ("region", "us-east-1"): "0x4 2x50"}, 6),
+    ("ClockWrong", {f"oyster_clock_offset_seconds{{{ON}}}": "-31x60"}, 3),
+    ("ClockWrong", {f"oyster_clock_offset_seconds{{{ON}}}": "0x5 300x50"}, 9),
     ("Credentials", {TROUBLE % ("credentials", ""): "2x60"}, 2),
     ("JournalFails", {TROUBLE % ("journal", ""): "2x60"}, 2),
     ("DiskFull", {TROUBLE % ("disk", ""): "1x60"}, 6),
@@ -117,6 +120,8 @@ QUIET: list[tuple[str, dict[str, str | None]]] = [
      {f'oyster_offer_margin_per_hour{{{ON},type="r/t"}}': "-1x60",
       f'oyster_offer_listed{{{ON},type="r/t"}}': "0x60",
       f"oyster_offers_closed{{{ON}}}": "1x60"}),
+    ("a time that AWS has not told",
+     {f"oyster_clock_offset_seconds{{{ON}}}": " ".join(["NaN"] * 60)}),
     ("fees that are not known", {f"oyster_gas_jobs_left{{{ON}}}": " ".join(["NaN"] * 60)}),
     ("a restart a quarter of an hour after a miss", {HARM % "missed": "60x4 _x2 60x54"}),
 ]  # fmt: skip

@@ -65,7 +65,7 @@ class Agent:
             "0x", "0x", 1, "1", -5000.0, self.progress_at(), types=(TYPE,), money=MONEY,
             chain=ChainRow(9, now - 5, 3, tuple(EndpointRow(name, True) for name in NODES)),
             health=judge(replace(well, **self.seen)), regions=REGIONS,
-            aws_calls=(CallRow("us-east-1", "RunInstances", 5, 0),),
+            aws_calls=(CallRow("us-east-1", "RunInstances", 5, 0),), aws_ahead_seconds=0.4,
         )  # fmt: skip
         return replace(shown, **self.view)
 
@@ -159,6 +159,8 @@ FAULTS: dict[str, tuple[Hand, set[str]]] = {
     "no node answers": (_chain_away, {"NotReady", "ChainBehind", "NodeDown"}),
     "one node refuses": (_node_away, {"NodeDown"}),
     "AWS is away": (looks(regions=AWAY), {"AwsAway", "NotReady"}),
+    "the clock is wrong": (looks({"aws_ahead_seconds": -90.0}, aws_ahead=-90.0), {"ClockWrong"}),
+    "AWS tells no time": (looks({"aws_ahead_seconds": None}), set()),
     "the token has expired": (
         looks(regions=tuple(replace(one, denied=True) for one in AWAY)),
         {"Credentials", "NotReady"},

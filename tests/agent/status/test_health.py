@@ -51,6 +51,8 @@ def test_health__all_is_well__serves() -> None:
         ({"regions": (SILENT,)}, "region", "fail", "not seen for 61 s (timed out)"),
         ({"regions": (RegionSeen("x", None),)}, "region", "fail", "no answer"),
         ({"regions": (DENIED,)}, "credentials", "fail", "the token has expired"),
+        ({"aws_ahead": 31.0}, "clock", "warn", "31 s behind AWS's"),
+        ({"aws_ahead": -300.0}, "clock", "warn", "300 s ahead of AWS's"),
         ({"journal": "disk full"}, "journal", "fail", "disk full"),
         ({"disk": Disk(2**20, 2**32)}, "disk", "fail", "0.0 GiB free"),
         ({"disk": Disk(2**31, 2**32)}, "disk", "warn", "two images need more"),
