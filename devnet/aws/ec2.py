@@ -48,10 +48,12 @@ class Timings:
     allocate: float = 2.0
     enclave_boot: float = 3.0
     terminate: float = 1.0  # from terminate-enclave until it is gone
+    remembered: float = 3600.0  # what was terminated is listed for about an hour
 
     def scaled(self, factor: float) -> Timings:
-        """All of them times `factor`; 0 makes everything immediate."""
-        return Timings(**{name: value * factor for name, value in vars(self).items()})
+        """All of them times `factor`, but for how long EC2 remembers; 0 makes all immediate."""
+        scaled = Timings(**{name: value * factor for name, value in vars(self).items()})
+        return replace(scaled, remembered=self.remembered)
 
 
 @dataclass
@@ -184,7 +186,8 @@ class HonestEc2:
                 "Arguments on this idempotent request are inconsistent with arguments used in "
                 "previous request(s).",
             )
-        if self.records[instance].state in (SHUTTING_DOWN, TERMINATED):
+        record = self.records.get(instance)
+        if record is None or record.state in (SHUTTING_DOWN, TERMINATED):
             raise Ec2Error(
                 400,
                 "IdempotentInstanceTerminated",
@@ -351,6 +354,19 @@ class HonestEc2:
             ]
             self.records.update({one.id: one for one in changed})
         return changed
+
+    def forgotten(self) -> list[Record]:
+        """What was terminated so long ago that nothing tells of it any more, from now on."""
+        now, lasts = self.clock(), self.timings.remembered
+        with self.lock:
+            gone = [
+                one
+                for one in self.records.values()
+                if one.terminated_at is not None and now >= one.terminated_at + lasts
+            ]
+            for one in gone:
+                del self.records[one.id]
+        return gone
 
     def _moved(self, one: Record, now: float) -> Record:
         due = one.launched_at + self.timings.pending

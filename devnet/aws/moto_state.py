@@ -36,6 +36,15 @@ def set_state(region: str, instance_id: str, code: int) -> None:
     state.code, state.name = code, NAMES[code]
 
 
+def forget(region: str, instance_id: str) -> None:
+    """moto lists for ever what was terminated."""
+    kept = ec2_backends[DEFAULT_ACCOUNT_ID][region].reservations
+    for name, reservation in list(kept.items()):
+        reservation.instances = [one for one in reservation.instances if one.id != instance_id]
+        if not reservation.instances:
+            del kept[name]
+
+
 def set_public_ip(region: str, instance_id: str, address: str) -> str:
     """Give it this address where moto gave it any; the one that it has now, or none."""
     card = next(iter(instance(region, instance_id).nics.values()))

@@ -111,6 +111,8 @@ class Aws:
                     self.machines.started(record)
                 except OSError as error:  # this machine is at its limits; the others go on
                     sys.stderr.write(f"devnet: {record.id} cannot be started: {error}\n")
+        for record in self.ec2.forgotten():
+            moto_state.forget(record.region, record.id)
         if self.machines:
             for record in list(self.ec2.records.values()):
                 if record.state == RUNNING:

@@ -144,6 +144,20 @@ def status_checks(up: Account) -> list[str]:
     return [one["InstanceStatus"]["Status"] for one in mine]
 
 
+def test_life__ended_an_hour_ago__is_told_of_no_more(quick: Account) -> None:
+    ended, lives = (quick.launch(token)["InstanceId"] for token in ("one", "two"))
+    quick.ec2.terminate_instances(InstanceIds=[ended])
+    quick.move(1)
+    quick.move(3500)
+    assert [one["InstanceId"] for one in quick.listed(InstanceIds=[ended])] == [ended]
+    quick.move(100)
+    with pytest.raises(ClientError, match=r"InvalidInstanceID\.NotFound"):
+        quick.ec2.describe_instances(InstanceIds=[ended])
+    assert [one["InstanceId"] for one in quick.listed(InstanceIds=[lives])] == [lives]
+    with pytest.raises(ClientError, match="IdempotentInstanceTerminated"):
+        quick.launch("one")
+
+
 def test_describe__just_launched__is_not_there_yet() -> None:
     with account(replace(AT_ONCE, visibility=2.0)) as up:
         instance = up.launch()["InstanceId"]
