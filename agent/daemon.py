@@ -21,6 +21,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.apply.clock_by_aws import ClockByAws
 from agent.clock import SystemClock
 from agent.config import Config
 from agent.loop.restore import restored
@@ -90,7 +91,7 @@ async def serve(
     broke, UsageFault when the configuration can't be served."""
     few_heaps()
     short_turns()
-    clock, notifier = clock or SystemClock(), Notifier()
+    clock, notifier = ClockByAws(clock or SystemClock()), Notifier()
     starting = _Starting(config, Reloading(path, notifier))
     stack, code = AsyncExitStack(), 0
     stack.enter_context(garbage.set_aside())

@@ -50,7 +50,6 @@ class World:
     hook: Hook = lambda when, name: None
     lease: Lease = field(default_factory=Alone)
     bugs: Bugs = field(default_factory=Bugs)
-    aws_ahead: Callable[[], float | None] = lambda: None  # seconds, where AWS has told
     known_images: tuple[KnownImage, ...] = KNOWN_IMAGES  # as the rules have them
 
     def say(

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from agent.apply import params
-from agent.apply.clock_by_aws import ClockByAws
 from agent.apply.context import Outside, World
 from agent.decide.deadline import DEFAULT_LENGTHS, HOST_STAGES, Stage
 from agent.decide.job_view import Probe
@@ -54,8 +53,7 @@ async def attest(world: World, action: Attest, outside: Outside) -> None:
     image = action.image
     if action.init_pcr is not None:
         image = replace(image, pcrs={**image.pcrs, INIT_PCR: action.init_pcr})
-    instance, debug = action.instance, action.debug
-    clock = ClockByAws(world.clock, world.aws_ahead)
+    instance, debug, clock = action.instance, action.debug, world.clock
     params.note_found(world, action.job, instance.region)
     try:
         await outside(lambda: world.attester.attest(instance, image, clock=clock, debug=debug))

@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from agent.apply.attester import HttpAttester
+from agent.apply.clock_by_aws import ClockByAws
 from agent.apply.context import World
 from agent.apply.image_store import StoredImages
 from agent.apply.listings import Offering
@@ -22,7 +23,6 @@ from agent.chain.events import EventReader
 from agent.chain.head import HeadFollower, HeadTracker, Pace
 from agent.chain.transactions import Transactions
 from agent.chain.wallet import Signer
-from agent.clock import SystemClock
 from agent.config import Config
 from agent.config.compare import RELOADED
 from agent.decide.deadline import Learner
@@ -168,8 +168,9 @@ class Wired:
 
 @asynccontextmanager
 async def wired(config: Config, clock: Clock | None = None) -> AsyncIterator[Wired]:
-    """An agent over the real world, closed at the end. Raises what `faults` names."""
-    clock = clock or SystemClock()
+    """An agent over the real world, closed at the end; a clock by AWS is told AWS's time. Raises
+    what `faults` names."""
+    clock = clock or ClockByAws()
     async with AsyncExitStack() as stack:
         signer = await open_wallet(config)
         provider = provider_of(config, signer)
@@ -246,7 +247,6 @@ async def _wire(
         fleet=Fleet(aws, aws.mailbox, clock, account),
         learner=Learner(),
         lease=leadership.lease,
-        aws_ahead=aws.clock_ahead,
     )
     events = _reader_of(config, chain, watched, watched.topics)
     wakes = _wakes(config, chain, clock, events)
@@ -362,6 +362,8 @@ async def _open_cloud(
     endpoint = config.aws.endpoint_url or None
     aws = Aws(settings, partial(user_data, digest), clock, endpoint, opened.spots)
     stack.callback(aws.close)
+    if isinstance(clock, ClockByAws):
+        clock.ahead = aws.clock_ahead
     await check_regions(opened.reader, aws, regions, clock.now())
     await asyncio.gather(*(aws.mailbox.publish_program(region, program) for region in regions))
     await asyncio.gather(*(aws.mailbox.alone(region) for region in regions))  # signs in

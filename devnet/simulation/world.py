@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from agent.apply.clock_by_aws import ClockByAws, nobody_knows
 from agent.apply.context import Hook, World
 from agent.apply.listings import Offering
 from agent.apply.pricing import Pricing
@@ -79,6 +80,7 @@ class Simulation:
     price_rules: Mapping[str, PriceRule] = field(default_factory=dict)
     costs: dict[str, Price] = field(default_factory=dict)  # of types, where they are known
     with_witness: bool = False
+    aws_is_silent: bool = True  # of the time: the agent has its own clock alone
     hook: Hook = lambda when, name: None
     setup: Callable[[Simulation], None] = lambda simulation: None
     done: list[tuple[float, str]] = field(default_factory=list)
@@ -108,6 +110,8 @@ class Simulation:
     def _build(self) -> None:
         self.clock = loop.VirtualClock(loop.current())
         self.agent_clock = loop.VirtualClock(loop.current())  # may be set wrong
+        ahead = nobody_knows if self.aws_is_silent else self._aws_ahead
+        self.told_clock = ClockByAws(self.agent_clock, ahead)
         self.weather = Weather(self.clock, random.Random(self.seed))
         self.market = SimMarket(self.clock, self.weather, done=self._note)
         self.market.offers.update(PRICES)
@@ -115,6 +119,9 @@ class Simulation:
         self.images = SimImages(self.clock, self.weather, done=self._note)
         self.witness = SimWitness(self.market, self.weather) if self.with_witness else None
         self.engine = new_engine()
+
+    def _aws_ahead(self) -> float:
+        return -self.agent_clock.skew_seconds
 
     def _note(self, text: str) -> None:
         self.done.append((round(self.clock.now() - loop.START, 1), text))
@@ -128,14 +135,14 @@ class Simulation:
         self.journal = MortalJournal(self.engine)
         memory = Memory()
         account = Account(1, REGISTRY, US)
-        fleet = Fleet(self.cloud, self.cloud, self.agent_clock, account)
+        fleet = Fleet(self.cloud, self.cloud, self.told_clock, account)
         world = World(
             cloud=self.cloud,
             mailbox=self.cloud,
             images=self.images,
             attester=self.cloud,
             transactor=self.market,
-            clock=self.agent_clock,
+            clock=self.told_clock,
             journal=self.journal,
             memory=memory,
             fleet=fleet,
@@ -143,13 +150,13 @@ class Simulation:
             hook=self.hook,
         )
         sources = Sources(
-            account, self.market, self.witness, self.cloud, fleet, memory, self.agent_clock, (HOME,)
+            account, self.market, self.witness, self.cloud, fleet, memory, self.told_clock, (HOME,)
         )
         offering = Offering(
             self.market,
             self.cloud,
             self.market,
-            self.agent_clock,
+            self.told_clock,
             self.journal,
             {
                 kind: price
@@ -160,7 +167,7 @@ class Simulation:
             fleet,
         )
         pricing = Pricing(
-            self.market, self.agent_clock, self.journal.event, offering, self.costs.get,
+            self.market, self.told_clock, self.journal.event, offering, self.costs.get,
             self.price_rules,
         )  # fmt: skip
         if self.witness:

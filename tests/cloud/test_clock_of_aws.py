@@ -68,6 +68,13 @@ def test_clock__far_from_aws__is_set_right_and_else_left_alone(
     assert ClockByAws(StandingClock(NOW), lambda: ahead).now() == NOW + moved
 
 
+def test_clock__by_answers_of_other_speed__does_not_go_to_and_fro() -> None:
+    told = iter([31.0, 28.0, 33.0, 25.0, 20.5, 120.0, 112.0, 5.0])
+    clock = ClockByAws(StandingClock(NOW), lambda: next(told))
+    moved = [clock.now() - NOW for _ in range(8)]
+    assert moved == [31.0, 31.0, 31.0, 31.0, 0.0, 120.0, 120.0, 0.0]
+
+
 @pytest.mark.parametrize("off", [-3600.0, -400.0, 0.0, 400.0, 3600.0])
 async def test_clients__every_answer_of_ec2__tells_the_time(
     off: float, monkeypatch: pytest.MonkeyPatch

@@ -47,7 +47,6 @@ def _world(pcrs: dict[int, str]) -> tuple[Any, list[tuple[str, dict[str, Any]]]]
     world = SimpleNamespace(
         fleet=fleet,
         clock=StandingClock(NOW),
-        aws_ahead=lambda: None,
         attester=Enclave(pcrs),
         memory=SimpleNamespace(job=lambda _: job),
         learner=SimpleNamespace(observe=lambda *_: None),

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from agent.apply import hosts
+from agent.apply.clock_by_aws import ClockByAws
 from agent.decide.plan import Attest
-from agent.ports import EnclaveEarly, Image
+from agent.ports import Clock, EnclaveEarly, Image
 from cloud.model import Instance
 from devnet.guest.nsm import SimulatedEnclave, SimulatedNsm
 from enclave.attest.document import AttestationEarly, Expected, verify
@@ -26,9 +27,7 @@ NOW = 1_800_000_000.0  # AWS's: its certificates have real dates
 class Enclave:
     """Answers as real ones do, by AWS's time, and is judged by the clock that is given."""
 
-    async def attest(
-        self, instance: Instance, image: Image, *, clock: StandingClock, debug: bool
-    ) -> None:
+    async def attest(self, instance: Instance, image: Image, *, clock: Clock, debug: bool) -> None:
         document = NSM.attest(SimulatedEnclave(instance.id, dict(image.pcrs)), now=NOW)
         expected = Expected(dict(image.pcrs), instance.id, max_age_seconds=300)
         try:
@@ -43,8 +42,8 @@ async def test_attest__by_a_wrong_clock__holds_once_aws_has_told_the_time(
     wrong: float, known: bool
 ) -> None:
     world, said = _world({})
-    world.clock, world.attester = StandingClock(NOW + wrong), Enclave()
-    world.aws_ahead = lambda: -wrong if known else None
+    clock = ClockByAws(StandingClock(NOW + wrong), lambda: -wrong if known else None)
+    world.clock, world.attester = clock, Enclave()
     image = replace(IMAGE, pcrs={number: f"a{number}" * 48 for number in range(3)})
     world.memory.job(JOB.id).image.image = image
     border: Any = outside  # one without a gate

@@ -118,3 +118,28 @@ def test_clock__behind_the_documents_of_a_running_enclave__restarts_and_replaces
     done = simulation.run([assigned(), early(400, 10)], 4000)
     assert texts(done)[-1] == "reportStarted job=1"
     assert simulation.events(1).count("enclave.early") == 1
+
+
+@pytest.mark.parametrize("off", [300.0, -300.0, 3600.0, -3600.0])
+def test_clock__wrong_all_the_time__is_as_a_right_one_where_aws_tells_the_time(off: float) -> None:
+    """An hour ahead every new job would seem too late, and none would be bought; behind, no
+    document would be taken."""
+    script = [assigned(), stopped(1000)]
+    right = Simulation().run([*script], 1300)
+    assert "reportStarted job=1" in texts(right)
+    assert Simulation(aws_is_silent=False).run([skew(1, off), *script], 1300) == right
+
+
+@pytest.mark.parametrize("off", [120.0, 300.0])
+def test_clock__ahead_within_the_window_and_aws_silent__loses_no_job(off: float) -> None:
+    done = Simulation().run([skew(1, off), assigned()], 700)
+    assert "reportStarted job=1" in texts(done)
+    assert not any(text.startswith("requestToExit") for text in texts(done))
+
+
+def test_clock__of_aws_comes_and_goes__leaves_no_job() -> None:
+    def silent(simulation: Simulation) -> None:
+        simulation.told_clock.ahead = lambda: None
+
+    done = Simulation(aws_is_silent=False).run([skew(1, -300.0), assigned(), at(30, silent)], 200)
+    assert [text for text in texts(done) if text.startswith("launch")] == ["launch job=1 attempt=1"]
