@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.chain.wallet import write_secret
@@ -85,25 +85,37 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Step:
     """Some questions, and `try_`, which says what is true of their answers or raises a Fault;
-    asked only `when` the answers before it make sense of it."""
+    asked only `when` the answers before it make sense of it. `forks`: the answers by which that is
+    told of the steps after this one, each way."""
 
     title: str
     questions: Sequence[Question]
     try_: Callable[[Answers], Awaitable[Sequence[str]]]
     when: Callable[[Answers], bool] = always
+    forks: Sequence[Mapping[str, str]] = ()
 
 
 def walk(steps: Sequence[Step], answers: Answers, ask: Ask, say: Say) -> None:
     """All steps in order; each is asked until its answers are taken. Each is tried in a loop of its
     own, since a person who is asked within one can't break it off by Ctrl-C."""
     number = 0
-    for step in steps:
+    for place, step in enumerate(steps):
         if not step.when(answers):
             continue
         number += 1
-        say(f"{number} of {sum(each.when(answers) for each in steps)}: {step.title}")
+        say(f"{number} of {_how_many(steps, place, answers)}: {step.title}")
         while not _once(step, answers, ask, say):
             say("asked again:")
+
+
+def _how_many(steps: Sequence[Step], place: int, answers: Answers) -> str:
+    """Steps in all, by every way that is still open: an answer of an earlier run may be changed."""
+    ways = next((step.forks for step in steps[place:] if step.forks), ({},))
+    counts = set[int]()
+    for way in ways:
+        then = replace(answers, given={**answers.given, **way})
+        counts.add(sum(each.when(then) for each in steps))
+    return " or ".join(map(str, sorted(counts)))
 
 
 def _once(step: Step, answers: Answers, ask: Ask, say: Say) -> bool:

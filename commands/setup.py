@@ -127,6 +127,7 @@ def steps(file: Path) -> Sequence[Step]:
     from commands import setup_marketv1 as marketv1
     from commands import setup_registry as registry
     from commands.guide import Question, Step
+    from commands.init import MARKETS
 
     urls = Question("nodes", "JSON-RPC URLs, best first; two of different operators")
     kind = Question("market", "registry, or marketv1 (Marlin's live one)", _usual)
@@ -137,7 +138,7 @@ def steps(file: Path) -> Sequence[Step]:
     )
     return (
         Step("the chain's nodes", [urls], _nodes),
-        Step("which market", [kind], _which),
+        Step("which market", [kind], _which, forks=[{"market": each} for each in MARKETS]),
         *registry.steps(file.parent / "credentials"),
         *marketv1.steps(file.parent / "credentials"),
         Step("AWS", [region], _aws),

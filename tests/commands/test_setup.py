@@ -77,6 +77,11 @@ class Person:
         self._read = len(self.said)
 
 
+def counted(said: str) -> list[str]:
+    """The numbers of the steps, as they were said."""
+    return re.findall(r"^(\d+ of [\d or]+):", said, re.MULTILINE)
+
+
 def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     world: World, tmp_path: Path
 ) -> None:
@@ -90,6 +95,7 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     first.answer("market's contract", world.registry)
     first.answer("keystore, made", "")
     first.leave()
+    assert counted(first.said) == ["1 of 6 or 8", "2 of 6 or 8", "3 of 6", "4 of 6"]
     assert "has no code" in first.said
     assert f"{world.pond} is a contract, but no such market" in first.said
 
@@ -104,6 +110,8 @@ def test_setup__wrong_answers_and_a_break__ends_with_a_file_that_loads(
     again.answer("REGION/TYPE", "")
     again.answer("price", "0.17/h")
     assert again.end() == 0, again.said
+    assert counted(again.said)[:3] == ["1 of 6 or 8", "2 of 6 or 8", "3 of 6"]
+    assert counted(again.said)[-1] == "6 of 6"
     assert re.search(r"send it 100\.00 tPOND at least", again.said)
     assert "  ! offers.1.price: '17' is not a price such as" in again.said
     assert "price  not listed -> 0.17 tUSD/h" in again.said
@@ -149,6 +157,8 @@ def test_setup__marlins_market_without_a_key__asks_for_provider_and_url_and_trie
     person.answer("REGION/TYPE", TYPE)
     person.answer("price", "0.17/h")
     assert person.end() == 0, person.said
+    assert counted(person.said)[1:3] == ["2 of 6 or 8", "3 of 8"]
+    assert counted(person.said)[-1] == "8 of 8"
     for told in (
         "market: there are registry and marketv1", "has no code", "ends with a slash",
         "is not on the market's list", "no key: jobs are served", "localhost is not HOST:PORT",
