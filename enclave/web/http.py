@@ -164,7 +164,9 @@ def header(response: httpcore.Response, name: str) -> str:
 
 def is_packed(response: httpcore.Response) -> bool:
     """Whether the body's bytes are others than those of what was asked for."""
-    return header(response, "content-encoding").strip().lower() not in _AS_IT_IS
+    said = (value for key, value in response.headers if key.lower() == b"content-encoding")
+    codings = b",".join(said).decode("latin-1").lower().split(",")
+    return any(coding.strip() not in _AS_IT_IS for coding in codings)
 
 
 def is_below(place: tuple[str, str, int], trusted: tuple[str, str, int] | None) -> bool:
@@ -196,11 +198,26 @@ def is_public(address: str) -> bool:
 
 
 def _joined(url: str, location: str) -> str:
+    """Where a redirect of `url` leads; what stands there raw is escaped, as browsers do. From https
+    it leads to https: a server behind a proxy that ends TLS for it often names its own scheme (Kubo
+    does, unless it gets X-Forwarded-Proto), and nothing is asked there without TLS."""
+    if not location:
+        raise Unreachable("sent on, but to no place: the redirect has no Location")
+    escaped = "".join(c if "!" <= c <= "~" else f"%{ord(c):02X}" for c in location)
     try:
-        return urljoin(url, location)
+        target = urljoin(url, escaped)
+        secure = _over_https(target) if url.startswith("https://") else target
     except ValueError as fault:
-        text = f"sent to {shown(told(location))}, which is not asked"
+        text = f"sent to {shown(told(escaped))}, which is not asked"
         raise Unreachable(f"{text}: {type(fault).__name__}") from None
+    return target if secure == url else secure  # else it is sent round and round
+
+
+def _over_https(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return url
+    return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
 
 
 class _Backend(httpcore.NetworkBackend):

@@ -134,7 +134,8 @@ THE_FILE = [
     Says(framed="close"),
     *(Says(headers={"Content-Type": kind}) for kind in ("text/plain", "text/html; a=b", "x/json")),
     *(Says(headers={"Content-Encoding": coding})
-      for coding in ("identity", "Identity", "none", "binary", "aws-chunked")),
+      for coding in ("identity", "Identity", "none", "binary", "aws-chunked",
+                     "identity, identity", "aws-chunked,")),
     Says(status=206, headers={"Content-Range": f"bytes 0-{len(NEW) - 1}/{len(NEW)}"}),
     Says(framed="chunked", headers={"Content-Type": "text/plain", "ETag": 'W/"1"'}),
 ]  # fmt: skip
@@ -158,7 +159,8 @@ NO_ANSWER = [
     (Says(b"<Message>Request has expired", 403, {"Content-Type": "application/xml"}), "expired"),
     (Says(b"gone", 410, {"Content-Type": "text/plain"}), "removed it for good.*: gone"),
     *((Says(headers={"Content-Encoding": coding}), "compresses")
-      for coding in ("gzip", "br", "zstd", "gzip, identity", "deflate")),
+      for coding in ("gzip", "br", "zstd", "gzip, identity", "identity,gzip", "deflate")),
+    (Says(headers={"Content-Encoding": "identity", "content-encoding": "gzip"}), "compresses"),
     (Says(NEW[:100], framed="close"), "says no length, and sends 100 bytes"),
     (Says(NEW[:-1], framed="close"), f"ended after {len(NEW) - 1} of {len(NEW)} bytes|changed"),
     (Says(NEW + b"?", framed="chunked"), "sends more than"),

@@ -152,6 +152,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate and its key for localhost, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    names = [x509.DNSName(one) for one in ("localhost", "*.ipfs.localhost")]
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
@@ -161,7 +162,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
     path = tmp_path_factory.mktemp("tls") / "both.pem"
@@ -190,25 +191,73 @@ class _Tls(ThreadingHTTPServer):
         """A client that does not like the certificate hangs up."""
 
 
-def test_tls__a_known_certificate__is_read_and_an_unknown_refused(certificate: Path) -> None:
+@contextmanager
+def tls_server(certificate: Path, handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(certificate)
-    known = ssl.create_default_context(cafile=str(certificate))
-    with _Tls(("127.0.0.1", 0), _Hello) as server:
+    with _Tls(("127.0.0.1", 0), handler) as server:
         server.socket = served.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        url = f"https://localhost:{server.server_address[1]}"
         try:
-            assert _get(HttpSession(guard(), trusted=url, tls=known), url) == b"x" * 300_000
-            with pytest.raises(Unreachable, match="no TLS with localhost"):
-                _get(HttpSession(guard(), trusted=url), url)
-            other = url.replace("localhost", "127.0.0.1")
-            with pytest.raises(Unreachable, match="no TLS"):
-                _get(HttpSession(guard(), trusted=other, tls=known), other)
+            yield f"https://localhost:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_tls__a_known_certificate__is_read_and_an_unknown_refused(certificate: Path) -> None:
+    known = ssl.create_default_context(cafile=str(certificate))
+    with tls_server(certificate, _Hello) as url:
+        assert _get(HttpSession(guard(), trusted=url, tls=known), url) == b"x" * 300_000
+        with pytest.raises(Unreachable, match="no TLS with localhost"):
+            _get(HttpSession(guard(), trusted=url), url)
+        other = url.replace("localhost", "127.0.0.1")
+        with pytest.raises(Unreachable, match="no TLS"):
+            _get(HttpSession(guard(), trusted=other, tls=known), other)
+
+
+class _BehindTls(BaseHTTPRequestHandler):
+    """A server that does not know of the proxy before it: it sends people on to http."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        host, port = self.headers["Host"].split(":")
+        home = f"http://{host}:{port}"
+        sends = {"/ipfs/bafy?format=raw": f"http://bafy.ipfs.{host}:{port}/?format=raw",
+                 "/old": f"{home}/", "/round": f"{home}/round", "/out": "http://10.0.0.1:80/",
+                 "/home": "http://127.0.0.1/"}  # fmt: skip
+        to = sends.get(self.path)
+        self.send_response(301 if to else 200)
+        if to:
+            self.send_header("Location", to)
+        said = f"{host}{self.path}".encode()
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def test_tls__sent_on_to_http__is_asked_over_https_or_not_at_all(certificate: Path) -> None:
+    """Below the gateway's name too, by its wildcard certificate."""
+    known = ssl.create_default_context(cafile=str(certificate))
+    with tls_server(certificate, _BehindTls) as url:
+
+        def get(path: str) -> bytes:
+            session = HttpSession(
+                guard(), trusted=url, tls=known, resolve=lambda host, port: ["127.0.0.1"]
+            )
+            return _get(session, url + path)
+
+        assert get("/old") == b"localhost/"
+        assert get("/ipfs/bafy?format=raw") == b"bafy.ipfs.localhost/?format=raw"
+        with pytest.raises(Unreachable, match="/round': only https:// is asked"):
+            get("/round")
+        for path in ("/out", "/home"):
+            with pytest.raises(Unreachable, match="the host is an IP address"):
+                get(path)
 
 
 def _get(session: HttpSession, url: str) -> bytes:

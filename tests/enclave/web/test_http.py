@@ -152,6 +152,31 @@ def test_get__a_redirect_to_a_place_that_is_not_asked__is_not_followed(location:
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("location", "asked_for"),
+    [(b"/a b.eif", b"/a%20b.eif"), ("/caf\u00e9.eif".encode(), b"/caf%C3%A9.eif"),
+     (b"/caf\xe9.eif", b"/caf%E9.eif"), (b"?y=[1]", b"/d/x?y=[1]"),
+     (b"b%20c?sig=a+b%2F==", b"/d/b%20c?sig=a+b%2F=="),
+     (b"?y=\x7f z", b"/d/x?y=%7F%20z"), (b"/\"q\"|^`{}<>#part", b"/\"q\"|^`{}<>")],
+)  # fmt: skip
+def test_get__a_redirect_to_what_is_not_escaped__is_followed_as_browsers_do(
+    location: bytes, asked_for: bytes
+) -> None:
+    """nginx's `return 302 ...$uri` and many a home-made server write names as they are."""
+    moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\nLocation: %b\r\n\r\n"
+    with server(moved % location, answer("200 OK", body=b"there")) as (url, asked):
+        assert get(HttpSession(guard(), trusted=url), f"{url}/d/x") == b"there"
+    assert asked[1].partition(b"\r\n")[0] == b"GET %b HTTP/1.1" % asked_for
+
+
+@pytest.mark.parametrize("headers", [[], ["Location:"], ["Location:  "]])
+def test_get__a_redirect_to_no_place__is_said_and_asked_once(headers: list[str]) -> None:
+    nowhere = pytest.raises(Unreachable, match="the redirect has no Location")
+    with server(*[answer("302 Found", *headers)] * 7) as (url, asked), nowhere:
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+    assert len(asked) == 1
+
+
 def test_get__a_redirect_to_a_name_with_a_private_address__is_not_followed() -> None:
     with server(answer("301 Moved", "Location: https://inside.example/x")) as (url, _):
         session = HttpSession(guard(), trusted=url, resolve=_private_unless_loopback)
