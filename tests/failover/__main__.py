@@ -17,7 +17,7 @@ from tests.failover.plays import Report, play, rolling_upgrade, two_terminals_at
 from tests.failover.strikes import TABLE
 
 SHIPPED_LEASE_SECONDS = 4.0
-ON_ONE_STAGE = 5  # rounds: the stand-in of EC2 lists what ended for ever, and grows slow by it
+ON_ONE_STAGE = 5  # rounds: a chain and buckets that grow are slower by and by
 UPGRADE = "rolling upgrade"
 
 
