@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from agent.agenda import Agenda
 from agent.apply.context import World
-from agent.decide.job_view import JobView, LaunchPhase, TxPhase
+from agent.decide.job_view import JobView, LaunchPhase
 from agent.decide.plan import Launch
 from agent.decide.unconfirmed_launches import BurstRules, Standing, Wish, admits
 from agent.market.model import Job, JobId
-from agent.ports import Call
 
 WAITS = "launch.waits"  # on the job's timeline: for a second endpoint to tell the same of it
 _MAY_BE_THERE = frozenset({LaunchPhase.ASKED, LaunchPhase.LATER, LaunchPhase.LAUNCHED})
@@ -118,10 +117,8 @@ class Buying:
         return (view.agreed and whose) or self._world.memory.job(view.id).confirmed
 
     def _proven(self, view: JobView) -> bool:
-        """Its start was reported and mined: of a job that is none, or not ours, it reverts. One
+        """Its start was reported and mined, by this process or one before, as two endpoints tell of
+        the transaction: of a job that is none, or not ours, it reverts. One
         endpoint's word that it is started is not enough: it is who may have made up the job."""
-        if view.head is None or not view.head.is_started:
-            return False
-        begins = f"{view.id}:{view.head.generation}:{Call.REPORT_STARTED.value}:"
-        sent = self._world.memory.job(view.id).transactions.items()
-        return any(tx.phase is TxPhase.MINED and key.startswith(begins) for key, tx in sent)
+        known, head = self._world.memory.job(view.id), view.head
+        return head is not None and head.is_started and known.start_mined == head.generation

@@ -59,5 +59,6 @@ def _mined(world: World, action: Transact, mined: Mined, begun: float) -> None:
     call = action.order.call
     if call is Call.REPORT_STARTED:
         world.learner.observe(Stage.REPORT, world.clock.now() - begun)
+        world.memory.job(action.job).start_mined = int(action.order.key.split(":")[1])
     name, fee = f"tx.{EVENT_NAMES[call]}", str(mined.fee_wei)
     world.say(action.job, name, tx=mined.tx_hash, block=mined.block, fee_wei=fee)

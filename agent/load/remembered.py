@@ -42,6 +42,7 @@ class JobMemory:
     vetted: int | None = None
     reluctant: int | None = None  # the generation that is served at a loss
     proven: int | None = None  # the generation of which an enclave has proven itself
+    start_mined: int | None = None  # the generation of which our report got into a block
     buying: Identity | None = None  # what the last plan wants launched
     gone_since: float | None = None  # since when the head has not shown it as ours
     told: int = 0  # the generation whose assignment is on the timeline

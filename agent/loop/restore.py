@@ -25,6 +25,7 @@ from agent.journal.lines import (
     END_ASKED,
     END_TAKEN_BACK,
     HELD,
+    START_MINED,
     WASTED,
     Event,
     LaunchRecord,
@@ -91,6 +92,7 @@ class _Told:
     ended: Mapping[JobId, float]
     assigned: Mapping[JobId, Event]
     proven: Mapping[JobId, Event]
+    mined: Mapping[JobId, Event]  # reports of starts
     asked: Mapping[JobId, Event]
     losses: Mapping[JobId, Event]
     reports: Sequence[Event]  # auditors' reports, and what was thought of them, in their order
@@ -109,6 +111,7 @@ def past(world: World, abilities: Abilities, reader: Reader) -> Put:
         assigned=reader.last(ASSIGNED),
         # Where starts are reported the chain says what came up.
         proven={} if abilities.reports_start else reader.last(ATTESTED),
+        mined=reader.last(START_MINED),
         asked=reader.last(END_ASKED, END_TAKEN_BACK, HELD),
         losses=reader.last(SERVED_AT_A_LOSS),
         reports=_reports(reader),
@@ -125,6 +128,8 @@ def _put(world: World, told: _Told) -> None:
     _assignments(world, told)
     for job, event in _of_now(told, told.proven):
         world.memory.job(job).proven = event.generation
+    for job, event in _of_now(told, told.mined):
+        world.memory.job(job).start_mined = event.generation
     for job, event in _of_now(told, told.asked):
         if event.name != END_TAKEN_BACK:
             known = world.memory.job(job)

@@ -70,15 +70,24 @@ class MarketV1Invariants(Watch):
         elif not any(self._worth(state, number) for state in states):
             self.violated(BOUGHT, f"job {number}: {job_of(states[0], number).metadata[:60]!r}")
 
+    def _newest_second(self) -> int:
+        """Of the newest block. While none comes, one that a liar dates later is bounded by the
+        agent's clock alone: it is no later than the next block will be."""
+        head, now = self.chain.head.ref.timestamp, int(self.now + START)
+        return now if self._lied() and now - head > 2 * self.chain.block_seconds else head
+
+    def _lied(self) -> bool:
+        """Whether one endpoint lies just now."""
+        return any(
+            t.kind is Kind.LIAR and t.since <= self.now <= t.until for t in self.plan.troubles
+        )
+
     def _just_opened(self, number: int) -> bool:
         """Whether a liar told of the id before the newest block opened it, as another job: what was
         decided by the block before was for the one that is not."""
         now, before = self.now + START, self.chain.blocks_[-2:-1]
-        lied = any(
-            t.kind is Kind.LIAR and t.since <= self.now <= t.until for t in self.plan.troubles
-        )
         fresh = now - self.chain.head.ref.timestamp < self.chain.block_seconds
-        return lied and fresh and any(number >= block.state.opened for block in before)
+        return self._lied() and fresh and any(number >= block.state.opened for block in before)
 
     def _count_invented(self, machine: Machine) -> None:
         """A launch can be taken back, so one endpoint's word is enough for one; not for many. An id
@@ -119,7 +128,7 @@ class MarketV1Invariants(Watch):
     def _needless(self, machine: Machine, block: Block) -> bool:
         """By what a block says of the job, and by the newest block's time: that a job is as it is
         must be final, that time went on needs no proof."""
-        number, at = machine.order.identity.job, self.chain.head.ref.timestamp
+        number, at = machine.order.identity.job, self._newest_second()
         job = job_of(block.state, number)
         if job is CLOSED:
             return block.ref.timestamp >= machine.launched_at or number < block.state.opened

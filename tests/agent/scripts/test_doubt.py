@@ -187,6 +187,26 @@ def test_crowd__that_one_of_two_endpoints_denies__is_started_in_rounds_that_doub
     assert sum(when < 40 for when in launches) == BurstRules().unconfirmed
 
 
+def test_crowd__denied_since_the_others_were_started__is_started_after_a_restart_too() -> None:
+    """What was reported before it is known from the journal to be no invention."""
+
+    def deny(simulation: Simulation) -> None:
+        assert simulation.witness is not None
+        simulation.witness.lies = lambda jobs: {}
+        simulation.restart_in(1)
+
+    before, after = crowd(60)[:30], crowd(60)[30:]
+    script = [
+        *(assigned(1, job) for job in before),
+        at(400, deny),
+        *(assigned(450, job) for job in after),
+    ]
+    simulation = Simulation(with_witness=True)
+    done = simulation.run(script, 1050)
+    assert len([text for _, text in done if text.startswith("reportStarted")]) == 60
+    assert sum(when < 500 for when, text in done if text.startswith("launch")) == 60
+
+
 def test_observer__blind_from_its_start_on__ends_nobody_whom_it_found_serving() -> None:
     jobs = crowd(10)
     script = [
