@@ -99,7 +99,7 @@ class Transactions:
         return record is not None and _may_repeat(record)
 
     def told_by_one(self, key: str) -> bool:
-        """Whether one endpoint of several alone told of it that it is in a block, or no more."""
+        """Whether one endpoint of several alone told of it that it is done."""
         return self._hearsay.is_heard_of(key)
 
     async def submit(
@@ -240,32 +240,35 @@ class Transactions:
                 return await self._mined(record, attempt, answer, sight)
         if any(attempt.hash in sight.disputed for attempt in record.attempts):
             return await self._disputed(record)
-        gone, taken = record.status is not TxStatus.OPEN, sight.nonce > record.nonce
-        if (gone or taken) and self._hearsay.is_all(record, sight):
-            return await self._disputed(record)
-        if gone:
-            log.warning("tx.undone_by_fork", key=record.key, block=record.block)
-            record = replace(record, status=TxStatus.OPEN, tx_hash="", block=0, fee=Wei(0))
-            await self._log.change(record)
-        if taken:
+        if record.status is not TxStatus.OPEN:
+            record = await self._reopened(record)
+        if sight.nonce > record.nonce:
             return await self._taken(record, sight)
         self._lost_since.pop((record.key, record.send), None)
         return await self._nudge(record)
 
     async def _disputed(self, record: TxRecord) -> None:
-        """One endpoint says that it is mined, and one otherwise, or nothing yet. What was known
-        stands; else it is kept going, for no more than the market asks: it may be in a block."""
+        """One endpoint says that it is mined, and one otherwise. What two said before stands; else
+        it is kept going, for no more than the market asks: it may be in a block after all."""
         log.info("tx.disputed", key=record.key, nonce=record.nonce)
         if record.status is TxStatus.OPEN:
             await self._nudge(record, beyond_market=False)
+
+    async def _reopened(self, record: TxRecord) -> TxRecord:
+        """On its way again: while it may be, nothing is sent beside it."""
+        log.warning("tx.undone_by_fork", key=record.key, block=record.block)
+        record = replace(record, status=TxStatus.OPEN, tx_hash="", block=0, fee=Wei(0))
+        await self._log.change(record)
+        return record
 
     async def _mined(self, record: TxRecord, attempt: Attempt, answer: Json, sight: Sight) -> None:
         receipt = receipt_of(answer, attempt, record.gas)
         final = self._is_final(record, receipt, sight)
         if record.block == receipt.block and record.final == final:
             return
-        if record.block != receipt.block and self._hearsay.is_all(record, sight):
-            await self._disputed(record)
+        stays = record.status is TxStatus.MINED and receipt.worked
+        if not (stays and receipt.block >= record.block) and self._hearsay.is_all(record, sight):
+            await self._unheard(record, stays)
             return
         if record.tx_hash and receipt.worked == (record.status is TxStatus.MINED):
             status, reason = record.status, record.reason
@@ -282,6 +285,15 @@ class Transactions:
                 tx_hash=attempt.hash, fee=Wei(receipt.fee + await self._parents(record, receipt)),
             )
         )  # fmt: skip
+
+    async def _unheard(self, record: TxRecord, stays: bool) -> None:
+        """One endpoint of several tells alone that it is done, or done otherwise. It may be so: the
+        same is not sent beside it, and by two voices it was not done before."""
+        log.info("tx.told_by_one", key=record.key, nonce=record.nonce)
+        if record.status is TxStatus.OPEN:
+            await self._nudge(record, beyond_market=False)
+        elif not stays:
+            await self._reopened(record)
 
     def _is_final(self, record: TxRecord, receipt: Receipt, sight: Sight) -> bool:
         """By two endpoints, where there are two; one that is silent is not waited for for ever."""
@@ -309,7 +321,7 @@ class Transactions:
         """Its nonce is used and no attempt has a receipt: another program shares the key, or a
         node has not got to this receipt yet."""
         since = self._lost_since.setdefault((record.key, record.send), sight.head.number)
-        if sight.head.number - since < LOST_AFTER_BLOCKS:
+        if sight.head.number - since < LOST_AFTER_BLOCKS or self._hearsay.is_all(record, sight):
             return
         if min([sight.nonce, *await self._account.counts()]) <= record.nonce:
             self._lost_since.pop((record.key, record.send))  # one node's word against another's

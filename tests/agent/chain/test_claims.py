@@ -26,7 +26,7 @@ from agent.chain.transactions import (
     Waiting,
     Why,
 )
-from agent.market.model import JobId, Wei
+from agent.market.model import BlockNumber, JobId, Wei
 from devnet.chain.node import ChainServer
 from tests.agent.chain.memory_log import MemoryLog
 from tests.agent.chain.test_transactions import RICH, sender
@@ -296,7 +296,7 @@ async def test_receipt__told_by_one_of_two_while_the_other_rests__is_no_end_of_t
     assert [record.send for record in log.records.values()] == [1]
 
 
-async def test_receipt__denied_by_one_of_two_while_the_other_rests__stays_what_two_told(
+async def test_receipt__denied_by_one_of_two_while_the_other_rests__is_the_same_call_on_its_way(
     stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
 ) -> None:
     endpoints, liar = two
@@ -306,9 +306,53 @@ async def test_receipt__denied_by_one_of_two_while_the_other_rests__stays_what_t
     stage.node.faults.refuse = True
     with pytest.MonkeyPatch.context() as lie:
         lying(liar, "eth_getTransactionReceipt", lambda true: None, lie)
+        for number in range(10):
+            again = await transactions.submit(
+                stage.calls.stake(Wei(1)), key=f"again{number}", as_of=BlockNumber(10**6)
+            )
+            assert isinstance(again, Pending)
+            assert again.key == "stake"
+            stage.clock.at += 10
+    stage.node.faults.refuse = False
+    stage.clock.at += 60
+    assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
+    assert [record.send for record in log.records.values()] == [1]
+
+
+async def test_receipt__moved_by_a_fork_as_one_of_two_tells__is_not_sent_again(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> None:
+    endpoints, liar = two
+    transactions = sender(stage, endpoints, log)
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    first = await confirmed(stage, transactions, "stake")
+    assert isinstance(first, Confirmed)
+    stage.node.faults.refuse = True
+    with pytest.MonkeyPatch.context() as moved:
+        later = changed(blockNumber=hex(first.block + 2))
+        lying(liar, "eth_getTransactionReceipt", later, moved)
+        again = await transactions.submit(
+            stage.calls.stake(Wei(1)), key="again", as_of=BlockNumber(first.block + 1)
+        )
+    assert isinstance(again, Confirmed)
+    assert (again.key, again.block) == ("stake", first.block + 2)
+    assert len(log.records) == 1
+
+
+async def test_receipt__of_another_end_as_one_of_two_tells__does_not_count_at_once(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> None:
+    endpoints, liar = two
+    transactions = sender(stage, endpoints, log)
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    first = await confirmed(stage, transactions, "stake")
+    stage.node.faults.refuse = True
+    with pytest.MonkeyPatch.context() as lie:
+        failed = changed(blockNumber=hex(first.block + 2), status="0x0")
+        lying(liar, "eth_getTransactionReceipt", failed, lie)
         for _ in range(10):
+            await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
             await transactions.pump()
-            assert isinstance(await transactions.state("stake"), Confirmed)
             stage.clock.at += 10
     assert [record.send for record in log.records.values()] == [1]
 
