@@ -10,6 +10,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.failover.pair import Pair, on_stage
@@ -19,6 +20,7 @@ from tests.failover.strikes import TABLE
 SHIPPED_LEASE_SECONDS = 4.0
 ON_ONE_STAGE = 5  # rounds: a chain and buckets that grow are slower by and by
 UPGRADE = "rolling upgrade"
+LAST_LINES = 400  # of an agent's log: some minutes
 
 
 def main() -> int:
@@ -31,9 +33,21 @@ def main() -> int:
         rounds = range(first, min(first + ON_ONE_STAGE, asked.times))
         with tempfile.TemporaryDirectory() as folder, on_stage(Path(folder), asked.lease) as pair:
             for number in rounds:
-                _round(pair, report, asked.only)
+                with _last_words(pair):
+                    _round(pair, report, asked.only)
                 _say(f"round {number + 1} of {asked.times}", *report.lines(), *_seen(pair), "")
     return 0 if (report.instances, report.raw, report.went_back) == (1, 1, 0) else 1
+
+
+@contextmanager
+def _last_words(pair: Pair) -> Iterator[None]:
+    """Of both agents, where a play fails: the stage and its logs are gone after that."""
+    try:
+        yield
+    except BaseException:
+        for log in sorted((pair.directory / "hosts").glob("*/agent.log")):
+            _say(f"== {log.parent.name}", *log.read_text().splitlines()[-LAST_LINES:])
+        raise
 
 
 def _round(pair: Pair, report: Report, only: Sequence[str] | None) -> None:
