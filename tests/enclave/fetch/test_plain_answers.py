@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from enclave.eif.format import HEADER_BYTES
@@ -56,6 +56,11 @@ class Says:
     range_said: str = "bytes START-LAST/SIZE"
     bare: bool = False
     most: int | None = None
+
+    def __repr__(self) -> str:
+        whose = {OLD: "OLD", NEW: "NEW", LONGER: "LONGER"}.get(self.body, self.body[:20])
+        rest = {name: value for name, value in vars(self).items() if name != "body"}
+        return f"Says({whose!r}, {rest})"
 
 
 class Host(BaseHTTPRequestHandler):
@@ -124,7 +129,9 @@ async def fetch(folder: Path, url: str, *says: Says, rounds: int = 3) -> StoredI
 
 
 def whole(image: StoredImage, data: bytes = NEW) -> bool:
-    assert image.path.read_bytes() == data
+    found = image.path.read_bytes()
+    same = found == data  # not in the assertion: what pytest says of two images takes minutes
+    assert same, f"another file, of {len(found)} bytes"
     return image.sha256 == hashlib.sha256(data).hexdigest()
 
 
@@ -380,14 +387,20 @@ NOTHING = st.sampled_from([says for says, _ in NO_ANSWER if says.body != NEW[:-1
 
 
 @given(st.lists(BREAKS | NOTHING, max_size=4), st.sampled_from([URL, NAMED]), st.booleans())
+@example([Says(OLD, cut=60_419, ranges=False), Says(OLD, cut=60_418)], URL, True)
 @settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
-def test_host__any_row_of_answers_that_ends_with_the_file__gives_it_whole(
+def test_host__any_row_of_answers_that_ends_with_the_file__gives_a_file_whole(
     rows: list[Says], url: str, has_marks: bool
 ) -> None:
-    """As long as nothing in one piece is another file; a version's mark is that version's alone."""
+    """Nothing in one piece is another file; a version's mark is that version's alone. An older one
+    may come whole in two pieces of the same mark, and is the file then; a mixture never is."""
     versions = {NEW: 1, OLD: 2, LONGER: 3, NEW[:-9]: 4}
     mark = MARKS[0] if has_marks else {}
     said = [marked(one, mark, versions.get(one.body, 9)) if one.cut else one for one in rows]
     with tempfile.TemporaryDirectory() as folder:
         end = marked(Says(), mark, 1)
-        assert whole(asyncio.run(fetch(Path(folder), url, *said, end, rounds=3 * len(rows) + 2)))
+        image = asyncio.run(fetch(Path(folder), url, *said, end, rounds=3 * len(rows) + 2))
+        found = image.path.read_bytes()
+    known = found in ([NEW, OLD, LONGER] if url != NAMED and has_marks else [NEW])
+    assert known, f"another file, of {len(found)} bytes"
+    assert image.sha256 == hashlib.sha256(found).hexdigest()
