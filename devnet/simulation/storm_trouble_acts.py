@@ -86,13 +86,7 @@ def _lies(stage: Stage, trouble: Trouble, on: bool) -> None:
     stage.chain.views.lies = trouble.size if on else 0
 
 
-# Of which nobody can say what is so who forgot what was told before: which of two images, and which
-# jobs are no invention. Of those that run, all that one endpoint tells otherwise count as bought on
-# one's word then, and leave new ones no place.
-UNDECIDED = frozenset(
-    {Lie.OTHER_IMAGE, Lie.COUNT_LOW, Lie.ENDED, Lie.FOREIGN, Lie.NOT_STARTED, Lie.OTHER_OWNER,
-     Lie.LATER, Lie.ALL_OVER}
-)  # fmt: skip
+UNDECIDED = frozenset({Lie.OTHER_IMAGE, Lie.COUNT_LOW})
 
 
 def _liar(stage: Stage, trouble: Trouble, on: bool) -> None:
@@ -101,7 +95,7 @@ def _liar(stage: Stage, trouble: Trouble, on: bool) -> None:
     ways = stage.ways()
     lie = ways[trouble.size // 2 % len(ways)]
     if lie in UNDECIDED and stage.what.plan.forgets(trouble.since, trouble.until):
-        lie = Lie.INVENTED
+        lie = Lie.ENDED  # which of two it is, nobody can say who forgot what was told before
     views.lie = lie if on else None
     views.since, views.size = stage.clock.now(), trouble.size
     if views.lie is not None:
