@@ -118,7 +118,7 @@ class Buying:
 
     def _proven(self, view: JobView) -> bool:
         """Its start was reported and mined, by this process or one before, as two endpoints tell of
-        the transaction: of a job that is none, or not ours, it reverts. One
-        endpoint's word that it is started is not enough: it is who may have made up the job."""
+        the transaction: of a job that is none, or not ours, it reverts. One endpoint's word that
+        it is started is not enough: it is who may have made up the job."""
         known, head = self._world.memory.job(view.id), view.head
         return head is not None and head.is_started and known.start_mined == head.generation

@@ -21,7 +21,7 @@ from agent.journal.transactions import transactions
 from cloud.layout import DESIRED, HOSTS
 from devnet.aws.ec2 import TERMINATED
 from tests.failover.hand_over import HandOver, hand_over
-from tests.failover.pair import Pair, on_host
+from tests.failover.pair import PATIENCE, Pair, on_host
 from tests.failover.strikes import TABLE
 
 OPENS_SECONDS = 1.0  # between two jobs: py-evm and a process for each instance, on two cores
@@ -153,8 +153,11 @@ def _forget_ended(pair: Pair) -> None:
     faulty = pair.scene.faulty
     lasts = faulty.timings()["remembered"]
     faulty.timings(remembered=0.0)
-    while any(one["state"] == TERMINATED for one in faulty.instances()):
-        time.sleep(0.05)
+
+    def are_forgotten() -> bool:
+        return all(one["state"] != TERMINATED for one in faulty.instances())
+
+    pair.scene.eyes.until("an EC2 that forgets", are_forgotten, PATIENCE)
     faulty.timings(remembered=lasts)
 
 

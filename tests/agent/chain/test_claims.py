@@ -296,14 +296,23 @@ async def test_receipt__told_by_one_of_two_while_the_other_rests__is_no_end_of_t
     assert [record.send for record in log.records.values()] == [1]
 
 
+async def staked_then_alone(
+    stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
+) -> tuple[Transactions, Confirmed]:
+    """A call that both endpoints told to be mined; from then on the honest one rests."""
+    transactions = sender(stage, two[0], log)
+    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
+    first = await confirmed(stage, transactions, "stake")
+    assert isinstance(first, Confirmed)
+    stage.node.faults.refuse = True
+    return transactions, first
+
+
 async def test_receipt__denied_by_one_of_two_while_the_other_rests__is_the_same_call_on_its_way(
     stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
 ) -> None:
-    endpoints, liar = two
-    transactions = sender(stage, endpoints, log)
-    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
-    assert isinstance(await confirmed(stage, transactions, "stake"), Confirmed)
-    stage.node.faults.refuse = True
+    transactions, _ = await staked_then_alone(stage, two, log)
+    _, liar = two
     with pytest.MonkeyPatch.context() as lie:
         lying(liar, "eth_getTransactionReceipt", lambda true: None, lie)
         for number in range(10):
@@ -322,12 +331,8 @@ async def test_receipt__denied_by_one_of_two_while_the_other_rests__is_the_same_
 async def test_receipt__moved_by_a_fork_as_one_of_two_tells__is_not_sent_again(
     stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
 ) -> None:
-    endpoints, liar = two
-    transactions = sender(stage, endpoints, log)
-    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
-    first = await confirmed(stage, transactions, "stake")
-    assert isinstance(first, Confirmed)
-    stage.node.faults.refuse = True
+    transactions, first = await staked_then_alone(stage, two, log)
+    _, liar = two
     with pytest.MonkeyPatch.context() as moved:
         later = changed(blockNumber=hex(first.block + 2))
         lying(liar, "eth_getTransactionReceipt", later, moved)
@@ -342,11 +347,8 @@ async def test_receipt__moved_by_a_fork_as_one_of_two_tells__is_not_sent_again(
 async def test_receipt__of_another_end_as_one_of_two_tells__does_not_count_at_once(
     stage: Stage, two: tuple[Endpoints, ChainServer], log: MemoryLog
 ) -> None:
-    endpoints, liar = two
-    transactions = sender(stage, endpoints, log)
-    await transactions.submit(stage.calls.stake(Wei(1)), key="stake")
-    first = await confirmed(stage, transactions, "stake")
-    stage.node.faults.refuse = True
+    transactions, first = await staked_then_alone(stage, two, log)
+    _, liar = two
     with pytest.MonkeyPatch.context() as lie:
         failed = changed(blockNumber=hex(first.block + 2), status="0x0")
         lying(liar, "eth_getTransactionReceipt", failed, lie)
