@@ -14,6 +14,7 @@ ASSIGNED = "job.assigned"
 TAKEN = "job.taken"  # at this price, where its user may change that: told once
 ATTESTED = "enclave.attested"  # an enclave of the job proved itself
 START_MINED = "tx.report_started"  # our report of its start got into a block
+CONFIRMED = "job.confirmed"  # two endpoints told alike that it is ours to serve
 ENDED = "job.ended"  # the last line of a timeline: nothing of the job is left in AWS
 END_ASKED = "end.asked"  # the chain asks for the end of the job's instances
 END_TAKEN_BACK = "end.taken_back"  # and asks for it no more, while they live

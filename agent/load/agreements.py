@@ -68,9 +68,10 @@ def _ask(event: Event) -> Ask | None:
     return Ask(*map(str, told.values())) if None not in told.values() else None
 
 
-def fields_of(price: Price, ask: Ask) -> dict[str, Any]:
-    """What the journal's line says."""
-    return {"price": str(price.raw), **asdict(ask)}
+def fields_of(price: Price | None, ask: Ask) -> dict[str, Any]:
+    """What the journal's line says. A line about the ask alone has no price: the present one was
+    agreed to by nobody, and the first that stands in the journal counts."""
+    return {**({} if price is None else {"price": str(price.raw)}), **asdict(ask)}
 
 
 def ask_counts(view: JobView, decided: Plan) -> Ask | None:

@@ -60,6 +60,7 @@ class JobMemory:
     heard: Heard | None = None  # what several endpoints told of it at the head
     watched: bool = False  # another endpoint lists it
     confirmed: bool = False  # two endpoints told once that it is ours to serve
+    confirmed_told: bool = False  # and the journal has it
     reported: bool = False  # its start is our own doing
     waits: str = ""  # why it is not bought on one endpoint's word
     waits_since: float | None = None  # since when a second one has been asked for that

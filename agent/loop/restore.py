@@ -22,6 +22,7 @@ from agent.decide.termination_breaker import BreakerState
 from agent.journal.lines import (
     ASSIGNED,
     ATTESTED,
+    CONFIRMED,
     END_ASKED,
     END_TAKEN_BACK,
     HELD,
@@ -93,6 +94,7 @@ class _Told:
     assigned: Mapping[JobId, Event]
     proven: Mapping[JobId, Event]
     mined: Mapping[JobId, Event]  # reports of starts
+    confirmed: Mapping[JobId, Event]
     asked: Mapping[JobId, Event]
     losses: Mapping[JobId, Event]
     reports: Sequence[Event]  # auditors' reports, and what was thought of them, in their order
@@ -112,6 +114,7 @@ def past(world: World, abilities: Abilities, reader: Reader) -> Put:
         # Where starts are reported the chain says what came up.
         proven={} if abilities.reports_start else reader.last(ATTESTED),
         mined=reader.last(START_MINED),
+        confirmed=reader.last(CONFIRMED),
         asked=reader.last(END_ASKED, END_TAKEN_BACK, HELD),
         losses=reader.last(SERVED_AT_A_LOSS),
         reports=_reports(reader),
@@ -126,10 +129,7 @@ def past(world: World, abilities: Abilities, reader: Reader) -> Put:
 def _put(world: World, told: _Told) -> None:
     world.fleet.ended_jobs.update(told.ended)
     _assignments(world, told)
-    for job, event in _of_now(told, told.proven):
-        world.memory.job(job).proven = event.generation
-    for job, event in _of_now(told, told.mined):
-        world.memory.job(job).start_mined = event.generation
+    _served(world, told)
     for job, event in _of_now(told, told.asked):
         if event.name != END_TAKEN_BACK:
             known = world.memory.job(job)
@@ -182,6 +182,18 @@ def _assignments(world: World, told: _Told) -> None:
         known = world.memory.job(job)
         known.served, known.told = True, event.generation or 0
         known.past = _past(event)
+
+
+def _served(world: World, told: _Told) -> None:
+    """What no lie can take back: enclaves that proved themselves, reports that were mined, and
+    what two endpoints told alike."""
+    for job, event in _of_now(told, told.proven):
+        world.memory.job(job).proven = event.generation
+    for job, event in _of_now(told, told.mined):
+        world.memory.job(job).start_mined = event.generation
+    for job, _ in _of_now(told, told.confirmed):
+        known = world.memory.job(job)
+        known.confirmed = known.confirmed_told = True
 
 
 def _reports(reader: Reader) -> Sequence[Event]:

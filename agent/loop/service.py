@@ -9,6 +9,7 @@ job is looked at again. Stopping cancels tasks and touches no instance.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from agent.decide.keepalive import Answers, Doubt
 from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.decide.refusal import vet
-from agent.journal.lines import ASSIGNED, END_ASKED, END_TAKEN_BACK, HELD, TAKEN
+from agent.journal.lines import ASSIGNED, CONFIRMED, END_ASKED, END_TAKEN_BACK, HELD, TAKEN
 from agent.load.agreements import ask_counts, came_to_nothing, fields_of, rate_counts
 from agent.load.loader import parts
 from agent.load.remembered import JobMemory
@@ -316,6 +317,7 @@ class Agent:
         known.read_at = self._state.now()
         known.served |= (view.ours and not self._passed_by(view)) or bool(view.hosts)
         self._tell_assignment(known, view)
+        self._tell_confirmed(known)
         self._note_end(known, view, decision)
         known.buying = decision.buys
         if view.head is not None and view.ours:
@@ -343,7 +345,7 @@ class Agent:
         if view.head is None or ask is None or (news is None and ask == asks.get(view.id)):
             return
         asks[view.id] = ask
-        self._world.say(view.id, TAKEN, **fields_of(news or view.head.price, ask))
+        self._world.say(view.id, TAKEN, **fields_of(news, ask))
 
     def _put_off(self, job: JobId, decision: Plan) -> None:
         least = self._state.now() + self._state.rules.service.least_look_seconds
@@ -370,6 +372,13 @@ class Agent:
             assigned_at=job.assigned_at,
             deadline=view.deadline,
         )
+
+    def _tell_confirmed(self, known: JobMemory) -> None:
+        """Once: after a restart a job that one endpoint denies by then is known to be no invention
+        of the other, and takes no place of those that are bought on one's word."""
+        if known.confirmed and not known.confirmed_told:
+            known.confirmed_told = True
+            self._world.say(known.id, CONFIRMED, level=logging.DEBUG)
 
     def _passed_by(self, view: JobView) -> bool:
         """Whether a job stays on the chain though it is over, settled, and nothing here is of it:

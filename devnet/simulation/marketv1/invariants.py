@@ -7,7 +7,7 @@ plan of troubles, from the fates of machines and from what the owner did; never 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.markets.marketv1.adapter import FORGOTTEN_SHARE
 from agent.ports import Image
@@ -106,7 +106,15 @@ class MarketV1Invariants(Watch):
 
     def _worth(self, state: State, number: int) -> bool:
         job = job_of(state, number)
-        return self.truth.worth(job) and end_of(state, number) > self.chain.head.ref.timestamp
+        worth = self.truth.worth(job) or self._runs_on_below_the_card(number, job)
+        return worth and end_of(state, number) > self.chain.head.ref.timestamp
+
+    def _runs_on_below_the_card(self, number: int, job: Job) -> bool:
+        """Whether it is served at a rate of which a lost journal knew whether that was agreed to
+        (`_needless`): what serves it is replaced like any other, then."""
+        served = (number, f"{job.owner}:{job.metadata}") in self._up
+        enough = self._forgot and job.rate >= UNIT // FORGOTTEN_SHARE
+        return served and enough and self.truth.worth(replace(job, rate=UNIT))
 
     def _may_end(self, machine: Machine) -> bool:
         head = self.chain.head

@@ -33,6 +33,21 @@ def test_rates__of_the_journal__are_the_jobs_and_old_or_odd_lines_tell_none(tmp_
     journal.close()
 
 
+def test_line__of_what_a_job_asks_for_alone__states_no_rate(tmp_path: Path) -> None:
+    """Its user lowered the rate after such a line: the present one of then, which nobody had agreed
+    to, was the first in the journal, and after the next restart the job was ended for paying
+    less."""
+    engine = open_file(tmp_path / "journal.sqlite")
+    journal = Journal(engine)
+    ask = Ask("0xu", "us-east-1/c6a.xlarge", "aaaa", "bbbb")
+    for price in (None, Price(3)):
+        journal.event(Event(5.0, TAKEN, JobId(0), 1, fields=fields_of(price, ask)))
+    journal.flush()
+    assert agreed_rates(Reader(engine)) == {0: Price(3)}
+    assert accepted_asks(Reader(engine)) == {0: ask}
+    journal.close()
+
+
 def test_ask__of_the_journal__is_the_last_that_was_accepted(tmp_path: Path) -> None:
     engine = open_file(tmp_path / "journal.sqlite")
     journal = Journal(engine)

@@ -187,24 +187,51 @@ def test_crowd__that_one_of_two_endpoints_denies__is_started_in_rounds_that_doub
     assert sum(when < 40 for when in launches) == BurstRules().unconfirmed
 
 
-def test_crowd__denied_since_the_others_were_started__is_started_after_a_restart_too() -> None:
-    """What was reported before it is known from the journal to be no invention."""
+def test_crowd__denied_as_those_were_that_were_started__is_started_after_a_restart_too() -> None:
+    """What was reported before it is known from the journal to be no invention, though two never
+    told of it alike."""
 
     def deny(simulation: Simulation) -> None:
         assert simulation.witness is not None
         simulation.witness.lies = lambda jobs: {}
-        simulation.restart_in(1)
 
     before, after = crowd(60)[:30], crowd(60)[30:]
     script = [
+        at(0.5, deny),
         *(assigned(1, job) for job in before),
-        at(400, deny),
+        at(400, lambda s: s.restart_in(1)),
         *(assigned(450, job) for job in after),
     ]
     simulation = Simulation(with_witness=True)
     done = simulation.run(script, 1050)
     assert len([text for _, text in done if text.startswith("reportStarted")]) == 60
     assert sum(when < 500 for when, text in done if text.startswith("launch")) == 60
+
+
+def test_crowd__denied_after_the_journal_was_lost__leaves_places_for_new_jobs() -> None:
+    """The journal has no reports of those that run, and once both told of each, that they did: when
+    one denies all of them after another restart, they take no place of the new ones."""
+
+    def tells_truly(simulation: Simulation) -> None:
+        simulation.restart_in(1, lose_journal=True)
+
+    def denies(simulation: Simulation) -> None:
+        assert simulation.witness is not None
+        simulation.witness.lies = lambda jobs: {}
+        simulation.restart_in(1)
+
+    before, after = crowd(38)[:30], crowd(38)[30:]
+    script = [
+        *(assigned(1, job) for job in before),
+        at(400, tells_truly),
+        at(440, denies),
+        *(assigned(450, job) for job in after),
+    ]
+    simulation = Simulation(with_witness=True)
+    done = simulation.run(script, 1050)
+    assert sum(440 < when < 470 for when, text in done if text.startswith("launch")) == 8
+    assert simulation.events(before[0]).count("job.confirmed") == 1
+    assert simulation.events(after[0]).count("job.confirmed") == 0
 
 
 def test_observer__blind_from_its_start_on__ends_nobody_whom_it_found_serving() -> None:
