@@ -20,9 +20,9 @@ from agent.chain.encoding import Fees
 from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import Bid, bids
 from agent.chain.fees import BUMP_PERCENT, FeePolicy, raised
+from agent.chain.gap_filling import GapFilling
 from agent.chain.head import Finality
 from agent.chain.hearsay import Hearsay
-from agent.chain.nonces import FILL_MOST, Gap, Gaps, is_ripe
 from agent.chain.pending import Sight, is_ours_still, look
 from agent.chain.receipts import Receipt, parent_fee, receipt_of
 from agent.chain.rpc import CallReverted, Json
@@ -82,9 +82,9 @@ class Transactions:
         self._lost_since: dict[tuple[str, int], int] = {}
         self._hearsay = Hearsay(clock, self._patience.hearsay)
         self._budget = Budget(self._log, self._policy)
-        self._gaps = Gaps()
         age = self._patience.fees_age
         self._account = Account(endpoints, signer, self._log, clock, self._policy, age)
+        self._filling = GapFilling(self._account, self._log, self._nonces, clock)
 
     # Beginning
 
@@ -220,7 +220,7 @@ class Transactions:
             sight = await look(self._endpoints, self._account.address, records, self._finality)
             for record in records:
                 await self._advance_alone(record, sight)
-            await self._mind_the_gap(sight)
+            await self._filling.look(sight.nonce)
         except (RetryLater, TryElsewhere, CallReverted) as fault:
             log.warning("tx.no_look", error=str(fault))
 
@@ -362,55 +362,6 @@ class Transactions:
         await self._log.change(replaced)
         log.info("tx.replaced", key=record.key, nonce=record.nonce, max_fee=fees.max_fee)
         await self._account.broadcast(replaced)
-
-    # Gaps
-
-    async def _mind_the_gap(self, sight: Sight) -> None:
-        """An open transaction above a nonce that nobody sends waits for ever: the nonces below it
-        are filled, or it is given up and its call sent under one that is free."""
-        unfinished = await self._log.unfinished()
-        opened = [r.nonce for r in unfinished if r.status is TxStatus.OPEN]
-        taken, now = await self._log.nonces(sight.nonce), self._clock.now()
-        gap = self._gaps.look(sight.nonce, opened, taken, now)
-        if gap is None:
-            return
-        if self._gaps.first_told(gap):
-            log.warning("tx.waits_for_nonces", nonce=gap.below, missing=str(gap))
-        if (
-            not is_ripe(gap, now)
-            or max(await self._account.counts(), default=gap.below) >= gap.below
-        ):
-            return
-        if gap.size <= FILL_MOST:
-            await self._fill(gap)
-        else:
-            await self._give_up(gap)
-
-    async def _fill(self, gap: Gap) -> None:
-        me = self._account.address
-        fees = await self._account.market()
-        if not fees:
-            return
-        for nonce in gap.missing:
-            call = Call(me, b"", f"fill nonce {nonce}", urgent=True)
-            gas, key = (await self._account.gas(call, 1))[0], f"fill:{nonce}"
-            last = await self._log.latest(key)
-            async with self._nonces:
-                if nonce in await self._log.nonces(nonce):
-                    continue
-                send = 1 if last is None else last.send + 1
-                record = await self._account.unsent(call, key, None, send, gas, nonce, fees[0])
-                await self._log.add(record)
-            log.warning("tx.gap_filled", nonce=nonce, below=gap.below)
-            await self._account.broadcast(record)
-
-    async def _give_up(self, gap: Gap) -> None:
-        for record in await self._log.unfinished():
-            if record.nonce == gap.below and record.status is TxStatus.OPEN:
-                reason = f"nonce {record.nonce} is not reached: the account is at {gap.missing[0]}"
-                log.warning("tx.nonce_given_up", key=record.key, reason=reason)
-                lost = replace(record, status=TxStatus.LOST, final=True, reason=reason)
-                await self._log.change(lost)
 
 
 def _may_repeat(record: TxRecord) -> bool:
