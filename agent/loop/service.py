@@ -9,7 +9,6 @@ job is looked at again. Stopping cancels tasks and touches no instance.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,18 +25,16 @@ from agent.decide.keepalive import Answers, Doubt
 from agent.decide.lifecycle import LifecycleRules, plan
 from agent.decide.plan import Launch, Plan, RequestExit, Terminate
 from agent.decide.refusal import vet
-from agent.journal.lines import ASSIGNED, CONFIRMED, END_ASKED, END_TAKEN_BACK, HELD, TAKEN
-from agent.load.agreements import ask_counts, came_to_nothing, fields_of, rate_counts
+from agent.journal.lines import END_TAKEN_BACK, HELD
 from agent.load.loader import parts
-from agent.load.remembered import JobMemory
 from agent.load.unchanged import quiet
 from agent.loop.feeds import CHAIN_SECONDS, Feeds
+from agent.loop.noting import note
 from agent.loop.restore import remember
 from agent.loop.standby import stand_by
 from agent.loop.state import LoopState, Progress
 from agent.market.model import JobId
 from agent.ports import Wakes
-from enclave.web.image_url import told as shown_url
 from faults import Bug, Fault, MustStop, RetryLater, TryElsewhere
 
 log = structlog.get_logger()
@@ -289,7 +286,8 @@ class Agent:
         """Remember and tell what was decided, then start its effects, closest deadline first; but
         for the ends that the chain asks for."""
         for view, decision in decided:
-            self._remember(view, decision)
+            note(self._state, view, decision)
+            self._put_off(view.id, decision)
         self._loader.asking.ask(view.id for view, decision in decided if decision.asks)
         self._buying.begin()
         for view, decision in sorted(decided, key=_urgency):
@@ -309,100 +307,12 @@ class Agent:
             if action.by_chain:
                 self._in_flight.start(action)
 
-    def _remember(self, view: JobView, decision: Plan) -> None:
-        known = self._world.memory.job(view.id)
-        if known.stage != decision.stage:
-            known.stage_since = self._state.now()
-        known.view, known.stage, known.deadline = view, decision.stage, decision.deadline
-        known.read_at = self._state.now()
-        known.served |= (view.ours and not self._passed_by(view)) or bool(view.hosts)
-        self._tell_assignment(known, view)
-        self._tell_confirmed(known)
-        self._note_end(known, view, decision)
-        known.buying = decision.buys
-        if view.head is not None and view.ours:
-            self._world.memory.owners.serves(view.head.user, view.id)
-        if view.head is not None and decision.reluctant:
-            known.reluctant = view.head.generation
-        if view.head is not None and known.buying is not None:
-            known.vetted = view.head.generation
-        self._note_agreement(view, decision)
-        for note in known.news(decision.notes):
-            self._world.say(view.id, note.name, note.text, int(note.level))
-        self._put_off(view.id, decision)
-
-    def _note_agreement(self, view: JobView, decision: Plan) -> None:
-        """At what rate the job was taken, and for what: both may be changed by its user."""
-        asks, buys = self._world.memory.asks, decision.buys is not None
-        if came_to_nothing(decision):
-            asks.pop(view.id, None)
-            self._state.sources.market.forget(view.id)
-            return
-        job, news = rate_counts(view, self._state.now(), buys=buys), None
-        if job is not None:
-            news = self._state.sources.market.took(job, bought=buys)
-        ask = ask_counts(view, decision) or asks.get(view.id)
-        if view.head is None or ask is None or (news is None and ask == asks.get(view.id)):
-            return
-        asks[view.id] = ask
-        self._world.say(view.id, TAKEN, **fields_of(news, ask))
-
     def _put_off(self, job: JobId, decision: Plan) -> None:
         least = self._state.now() + self._state.rules.service.least_look_seconds
         later = decision.next_look_at
         if later is not None and decision.stage == CALM:
             later = math.ceil(later)
         self._agenda.put_off(job, None if later is None else max(later, least))
-
-    def _tell_assignment(self, known: JobMemory, view: JobView) -> None:
-        job = view.head
-        if job is None or not view.ours or self._passed_by(view):
-            return
-        if view.instance_type is not None:
-            self._state.offering.seen.add(job.instance_type)
-        if known.told >= job.generation:
-            return
-        known.told = job.generation
-        self._world.memory.ended.pop(view.id, None)  # it comes to another end, told again
-        self._world.say(
-            view.id,
-            ASSIGNED,
-            instance_type=job.instance_type,
-            url=shown_url(job.enclave_url),
-            assigned_at=job.assigned_at,
-            deadline=view.deadline,
-        )
-
-    def _tell_confirmed(self, known: JobMemory) -> None:
-        """Once: after a restart a job that one endpoint denies by then is known to be no invention
-        of the other, and takes no place of those that are bought on one's word."""
-        if known.confirmed and not known.confirmed_told:
-            known.confirmed_told = True
-            self._world.say(known.id, CONFIRMED, level=logging.DEBUG)
-
-    def _passed_by(self, view: JobView) -> bool:
-        """Whether a job stays on the chain though it is over, settled, and nothing here is of it:
-        events speak of such a job now and then, and there is nothing to tell."""
-        job, now = view.head, int(self._state.now())
-        if job is None or view.hosts or not view.terms.is_over(job, now):
-            return False
-        signs = self._state.rules.lifecycle.ending.signs
-        return not signs or not view.terms.unrecorded(job, now)
-
-    def _note_end(self, known: JobMemory, view: JobView, decision: Plan) -> None:
-        """Since when the chain asks for the end: a confirmation counts only from then on.
-
-        What a clock that was ahead wrote down is not later than now: nobody could confirm it.
-        """
-        asked, now = decision.asks_for_end, self._state.now()
-        known.end_asked_at = None if known.end_asked_at is None else min(known.end_asked_at, now)
-        known.held_at = None if known.held_at is None else min(known.held_at, now)
-        if asked and known.end_asked_at is None:
-            known.end_asked_at, known.end_confirmed = now, False
-            self._world.say(view.id, END_ASKED)
-        elif known.end_asked_at is not None and not asked and any(h.live for h in view.hosts):
-            known.end_asked_at, known.held_at, known.end_confirmed = None, None, False
-            self._world.say(view.id, END_TAKEN_BACK, level=30)
 
     def _ask_breaker(
         self, decided: Sequence[tuple[JobView, Plan]]
