@@ -100,14 +100,21 @@ class Buying:
         return (known.generation, known.attempt) == (identity.generation, identity.attempt)
 
     def _instances(self, job: JobId) -> int:
-        """There, being bought, or maybe bought: a lost reply says nothing of what EC2 did."""
-        hosts, memory = self._world.fleet.hosts(job), self._world.memory.jobs.get(job)
+        """There, being bought, or maybe bought: a lost reply says nothing of what EC2 did.
+
+        What the journal does not know to have been launched was bought while another one was kept,
+        and most of it by what two told then: where a journal was lost, those do not fill the places
+        of jobs that are new. A liar then has as many places once more.
+        """
+        memory, launching = self._world.memory.jobs.get(job), job in self._launching()
         known = memory.launch if memory else None
+        if known is None:
+            return int(launching)
+        hosts = self._world.fleet.hosts(job)
         listed = {(host.generation, host.attempt) for host in hosts}
-        maybe = known is not None and known.phase in _MAY_BE_THERE
-        unlisted = known is not None and (known.generation, known.attempt) not in listed
-        coming = job in self._launching() or (maybe and unlisted)
-        return sum(host.live for host in hosts) + coming
+        unlisted = (known.generation, known.attempt) not in listed
+        maybe = known.phase in _MAY_BE_THERE and unlisted
+        return sum(host.live for host in hosts) + (launching or maybe)
 
     def _confirmed(self, view: JobView) -> bool:
         """Told by two endpoints, once at least. That there is no such job, or that it is another's,

@@ -156,8 +156,10 @@ class MarketV1Invariants(Watch):
 
     def journal_lost(self) -> None:
         """Who was served, and at which rate, is in the journal alone: what proves itself no more
-        before its job is over may have been up, or not."""
+        before its job is over may have been up, or not. And what was bought on one's word: a liar
+        has as many places once more."""
         self._forgot = True
+        self._invented.clear()
         self._known.clear()
         self._served_until.clear()
 

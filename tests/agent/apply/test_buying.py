@@ -50,6 +50,11 @@ class World:
         known = self.memory.job(JobId(job))
         known.view, known.launch = self.view(job), LaunchView(1, 1, phase, NOW - 4.0)
 
+    def bought(self, job: int) -> None:
+        """It runs, and the journal has its launch."""
+        self.listed[job] = live()
+        self.tried(job, LaunchPhase.LAUNCHED)
+
     def buying(self) -> Buying:
         world: Any = self
         agenda: Any = SimpleNamespace(put_off=lambda job, when: None)
@@ -85,11 +90,27 @@ def test_wait__for_a_second_endpoint__counts_from_when_it_was_asked_whatever_the
 
 def test_instances__of_jobs_not_looked_at_since_a_restart__count_as_bought() -> None:
     world = World()
-    world.listed = {job: live() for job in range(FULL)}
+    for job in range(FULL):
+        world.bought(job)
+        world.memory.job(JobId(job)).view = None
     assert not world.admitted(FULL)
-    assert FULL - 1 not in world.memory.jobs, "counting begins nothing"
     world.listed.popitem()
+    world.memory.jobs.pop(JobId(FULL - 1))
     assert world.admitted(FULL)
+
+
+def test_instances__of_which_a_lost_journal_knew__leave_the_places_to_new_jobs() -> None:
+    """Nobody can tell any more by whose word they were bought, and one endpoint denies them all:
+    new jobs that it denied, too, waited until they were slashed."""
+    world = World()
+    world.listed = {job: live() for job in range(10 * FULL)}
+    for job in range(5 * FULL):  # the others were not looked at yet
+        world.memory.job(JobId(job)).view = world.view(job)
+    assert world.admitted(10 * FULL)
+    assert 10 * FULL - 1 not in world.memory.jobs, "counting begins nothing"
+    for job in range(FULL):
+        world.bought(job)
+    assert not world.admitted(10 * FULL)
 
 
 UNKNOWN = [LaunchPhase.ASKED, LaunchPhase.LATER, LaunchPhase.LAUNCHED]
@@ -138,12 +159,13 @@ def test_instances__of_jobs_that_are_said_to_be_none__count_until_they_are_gone(
     world = World()
     head = None if whose == "nobody's" else replace(JOB, provider=OTHER)
     for job in range(FULL):
-        world.listed[job] = live()
+        world.bought(job)
         known = world.memory.job(JobId(job))
         known.view = replace(world.view(job), head=head, agreed=agreed)
     assert not world.admitted(FULL)
     world.memory.job(JobId(0)).confirmed = True  # two told once that it is ours: no lie bought it
     assert world.admitted(FULL)
     world.memory.job(JobId(0)).confirmed = False
-    world.listed.popitem()
+    job, _ = world.listed.popitem()
+    world.memory.job(JobId(job)).launch = None
     assert world.admitted(FULL)

@@ -208,29 +208,37 @@ def test_crowd__denied_as_those_were_that_were_started__is_started_after_a_resta
     assert sum(when < 500 for when, text in done if text.startswith("launch")) == 60
 
 
-def test_crowd__denied_after_the_journal_was_lost__leaves_places_for_new_jobs() -> None:
-    """The journal has no reports of those that run, and once both told of each, that they did: when
-    one denies all of them after another restart, they take no place of the new ones."""
+@pytest.mark.parametrize("told_before", [False, True])
+def test_crowd__denied_after_the_journal_was_lost__leaves_places_for_new_jobs(
+    told_before: bool,
+) -> None:
+    """The journal has no reports of those that run: when one denies all of them after another
+    restart, at once or after both told of each, they take no place of the new ones."""
 
-    def tells_truly(simulation: Simulation) -> None:
+    def loses(simulation: Simulation) -> None:
+        if not told_before:
+            denies(simulation)
         simulation.restart_in(1, lose_journal=True)
 
     def denies(simulation: Simulation) -> None:
         assert simulation.witness is not None
         simulation.witness.lies = lambda jobs: {}
+
+    def denies_now(simulation: Simulation) -> None:
+        denies(simulation)
         simulation.restart_in(1)
 
     before, after = crowd(38)[:30], crowd(38)[30:]
     script = [
         *(assigned(1, job) for job in before),
-        at(400, tells_truly),
-        at(440, denies),
+        at(400, loses),
+        at(440, denies_now),
         *(assigned(450, job) for job in after),
     ]
     simulation = Simulation(with_witness=True)
     done = simulation.run(script, 1050)
     assert sum(440 < when < 470 for when, text in done if text.startswith("launch")) == 8
-    assert simulation.events(before[0]).count("job.confirmed") == 1
+    assert simulation.events(before[0]).count("job.confirmed") == told_before
     assert simulation.events(after[0]).count("job.confirmed") == 0
 
 
