@@ -82,7 +82,9 @@ async def _standings(
     desk: Desk, standing: Standing, ids: Sequence[JobId], view: Mapping[str, Any] | None
 ) -> dict[JobId, JobStanding]:
     jobs = await desk.reads.jobs(ids, standing.at) if ids else {}
-    over = await _surely_over(desk, standing, ids)
+    now = standing.at.timestamp
+    dead = [number for number, job in jobs.items() if standing.terms.is_over(job, now)]
+    over = await _surely_over(desk, standing, dead)
     rows = {row["id"]: row for row in view["jobs"]} if view else {}
     found = {}
     for number in ids:
@@ -123,7 +125,8 @@ async def _shows_document(desk: Desk, ip: str) -> bool:
 
 
 async def _surely_over(desk: Desk, standing: Standing, ids: Sequence[JobId]) -> Collection[JobId]:
-    """Those that are over at the head and in the final block, by all endpoints that answer."""
+    """Those of `ids`, which are over at the head, that are so in the final block, by all endpoints
+    that answer: a deposit or a notice taken back may be newer than that block."""
     if not ids:
         return ()
     final = (await HeadTracker(desk.endpoints, finality_of(desk.config)).poll()).finalized
