@@ -5,6 +5,7 @@ Rates and traffic are copied beside the configuration and named in it; lists go 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,7 @@ def import_(
         "allow_images": allow_images, "deny_images": deny_images,
     }  # fmt: skip
     copies = _copies({name: file for name, file in files.items() if file}, path.parent)
-    read = {name: _lines(file) for name, file in lists.items() if file}
+    read = {name: _list(name, file) for name, file in lists.items() if file}
     if not copies and not read:
         raise UsageFault("name a file: --rates, --bandwidth, --allow-owners and so on")
     said = {**{name: one.what for name, one in copies.items()},
@@ -110,17 +111,30 @@ def _copies(files: Mapping[str, Path], beside: Path) -> dict[str, _Copy]:
     return found
 
 
-def _lines(file: Path) -> Sequence[str]:
-    """What stands in a list, a line each; empty lines and comments are passed over."""
+def _list(name: str, file: Path) -> Sequence[str]:
+    """The entries of a list, a line each; empty lines and comments are passed over. Raises
+    UsageFault: it allows nothing, which in the configuration would be everything."""
+    from faults import UsageFault
+
     found = (line.strip() for line in _text(file).splitlines())
-    return list(dict.fromkeys(line for line in found if line and not line.startswith("#")))
+    lines = [line for line in found if line and not line.startswith("#")]
+    if name.startswith("allow_") and not lines:
+        raise UsageFault(f"{file}: names nothing, and an empty {name} allows everything")
+    return list(dict.fromkeys(_digest_in(line) if "images" in name else line for line in lines))
+
+
+def _digest_in(line: str) -> str:
+    """The one digest in a line: the control plane looks for an image's within it, so that lists
+    are what `sha256sum` printed, names of files and all. A line without one is as it is."""
+    digests = re.findall(r"\b[0-9a-fA-F]{64}\b", line)
+    return digests[0] if len(digests) == 1 else line
 
 
 def _text(file: Path) -> str:
     from faults import UsageFault
 
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # editors of Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         said = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise UsageFault(f"{file}: {said}") from None

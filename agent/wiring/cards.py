@@ -66,7 +66,7 @@ def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig")  # editors of Windows begin with a mark
     except OSError as error:
         raise UsageFault(error.strerror or "it can't be read") from None
     except UnicodeDecodeError:

@@ -35,10 +35,10 @@ def config(tmp_path: Path) -> Path:
 def test_import__of_all_files__is_what_the_agent_goes_by(config: Path, tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()
-    (given / "r.json").write_text(json.dumps(RATES))
+    (given / "r.json").write_text("\ufeff" + json.dumps(RATES))  # as a Windows editor keeps it
     (given / "b.json").write_text(json.dumps(TRAFFIC))
-    (given / "owners.txt").write_text(f"{OWNER}\n\n# a friend\n{OWNER}\n")
-    (given / "images.txt").write_text("ab" * 32 + "\n")
+    (given / "owners.txt").write_text(f"\ufeff{OWNER}\r\n\r\n# a friend\r\n{OWNER}\r\n")
+    (given / "images.txt").write_text("ab" * 32 + "  enclave.eif\n" + "ab" * 32 + "\n")
     words = (
         "import", "--config", str(config), "--rates", str(given / "r.json"),
         "--bandwidth", str(given / "b.json"), "--deny-owners", str(given / "owners.txt"),
@@ -61,7 +61,8 @@ def test_import__of_all_files__is_what_the_agent_goes_by(config: Path, tmp_path:
     ("option", "text", "said"),
     [("--rates", "{}", "no list"), ("--rates", '[{"region": "us-east-1"}]', "[0]"),
      ("--bandwidth", "[1]", "no list of JSON objects"), ("--deny-owners", "0x12\n", "deny_owners"),
-     ("--allow-images", "zz\n", "allow_images")],
+     ("--allow-images", "zz\n", "allow_images"), ("--allow-images", "# none\n", "everything"),
+     ("--allow-owners", "", "everything")],
 )  # fmt: skip
 def test_import__of_something_else__says_where_and_changes_nothing(
     config: Path, tmp_path: Path, option: str, text: str, said: str

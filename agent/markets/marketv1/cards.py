@@ -3,12 +3,14 @@
 `/spec`, `/bandwidth` and `/ip` have the shapes of Marlin's control plane, key by key: numbers of
 256 bits are hex texts, rates are 10^-12 base units a second (of traffic: a GB), and `cpu` and
 `memory` are what an *enclave* gets, in CPUs and MiB, since the tools write both into metadata.
-Operators keep the same in two files, with decimal texts for rates; they are read here, as is.
+Operators keep the same in two files; they are read here, as is. Rates are decimal texts there, or
+whatever else the control plane reads as a number of 256 bits: hex texts and whole numbers.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,11 @@ ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 MAX_CARDS = 100_000  # 26 regions of 278 types are 7,228
 MAX_FILE_BYTES = 64 << 20
 MAX_DEPTH = 16
+# Nobody asks for less than a gibibyte and less than 64 MiB a CPU; a file that counts GiB has it so
+# (no type has 64 GiB a CPU), and the tools would have each job ask for an enclave of a few MiB.
+LEAST_MIB, LEAST_MIB_A_CPU = 1024, 64
 _WORD = 1 << 256
+_NUMBER = re.compile(r"[0-9]{1,78}|0x[0-9a-fA-F]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ def read_bandwidth(text: str) -> tuple[TrafficRate, ...]:
         code = _text(entry, "region_code", where)
         if code in found:
             raise UsageFault(f"{where}: {code} a second time")
-        rate = _decimal(entry, "rate", where)
+        rate = _number(entry, "rate", where)
         found[code] = TrafficRate(_text(entry, "region", where), code, rate)
     return tuple(found.values())
 
@@ -117,13 +123,16 @@ def _read_card(region: str, entry: object, where: str) -> RateCard:
         kind = InstanceType(region, _text(entry, "instance", where))
     except UsageFault as fault:
         raise UsageFault(f"{where}: {fault}") from None
-    rate = _decimal(entry, "min_rate", where)
+    rate = _number(entry, "min_rate", where)
     if not 1 <= rate <= Price.MAX_RAW:
         raise UsageFault(f"{where}: min_rate {rate} is not from 1 to 2^128 - 1")
     arch = _text(entry, "arch", where)
     if arch not in ARCHITECTURES.values():
         raise UsageFault(f"{where}: arch {arch[:20]!r} is not amd64 or arm64")
     cpu, memory = _count(entry, "cpu", where), _count(entry, "memory", where)
+    if memory < min(LEAST_MIB, LEAST_MIB_A_CPU * cpu):
+        text = f"memory {memory} with cpu {cpu} is less than an enclave can use"
+        raise UsageFault(f"{where}: {text}: it counts in MiB, 4 GiB are 4096")
     return RateCard(kind, Price(rate), cpu, memory, arch)
 
 
@@ -155,14 +164,17 @@ def _text(entry: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _decimal(entry: Mapping[str, Any], name: str, where: str) -> int:
-    text = entry.get(name)
-    if not isinstance(text, str) or not (text.isascii() and text.isdigit() and len(text) <= 78):
-        raise UsageFault(f"{where}: {name} is no decimal number as a text")
-    value = int(text)
-    if value >= _WORD:
+def _number(entry: Mapping[str, Any], name: str, where: str) -> int:
+    value = entry.get(name)
+    if type(value) is int:
+        found = value
+    elif isinstance(value, str) and _NUMBER.fullmatch(value):
+        found = int(value, 16 if value.startswith("0x") else 10)
+    else:
+        raise UsageFault(f"{where}: {name} is no whole number, as a text or without quotes")
+    if not 0 <= found < _WORD:
         raise UsageFault(f"{where}: {name} is no number of 256 bits")
-    return value
+    return found
 
 
 def _count(entry: Mapping[str, Any], name: str, where: str) -> int:

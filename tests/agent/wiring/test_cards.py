@@ -100,7 +100,7 @@ def test_prices__of_offers_and_file__offers_win(folder: Path) -> None:
     [
         ("{", "no JSON"),
         ([{"region": "x-1", "rate_cards": [_card("a")]}], r"\[0\].rate_cards\[0\]"),
-        ([{"region": "us-east-1", "rate_cards": [_card("c6a.xlarge", rate="1.5")]}], "decimal"),
+        ([{"region": "us-east-1", "rate_cards": [_card("c6a.xlarge", rate="1.5")]}], "whole"),
     ],
 )
 def test_files__that_are_wrong__are_named_with_the_entry(
@@ -109,6 +109,13 @@ def test_files__that_are_wrong__are_named_with_the_entry(
     _file(folder, "rates.json", data)
     with pytest.raises(UsageFault, match=rf"rates\.json: .*{said}"):
         card_files(_config(folder))
+
+
+def test_files__that_begin_with_a_byte_order_mark__are_read(folder: Path) -> None:
+    before = card_files(_config(folder))
+    for name in ("rates.json", "bandwidth.json"):
+        (folder / name).write_text("\ufeff" + (folder / name).read_text())
+    assert card_files(_config(folder)) == before
 
 
 def test_files__missing_or_no_text__are_named(folder: Path) -> None:

@@ -70,6 +70,16 @@ def test_read_rates__the_operators_file__gives_the_cards() -> None:
     assert card == RateCard(CARD.instance_type, Price(29_997_916_666_666), 2, 4096, "amd64")
 
 
+@pytest.mark.parametrize(
+    "text", ["29997916666666", "0x1b486f2abb2a", "0x1B486F2ABB2A", 29_997_916_666_666]
+)
+def test_read__a_rate_in_any_form_that_the_control_plane_reads__is_that_rate(text: object) -> None:
+    (card,) = read_rates(rates({**ENTRY, "min_rate": text}))
+    assert card.min_rate == Price(29_997_916_666_666)
+    traffic = json.dumps([{"region": "Ireland", "region_code": "eu-west-1", "rate": text}])
+    assert read_bandwidth(traffic)[0].rate == 29_997_916_666_666
+
+
 def test_read_bandwidth__the_operators_file__gives_the_rates() -> None:
     text = '[{"region":"Ireland","region_code":"eu-west-1","rate":"90000000000000000"}]'
     assert read_bandwidth(text) == (TrafficRate("Ireland", "eu-west-1", 9 * 10**16),)
@@ -78,11 +88,13 @@ def test_read_bandwidth__the_operators_file__gives_the_rates() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"instance": "c6a"}, {"instance": 1}, {"instance": ""}, {"min_rate": 5},
-        {"min_rate": "0x5"},
+        {"instance": "c6a"}, {"instance": 1}, {"instance": ""}, {"min_rate": 5.0},
+        {"min_rate": "0x"}, {"min_rate": "0xg"}, {"min_rate": 0}, {"min_rate": -1},
+        {"min_rate": True}, {"min_rate": None}, {"min_rate": "1e3"}, {"min_rate": 2**128},
         {"min_rate": "0"}, {"min_rate": "-1"}, {"min_rate": "1.5"}, {"min_rate": str(2**128)},
         {"min_rate": "9" * 79}, {"min_rate": "٣"}, {"cpu": 0}, {"cpu": "2"}, {"cpu": True},
-        {"memory": 4096.0}, {"memory": 1 << 31}, {"arch": "x86_64"}, {"arch": None},
+        {"memory": 4}, {"cpu": 64, "memory": 256}, {"memory": 4096.0},
+        {"memory": 1 << 31}, {"arch": "x86_64"}, {"arch": None},
     ],
 )  # fmt: skip
 def test_read_rates__an_entry_of_another_form__is_named(change: dict[str, Any]) -> None:
