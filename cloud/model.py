@@ -205,15 +205,20 @@ class HostReport:
     ahead: float | None = None
 
 
+ENCLAVE_LEAST_MIB = 64  # nitro-cli's own least
+
+
 @dataclass(frozen=True, slots=True)
 class EnclaveRoom:
-    """What an enclave can get on an instance type after the parent keeps its share."""
+    """What an enclave can get on an instance type after the parent keeps its share, in whole cores
+    of `threads_per_core` CPUs: the driver starts none that has a part of one."""
 
     instance_type: str
     architecture: str
     cpu_count: int
     memory_mib: int
     network_mbps: int = 0  # the instance's baseline, megabits a second; 0: EC2 does not say
+    threads_per_core: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from agent.decide.job_view import JobView, parse_instance_type
 from agent.market.model import Job, Price
 from agent.market.workload import STANDARD_FAMILY
 from agent.ports import Image
+from cloud.model import ENCLAVE_LEAST_MIB
 from enclave.eif.measure import signer_date_fault
 from enclave.host.documents import MAX_INIT_BYTES
 from enclave.web.image_list import ImageList
@@ -74,7 +75,7 @@ WEIGHTS: Mapping[str, tuple[Weight, str]] = {
     "memory": (Weight.IMPOSSIBLE, "it does not fit into the type"),
     "passed_by": (Weight.FORBIDDEN, "the operator named this very job"),
     "closed": (Weight.FORBIDDEN, "the operator takes no new jobs just now"),
-    "cpu": (Weight.IMPOSSIBLE, "the type gives an enclave fewer"),
+    "cpu": (Weight.IMPOSSIBLE, "the type gives an enclave fewer, or whole cores alone"),
     "metadata": (Weight.IMPOSSIBLE, "what its user wrote says not what to run"),
     "family": (Weight.IMPOSSIBLE, "hosts here are made for images of other families"),
     "debug": (Weight.FORBIDDEN, "nobody could tell what runs there"),
@@ -177,9 +178,15 @@ def _size(view: JobView, job: Job, rules: PolicyRules) -> Refusal | None:
     if work.memory_mib > room.memory_mib:
         text = f"asks for {work.memory_mib} MiB, the type gives {room.memory_mib} MiB"
         return Refusal("memory", text)
+    if work.memory_mib < ENCLAVE_LEAST_MIB:
+        text = f"asks for {work.memory_mib} MiB, an enclave has {ENCLAVE_LEAST_MIB} MiB at least"
+        return Refusal("memory", text)
     if work.cpu_count > room.cpu_count:
         text = f"asks for {work.cpu_count} CPUs, the type gives {room.cpu_count} to an enclave"
         return Refusal("cpu", text)
+    if work.cpu_count % room.threads_per_core:
+        text = f"asks for {work.cpu_count} CPUs, an enclave has whole cores"
+        return Refusal("cpu", f"{text}: the type's have {room.threads_per_core} CPUs each")
     return None
 
 

@@ -129,13 +129,14 @@ class AgentView:
         return self._world.state.offering.fits(str(kind))
 
     def _within(self, card: RateCard) -> RateCard:
-        """No more than an enclave gets on the type, as far as that is known: tools write it into
-        jobs, which are refused beyond it."""
+        """No more than an enclave gets on the type, and whole cores of it, as far as that is known:
+        tools write it into jobs, which are refused otherwise."""
         room = self._world.state.loader.room_of(str(card.instance_type))
         if room is None:
             return card
-        cpu, memory = min(card.cpu, room.cpu_count), min(card.memory_mib, room.memory_mib)
-        return replace(card, cpu=cpu, memory_mib=memory)
+        cores = max(1, min(card.cpu, room.cpu_count) // room.threads_per_core)
+        memory = min(card.memory_mib, room.memory_mib)
+        return replace(card, cpu=cores * room.threads_per_core, memory_mib=memory)
 
     @property
     def _abilities(self) -> Abilities:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cloud.clients import Calls
 from cloud.ec2.places import Cache
 from cloud.kinds import Missing, NoSuchType, NotSetUp
-from cloud.model import EnclaveRoom, Region, Zone
+from cloud.model import ENCLAVE_LEAST_MIB, EnclaveRoom, Region, Zone
 from faults import Refused
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ HUGE_PAGE_MIB = 2
 # An enclave's CPUs and memory come from one NUMA node (Nitro Enclaves user guide, "Nitro Enclaves
 # concepts"). EC2 does not say how many a type has; types above 64 vCPUs may have two.
 ONE_NODE_VCPUS = 64
-# nitro-cli's own least is 64 MiB; an EIF needs about four times its size to boot.
-ENCLAVE_LEAST_MIB = 64
-MEMORY_PER_EIF = 4
+MEMORY_PER_EIF = 4  # an EIF needs about four times its size to boot
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +152,14 @@ def enclave_room(facts: TypeFacts) -> EnclaveRoom:
     memory -= memory % HUGE_PAGE_MIB
     if cpus < 1 or memory < ENCLAVE_LEAST_MIB:
         raise Refused(f"{facts.instance_type} is too small for an enclave beside its parent")
-    return EnclaveRoom(facts.instance_type, facts.architecture, cpus, memory, facts.network_mbps)
+    return EnclaveRoom(
+        facts.instance_type,
+        facts.architecture,
+        cpus,
+        memory,
+        facts.network_mbps,
+        facts.threads_per_core,
+    )
 
 
 def misfit(

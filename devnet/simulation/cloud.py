@@ -142,7 +142,7 @@ class SimCloud:
         await self.weather.before("cloud.room")
         if instance_type.startswith("t3."):
             raise Refused(f"{instance_type} has no enclaves")
-        return EnclaveRoom(instance_type, "x86_64", 2, 6144)
+        return EnclaveRoom(instance_type, "x86_64", 2, 6144, threads_per_core=2)
 
     async def headroom(self, region: Region, instance_type: str) -> Headroom:
         await self.weather.before("cloud.headroom")

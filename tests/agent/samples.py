@@ -30,7 +30,7 @@ TERMS = RegistryTerms(Wei(1000), 600, 900, 3600, 2)
 BLOCK = BlockRef(BlockNumber(100), "0x100", NOW)
 RULES = LifecycleRules(policy=PolicyRules(min_escrow_seconds=0))
 HOME = Region("us-east-1")
-ROOM = EnclaveRoom("c6a.xlarge", "x86_64", 2, 6144)
+ROOM = EnclaveRoom("c6a.xlarge", "x86_64", 2, 6144, threads_per_core=2)
 IMAGE = Image(
     "ipfs://x", "x", Path("/x"), 1 << 20, "a" * 64, {0: "b" * 96}, "x86_64", 256
 )  # fmt: skip

@@ -346,7 +346,9 @@ def test_exit__ordered_where_there_is_none__sends_nothing() -> None:
     [
         ({"unreadable": "no JSON", "workload": None, "instance_type": ""}, "metadata"),
         ({"workload": replace(WORK, memory_mib=999_999)}, "memory"),
+        ({"workload": replace(WORK, memory_mib=7)}, "memory"),
         ({"workload": replace(WORK, cpu_count=64)}, "cpu"),
+        ({"workload": replace(WORK, cpu_count=1)}, "cpu"),
         ({"workload": replace(WORK, family="salmon")}, "family"),
         ({"workload": replace(WORK, debug=True)}, "debug"),
         ({"workload": replace(WORK, init_params=bytes((1 << 20) + 1))}, "init_params"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,11 +192,12 @@ def _view(
     trouble: object = None,
     room: object = None,
     own: dict[str, Price] | None = None,
+    card: RateCard = CARD,
 ) -> AgentView:
     offering = _offering(Bulk())
     offering.prices = own or {}
     world: Any = SimpleNamespace(
-        cards=CardBook(CardFiles((CARD,), (TrafficRate("a", "b"),))),
+        cards=CardBook(CardFiles((card,), (TrafficRate("a", "b"),))),
         state=SimpleNamespace(
             closed=closed, offering=offering,
             loader=SimpleNamespace(room_of=lambda name: room),
@@ -221,6 +223,13 @@ def test_cards__shown__are_those_of_which_another_job_may_fit() -> None:
 
 
 def test_cards__larger_than_the_enclave_that_the_type_gives__are_shown_as_what_it_gets() -> None:
-    room = SimpleNamespace(cpu_count=1, memory_mib=3000)
+    room = SimpleNamespace(cpu_count=1, memory_mib=3000, threads_per_core=1)
     ((card,), _) = _view(room=room).card_files()
     assert (card.cpu, card.memory_mib) == (1, 3000)
+
+
+@pytest.mark.parametrize(("cpu", "shown"), [(1, 2), (2, 2), (3, 2), (5, 4), (9, 6)])
+def test_cards__of_a_part_of_a_core__are_shown_in_whole_ones(cpu: int, shown: int) -> None:
+    room = SimpleNamespace(cpu_count=6, memory_mib=9000, threads_per_core=2)
+    ((card,), _) = _view(room=room, card=replace(CARD, cpu=cpu)).card_files()
+    assert card.cpu == shown

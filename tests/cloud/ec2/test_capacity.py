@@ -38,13 +38,13 @@ def test_room__any_type__is_whole_cores_and_pages_and_leaves_the_parent_its_shar
 
 async def test_room__c6a_xlarge__one_core_stays_with_the_parent(aws: Aws) -> None:
     assert await aws.room(REGION, "c6a.xlarge") == EnclaveRoom(
-        "c6a.xlarge", "x86_64", 2, 7168, 1562
+        "c6a.xlarge", "x86_64", 2, 7168, 1562, threads_per_core=2
     )
 
 
 async def test_room__graviton__is_arm(aws: Aws) -> None:
     room = await aws.room(REGION, "c7g.large")
-    assert (room.architecture, room.cpu_count) == ("arm64", 1)
+    assert (room.architecture, room.cpu_count, room.threads_per_core) == ("arm64", 1, 1)
 
 
 @pytest.mark.parametrize("instance_type", ["t3.micro", "no.such", "c6a.xlarg*"])
