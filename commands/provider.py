@@ -28,7 +28,7 @@ UrlOption = Annotated[
 
 
 PLAIN = {"Accept-Encoding": "identity"}  # and nothing is unpacked
-MOST_BYTES = 2**20  # all types of all regions are about 100 KB
+MOST_BYTES = 16 << 20  # as many cards as a rates file may have are ten megabytes
 
 
 @app.command()
@@ -154,26 +154,30 @@ def unanswered(url: str) -> str:
     """Why the URL does not give rate cards, as Marlin's tools would read them; empty: it does."""
     import httpx
 
+    status = 0
     try:
         with httpx.stream("GET", f"{url}/spec", headers=PLAIN, timeout=10) as answer:
+            status = answer.status_code
             found = foreign_json.loads(_at_most(answer.iter_raw()))
         regions = {one["region"] for one in found["min_rates"]}
         cards = [card for one in found["min_rates"] for card in one["rate_cards"]]
         sound = all(int(card["min_rate"], 16) > 0 and card["memory"] > 0 for card in cards)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{url}/spec does not answer ({type(error).__name__})"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return f"{url}/spec answers {answer.status_code}, and no rate cards"
-    if answer.status_code != 200 or not sound or not set(found["allowed_regions"]) <= regions:
-        return f"{url}/spec answers {answer.status_code} with rate cards that no tool can use"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if not status:  # a name that no resolver takes is a UnicodeError
+            return f"{url}/spec does not answer ({type(error).__name__})"
+        return f"{url}/spec answers {status}, and no rate cards"
+    if status != 200 or not sound or not set(found["allowed_regions"]) <= regions:
+        return f"{url}/spec answers {status} with rate cards that no tool can use"
     return "" if cards else f"{url}/spec shows no rate card: nobody could open a job"
 
 
 def _at_most(pieces: Iterable[bytes]) -> bytes:
     """All of a plain answer. Raises ValueError: it is larger than rate cards are."""
-    found = b""
+    found = bytearray()
     for piece in pieces:
         found += piece
         if len(found) > MOST_BYTES:
             raise ValueError("too large")
-    return found
+    return bytes(found)

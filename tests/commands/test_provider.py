@@ -150,6 +150,13 @@ def test_url__without_rate_cards__is_refused(
     assert f"{url}/spec" in done.stderr
 
 
+def test_url__with_as_many_cards_as_a_rates_file_may_have__answers(
+    url: str, told: dict[str, Any]
+) -> None:
+    told["/spec"] = {**SPEC, "min_rates": [{"region": "us-east-1", "rate_cards": [CARD] * 20_000}]}
+    assert unanswered(url) == ""
+
+
 def test_url__where_nobody_listens__is_refused(market: Market) -> None:
     done = market.run("add", "--url", "http://127.0.0.1:9", "--yes")
     assert (done.returncode, "does not answer" in done.stderr) == (3, True)
@@ -168,6 +175,9 @@ def test_registry_commands__here__say_what_this_market_has_not(market: Market) -
     assert (done.returncode, "no stake" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("url", ["http://\x1b[2J", "http://a:b:c", "no url at all", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["http://\x1b[2J", "http://a:b:c", "no url at all", "", "http://a..b", f"http://{'a' * 64}.b"],
+)
 def test_unanswered__what_stands_on_the_chain_is_no_url__is_said(url: str) -> None:
     assert "does not answer" in unanswered(url)
