@@ -2,8 +2,9 @@
 
 The keys and their forms are those that Marlin's control plane reads: `instance`, `region`,
 `memory` (MiB of the enclave), `vcpu` (CPUs of the enclave), `url`, `family`, `debug`,
-`init_params` (base64). Whatever else is written there is passed over. No text makes this raise:
-what can't be served is an `Unreadable` whose text says why, for the provider and the user.
+`init_params` (base64); a null is a key that is not there. Whatever else is written there is passed
+over. No text makes this raise: what can't be served is an `Unreadable` whose text says why, for the
+provider and the user.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def _url(fields: Mapping[str, Any]) -> str:
 
 
 def _family(fields: Mapping[str, Any]) -> str:
-    if "family" not in fields:
+    if fields.get("family") is None:
         return OLD_FAMILY
     family = _text(fields, "family")
     if not _WORD.fullmatch(family):
@@ -191,7 +192,7 @@ def _family(fields: Mapping[str, Any]) -> str:
 
 
 def _init_params(fields: Mapping[str, Any]) -> bytes:
-    if "init_params" not in fields:
+    if fields.get("init_params") is None:
         return b""
     text = _text(fields, "init_params")
     try:

@@ -58,6 +58,12 @@ def test_read__only_what_is_needed__has_the_control_planes_defaults() -> None:
     assert (work.family, work.debug, work.init_params) == ("salmon", False, b"")
 
 
+def test_read__keys_that_are_null__are_as_if_they_were_not_there() -> None:
+    """Programs write so what nobody set, and the control plane reads it so."""
+    nulls = {**GOOD, "name": None, "family": None, "debug": None, "init_params": None}
+    assert read(json.dumps(nulls).encode()) == said(family=None, debug=None, init_params=None)
+
+
 @pytest.mark.parametrize("debug", ["true", 1, [], {}, "yes", None, 0])
 def test_read__debug_that_is_no_bool__is_not_debug(debug: object) -> None:
     found = said(debug=debug)
