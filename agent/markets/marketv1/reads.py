@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import structlog
@@ -241,13 +241,22 @@ class Market:
         count = await self._counted(at)
         await self._read_new(provider, at, count)
         wanted = self.seen.to_read(self._name, at, count)
-        told = self.seen.fresh(self._name, at, wanted).items() if fresh else ()
-        lately = {number: job for number, job in told if self._paid(job, provider, at)}
-        read = await self.jobs([number for number in wanted if number not in lately], at)
-        jobs = {**lately, **read}
+        lately, later = self._told(provider, at, wanted) if fresh else ({}, set())
+        unread = [number for number in wanted if number not in lately and number not in later]
+        jobs = {**lately, **await self.jobs(unread, at)}
         self.seen.note_over(self._name, at, jobs, provider)
         ours = {n: job for n, job in jobs.items() if job.provider == provider}
         return {number: job for number, job in ours.items() if not job.is_stopped}
+
+    def _told(
+        self, provider: Address, at: BlockRef, ids: Sequence[JobId]
+    ) -> tuple[dict[JobId, Job], set[JobId]]:
+        """Of these, those that it told of lately and that are paid for, and those to leave now."""
+        paid = partial(self._paid, provider=provider, at=at)
+        told = self.seen.fresh(self._name, at, ids).items()
+        lately = {number: job for number, job in told if paid(job)}
+        others = [number for number in ids if number not in lately]
+        return lately, self.seen.waiting(self._name, others, paid)
 
     async def _read_new(self, provider: Address, at: BlockRef, count: int) -> None:
         """The ids up to `count` that this reader was not asked for, as far as it is followed."""
@@ -286,7 +295,7 @@ class Market:
         """Open jobs of the provider that are still paid for: the others stay open for ever, and
         an event tells when one is paid for again. One that this reader told of lately, and that is
         paid for since, is not read anew: what is not to be served any more is found out by looking
-        at it, and nothing that is can be hidden so."""
+        at it, and nothing that is can be hidden so. Very many dry ones are read by turns."""
         jobs = await self._ours(provider, at, fresh=True)
         return [number for number, job in jobs.items() if self._paid(job, provider, at)]
 

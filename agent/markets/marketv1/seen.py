@@ -9,7 +9,7 @@ is left is read in the next looks, the oldest first: the truth of a node lies be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.market.model import BlockRef, Job, JobId, Price
@@ -27,6 +27,9 @@ OLD_SECONDS = 3_000
 # A listing takes a reader's word of a job to serve that is no older, by the chain's time: the agent
 # reads each anew within half of that, and to list one that is closed since costs one look at it.
 FRESH_SECONDS = 600
+# Jobs that ran dry stay open for ever, and who opens one with nothing in it pays a cent or two. An
+# event tells of the one that is paid for again; that it was missed is found out by turns.
+DRY_A_LOOK = 1_000  # 20 exchanges
 AHEAD = 100  # ids: the block that is read may be some newer than a second endpoint's newest
 MOST_A_LOOK = 50_000  # ids: 500 exchanges, some ten seconds at 50 a second
 
@@ -106,6 +109,13 @@ class Seen:
             for number, (second, job) in known
             if 0 <= at.timestamp - second < FRESH_SECONDS
         }
+
+    def waiting(self, reader: str, ids: Sequence[JobId], paid: Callable[[Job], bool]) -> set[JobId]:
+        """Those of these that are not paid for by what it told, but the DRY_A_LOOK whose turn it
+        is: of which it told the longest ago."""
+        told = self.heard.get(reader, {})
+        dry = [number for number in ids if number in told and not paid(told[number][1])]
+        return set(sorted(dry, key=lambda number: told[number][0])[DRY_A_LOOK:])
 
     # Which of ours to read.
 

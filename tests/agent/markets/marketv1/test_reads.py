@@ -347,6 +347,29 @@ async def test_listing__of_a_job_that_was_over__reads_it_each_time_and_sees_it_r
     assert await market.served_jobs(us, later) == [0]
 
 
+async def test_listing__of_a_flood_of_dry_jobs__reads_some_each_time_and_each_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(seen, "DRY_A_LOOK", 100)
+    us = Address("0x" + "11" * 20)
+    crowd = Crowd(250, us)
+    crowd.first_ours, crowd.settled = 0, START - 10**9
+    market = Market(crowd, us, MarketV1Terms())
+    at = BlockRef(BlockNumber(10_000), "0x" + "22" * 32, START)
+    assert await market.served_jobs(us, at) == []
+    for look in range(1, 4):
+        crowd.calls = 0
+        at = replace(at, number=BlockNumber(10_000 + look), timestamp=START + 60 * look)
+        assert await market.served_jobs(us, at) == []
+        assert crowd.calls == 1 + 1 + 2 * 100
+    assert len(await market.open_jobs(us, at)) == 250, "who asks for all of them has all"
+    crowd.settled, found = START, set[int]()  # all are paid for again, and no event told it
+    for look in range(4, 7):
+        at = replace(at, number=BlockNumber(10_000 + look), timestamp=START + 60 * look)
+        found.update(await market.served_jobs(us, at))
+    assert found == set(range(250))
+
+
 async def test_ids__of_jobs_that_may_be_young__are_scanned_again_and_below_an_old_one_none() -> (
     None
 ):
