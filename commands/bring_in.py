@@ -69,12 +69,12 @@ def import_(
             **{name: f"{len(lines)} entries" for name, lines in read.items()}}  # fmt: skip
     if not as_json:
         say("\n".join(f"{name}: {what}" for name, what in said.items()))
+    values: dict[tuple[str, str], Any] = {
+        ("cards", name): one.to.name for name, one in copies.items()
+    }
+    text = with_settings(path, values | {("jobs", name): each for name, each in read.items()})
     if not dry_run:
         agree(f"Write these into {path}?", yes=yes, as_json=as_json)
-        values: dict[tuple[str, str], Any] = {
-            ("cards", name): one.to.name for name, one in copies.items()
-        }
-        text = with_settings(path, values | {("jobs", name): each for name, each in read.items()})
         for one in copies.values():
             one.to.write_text(one.text, encoding="utf-8")
         put_back(path, text)

@@ -69,6 +69,8 @@ def test_import__of_something_else__says_where_and_changes_nothing(
 ) -> None:
     (tmp_path / "file").write_text(text)
     before = config.read_text()
-    done = oyster_here("import", "--config", str(config), option, str(tmp_path / "file"), "--yes")
-    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    for last in ("--dry-run", "--yes"):
+        words = ("import", "--config", str(config), option, str(tmp_path / "file"), last)
+        done = oyster_here(*words)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert config.read_text() == before
