@@ -46,7 +46,7 @@ class Earnings:
         self._jobs = Counter[JobId]()
         self._paid: dict[JobId, list[tuple[int, int]]] = {}  # when, and base units; oldest first
         self._newest: dict[JobId, int] = {}
-        self._told: set[tuple[str, JobId]] = set()
+        self._told: set[tuple[str, JobId | None]] = set()
 
     def restore(self, reader: Reader) -> Put:
         """What the journal has was told; and whose settlements are ours is known by it, of closed
@@ -60,8 +60,10 @@ class Earnings:
         self._paid.clear()
         self._told.clear()
         for event in paid:
-            if event.job is not None:
-                self._ours.add(event.job)
+            if event.job is None:
+                continue
+            self._ours.add(event.job)
+            if _key(event) not in self._told:  # hosts of earlier versions could both tell of one
                 self._count(event.job, event)
         self._ours.update(ours)
 
@@ -122,9 +124,13 @@ class Earnings:
 
     def _count(self, job: JobId, event: Event) -> None:
         amount = int(event.fields.get("amount", 0))
-        self._told.add((str(event.fields.get("tx")), job))
+        self._told.add(_key(event))
         self.total += amount
         self._days[int(event.at) // _DAY] += amount
         self._jobs[job] += amount
         insort(self._paid.setdefault(job, []), (int(event.at), amount))
         self._newest[job] = max(int(event.at), self.newest(job))
+
+
+def _key(event: Event) -> tuple[str, JobId | None]:
+    return str(event.fields.get("tx")), event.job

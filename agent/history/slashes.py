@@ -8,7 +8,7 @@ final block that the journal noted last.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -54,8 +54,12 @@ class Slashes:
         self._told: set[JobId] = set()
 
     def restore(self, reader: Reader) -> Put:
-        """What the journal has was told."""
-        return partial(self._told.update, reader.last(SLASHED).keys())
+        """What the journal has was told, and nothing else: what was heard while another host led
+        may be in no journal, and is read back from where that one came to."""
+        return partial(self._put, reader.last(SLASHED).keys())
+
+    def _put(self, told: Iterable[JobId]) -> None:
+        self._told = set(told)
 
     def jobs_in(self, logs: Sequence[Mapping[str, Any]]) -> set[JobId]:
         """The jobs that these logs speak of, but for events that name another provider."""

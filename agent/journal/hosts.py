@@ -35,6 +35,10 @@ class Lease(Protocol):
         """Whether this host leads just now; no I/O."""
         ...
 
+    def is_taken(self) -> bool:
+        """Whether this host took it, be the server away by now; a host that stands by did not."""
+        ...
+
     def fence(self, connection: sa.Connection) -> None:
         """First in each writing transaction. Raises Fenced: another host leads, or may."""
         ...
@@ -44,6 +48,9 @@ class Alone:
     """One host with a file of its own: it always leads."""
 
     def held(self) -> bool:
+        return True
+
+    def is_taken(self) -> bool:
         return True
 
     def fence(self, connection: sa.Connection) -> None:

@@ -54,6 +54,9 @@ class ServerLease:
     def held(self) -> bool:
         return self._gate.is_open(self._clock())
 
+    def is_taken(self) -> bool:
+        return self.term is not None
+
     def configured(self, digest: str) -> None:
         """This host's configuration was reloaded: what others hear of it from the next look on."""
         self._member = replace(self._member, config_digest=digest)

@@ -8,7 +8,7 @@ Records are buffered, and committed together, on a thread of the journal's own: 
 another process that holds the file, keeps those waiting who asked for durability, for a second at
 most, and the loop never. A disk that is full makes the journal `degraded`, never the agent dead. A
 row that can't be stored is a bug: it alone is dropped, with an error, and those who wait are told
-(`Unstorable`).
+(`Unstorable`). What a host hears that stands by is kept by the one that leads, and not by it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event, LaunchRecord
 from agent.journal.refusals import first_line
 from agent.journal.schema import launches, timeline
-from faults import Fault, RetryLater
+from faults import Fault, Fenced, RetryLater
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Journal:
     def __init__(self, engine: sa.Engine, lease: Lease | None = None) -> None:
         self.engine = engine
         self._shared = lease is not None and not isinstance(lease, Alone)
-        self._fence = (lease or Alone()).fence
+        self._lease: Lease = lease or Alone()
         self.degraded = ""  # why nothing can be written; empty: all is well
         self.told: Callable[[Event], None] = lambda event: None  # each line, for metrics
         self._waiting: list[Row] = []
@@ -72,6 +72,8 @@ class Journal:
         self._add(launches, {**_plain(record), "phase": record.phase.value})
 
     def _add(self, table: sa.Table, row: dict[str, Any]) -> None:
+        if not self._lease.is_taken():
+            return  # who leads writes it; what nobody led for is read back (`agent.history`)
         _make_storable(row)
         if "fields" in row:
             row["fields"] = storable_json(row["fields"])
@@ -100,7 +102,10 @@ class Journal:
 
     async def announced(self) -> None:
         """The same before what can't be undone. Where hosts share the journal, raises RetryLater
-        while it is degraded: the fence stands before what is committed, and nothing is."""
+        while it is degraded, or another host leads: the fence stands before what is committed, and
+        nothing is."""
+        if not self._lease.is_taken():
+            raise RetryLater("the journal takes nothing: another host leads")
         await self.durable()
         if self._shared and self.degraded:
             raise RetryLater(f"the journal takes nothing: {self.degraded}")
@@ -185,7 +190,7 @@ class Journal:
 
     def _commit(self, rows: list[Row]) -> int:
         with self._committing:  # one writer of this process at a time: two would wait on the file
-            return commit(self.engine, rows, self._fence) if rows else 0
+            return commit(self.engine, rows, self._lease.fence) if rows else 0
 
     def _refused(self, rows: list[Row], broken: SQLAlchemyError) -> None:
         """The disk's word: the rows are committed with the next ones."""
@@ -206,10 +211,14 @@ class Journal:
         )
 
     def close(self) -> None:
-        """What is under way is committed, then the rest."""
+        """What is under way is committed, then the rest; not where another host leads by now."""
         self._thread.shutdown()
-        self.flush()
-        self.engine.dispose()
+        try:
+            self.flush()
+        except Fenced as another:
+            log.warning("journal.left", rows=len(self._waiting), error=str(another))
+        finally:
+            self.engine.dispose()
 
 
 def _tell(turn: asyncio.Future[None] | None, broken: BaseException | None = None) -> None:

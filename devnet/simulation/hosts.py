@@ -70,6 +70,9 @@ class SimLease:
     def held(self) -> bool:
         return self._gate.is_open(self._server.now())
 
+    def is_taken(self) -> bool:
+        return self.term is not None
+
     def fence(self, connection: sa.Connection) -> None:
         """Raises what a driver does while the server is away, Fenced where another led since."""
         if self.host in self._server.cut:

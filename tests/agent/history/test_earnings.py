@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -74,6 +74,19 @@ def test_restored__from_the_journal__counts_on_and_tells_nothing_twice(tmp_path:
         assert ([one.fields["tx"] for one in told], again.total) == (["c"], 83)
     finally:
         journal.close()
+
+
+def test_restored__from_a_journal_in_which_two_hosts_told_of_one__counts_it_once() -> None:
+    class Twice:
+        def named(self, _name: str) -> list[Event]:
+            return [Event(T0, PAID, JobId(0), fields={"amount": "70", "tx": "a"})] * 2
+
+        def assigned(self) -> set[JobId]:
+            return set()
+
+    earnings = counted([])
+    earnings.restore(cast(Reader, Twice()))()
+    assert (earnings.total, earnings.of(JobId(0))) == (70, 70)
 
 
 odd = st.one_of(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from agent.history.slashes import Slashes
 from agent.journal.lines import Event
-from agent.market.model import Address
+from agent.journal.reading import Reader
+from agent.market.model import Address, JobId
 from agent.markets.registry.reads import registry_abi
 from tests.clocks import StandingClock
 
@@ -45,3 +46,20 @@ def test_slashes__a_log_without_an_amount__is_told_all_the_same() -> None:
         [_log("JobSlashed", 4, US) | {"data": "0x"}]
     )
     assert [each.job for each in told] == [4]
+
+
+class Nothing:
+    """A journal in which nothing was told."""
+
+    def last(self, *_names: str) -> dict[JobId, Event]:
+        return {}
+
+
+def test_slashes__heard_while_another_host_led_that_told_none__are_told_when_read_back() -> None:
+    """It died before it could, and this one kept no line while it stood by."""
+    told: list[Event] = []
+    slashes = Slashes(US, StandingClock(5.0), told.append)
+    slashes.jobs_in([_log("JobSlashed", 4, US, 10**20)])
+    slashes.restore(cast(Reader, Nothing()))()
+    slashes.jobs_in([_log("JobSlashed", 4, US, 10**20)])
+    assert [each.job for each in told] == [4, 4]

@@ -12,6 +12,10 @@ from agent.journal import hosts
 from agent.journal.engines import open_server
 from agent.journal.hosts import Hosts, LeaseRules, Member, Role
 from agent.journal.lease import ServerLease
+from agent.journal.lines import PAID, Event
+from agent.journal.reading import Reader
+from agent.journal.writing import Journal
+from agent.market.model import JobId
 from agent.secret import SecretUrl
 from faults import Fenced
 from tests.postgres import Server
@@ -180,6 +184,36 @@ def test_take__while_a_hung_host_s_transaction_holds_the_row__does_not_wait_for_
     connection.close()
     for each in (hung, engine):
         each.dispose()
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_line__heard_by_a_host_that_stands_by__is_kept_by_who_leads_alone(
+    url: SecretUrl, engine: sa.Engine, leads: bool
+) -> None:
+    """Both hear of a settlement; when the other took over, it was in the journal twice, and what
+    was earned was counted twice."""
+    one = lease(engine, "a")
+    journal = Journal(open_server(url), one)
+    if leads:
+        one.turn()
+    journal.event(Event(1.0, PAID, JobId(1)))
+    one.turn()
+    journal.flush()
+    assert len(Reader(engine).named(PAID)) == int(leads)
+    journal.close()
+
+
+def test_journal__closed_with_lines_after_the_lease_was_given_back__ends_as_any_other(
+    url: SecretUrl, engine: sa.Engine
+) -> None:
+    """The server took the last ones too slowly: no exit code 75, and no connection left open."""
+    one = lease(engine, "a")
+    one.turn()
+    journal = Journal(open_server(url), one)
+    journal.event(Event(1.0, PAID, JobId(1)))
+    one.release()
+    journal.close()
+    assert Reader(engine).named(PAID) == []
 
 
 def _until_waiting(engine: sa.Engine) -> None:

@@ -85,10 +85,10 @@ ACTS: dict[str, Act] = {
 KEEPS = {
     "Journal.flush", "Journal.durable", "Journal.flush_soon", "Journal.event", "Journal.launch",
     "Journal.aside", "Journal.announced", "Journal.caught_up", "Journal.close", "ServerLease.held",
-    "ServerLease.start", "ServerLease.release", "ServerLease.configured",
+    "ServerLease.start", "ServerLease.release", "ServerLease.configured", "ServerLease.is_taken",
 }  # fmt: skip
 # Takes a connection that somebody opened by `changing`.
-WITHIN = {"ServerLease.fence", "Alone.fence", "Alone.held"}
+WITHIN = {"ServerLease.fence", "Alone.fence", "Alone.held", "Alone.is_taken"}
 
 
 def test_journal__each_public_method__is_in_the_tables_above() -> None:

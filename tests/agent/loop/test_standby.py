@@ -33,6 +33,9 @@ class Held:
     def held(self) -> bool:
         return self.term is not None
 
+    def is_taken(self) -> bool:
+        return self.term is not None
+
     def fence(self, connection: sa.Connection) -> None:
         if self.term is None:
             raise Fenced("not here")

@@ -22,7 +22,7 @@ from agent.wiring.journal import open_journal
 config = Config(state_dir=sys.argv[1])
 opened = open_journal(config, Address("0x" + "11" * 20), "1", AsyncExitStack())
 assert opened.kept is None and opened.spots is None
-assert opened.journal._fence.__self__.__class__ is Alone
+assert opened.journal._lease.__class__ is Alone
 loaded = sorted(name for name in sys.modules if name.partition(".")[0] in ("psycopg", "psycopg2"))
 import threading
 print(loaded, [one.name for one in threading.enumerate() if one.name == "lease"])
