@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from agent.apply.context import Outside, World
+from agent.apply.sweep import outside_of
 from agent.decide.keepalive import runs_other
 from agent.decide.plan import WriteDesired
 from agent.market.model import JobId
@@ -114,12 +115,18 @@ async def sweep_params(
             staged = await world.mailbox.staged_params(region)
             before = world.clock.now() - grace_seconds
             for sha256 in sorted(one for one, written in staged.items() if written < before):
-                if not _someone_may_ask(world) and await _unstage(world, region, sha256, but=None):
+                if await _swept(world, region, sha256):
                     log.info("sweep.params_unstaged", sha256=sha256, region=region)
                     swept.append((region, sha256))
         except RetryLater as later:
             log.warning("sweep.later", region=region, error=str(later))
     return swept
+
+
+async def _swept(world: World, region: Region, sha256: str) -> bool:
+    if _someone_may_ask(world):
+        return False
+    return await outside_of(world)(lambda: _unstage(world, region, sha256, but=None))
 
 
 def _someone_may_ask(world: World) -> bool:

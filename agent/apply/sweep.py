@@ -1,7 +1,8 @@
 """Collect garbage apart from the main path: what nobody owns and is older than a grace age.
 
 Orders matter: the cloud is listed before it is asked who uses what. What was staged or launched
-between the two is then missing from the list, never somebody's need from the other side.
+between the two is then missing from the list, never somebody's need from the other side. What a
+host knows that can't know whether it leads may be old: it deletes and writes nothing.
 
 Instances without a job need no sweeping: every listed instance makes its job looked at, and
 `lifecycle.plan` takes down what no job needs.
@@ -10,44 +11,48 @@ Instances without a job need no sweeping: every listed instance makes its job lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 
-from agent.apply.context import World
-from agent.load.fleet import Fleet
+from agent.apply.context import Outside, World
 from agent.market.model import JobId
-from agent.ports import Clock, Mailbox
 from cloud.model import InstanceId, Region
 from faults import RetryLater
 
 log = structlog.get_logger()
 
 
-async def sweep_mailboxes(
-    fleet: Fleet, mailbox: Mailbox, clock: Clock, grace_seconds: float
-) -> list[InstanceId]:
+def outside_of(world: World) -> Outside:
+    """The border of a sweep, which is no effect: nobody strikes at it in the crash matrix."""
+    return Outside("sweep", lambda when, name: None, world.lease)
+
+
+async def sweep_mailboxes(world: World, grace_seconds: float) -> list[InstanceId]:
     """Delete the mail of hosts that EC2 does not list, when they are older than the grace age.
     Returns what was swept."""
     swept: list[InstanceId] = []
-    for instance, region in _old(fleet.strangers(), clock.now() - grace_seconds):
+    outside, mailbox = outside_of(world), world.mailbox
+    for instance, region in _old(world.fleet.strangers(), world.clock.now() - grace_seconds):
         try:
             if not await mailbox.alone(region):
                 continue  # it may be another agent's host, and its mail expires if not
-            await mailbox.forget(region, instance)
+            await outside(partial(mailbox.forget, region, instance))
         except RetryLater as later:
             log.warning("sweep.later", instance=instance, error=str(later))
             continue
-        fleet.forget(instance)
+        world.fleet.forget(instance)
         log.info("sweep.host_forgotten", instance=instance, region=region)
         swept.append(instance)
     return swept
 
 
-async def renew_orders(mailbox: Mailbox, regions: Sequence[Region]) -> None:
+async def renew_orders(world: World, regions: Sequence[Region]) -> None:
     """A host that starts anew reads its orders: those of a job of months must not have expired."""
+    outside = outside_of(world)
     for region in regions:
         try:
-            for instance in await mailbox.renew(region):
+            for instance in await outside(partial(world.mailbox.renew, region)):
                 log.info("sweep.orders_renewed", instance=instance, region=region)
         except RetryLater as later:
             log.warning("sweep.later", region=region, error=str(later))
@@ -85,7 +90,7 @@ async def _unstage(world: World, region: Region, sha256: str) -> bool:
     """Whether nobody uses the image and it is deleted; nothing is awaited in between."""
     if _someone_may_fetch(world) or sha256 in used_images(world):
         return False
-    await world.mailbox.unstage(region, sha256)
+    await outside_of(world)(lambda: world.mailbox.unstage(region, sha256))
     log.info("sweep.image_unstaged", sha256=sha256, region=region)
     return True
 

@@ -284,8 +284,8 @@ class Feeds:
         while True:
             await self._state.world.clock.sleep(self._state.rules.service.sweep_seconds)
             grace, world = self._state.rules.service.orphan_grace_seconds, self._state.world
-            await sweep_mailboxes(world.fleet, world.mailbox, world.clock, grace)
-            await renew_orders(world.mailbox, self._state.sources.regions)
+            await sweep_mailboxes(world, grace)
+            await renew_orders(world, self._state.sources.regions)
             if self._state.progress.resynced_at is not None:
                 await sweep_images(world, self._state.sources.regions, grace)
                 await sweep_params(world, self._state.sources.regions, grace)

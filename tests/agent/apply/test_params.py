@@ -14,6 +14,7 @@ from agent.apply import params
 from agent.decide.host_orders import EnclaveRules, write_desired
 from agent.decide.job_view import Host
 from agent.decide.keepalive import run_id
+from agent.journal.hosts import Alone
 from agent.load.remembered import Memory
 from agent.market.model import JobId
 from agent.market.workload import Workload
@@ -59,7 +60,11 @@ class Scene:
             ],
         )
         self.world: Any = SimpleNamespace(
-            memory=Memory(), mailbox=self.bucket, fleet=fleet, clock=self.clock
+            memory=Memory(),
+            mailbox=self.bucket,
+            fleet=fleet,
+            clock=self.clock,
+            lease=Alone(),
         )
 
     def asks(self, job: JobId, given: bytes) -> Workload:
