@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from agent.config import Config
-from agent.journal.engines import open_file
+from agent.journal.engines import BUSY_MILLISECONDS, open_file
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
 from agent.journal.schema import migrate
@@ -20,6 +20,7 @@ from agent.wiring.journal import open_engine
 from faults import UsageFault
 
 _NONE: Mapping[str, str] = {}
+READ_MILLISECONDS = 60_000  # of one read: a report goes through the lines of years
 
 
 @contextmanager
@@ -28,7 +29,11 @@ def open_reader(config: Config, *, make: bool = False) -> Iterator[Reader]:
     reads gets an empty one; `make` makes it."""
     try:
         server = bool(config.journal.url_file)
-        engine = open_engine(config) if server else _opened(config.journal_file, make)
+        engine = (
+            open_engine(config, BUSY_MILLISECONDS if make else READ_MILLISECONDS)
+            if server
+            else _opened(config.journal_file, make)
+        )
     except OSError as error:
         raise UsageFault(
             f"{config.journal_file}: {error.strerror}; run this as the agent's user or as root"

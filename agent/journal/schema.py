@@ -97,7 +97,8 @@ def migrate(engine: sa.Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
         _wait_for_others(connection)
-        if _version_on(connection) == SCHEMA:
+        now = _version_on(connection)
+        if now is not None and now >= SCHEMA:
             return
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -121,8 +122,10 @@ def _wait_for_others(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     if connection.dialect.name == "postgresql":
-        # Modules are read between its statements, and no lease's row is held meanwhile.
+        # Modules are read between its statements, and no lease's row is held meanwhile. An index
+        # of years of lines takes longer to make than any statement of ours may take otherwise.
         connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
 
 

@@ -46,6 +46,7 @@ from faults import RetryLater
 log = structlog.get_logger()
 
 AGAIN_SECONDS = 2.0  # between two attempts to read the journal
+LIFE_SECONDS = 5.0  # between two signs of life while it is read: years of it take minutes
 RECENT_JOBS = 20_000  # launches of jobs older than so many others do not matter any more
 
 
@@ -62,13 +63,36 @@ async def remember(
     """
     restores = [*_of_the_loop(state), *(state.told_elsewhere if stood_by else ())]
     while not stopping.is_set():
+        reading = asyncio.create_task(restored(state.restoring, state.reader, restores))
         try:
-            await restored(state.restoring, state.reader, restores)
+            await _watched(reading, stopping, lives)
             return
         except RetryLater as later:
             log.warning("restore.later", error=str(later))
         lives()
         await state.world.clock.sleep(AGAIN_SECONDS)
+
+
+async def _watched(
+    reading: asyncio.Task[None], stopping: asyncio.Event, lives: Callable[[], None]
+) -> None:
+    """Its end, or the agent's: whoever is told to end, or lost the lease, waits for no history.
+    Raises what it does."""
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        while not (reading.done() or stopped.done()):
+            some = {reading, stopped}
+            done, _ = await asyncio.wait(
+                some, timeout=LIFE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                lives()
+        if reading.done():
+            reading.result()
+    finally:
+        for task in (reading, stopped):
+            task.cancel()
+        await asyncio.gather(reading, stopped, return_exceptions=True)
 
 
 async def restored(aside: Aside, reader: Reader, restores: Sequence[Restore]) -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 SCHEMES = ("postgresql+psycopg",)
 LEASE_MILLISECONDS = 2_000  # a renewal that takes longer is one that failed
+# One read of the history of years takes a server tens of seconds (2 million lines: 22 on a busy
+# machine), and who gave it up would begin anew, for ever, and act on nothing. Nobody waits for it.
+HISTORY_MILLISECONDS = 600_000
 # What hosts of one journal must agree on; a host's own paths, nodes and keys may differ.
 _SHARED = ("offers", "listing", "jobs", "deadlines", "keepalive", "breaker", "enclave", "aws")
 
@@ -112,11 +115,16 @@ def open_journal(
     opened = OpenJournal(journal, Reader(engine), record, kept, None, last)
     if kept is None:
         return opened
+    history = open_engine(config, HISTORY_MILLISECONDS)
+    stack.callback(history.dispose)
     aside, recording = OnThread("journal-reads"), OnThread("transactions")
     stack.callback(aside.close)
     stack.callback(recording.close)
     spots = SharedSpots(journal.engine, lease)
-    return replace(opened, spots=spots, aside=aside, recording=recording, restoring=aside)
+    return replace(
+        opened,
+        reader=Reader(history), spots=spots, aside=aside, recording=recording, restoring=aside,
+    )  # fmt: skip
 
 
 def _open_lease(

@@ -1,0 +1,46 @@
+"""How long a server may take over what an agent asks it: a renewal, a commit, years of history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from agent.config.model import Chain, Config, JournalPlace
+from agent.market.model import Address
+from agent.wiring.journal import open_journal
+from commands.journal import open_reader
+from tests import postgres
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    yield from postgres.made()
+
+
+def patience(engine: sa.Engine) -> object:
+    with engine.connect() as connection:
+        return connection.scalar(sa.text("SHOW statement_timeout"))
+
+
+async def test_history__of_years__is_read_for_as_long_as_it_takes(
+    server: postgres.Server, tmp_path: Path
+) -> None:
+    """By five seconds a takeover with some million lines would have begun anew for ever."""
+    url = tmp_path / "url"
+    url.touch(mode=0o600)
+    url.write_text(server.database().reveal())
+    registry = Chain(registry="0x" + "22" * 20)
+    place = JournalPlace(url_file=str(url))
+    config = Config(state_dir=str(tmp_path), chain=registry, journal=place)
+    async with AsyncExitStack() as stack:
+        opened = open_journal(config, Address("0x" + "11" * 20), "1", stack)
+        assert patience(opened.reader.engine) == "10min"
+        assert patience(opened.journal.engine) == "5s"
+    with open_reader(config) as reader:
+        assert patience(reader.engine) == "1min"
