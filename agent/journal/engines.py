@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
@@ -29,6 +30,8 @@ CONNECT_SECONDS = 2  # a server that takes no connection in this time is away
 # and nobody could take the lease: the server ends such a session. No transaction of ours pauses.
 IDLE_MILLISECONDS = 1_000
 SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledged for so long
+
+ODD_PASSWORD = "in a password @ / ? # % are written %40 %2F %3F %23 %25"  # noqa: S105 - a word of help
 
 Fence: TypeAlias = Callable[[sa.Connection], None]
 """First in a writing transaction; raises Fenced where another host leads."""
@@ -91,6 +94,9 @@ def _server(url: SecretUrl, patience_milliseconds: int) -> sa.Engine:
             said if isinstance(wrong, ImportError) else "write postgresql+psycopg://HOST/DATABASE"
         )
         raise MustStop(f"the journal's URL can't be used: {text}") from None
+    if (engine.url.host or "").lower() != urlsplit(url.reveal()).hostname:
+        # Two readings of one text: a part of the password would be shown as the host, or asked for.
+        raise MustStop(f"the journal's URL can't be used: {ODD_PASSWORD}")
     sa.event.listen(engine, "connect", partial(_prepare_server, patience_milliseconds))
     return engine
 

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from agent.aside import Aside, OnThread, at_once, in_thread
 from agent.config.model import Config
 from agent.config.secrets import locate
-from agent.journal.engines import BUSY_MILLISECONDS, LOOP_MILLISECONDS, open_file, open_server
+from agent.journal.engines import (
+    BUSY_MILLISECONDS,
+    LOOP_MILLISECONDS,
+    ODD_PASSWORD,
+    open_file,
+    open_server,
+)
 from agent.journal.hosts import Alone, Lease, LeaseRules, Member
 from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
@@ -25,6 +31,7 @@ from agent.journal.writing import Journal
 from agent.market.model import Address
 from agent.secret import SecretUrl, read_secret
 from agent.wiring.adapters import contract_of
+from faults import UsageFault
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -62,7 +69,10 @@ def server_of(config: Config) -> SecretUrl | None:
     holds none."""
     if not config.journal.url_file:
         return None
-    return SecretUrl(read_secret(locate(config.journal.url_file, config.base)), SCHEMES)
+    try:
+        return SecretUrl(read_secret(locate(config.journal.url_file, config.base)), SCHEMES)
+    except UsageFault as wrong:
+        raise UsageFault(f"journal.url_file: {wrong}; {ODD_PASSWORD}") from None
 
 
 def open_engine(config: Config, milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:

@@ -247,3 +247,21 @@ def test_open__while_a_newer_version_migrates__is_as_after_it(
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     monkeypatch.setattr(schema, "_version", lambda engine: None)
     schema.migrate(engine)
+
+
+@pytest.mark.parametrize("password", ["hunter@2secret", "12#hunter2secret"])
+def test_url__with_signs_of_its_password_unescaped__stops_and_shows_none_of_it(
+    password: str,
+) -> None:
+    """What reads it to connect and what reads it to show it would take it in two ways."""
+    url = f"postgresql+psycopg://oyster:{password}@127.0.0.1:1/x"
+    with pytest.raises(MustStop, match="%40") as found:
+        open_server(SecretUrl(url, SCHEMES))
+    assert "secret" not in str(found.value)
+
+
+@pytest.mark.parametrize("host", ["[::1]:1", "127.0.0.1,Localhost", "127.0.0.1:1"])
+def test_url__of_any_kind_of_host__is_asked(host: str) -> None:
+    password = "%40%2F%3F%23%25"
+    with pytest.raises(RetryLater, match="does not answer"):
+        open_server(SecretUrl(f"postgresql+psycopg://o:{password}@{host}/x?port=1", SCHEMES))

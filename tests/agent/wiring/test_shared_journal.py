@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from agent.config.model import Chain, Config, JournalPlace
 from agent.market.model import Address
-from agent.wiring.journal import open_journal
+from agent.wiring.journal import open_journal, server_of
 from commands.journal import open_reader
+from faults import UsageFault
 from tests import postgres
 
 pytestmark = pytest.mark.integration
@@ -44,3 +45,14 @@ async def test_history__of_years__is_read_for_as_long_as_it_takes(
         assert patience(opened.journal.engine) == "5s"
     with open_reader(config) as reader:
         assert patience(reader.engine) == "1min"
+
+
+def test_url_file__with_a_password_that_ends_the_host__says_how_it_is_written(
+    tmp_path: Path,
+) -> None:
+    url = tmp_path / "url"
+    url.touch(mode=0o600)
+    url.write_text("postgresql+psycopg://oyster:a/b@db.example/oyster")
+    config = Config(journal=JournalPlace(url_file=str(url)))
+    with pytest.raises(UsageFault, match=r"url_file: .*%2F"):
+        server_of(config)
