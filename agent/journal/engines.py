@@ -33,6 +33,12 @@ SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledg
 
 ODD_PASSWORD = "in a password @ / ? # % are written %40 %2F %3F %23 %25"  # noqa: S105 - a word of help
 
+_ENCODINGS = (
+    "UTF8",
+    "SQL_ASCII",
+    None,
+)  # the second stores bytes as they come; a proxy may not say
+
 Fence: TypeAlias = Callable[[sa.Connection], None]
 """First in a writing transaction; raises Fenced where another host leads."""
 
@@ -122,6 +128,14 @@ def _prepare_file(busy_milliseconds: int, connection: Any, _record: object) -> N
 
 
 def _prepare_server(patience_milliseconds: int, connection: Any, _record: object) -> None:
+    """Raises MustStop: a row with any other letter would be refused, and what waits for it."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in _ENCODINGS:
+        connection.close()
+        raise MustStop(
+            f"the journal's database has the encoding {encoding}, which lacks letters that jobs"
+            " have; make one with createdb --encoding UTF8 --template template0"
+        )
     with connection.cursor() as cursor:
         cursor.execute(f"SET statement_timeout = {patience_milliseconds:d}")
         cursor.execute(f"SET lock_timeout = {patience_milliseconds:d}")

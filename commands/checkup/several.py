@@ -60,10 +60,18 @@ def _alike(standings: list[Standing], digest: str) -> Iterator[Finding]:
 
 
 def _durable(engine: sa.Engine) -> Iterator[Finding]:
+    """Raises RetryLater: the server went away since it was opened."""
     import sqlalchemy as sa
 
-    with engine.connect() as connection:
+    from agent.journal.engines import asking
+
+    with asking(engine) as connection:
         names = connection.scalar(sa.text("SHOW synchronous_standby_names"))
+        waits = connection.scalar(sa.text("SHOW synchronous_commit"))
+    if waits == "off":
+        text = "a crash of the database forgets its last commits: synchronous_commit is off"
+        todo = "ALTER ROLE … SET synchronous_commit = on, for the journal's own role"
+        yield Finding("journal commits", "warn", text, todo)
     if not names:
         text = "a failover of the database may forget its last commits: no synchronous standby"
         todo = "set synchronous_standby_names, or use a managed multi-zone database"

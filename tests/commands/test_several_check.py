@@ -19,7 +19,7 @@ from agent.journal.hosts import LeaseRules, Member
 from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
 from agent.market.model import Address
-from agent.wiring.journal import config_digest, lease_name
+from agent.wiring.journal import config_digest, lease_name, open_engine
 from commands.checkup.patient import Patient
 from commands.checkup.several import hosts
 from tests import postgres
@@ -75,6 +75,16 @@ def test_hosts__one_alone__wants_a_second(config: Config) -> None:
     assert found["hosts"].startswith("ok a leads in term 1")
     assert found["standby"].startswith("warn")
     assert "no synchronous standby" in found["journal copies"]
+
+
+def test_hosts__a_database_that_commits_before_its_disk_does__is_said(config: Config) -> None:
+    assert "journal commits" not in looked(config)
+    engine = open_engine(config)
+    with engine.begin() as connection:
+        name = connection.engine.url.database
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    engine.dispose()
+    assert "synchronous_commit is off" in looked(config)["journal commits"]
 
 
 def test_hosts__configured_differently__fail_by_name(config: Config) -> None:

@@ -265,3 +265,24 @@ def test_url__of_any_kind_of_host__is_asked(host: str) -> None:
     password = "%40%2F%3F%23%25"
     with pytest.raises(RetryLater, match="does not answer"):
         open_server(SecretUrl(f"postgresql+psycopg://o:{password}@{host}/x?port=1", SCHEMES))
+
+
+@pytest.mark.parametrize(("encoding", "taken"), [("LATIN1", False), ("SQL_ASCII", True)])
+def test_database__whose_encoding_lacks_letters__is_refused_at_once(
+    server: Server, encoding: str, taken: bool
+) -> None:
+    """A stranger's text in a line took everything else with it that waited for the same commit."""
+    admin = sa.create_engine(server.url("postgres").reveal(), isolation_level="AUTOCOMMIT")
+    make = f"CREATE DATABASE {encoding} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'"
+    with admin.connect() as connection:
+        connection.exec_driver_sql(make)
+    admin.dispose()
+    if not taken:
+        with pytest.raises(MustStop, match=r"LATIN1.*UTF8"):
+            open_server(server.url(encoding.lower()))
+        return
+    journal = Journal(open_server(server.url(encoding.lower())))
+    journal.event(Event(1.0, "told", ONE, text="… h\u00e9llo"))
+    assert journal.flush()
+    assert Reader(journal.engine).timeline(ONE)[0].text == "… h\u00e9llo"
+    journal.close()
