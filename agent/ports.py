@@ -219,10 +219,13 @@ class Cloud(Protocol):
         """Whether EC2 would take this order now; buys nothing. Raises what `launch` raises."""
         ...
 
-    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+    async def terminate(
+        self, region: Region, instances: Sequence[InstanceId], wanted: Wanted = always
+    ) -> None:
         """Ask for the end of these; gone and unknown ones are fine. Listing confirms it.
 
-        Addresses that belonged to them are released. Raises RetryLater.
+        Addresses that belonged to them are released. `wanted` is asked when the turn comes, which
+        may be late. Raises RetryLater.
         """
         ...
 

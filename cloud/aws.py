@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from cloud.model import (
     LaunchOrder,
     Region,
     ScheduledEvent,
+    always,
 )
 from cloud.request_budget import Clock
 from cloud.settings import Account, Home, Settings
@@ -136,10 +137,12 @@ class Aws:
         """The quotas that one more job of the type counts against. Raises RetryLater, Refused."""
         return await self._capacity.quotas(region, instance_type)
 
-    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+    async def terminate(
+        self, region: Region, instances: Sequence[InstanceId], wanted: Callable[[], bool] = always
+    ) -> None:
         """Ask for the end of these; gone and unknown ones are fine. Listing confirms it, and gives
         their addresses back once the job has had no instance for a while."""
-        await self._instances.terminate(region, instances)
+        await self._instances.terminate(region, instances, wanted)
 
     async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:
         """Write on the instance which image it is given. Raises RetryLater, Refused."""

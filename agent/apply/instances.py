@@ -140,7 +140,10 @@ async def terminate(world: World, action: Terminate, outside: Outside) -> None:
         known.condemned = True  # before the call: whatever it answers later, nobody counts on it
     try:
         await world.journal.announced()
-        await outside(lambda: world.cloud.terminate(action.region, action.instances))
+        # The gate once more at the call's turn: hundreds that end at once wait for theirs, and a
+        # host that was cut off meanwhile hears of nothing.
+        held = world.lease.held
+        await outside(lambda: world.cloud.terminate(action.region, action.instances, held))
     except (RetryLater, TryElsewhere, Refused) as fault:
         await world.say_and_wait(action.job, "instance.not_terminated", fault, instances=names)
         return

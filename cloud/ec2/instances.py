@@ -49,6 +49,7 @@ from cloud.model import (
     InstanceState,
     LaunchOrder,
     Region,
+    always,
 )
 from cloud.request_budget import Urgency
 from cloud.settings import Home, Settings
@@ -158,19 +159,24 @@ class Instances:
             ),
         )
 
-    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
-        """Ask for the end of these; unknown ones are fine, listing confirms.
+    async def terminate(
+        self, region: Region, instances: Sequence[InstanceId], wanted: Callable[[], bool] = always
+    ) -> None:
+        """Ask for the end of these; unknown ones are fine, listing confirms. `wanted` is asked when
+        the turn of a call comes.
 
-        Raises RetryLater; Refused for one that is protected; for one of many, after the others
-        were asked for.
+        Raises RetryLater (TooLate: it was not wanted any more, and nothing was sent); Refused for
+        one that is protected; for one of many, after the others were asked for.
         """
         kept: list[Fault] = []
         for start in range(0, len(instances), PAGE):
-            kept += await self._terminate(region, list(instances[start : start + PAGE]))
+            kept += await self._terminate(region, list(instances[start : start + PAGE]), wanted)
         if kept:
             raise kept[0]
 
-    async def _terminate(self, region: Region, ids: list[InstanceId]) -> list[Fault]:
+    async def _terminate(
+        self, region: Region, ids: list[InstanceId], wanted: Callable[[], bool]
+    ) -> list[Fault]:
         """One unknown, moving or protected id refuses a whole call, so such a batch is halved.
         Not for credentials that may end none of them: that would be two calls for each."""
         doing = f"terminating {ids[0]}" + (f" and {len(ids) - 1} more" if ids[1:] else "")
@@ -181,13 +187,14 @@ class Instances:
                 "TerminateInstances",
                 doing,
                 lambda: ec2.terminate_instances(InstanceIds=ids),
+                Urgency(wanted=wanted),
             )
         except (Refused, Busy, NotSetUp, Unexplained) as fault:
             if len(ids) == 1:
                 return [] if isinstance(fault, Missing) else [fault]
             middle = len(ids) // 2
-            first = await self._terminate(region, ids[:middle])
-            return first + await self._terminate(region, ids[middle:])
+            first = await self._terminate(region, ids[:middle], wanted)
+            return first + await self._terminate(region, ids[middle:], wanted)
         return []
 
     async def _launch(self, order: LaunchOrder) -> Instance:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.ports import Attested, Clock, EnclaveEarly, Image
+from agent.ports import Attested, Clock, EnclaveEarly, Image, Wanted, always
 from cloud.kinds import NotSetUp
 from cloud.model import (
     AttemptSpent,
@@ -125,7 +125,9 @@ class SimCloud:
     def live(self) -> int:
         return sum(machine.ends_at == NEVER for machine in self.machines.values())
 
-    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+    async def terminate(
+        self, region: Region, instances: Sequence[InstanceId], wanted: Wanted = always
+    ) -> None:
         await self.weather.before("cloud.terminate")
         for name in instances:
             machine = self.machines[name]

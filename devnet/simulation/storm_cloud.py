@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.ports import Attested, Clock, Image
+from agent.ports import Attested, Clock, Image, Wanted, always
 from cloud.model import HostReport, Instance, InstanceId, LaunchOrder, Region
 from devnet.simulation.cloud import SimCloud
 from devnet.simulation.images import SimImages
@@ -115,7 +115,9 @@ class StormCloud(SimCloud):
         self.pass_time(self.clock.now())
         return await super().launch(order)
 
-    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+    async def terminate(
+        self, region: Region, instances: Sequence[InstanceId], wanted: Wanted = always
+    ) -> None:
         await self.weather.before("cloud.terminate")
         for name in instances:
             machine = self.machines[name]

@@ -23,11 +23,11 @@ GRACE_SECONDS, NOW = 600.0, 10_000.0
 class Held(Alone):
     """A lease whose gate a test opens and shuts."""
 
-    def __init__(self, *, held: bool) -> None:
-        self._held = held
+    def __init__(self, *, opened: bool) -> None:
+        self.opened = opened
 
     def held(self) -> bool:
-        return self._held
+        return self.opened
 
 
 class Bucket:
@@ -69,7 +69,7 @@ async def test_sweep__of_all_kinds__changes_what_it_does_while_this_host_leads(h
     )
     world: Any = SimpleNamespace(
         memory=Memory(), mailbox=bucket, fleet=fleet, clock=StandingClock(NOW),
-        lease=Held(held=held),
+        lease=Held(opened=held),
     )  # fmt: skip
     await sweep_mailboxes(world, GRACE_SECONDS)
     await renew_orders(world, [HOME])

@@ -11,6 +11,7 @@ import pytest
 from agent.load.fleet import Fleet
 from agent.load.fleet_record import SKEW_SECONDS
 from agent.market.model import JobId
+from agent.ports import Wanted, always
 from cloud.model import (
     EnclaveRoom,
     Headroom,
@@ -63,7 +64,9 @@ class Nothing:
     async def rehearse(self, order: LaunchOrder) -> None:
         raise AssertionError(order)
 
-    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+    async def terminate(
+        self, region: Region, instances: Sequence[InstanceId], wanted: Wanted = always
+    ) -> None:
         raise AssertionError(instances)
 
     async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:

@@ -18,6 +18,7 @@ from agent.journal.reading import Reader
 from agent.journal.writing import Journal
 from agent.load.left_regions import left_behind
 from agent.market.model import JobId, JobStatus
+from agent.ports import Wanted, always
 from cloud.model import (
     EnclaveRoom,
     Headroom,
@@ -51,7 +52,9 @@ class _Cloud:
     async def rehearse(self, order: LaunchOrder) -> None:
         raise AssertionError(order)
 
-    async def terminate(self, region: Region, instances: Sequence[InstanceId]) -> None:
+    async def terminate(
+        self, region: Region, instances: Sequence[InstanceId], wanted: Wanted = always
+    ) -> None:
         raise AssertionError(instances)
 
     async def note_image(self, region: Region, instance: InstanceId, words: str) -> None:

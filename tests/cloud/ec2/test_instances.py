@@ -23,6 +23,7 @@ from cloud.kinds import (
     Throttled,
 )
 from cloud.model import AttemptSpent, Detour, InstanceId, InstanceState, Zone
+from cloud.request_budget import TooLate
 from faults import Fault, Refused
 from tests.cloud.conftest import REGION, FakeClock, Faults, answer, fine, order
 
@@ -358,12 +359,29 @@ async def test_terminate__more_than_a_thousand__in_chunks(aws: Aws, faults: Faul
     faults.before("TerminateInstances", *[answer("RequestLimitExceeded")])
     sizes: list[int] = []
 
-    async def ask(_r: object, _n: str, _d: str, call: Callable[[], object]) -> None:
+    async def ask(_r: object, _n: str, _d: str, call: Callable[[], object], _u: object) -> None:
         sizes.append(len(call.__closure__[1].cell_contents))  # type: ignore[index]  # it has one
 
     aws._instances._calls.ask = ask  # type: ignore[assignment]  # looks on
     await aws.terminate(REGION, [InstanceId(f"i-{n:017x}") for n in range(2001)])
     assert sizes == [1000, 1000, 1]
+
+
+async def test_terminate__no_more_wanted_at_its_turn__is_not_sent(aws: Aws, faults: Faults) -> None:
+    """It waited while AWS throttled, and its host can't know any more that it leads."""
+    known, held = await aws.launch(order(1)), [True]
+
+    def throttled(params: dict[str, Any]) -> None:
+        held[0] = False
+        answer("RequestLimitExceeded")(params)
+
+    faults.before("TerminateInstances", throttled)
+    with pytest.raises(TooLate):
+        await aws.terminate(REGION, [known.id], lambda: held[0])
+    assert [one.live for one in await aws.instances(REGION)] == [True]
+    held[0] = True
+    await aws.terminate(REGION, [known.id], lambda: held[0])
+    assert [one.live for one in await aws.instances(REGION)] == [False]
 
 
 async def test_terminate__one_protected__ends_the_others_and_says_so(aws: Aws) -> None:
