@@ -33,6 +33,7 @@ SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledg
 
 ODD_PASSWORD = "in a password @ / ? # % are written %40 %2F %3F %23 %25"  # noqa: S105 - a word of help
 
+_ONLY_READS = "25006"  # read_only_sql_transaction
 _ENCODINGS = (
     "UTF8",
     "SQL_ASCII",
@@ -87,6 +88,7 @@ def _server(url: SecretUrl, patience_milliseconds: int) -> sa.Engine:
             url.reveal(),
             pool_pre_ping=True,
             pool_size=4,
+            isolation_level="READ COMMITTED",  # what the fence is made for, whatever is the default
             connect_args={
                 "connect_timeout": CONNECT_SECONDS,
                 "tcp_user_timeout": SILENT_MILLISECONDS,
@@ -104,7 +106,15 @@ def _server(url: SecretUrl, patience_milliseconds: int) -> sa.Engine:
         # Two readings of one text: a part of the password would be shown as the host, or asked for.
         raise MustStop(f"the journal's URL can't be used: {ODD_PASSWORD}")
     sa.event.listen(engine, "connect", partial(_prepare_server, patience_milliseconds))
+    sa.event.listen(engine, "handle_error", _leave_copy)
     return engine
+
+
+def _leave_copy(context: sa.engine.ExceptionContext) -> None:
+    """A connection to a server that only reads stays well for as long as that is a copy, and the
+    name may lead to the one that writes by now: the next statement connects anew."""
+    if getattr(context.original_exception, "sqlstate", None) == _ONLY_READS:
+        context.is_disconnect = True
 
 
 def _own(path: Path) -> None:

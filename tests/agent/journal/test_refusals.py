@@ -284,3 +284,43 @@ def test_url__in_what_is_said__has_no_password() -> None:
     with pytest.raises(RetryLater) as found:
         open_server(url, 500)
     assert "hunter2secret" not in str(found.value)
+
+
+def test_server__that_only_read_and_was_left_for_one_that_writes__is_asked_anew(
+    server: Server,
+) -> None:
+    """As a name that led to a copy for a while: the copy lives, and so did the connection to it,
+    and no host could take the lease before it was started anew."""
+    url = server.database()
+    name = url.reveal().rpartition("/")[2]
+    open_server(url).dispose()
+    admin = sa.create_engine(server.url("postgres").reveal(), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        engine = open_server(url)
+        held = _lease(engine)
+        with pytest.raises(RetryLater, match="read-only"):
+            held.turn()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert held.turn()
+    assert held.held()
+    for each in (admin, engine):
+        each.dispose()
+
+
+def test_server__with_another_default_of_isolation__is_used_as_the_fence_is_made_for(
+    server: Server,
+) -> None:
+    """By serializable, or repeatable read, each renewal made commits beside it fail."""
+    url = server.database()
+    name = url.reveal().rpartition("/")[2]
+    admin = sa.create_engine(server.url("postgres").reveal(), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(
+            f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
+        )
+    engine = open_server(url)
+    with engine.begin() as connection:
+        assert connection.scalar(sa.text("SHOW transaction_isolation")) == "read committed"
+    for each in (admin, engine):
+        each.dispose()
