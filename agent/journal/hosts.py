@@ -213,6 +213,11 @@ class Hosts:
             for row in rows
         ]
 
+    def names(self) -> list[str]:
+        """Of all leases: of whom the journal is."""
+        with asking(self._engine) as connection:
+            return list(connection.scalars(sa.select(leases.c.name).order_by(leases.c.name)))
+
     def leading(self, name: str) -> Leading | None:
         """The lease; None: no host has been started yet."""
         age = sa.func.extract("epoch", _NOW - leases.c.since).label("age")

@@ -20,7 +20,7 @@ from agent.journal.engines import (
     open_file,
     open_server,
 )
-from agent.journal.hosts import Alone, Lease, LeaseRules, Member
+from agent.journal.hosts import Alone, Hosts, Lease, LeaseRules, Member
 from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
 from agent.journal.orders import Orders
@@ -31,7 +31,7 @@ from agent.journal.writing import Journal
 from agent.market.model import Address
 from agent.secret import SecretUrl, read_secret
 from agent.wiring.adapters import contract_of
-from faults import UsageFault
+from faults import MustStop, UsageFault
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -142,8 +142,19 @@ def _open_lease(
 ) -> ServerLease:
     engine = open_engine(config, LEASE_MILLISECONDS)
     stack.callback(engine.dispose)
+    _refuse_another_s(engine, lease_name(config, provider))
     member = Member(host_name(config), version, config_digest(config))
     rules = LeaseRules(seconds=config.journal.lease_seconds)
     kept = ServerLease(engine, lease_name(config, provider), member, rules)
     stack.callback(partial(kept.release))
     return kept
+
+
+def _refuse_another_s(engine: sa.Engine, name: str) -> None:
+    """Nonces and jobs are told apart by their numbers alone. Raises MustStop: with those of another
+    chain, contract or provider among them the next transaction would wait for ever behind nonces
+    that this account never used, and what ended there would have ended here."""
+    others = [one for one in Hosts(engine).names() if f"{one}:".partition(f"{name}:")[0]]
+    if others:
+        text = f"the journal's database is another provider's: {others[0]}, and not {name}"
+        raise MustStop(f"{text} (chain, contract, provider); make one for each, by createdb")

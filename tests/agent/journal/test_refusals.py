@@ -78,6 +78,7 @@ ACTS: dict[str, Act] = {
     "SharedSpots.note": lambda e: SharedSpots(e, Alone()).note(order(), SPOT, 1.0),
     "SharedSpots.refused": lambda e: SharedSpots(e, Alone()).refused(order(), SPOT),
     "Hosts.standings": lambda e: Hosts(e).standings(),
+    "Hosts.names": lambda e: Hosts(e).names(),
     "Hosts.leading": lambda e: Hosts(e).leading("name"),
     "ServerLease.turn": lambda e: _lease(e).turn(),
 }
