@@ -22,6 +22,8 @@ from faults import Fault
 
 log = structlog.get_logger()
 
+WAY_SECONDS = 1.0  # for which this host's own writes wait for its renewal, and no longer
+
 
 def boot_time() -> float:
     """CLOCK_BOOTTIME: goes on while the machine is suspended, and nobody sets it."""
@@ -43,6 +45,9 @@ class ServerLease:
         self._name, self._member, self._rules = name, member, rules
         self._clock = clock
         self._gate = Gate(rules)
+        # PostgreSQL lets one share of a row after the other pass an update that waits: writes that
+        # overlap on a slow disk kept the renewal out for seconds, until the gate shut.
+        self._way = threading.Lock()
         self._ending = threading.Event()
         self._released = False
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -62,6 +67,8 @@ class ServerLease:
         self._member = replace(self._member, config_digest=digest)
 
     def fence(self, connection: sa.Connection) -> None:
+        if self._way.acquire(timeout=WAY_SECONDS):
+            self._way.release()
         hosts.fence(connection, self._name, self.term.token if self.term else None)
 
     def start(self) -> None:
@@ -106,7 +113,7 @@ class ServerLease:
         """One look: take, or hold on. False once the lease is lost. Raises RetryLater while the
         server is away."""
         asked_at, had = self._clock(), self.term
-        with changing(self._engine, "the lease can't be looked at") as connection:
+        with self._way, changing(self._engine, "the lease can't be looked at") as connection:
             now = self._hold_on(connection, had) if had else self._try(connection)
             role = Role.LEADS if now else Role.ENDS if had else Role.STANDS_BY
             hosts.note_member(connection, self._member, role)

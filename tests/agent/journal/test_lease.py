@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -214,6 +215,32 @@ def test_journal__closed_with_lines_after_the_lease_was_given_back__ends_as_any_
     one.release()
     journal.close()
     assert Reader(engine).named(PAID) == []
+
+
+def test_renewal__while_this_host_writes_without_a_pause__goes_before_what_comes_after_it(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three writers that overlap kept it waiting for 1.7 of the 2 seconds that it has."""
+    one, passed_it = lease(engine, "a"), list[bool]()
+    one.turn()
+    renew, through = hosts.renew, threading.Event()
+
+    def write() -> None:
+        with engine.begin() as connection:
+            one.fence(connection)
+            through.set()
+
+    def renewed(*words: Any) -> bool:
+        writer.start()
+        passed_it.append(through.wait(0.2))
+        return renew(*words)
+
+    monkeypatch.setattr(hosts, "renew", renewed)
+    writer = threading.Thread(target=write)
+    assert one.turn()
+    writer.join()
+    assert passed_it == [False]
+    assert through.is_set()
 
 
 def _until_waiting(engine: sa.Engine) -> None:
