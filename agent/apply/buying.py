@@ -41,7 +41,9 @@ class Buying:
         """Whether it may be bought now; else the job is looked at again soon, and says why."""
         job = view.head
         known = self._world.memory.job(view.id)
-        if view.agreed or known.confirmed or job is None or self._ordered(view, launch):
+        if view.agreed or job is None or self._ordered(view, launch):
+            return True
+        if known.confirmed == job.generation:
             return True
         self._ask([view.id])
         waited = self._waited_enough(view, job, launch)
@@ -120,8 +122,10 @@ class Buying:
         """Told by two endpoints, once at least. That there is no such job, or that it is another's,
         confirms nothing: what was bought for it runs until that is final."""
         job = view.head
-        whose = job is not None and job.provider == view.account.provider
-        return (view.agreed and whose) or self._world.memory.job(view.id).confirmed
+        confirmed = self._world.memory.job(view.id).confirmed
+        if job is None or job.provider != view.account.provider:
+            return confirmed is not None
+        return view.agreed or confirmed == job.generation
 
     def _proven(self, view: JobView) -> bool:
         """Its start was reported and mined, by this process or one before, as two endpoints tell of

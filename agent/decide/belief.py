@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.clock import passed
 from agent.decide.who_must_agree import TABLE, Statement, Until, needs_two
 from agent.market.model import Address, BlockRef, Job
 from agent.market.terms import Terms
@@ -36,17 +37,32 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What an earlier process wrote down of an assignment when it first saw it; of the URL, what
-    may be shown."""
+    """An assignment as two endpoints told it alike at `alike_at` (unix seconds), or as an earlier
+    process wrote it down when it first saw it; of the URL, what may be shown."""
 
     generation: int
     assigned_at: int
     instance_type: str
     enclave_url: str
+    alike_at: float | None = None
 
-    def is_of(self, job: Job, case: Case) -> bool:
+    @classmethod
+    def told(cls, job: Job, at: float) -> Past:
+        """As two endpoints told it alike."""
+        shown = shown_url(job.enclave_url)
+        return cls(job.generation, job.assigned_at, job.instance_type, shown, at)
+
+    def is_settled(self, final: BlockRef, now: float) -> bool:
+        """Whether no fork can have made another job of it since two told it. One that did while it
+        was not final was read, and believed, before that is final which came so much later."""
+        if self.alike_at is None:
+            return False
+        is_final = final.timestamp >= self.alike_at + 2 * HOLD_SECONDS
+        return is_final or passed(now, self.alike_at, PATIENCE_SECONDS)
+
+    def is_of(self, job: Job, terms: Terms) -> bool:
         """Where users may change a job, its generation alone says so."""
-        if case.terms.abilities.changes_in_place:
+        if terms.abilities.changes_in_place:
             return job.generation == self.generation
         told = (job.generation, job.assigned_at, job.instance_type, shown_url(job.enclave_url))
         return told == (self.generation, self.assigned_at, self.instance_type, self.enclave_url)
@@ -56,9 +72,10 @@ class Past:
 class Case:
     """One job at one moment (`now`, unix seconds).
 
-    `known` is what was believed before, None where nothing was, and `past` what the journal has of
-    it; `since` is when the claim began to differ, and `meanwhile` what other job the id was told to
-    be since. `watched`: there is more to it than this claim (an instance, another endpoint's list).
+    `known` is what was believed before, None where nothing was, and `past` what two told of it or
+    the journal has; `settled`: no fork can have made another job of that. `since` is when the claim
+    began to differ, and `meanwhile` what other job the id was told to be since. `watched`: there is
+    more to it than this claim (an instance, another endpoint's list).
     Of a story, `reported` says whether its start is our own doing, and `unfit` whether the policy
     would refuse it.
     """
@@ -69,6 +86,7 @@ class Case:
     now: float
     known: Job | None = None
     past: Past | None = None
+    settled: bool = False
     heard: Heard | None = None
     since: float | None = None
     meanwhile: Job | None = None
@@ -128,8 +146,7 @@ def statements(case: Case) -> frozenset[Statement]:
     if case.terms.is_over(claim, int(case.now)):
         return frozenset({Statement.ENDED})
     if known is None or not _serves(known, case):
-        past = case.past if known is None else None
-        if past and claim.generation == past.generation and not past.is_of(claim, case):
+        if known is None and case.past and _contradicts(claim, case.past, case):
             return frozenset({Statement.ANOTHER})
         starts_are_told = case.terms.abilities.reports_start
         foreign_start = starts_are_told and claim.is_started and not case.reported(claim)
@@ -141,6 +158,13 @@ def statements(case: Case) -> frozenset[Statement]:
     if known.is_started and not claim.is_started:
         return frozenset({Statement.NOT_STARTED})
     return frozenset() if claim.is_started else frozenset({Statement.ASSIGNED})
+
+
+def _contradicts(claim: Job, past: Past, case: Case) -> bool:
+    """Whether it is another job than the past has; what one alone told of a generation says nothing
+    of a later one."""
+    same = claim.generation == past.generation or past.alike_at is not None
+    return same and not past.is_of(claim, case.terms)
 
 
 def is_same(one: Job | None, other: Job | None, terms: Terms) -> bool:
@@ -203,26 +227,59 @@ def _in_dispute(case: Case, belief: Belief) -> Belief:
     return replace(belief, asks=True, disputed=True, other=next(others, None))
 
 
-def _doubtful(story: Job, case: Case) -> tuple[bool, bool, bool, bool]:
-    """The order in which to prefer stories by which there is something to serve: what can be served
-    at all, what was known before, what we started ourselves, what is left to start."""
+def _doubtful(story: Job, case: Case) -> tuple[bool, ...]:
+    """The order in which to prefer stories by which there is something to serve: what two told of
+    it once, what can be served at all, what was known before, what we started ourselves, what is
+    left to start. A job that runs may be unfit by now: by that it is no other one."""
     own = story.is_started and case.reported(story)
-    return case.unfit(story), not _was(story, case), not own, story.is_started
+    alike = case.past is not None and case.past.alike_at is not None
+    other = not is_same(story, case.known, case.terms)
+    return (
+        alike and not _was(story, case), case.unfit(story), not _was(story, case), other, not own,
+        story.is_started,
+    )  # fmt: skip
 
 
 def _was(story: Job, case: Case) -> bool:
-    """Whether it is of the assignment that was known before: what an earlier process wrote down
-    counts before what this one believed of a single endpoint."""
+    """Whether it is of the assignment that was known before: what two told, or an earlier process
+    wrote down, counts before what this one believed of a single endpoint."""
     if case.past is not None:
-        return case.past.generation == story.generation and case.past.is_of(story, case)
+        return case.past.is_of(story, case.terms)
     return is_same(story, case.known, case.terms)
 
 
 def _waiting(case: Case, serious: frozenset[Statement]) -> Belief:
-    """The second endpoint has not been heard."""
+    """The second endpoint has not been heard of this claim."""
     waited = 0.0 if case.since is None else max(0.0, case.now - case.since)
-    briefly = {TABLE[one].until for one in serious} == {Until.KNOWN_BRIEFLY}
-    patient = waited < PATIENCE_SECONDS or _was_disputed(case)
-    if _serves(case.known, case) and (waited < HOLD_SECONDS if briefly else patient):
-        return Belief(case.known, asks=True, hold=briefly)
-    return Belief(case.claim, asks=True, hold=briefly and waited < HOLD_SECONDS)
+    known = case.known if _serves(case.known, case) else None
+    if {TABLE[one].until for one in serious} == {Until.KNOWN_BRIEFLY}:
+        return _another(case, known, serious, waited)
+    if known and (waited < PATIENCE_SECONDS or _was_disputed(case)):
+        return Belief(known, asks=True)
+    return Belief(case.claim, asks=True)
+
+
+def _another(case: Case, known: Job | None, serious: frozenset[Statement], waited: float) -> Belief:
+    """A fork may have made another job of it, or its first seconds' start undone: for a while
+    nothing is done. Not while another endpoint tells what was known, whatever else this one makes
+    up each time; nor ever of what no fork can have changed."""
+    told = _told_as_before(case, known)
+    if told is not None:
+        return Belief(told, asks=True)
+    settled = case.settled and Statement.ANOTHER in serious
+    if settled and known is not None:
+        return Belief(known, asks=True)
+    hold = settled or waited < HOLD_SECONDS
+    return Belief(known if hold and known else case.claim, asks=True, hold=hold)
+
+
+def _told_as_before(case: Case, known: Job | None) -> Job | None:
+    """What an endpoint told lately against another one, if that is what was known before."""
+    stories = case.heard.stories if case.heard and _was_disputed(case) else ()
+    for story in stories:
+        if story is None or not _serves(story, case):
+            continue
+        same = is_same(story, known, case.terms) if known else bool(case.past) and _was(story, case)
+        if same and (story.is_started or known is None or not known.is_started):
+            return story
+    return None

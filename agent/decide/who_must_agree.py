@@ -94,7 +94,8 @@ TABLE: Mapping[Statement, Row] = {
     ),
     Statement.ANOTHER: Row(
         "the wrong image, a refusal", Agree.TWO, Until.KNOWN_BRIEFLY,
-        "a fork may have given the id to another job; else it is a lie about this one",
+        "a fork may have given the id to another job, until what two told is final; else it is a "
+        "lie about this one",
     ),
     Statement.UNFIT: Row(
         "an exit", Agree.TWO, Until.NOBODY,

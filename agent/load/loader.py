@@ -13,7 +13,7 @@ from functools import reduce
 
 import structlog
 
-from agent.decide.belief import Belief, Case, believe, both_serve
+from agent.decide.belief import Belief, Case, Past, believe, both_serve
 from agent.decide.fault_reports import explained
 from agent.decide.job_view import (
     FinalView,
@@ -176,9 +176,9 @@ class Loader:
         hosts = self._from.fleet.hosts(known.id)
 
         def reported(story: Job) -> bool:
-            return _reported(known, story, hosts)
+            window = frame.terms.due(story).at - story.assigned_at
+            return _reported(known, story, hosts, now - window)
 
-        known.reported = claim is not None and reported(claim)
         case = Case(
             claim=claim,
             terms=frame.terms,
@@ -186,6 +186,7 @@ class Loader:
             now=now,
             known=known.believed,
             past=known.past,
+            settled=self._settled(known, frame, now),
             heard=known.heard,
             since=known.differs_since,
             meanwhile=known.meanwhile,
@@ -200,9 +201,7 @@ class Loader:
         known.meanwhile = (
             (claim if self._serves(claim) else known.meanwhile) if belief.hold else None
         )
-        if belief.agreed and claim and known.past and claim.generation == known.past.generation:
-            known.past = None  # two have told what it is; the journal's memory served its time
-        known.confirmed |= (belief.agreed and self._serves(claim)) or both_serve(case)
+        self._note_alike(case, belief, known)
         if belief.job == claim and not belief.hold:
             known.differs_since = None
         elif known.differs_since is None:
@@ -210,6 +209,27 @@ class Loader:
         if belief.asks:
             self.asking.ask([known.id])
         return belief
+
+    @staticmethod
+    def _settled(known: JobMemory, frame: Frame, now: float) -> bool:
+        """Whether its assignment is beyond forks, as two told it and as it is believed to be."""
+        past = known.alike
+        if past is None or not past.is_settled(frame.blocks.final, now):
+            return False
+        return known.believed is None or past.is_of(known.believed, frame.terms)
+
+    def _note_alike(self, case: Case, belief: Belief, known: JobMemory) -> None:
+        """What two tell alike is remembered, from when they first did: it is what another story is
+        measured by. What all of them would have served is confirmed, whatever else they differ
+        in."""
+        job, heard = belief.job, known.heard
+        if job is None or heard is None or not self._serves(job):
+            return
+        told = (story.generation for story in heard.stories if story)
+        if belief.agreed or (both_serve(case) and job.generation in told):
+            known.confirmed = job.generation
+        if belief.agreed and not (known.alike and known.alike.is_of(job, case.terms)):
+            known.past = Past.told(job, max(case.now, heard.at.timestamp))
 
     @staticmethod
     def _as_of(
@@ -341,14 +361,18 @@ class Loader:
         return FinalView(block, claim, known.witness if known else WitnessPhase.SILENT)
 
 
-def _reported(known: JobMemory, claim: Job, hosts: Sequence[Host]) -> bool:
-    """Whether its start is our own doing: it was reported, or is where our instance is."""
+def _reported(known: JobMemory, claim: Job, hosts: Sequence[Host], before: float) -> bool:
+    """Whether its start is our own doing: our report is in a block, or it is where an instance of
+    ours is, launched `before` its slash point passed. Anybody may know that address, its user
+    above all: until then a report too many is better than one that is left out."""
     begins = f"{known.id}:{claim.generation}:{Call.REPORT_STARTED.value}:"
-    sent = (TxPhase.SENT, TxPhase.MINED)
-    if any(key.startswith(begins) and tx.phase in sent for key, tx in known.transactions.items()):
+    sent = known.transactions.items()
+    mined = any(key.startswith(begins) and tx.phase is TxPhase.MINED for key, tx in sent)
+    if mined or known.start_mined == claim.generation:
         return True
     where = claim.endpoint.rpartition(":")[0]
-    return any(where and host.instance.public_ip == where for host in hosts)
+    instances = (host.instance for host in hosts)
+    return any(where and i.public_ip == where and i.launched_at <= before for i in instances)
 
 
 def parts(ids: Sequence[JobId]) -> Iterator[Sequence[JobId]]:

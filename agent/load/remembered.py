@@ -56,12 +56,11 @@ class JobMemory:
     believed_as_of: BlockNumber | None = None  # the block as of which that was told
     differs_since: float | None = None  # since when the head's claim is another one
     meanwhile: Job | None = None  # the other job that the id has been told to be since then
-    past: Past | None = None  # what the journal has of its assignment
+    past: Past | None = None  # its assignment, as two told it or the journal has it
     heard: Heard | None = None  # what several endpoints told of it at the head
     watched: bool = False  # another endpoint lists it
-    confirmed: bool = False  # two endpoints told once that it is ours to serve
-    confirmed_told: bool = False  # and the journal has it
-    reported: bool = False  # its start is our own doing
+    confirmed: int | None = None  # the generation that two endpoints told is ours to serve
+    confirmed_told: tuple[int, Past | None] | None = None  # what of that the journal has
     waits: str = ""  # why it is not bought on one endpoint's word
     waits_since: float | None = None  # since when a second one has been asked for that
     final: FinalView | None = None  # what they told of it at a final block
@@ -75,6 +74,11 @@ class JobMemory:
     @property
     def head(self) -> Job | None:
         return self.view.head if self.view else None
+
+    @property
+    def alike(self) -> Past | None:
+        """What two endpoints told alike of its assignment."""
+        return self.past if self.past is not None and self.past.alike_at is not None else None
 
     def news(self, notes: tuple[Note, ...]) -> list[Note]:
         """Those that say something they did not say the last time; forgets what is over."""

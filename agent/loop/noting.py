@@ -6,7 +6,9 @@ Each line is told once, when it became so. No effect is started here.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+from agent.decide.belief import Past
 from agent.decide.job_view import JobView
 from agent.decide.plan import Plan
 from agent.journal.lines import ASSIGNED, CONFIRMED, END_ASKED, END_TAKEN_BACK, TAKEN
@@ -86,10 +88,23 @@ def _tell_assignment(state: LoopState, known: JobMemory, view: JobView) -> None:
 
 def _tell_confirmed(state: LoopState, known: JobMemory) -> None:
     """Once: after a restart a job that one endpoint denies by then is known to be no invention of
-    the other, and takes no place of those that are bought on one's word."""
-    if known.confirmed and not known.confirmed_told:
-        known.confirmed_told = True
-        state.world.say(known.id, CONFIRMED, level=logging.DEBUG)
+    the other, and takes no place of those that are bought on one's word; and what it is, is known
+    by more than the word on which it was taken."""
+    if known.confirmed is None or known.confirmed_told == (known.confirmed, known.alike):
+        return
+    known.confirmed_told = (known.confirmed, known.alike)
+    state.world.say(known.id, CONFIRMED, level=logging.DEBUG, **_alike(known.alike))
+
+
+def _alike(past: Past | None) -> dict[str, Any]:
+    """What the journal's line has of what two told alike; empty: they differ in what it is."""
+    if past is None:
+        return {}
+    return {
+        "instance_type": past.instance_type,
+        "url": past.enclave_url,
+        "assigned_at": past.assigned_at,
+    }
 
 
 def _passed_by(state: LoopState, view: JobView) -> bool:

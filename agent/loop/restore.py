@@ -215,9 +215,11 @@ def _served(world: World, told: _Told) -> None:
         world.memory.job(job).proven = event.generation
     for job, event in _of_now(told, told.mined):
         world.memory.job(job).start_mined = event.generation
-    for job, _ in _of_now(told, told.confirmed):
+    for job, event in _of_now(told, told.confirmed):
         known = world.memory.job(job)
-        known.confirmed = known.confirmed_told = True
+        known.confirmed, alike = event.generation, _past(event)
+        known.past = alike or known.past
+        known.confirmed_told = (event.generation or 0, alike)
 
 
 def _reports(reader: Reader) -> Sequence[Event]:
@@ -248,12 +250,13 @@ def _report(world: World, job: JobId, event: Event) -> None:
 
 
 def _past(event: Event) -> Past | None:
-    """None: an older version wrote the line."""
+    """None: an older version wrote the line, or two told of the job and not alike what it is."""
     told = event.fields
+    alike_at = event.at if event.name == CONFIRMED else None
     try:
         return Past(
             event.generation or 0, int(told["assigned_at"]), str(told["instance_type"]),
-            shown_url(str(told["url"])),
+            shown_url(str(told["url"])), alike_at,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
         return None

@@ -163,9 +163,20 @@ def test_instances__of_jobs_that_are_said_to_be_none__count_until_they_are_gone(
         known = world.memory.job(JobId(job))
         known.view = replace(world.view(job), head=head, agreed=agreed)
     assert not world.admitted(FULL)
-    world.memory.job(JobId(0)).confirmed = True  # two told once that it is ours: no lie bought it
+    world.memory.job(JobId(0)).confirmed = 1  # two told once that it is ours: no lie bought it
     assert world.admitted(FULL)
-    world.memory.job(JobId(0)).confirmed = False
+    world.memory.job(JobId(0)).confirmed = None
     job, _ = world.listed.popitem()
     world.memory.job(JobId(job)).launch = None
+    assert world.admitted(FULL)
+
+
+def test_launch__of_a_generation_that_one_alone_tells__is_not_confirmed_by_the_one_before() -> None:
+    world = World()
+    for job in range(FULL):
+        world.tried(job, LaunchPhase.LAUNCHED)
+    known = world.memory.job(JobId(FULL))
+    known.confirmed = JOB.generation + 1
+    assert not world.admitted(FULL)
+    known.confirmed = JOB.generation
     assert world.admitted(FULL)

@@ -104,6 +104,28 @@ def test_claim__of_another_job_under_the_id__holds_for_a_while() -> None:
     assert (later.job, later.hold) == (another, False)
 
 
+@given(waited=st.floats(0, 10 * PATIENCE_SECONDS), known=st.booleans())
+def test_claim__of_another_job__of_what_no_fork_can_have_changed__is_never_believed(
+    waited: float, known: bool
+) -> None:
+    another, past = replace(TRUE, enclave_url="ipfs://another"), Past.told(TRUE, NOW)
+    told = case(another, known=TRUE if known else None, past=past, since=NOW - waited)
+    belief = believe(replace(told, settled=True))
+    assert not belief.agreed
+    assert belief.hold or belief.job == TRUE
+
+
+@given(waited=st.floats(0, PATIENCE_SECONDS), known=st.booleans())
+def test_claim__of_another_job_each_time__while_the_other_tells_what_was_known__is_not_believed(
+    waited: float, known: bool
+) -> None:
+    another, last = (replace(TRUE, enclave_url=f"ipfs://{one}") for one in ("one", "two"))
+    heard, past = Heard(AT, (last, TRUE)), Past.told(TRUE, NOW)
+    told = case(another, known=TRUE if known else None, past=past, since=NOW - waited, heard=heard)
+    belief = believe(told)
+    assert (belief.job, belief.hold, belief.disputed) == (TRUE, False, True)
+
+
 @pytest.mark.parametrize("denial", [None, _stopped(TRUE), replace(TRUE, provider=OTHER)])
 def test_claim__of_another_job__is_not_taken_back_by_denying_the_job(denial: Job | None) -> None:
     """Or the image of before a fork would be reported as what is newly assigned."""

@@ -33,7 +33,7 @@ class TwoHosts(Simulation):
             self.state.leadership = Leadership(lease)
             self.state.leadership.break_ = self.agent._break
             self.state.world.lease = lease
-            self.journal._fence = lease.fence
+            self.journal._lease = lease
             lease.begin(self.state.leadership)
             self.hosts[name] = (self.agent, self.process, self.journal)
 
