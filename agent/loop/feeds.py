@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
 import structlog
 
@@ -31,6 +31,9 @@ REST_A_LOOK = 2.0  # of what the last look took
 LEAST_RELIST_SECONDS = 5.0
 RELISTS = 12  # within the time to bring a job up, of which that takes a good part
 UNKNOWN_WINDOW_SECONDS = 120.0  # of a market of which no job has been seen yet
+# Jobs that logs name and that never were ours, looked at for a while each. A node's logs may name
+# any number; what is ours of them is in the lists, which are compared beside.
+MOST_STRANGE = 1_000
 CHAIN_SECONDS = 2.0  # between attempts to read a chain that does not answer
 SETTLED = frozenset({"running", "exiting", "refused", "missed"})  # nothing moves in AWS
 _CONFIRM = OrderKind.CONFIRM_TERMINATIONS
@@ -62,13 +65,26 @@ class Feeds:
 
     async def _follow_heads(self) -> None:
         while True:
-            changed = await self._wakes.wait()
+            changed = self._of_logs(await self._wakes.wait())
             self._named.update(changed)
             for job in changed:
                 # Something happened to it: if it seems gone, that is news and may be wrong.
                 if (known := self._state.world.memory.jobs.get(job)) is not None:
                     known.gone_since = None
             self._state.agenda.wake(changed)
+
+    def _of_logs(self, named: Collection[JobId]) -> Collection[JobId]:
+        """As many of these as are looked at on a node's word; those that are tended always."""
+        memory, stake_is_for = self._state.world.memory.jobs, self._state.world.memory.stake_is_for
+        new = sorted(job for job in named if job not in memory)
+        if not new:
+            return named
+        strange = sum(not known.served for known in memory.values())
+        room = max(0, MOST_STRANGE + (stake_is_for or 0) - strange)
+        if len(new) <= room:
+            return named
+        log.warning("events.too_many", named=len(new), looked_at=room)
+        return {job for job in named if job in memory}.union(new[:room])
 
     async def _follow_orders(self) -> None:
         while True:
@@ -175,7 +191,7 @@ class Feeds:
         can wait; and the ends in a turn wait for its last read."""
         pressing, self._state.pressing = self._state.pressing, set()
         if pressing:
-            self._state.agenda.wake(pressing | changed)
+            self._state.agenda.wake(changed.union(self._of_logs(pressing)))
             await self._state.pressed.wait()
 
     async def relist(self) -> None:
@@ -206,6 +222,7 @@ class Feeds:
         differ = set[JobId]().union(*(listed - one.active for one in lists))
         if differ or hidden:
             log.info("endpoints.compared", differ=sorted(differ), hidden=sorted(hidden))
+        hidden = set(self._of_logs(hidden))
         self._state.agenda.wake((listed ^ ours) | hidden | (differ & set(memory.jobs)))
         told, count = Counter(one.stake_is_for for one in lists).most_common(1)[0]
         if count >= VOICES:
