@@ -202,6 +202,11 @@ class Endpoints:
         except (TryElsewhere, TimeoutError, IndexError):
             return []
 
+    async def first(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
+        """The first answer down the line that `read` does not refuse (NodeRefused). Raises the
+        first refusal when all have refused, NoEndpoint when none answers."""
+        return await self._first(read)
+
     async def _first(self, read: Callable[[Rpc], Awaitable[T]]) -> T:
         """The first answer down the line. Raises the first refusal when all have refused."""
         self._probe_when_due()

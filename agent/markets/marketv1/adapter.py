@@ -8,6 +8,7 @@ from agent import ports
 from agent.chain.head import HeadTracker
 from agent.market.model import Address, BlockRef, Job, JobId, Price
 from agent.market.terms import Abilities
+from agent.markets.any_endpoint import by_any
 from agent.markets.marketv1.reads import Market
 from agent.markets.marketv1.terms import MarketV1Terms
 from agent.markets.retry import later
@@ -38,13 +39,11 @@ class ProviderMarketV1:
         return self._market.own_terms
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
-        with later():
-            return await self._market.jobs(ids, at)
+        return await by_any(self._market, lambda market: market.jobs(ids, at))
 
     async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
         """Those that are still paid for."""
-        with later():
-            return await self._market.served_jobs(self._provider, at)
+        return await by_any(self._market, lambda market: market.served_jobs(self._provider, at))
 
     async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
         """Nothing stands on this chain of what is offered: rate cards are asked for by HTTP."""

@@ -121,6 +121,11 @@ class Market:
         self._reader = reader
         self._name = name
 
+    @property
+    def reader(self) -> Reader:
+        """Through what it is read."""
+        return self._reader
+
     def through(self, reader: Reader) -> Market:
         """The same market as another reader sees it; what is remembered is shared."""
         name = str(getattr(reader, "url", ""))

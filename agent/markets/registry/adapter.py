@@ -12,6 +12,7 @@ from agent.chain.head import (
 )
 from agent.market.model import Address, BlockRef, Job, JobId, Price
 from agent.market.terms import Abilities
+from agent.markets.any_endpoint import by_any
 from agent.markets.registry.reads import Market
 from agent.markets.registry.terms import RegistryTerms
 from agent.markets.retry import later
@@ -37,20 +38,20 @@ class ProviderMarket:
         return ports.Blocks(head.block, head.finalized)
 
     async def terms(self, at: BlockRef) -> RegistryTerms:
-        with later():
-            return await self._market.params(at)
+        return await by_any(self._market, lambda market: market.params(at))
 
     async def jobs(self, ids: Sequence[JobId], at: BlockRef) -> Mapping[JobId, Job]:
-        with later():
-            return await self._market.jobs(ids, at) if ids else {}
+        if not ids:
+            return {}
+        return await by_any(self._market, lambda market: market.jobs(ids, at))
 
     async def active_jobs(self, at: BlockRef) -> Sequence[JobId]:
-        with later():
-            return await self._market.jobs_of(self._provider, at)
+        return await by_any(self._market, lambda market: market.jobs_of(self._provider, at))
 
     async def offer(self, instance_type: str, at: BlockRef) -> Price | None:
-        with later():
-            return await self._market.offer(self._provider, instance_type, at)
+        return await by_any(
+            self._market, lambda market: market.offer(self._provider, instance_type, at)
+        )
 
     def took(self, job: Job, *, bought: bool) -> Price | None:
         """Its price stays as it is."""

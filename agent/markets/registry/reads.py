@@ -132,6 +132,11 @@ class Market:
     def contract(self) -> Address:
         return self.registry
 
+    @property
+    def reader(self) -> Reader:
+        """Through what it is read."""
+        return self._reader
+
     def through(self, reader: Reader) -> Market:
         """The same market as another reader sees it."""
         return Market(reader, self.registry)

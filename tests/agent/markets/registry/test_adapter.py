@@ -14,6 +14,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.events import Cursor, EventReader
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace, block_ref
+from agent.chain.rpc import Json
 from agent.chain.transactions import Call, Confirmed, Pending, Transactions, TxState
 from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
 from agent.market.testimony import Disagreement
@@ -25,7 +26,7 @@ from agent.markets.transactor import SETTLEMENTS_AT_ONCE, MarketTransactor
 from agent.markets.wakes import ChainWakes
 from devnet.simulation.loop import VirtualClock, current, run
 from devnet.simulation.model_faults import Weather
-from devnet.simulation.names import REGISTRY
+from devnet.simulation.names import REGISTRY, US
 from devnet.simulation.people import USERS
 from devnet.simulation.scenario import genesis, scenario
 from devnet.simulation.wire.chain import WireChain
@@ -423,3 +424,44 @@ async def test_carry_out__budget_spent_or_order_incomplete__says_so(
     assert later.value.after_seconds
     with pytest.raises(UsageFault):
         await transactor(stage, endpoints).carry_out(ports.Order("k", ports.Call.SETTLE))
+
+
+class Garbled(Line):
+    """Says of every call that its result is nothing."""
+
+    async def exchange(self, body: Json) -> Json:
+        answers = await super().exchange(body)
+        both = zip(body, answers, strict=True) if isinstance(body, list) else [(body, answers)]
+        for asked, answer in both:
+            if asked["method"] == "eth_call":
+                answer.pop("error", None)
+                answer["result"] = "0x"
+        return answers
+
+
+async def read_where_one_garbles(*, alone: bool) -> tuple[list[JobId], list[JobId]]:
+    """The jobs that are listed, and those that are read."""
+    clock, truth = VirtualClock(current()), VirtualClock(current())
+    weather = Weather(truth)
+    chain = WireChain(truth, weather, genesis(scenario(1)))
+    told = Contract(chain.views, REGISTRY_WORDS, terms=chain.model.terms)
+    nodes: list[Line] = [Garbled(Node.first(chain, weather, told))]
+    nodes += [] if alone else [Line(Node.second(chain, weather, told))]
+    endpoints = await Endpoints.over(nodes, clock)
+    tracker = HeadTracker(endpoints, Finality(5))
+    market = ProviderMarket(Market(endpoints, REGISTRY), tracker, US)
+    chain.submit(USERS[0], "requestJob", TYPE, 10**18, "ipfs://image", 1000)
+    chain.mine()
+    head = (await market.blocks()).head
+    assert (await market.terms(head)).stake_per_job == chain.model.terms.stake_per_job
+    assert await market.offer(TYPE, head) is not None
+    listed = list(await market.active_jobs(head))
+    return listed, list(await market.jobs([JobId(1), JobId(7)], head))
+
+
+@pytest.mark.usefixtures("quiet")
+def test_endpoint__whose_answers_are_no_state_of_a_market__keeps_nothing_from_being_read() -> None:
+    """It answers: so no other was asked, and not one job was seen."""
+    assert run(read_where_one_garbles(alone=False)) == ([1], [1])
+    with pytest.raises(RetryLater):
+        run(read_where_one_garbles(alone=True))
