@@ -317,6 +317,8 @@ def _job(number: JobId, fields: Sequence[Any]) -> Job:
     times = (job.assigned_at, job.started_at, job.exit_requested_at, job.stopped_at)
     if max(*times, job.settled_until) >= MOST_SECONDS:
         raise NodeRefused(f"a node tells times of job {number} that never come")
+    if job.generation > MOST_JOB_ID:
+        raise NodeRefused(f"a node tells a generation of job {number} that can't be counted to")
     return job
 
 

@@ -14,13 +14,13 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.events import Cursor, EventReader
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality, HeadFollower, HeadTracker, Pace, block_ref
-from agent.chain.rpc import Json
+from agent.chain.rpc import Json, NodeRefused
 from agent.chain.transactions import Call, Confirmed, Pending, Transactions, TxState
 from agent.market.model import BlockNumber, BlockRef, JobId, JobStatus, Price, Wei
 from agent.market.testimony import Disagreement
 from agent.markets.registry.adapter import ProviderMarket
 from agent.markets.registry.calls import Calls
-from agent.markets.registry.reads import Market, changed_jobs, job_topics
+from agent.markets.registry.reads import Market, _job, changed_jobs, job_topics
 from agent.markets.second_endpoint import SecondEndpoint
 from agent.markets.transactor import SETTLEMENTS_AT_ONCE, MarketTransactor
 from agent.markets.wakes import ChainWakes
@@ -424,6 +424,15 @@ async def test_carry_out__budget_spent_or_order_incomplete__says_so(
     assert later.value.after_seconds
     with pytest.raises(UsageFault):
         await transactor(stage, endpoints).carry_out(ports.Order("k", ports.Call.SETTLE))
+
+
+def test_job__of_a_generation_that_no_journal_can_store__is_a_nodes_odd_word() -> None:
+    """As it was taken, nothing could be written down for it, so nothing was bought."""
+    texts, numbers = ("us-east-1/c6a.xlarge", 1, 1, "ipfs://x"), (1, 0, 10, 0, 0, 0, 1, 0, "")
+    told = (US, US, *texts)
+    assert _job(JobId(1), (*told, 2**63 - 1, *numbers)).generation == 2**63 - 1
+    with pytest.raises(NodeRefused):
+        _job(JobId(1), (*told, 2**63, *numbers))
 
 
 class Garbled(Line):
