@@ -45,6 +45,7 @@ class MarketTransactor:
         self._clock = clock
         self._looked_at = 0.0
         self._looking = False
+        self._looks = 0  # that ended
         self._settling = asyncio.Semaphore(SETTLEMENTS_AT_ONCE)
 
     async def carry_out(
@@ -74,11 +75,18 @@ class MarketTransactor:
                 raise RetryLater(text, after_seconds=0.0)
 
     async def _look(self) -> None:
-        """One look serves all that wait, however long it takes; between two, sleep."""
-        if self._looking or not passed(self._clock.now(), self._looked_at, FOLLOW_SECONDS):
-            return await self._clock.sleep(FOLLOW_SECONDS / 4)
+        """Returns after the next look, which serves all that wait, however long it takes: what is
+        known of each is in the journal, and asked there no more often than it can change."""
+        before = self._looks
+        while self._looks == before:
+            if self._looking or not passed(self._clock.now(), self._looked_at, FOLLOW_SECONDS):
+                await self._clock.sleep(FOLLOW_SECONDS / 4)
+            else:
+                await self._pump()
+
+    async def _pump(self) -> None:
         self._looking, self._looked_at = True, self._clock.now()
         try:
             await self._transactions.pump()
         finally:
-            self._looking = False
+            self._looking, self._looks = False, self._looks + 1
