@@ -18,7 +18,7 @@ from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_coin, show_wei
 from agent.journal.transactions import TxJournal
 from agent.wiring.adapters import fees_of
-from agent.wiring.journal import host_name
+from agent.wiring.journal import host_name, refuse_another_s
 from commands.context import Desk
 from commands.dialect import coin
 from commands.journal import open_reader
@@ -100,6 +100,7 @@ async def send(desk: Desk, quotes: Sequence[Quote], how: How) -> list[dict[str, 
     if not quotes:
         return []
     with open_reader(desk.config, make=True) as journal:
+        refuse_another_s(journal.engine, desk.config, desk.provider)
         transactions = await desk.transactions(TxJournal(journal.engine))
         begun = desk.clock.now()
         here = f"{host_name(desk.config)}:{os.getpid()}"  # two terminals of two hosts at once

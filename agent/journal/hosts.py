@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -20,9 +21,9 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from agent.journal.engines import asking
+from agent.journal.engines import asking, changing
 from agent.journal.schema import leases, members
-from faults import Fenced
+from faults import Fenced, RetryLater
 
 BootClock = Callable[[], float]
 """Seconds since the machine was switched on, suspended or not (CLOCK_BOOTTIME)."""
@@ -145,6 +146,16 @@ def make_row(connection: sa.Connection, name: str) -> None:
     row = {"name": name, "holder": "", "token": None, "term": 0}
     insert = postgresql.insert(leases).values(**row, until=_NOW, since=_NOW)
     connection.execute(insert.on_conflict_do_nothing())
+
+
+def claim(engine: sa.Engine, name: str) -> None:
+    """Have the journal's file be this provider's, whose lease would have that name; nobody takes
+    it. A disk that refuses says so at what is written next."""
+    with suppress(RetryLater), changing(engine, "the journal can't be claimed") as connection:
+        if connection.scalar(sa.select(leases.c.name)) is None:
+            row = {"name": name, "holder": "", "term": 0}
+            now = sa.func.current_timestamp()
+            connection.execute(sa.insert(leases).values(**row, since=now, until=now))
 
 
 def take(connection: sa.Connection, name: str, host: str, seconds: float) -> Term | None:

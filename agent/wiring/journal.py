@@ -20,7 +20,7 @@ from agent.journal.engines import (
     open_file,
     open_server,
 )
-from agent.journal.hosts import Alone, Hosts, Lease, LeaseRules, Member
+from agent.journal.hosts import Alone, Hosts, Lease, LeaseRules, Member, claim
 from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
 from agent.journal.orders import Orders
@@ -119,6 +119,9 @@ def open_journal(
         stack.enter_context(used(config.journal_file.parent))
     journal = Journal(open_engine(config), lease)
     stack.callback(journal.close)
+    if kept is None:
+        refuse_another_s(journal.engine, config, provider)
+        claim(journal.engine, lease_name(config, provider))
     engine = open_engine(config, LOOP_MILLISECONDS if kept is None else BUSY_MILLISECONDS)
     stack.callback(engine.dispose)
     record, last = TxJournal(engine, lease), Orders(engine).last()
@@ -142,7 +145,7 @@ def _open_lease(
 ) -> ServerLease:
     engine = open_engine(config, LEASE_MILLISECONDS)
     stack.callback(engine.dispose)
-    _refuse_another_s(engine, lease_name(config, provider))
+    refuse_another_s(engine, config, provider)
     member = Member(host_name(config), version, config_digest(config))
     rules = LeaseRules(seconds=config.journal.lease_seconds)
     kept = ServerLease(engine, lease_name(config, provider), member, rules)
@@ -150,11 +153,15 @@ def _open_lease(
     return kept
 
 
-def _refuse_another_s(engine: sa.Engine, name: str) -> None:
+def refuse_another_s(engine: sa.Engine, config: Config, provider: Address) -> None:
     """Nonces and jobs are told apart by their numbers alone. Raises MustStop: with those of another
     chain, contract or provider among them the next transaction would wait for ever behind nonces
     that this account never used, and what ended there would have ended here."""
+    name = lease_name(config, provider)
     others = [one for one in Hosts(engine).names() if f"{one}:".partition(f"{name}:")[0]]
     if others:
-        text = f"the journal's database is another provider's: {others[0]}, and not {name}"
-        raise MustStop(f"{text} (chain, contract, provider); make one for each, by createdb")
+        where, todo = f"the journal {config.journal_file}", "name another state_dir for each"
+        if server_of(config) is not None:
+            where, todo = "the journal's database", "make one for each, by createdb"
+        text = f"{where} is another provider's: {others[0]}, and not {name}"
+        raise MustStop(f"{text} (chain, contract, provider); {todo}")
