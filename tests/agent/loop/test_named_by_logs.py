@@ -31,7 +31,7 @@ def by_the_other_endpoint(simulation: Simulation) -> None:
         first, *others = await honest()
         return [replace(first, named=FLOOD), *others]
 
-    simulation.witness.lists = lists  # type: ignore[method-assign]
+    simulation.witness.lists = lists  # type: ignore[method-assign] # floods
 
 
 @pytest.mark.parametrize("flood", [by_events, by_the_other_endpoint], ids=lambda one: one.__name__)
