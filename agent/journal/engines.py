@@ -66,16 +66,17 @@ def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) 
     """An engine on the journal's PostgreSQL, its schema current.
 
     `patience_milliseconds` bounds each statement. Raises RetryLater while the server does not
-    answer, MustStop when it refuses this user or the URL is none.
+    answer or takes no connection of ours (it starts, is full, or does not know the password, which
+    may be the next one's), MustStop when this user may not use it or the URL is none.
     """
     engine = _server(url, patience_milliseconds)
     try:
         migrate(engine)
     except (OperationalError, InternalError) as away:
         engine.dispose()
-        raise RetryLater(
-            f"the journal's server {url} does not answer: {first_line(away)}"
-        ) from None
+        said = first_line(away)
+        how = "takes no connection of ours" if "FATAL: " in said else "does not answer"
+        raise RetryLater(f"the journal's server {url} {how}: {said}") from None
     except DatabaseError as broken:
         engine.dispose()
         raise MustStop(f"the journal on {url} can't be opened: {first_line(broken)}") from None

@@ -260,6 +260,11 @@ def test_url__with_signs_of_its_password_unescaped__stops_and_shows_none_of_it(
     assert "secret" not in str(found.value)
 
 
+def test_server__that_answers_and_refuses__is_not_told_as_silent(server: Server) -> None:
+    with pytest.raises(RetryLater, match=r"takes no connection of ours: .*nowhere.*not exist"):
+        open_server(server.url("nowhere"))
+
+
 @pytest.mark.parametrize("host", ["[::1]:1", "127.0.0.1,Localhost", "127.0.0.1:1"])
 def test_url__of_any_kind_of_host__is_asked(host: str) -> None:
     password = "%40%2F%3F%23%25"
