@@ -89,14 +89,19 @@ def _tell_assignment(state: LoopState, known: JobMemory, view: JobView) -> None:
 def _tell_confirmed(state: LoopState, known: JobMemory) -> None:
     """Once: after a restart a job that one endpoint denies by then is known to be no invention of
     the other, and takes no place of those that are bought on one's word; and what it is, is known
-    by more than the word on which it was taken."""
-    if known.confirmed is None or known.confirmed_told == (known.confirmed, known.alike):
+    by more than the word on which it was taken. The line is of the head's generation: what two told
+    of another one waits for it."""
+    if known.confirmed is None or known.head is None:
         return
-    known.confirmed_told = (known.confirmed, known.alike)
-    state.world.say(known.id, CONFIRMED, level=logging.DEBUG, **_alike(known.alike))
+    past = known.alike
+    alike = past if past is not None and past.generation == known.confirmed else None
+    same = known.head.generation == known.confirmed
+    if same and known.confirmed_told != (known.confirmed, alike):
+        known.confirmed_told = (known.confirmed, alike)
+        state.world.say(known.id, CONFIRMED, level=logging.DEBUG, **_fields_of(alike))
 
 
-def _alike(past: Past | None) -> dict[str, Any]:
+def _fields_of(past: Past | None) -> dict[str, Any]:
     """What the journal's line has of what two told alike; empty: they differ in what it is."""
     if past is None:
         return {}

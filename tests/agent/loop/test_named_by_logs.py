@@ -19,11 +19,11 @@ REAL = JobId(10**7)  # above the invented ones: what is read of these are the lo
 FLOOD = frozenset(JobId(10**6 + number) for number in range(2 * MOST_STRANGE))
 
 
-def by_events(simulation: Simulation) -> None:
+def by_events(simulation: Simulation, patch: pytest.MonkeyPatch) -> None:
     simulation.market.touched |= FLOOD
 
 
-def by_the_other_endpoint(simulation: Simulation) -> None:
+def by_the_other_endpoint(simulation: Simulation, patch: pytest.MonkeyPatch) -> None:
     assert simulation.witness is not None
     honest = simulation.witness.lists
 
@@ -31,14 +31,14 @@ def by_the_other_endpoint(simulation: Simulation) -> None:
         first, *others = await honest()
         return [replace(first, named=FLOOD), *others]
 
-    simulation.witness.lists = lists  # type: ignore[method-assign] # floods
+    patch.setattr(simulation.witness, "lists", lists)
 
 
 @pytest.mark.parametrize("flood", [by_events, by_the_other_endpoint], ids=lambda one: one.__name__)
 def test_logs__that_name_thousands_of_jobs_of_nobody__have_few_looked_at_and_hide_none(
-    flood: Callable[[Simulation], None],
+    flood: Callable[[Simulation, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulation = Simulation(with_witness=True)
-    done = simulation.run([at(13, flood), assigned(14, REAL)], 100)
+    done = simulation.run([at(13, lambda s: flood(s, monkeypatch)), assigned(14, REAL)], 100)
     assert [text for _, text in done][-1] == f"reportStarted job={REAL}"
     assert len(simulation.state.world.memory.jobs) <= MOST_STRANGE + 1
