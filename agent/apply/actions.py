@@ -51,7 +51,7 @@ async def finish(world: World, action: Finish, outside: Outside) -> None:
 
     Of a job that never was this provider's there is nothing to say.
     """
-    known = world.memory.job(action.job)
+    known = world.memory.known(action.job)
     _forget_owner(world, known)
     if known.served and world.memory.ended.get(action.job) != known.told:
         world.memory.ended[action.job] = known.told

@@ -40,7 +40,7 @@ class Buying:
     def admits(self, view: JobView, launch: Launch, rules: BurstRules) -> bool:
         """Whether it may be bought now; else the job is looked at again soon, and says why."""
         job = view.head
-        known = self._world.memory.job(view.id)
+        known = self._world.memory.known(view.id)
         if view.agreed or job is None or self._ordered(view, launch):
             return True
         if known.confirmed == job.generation:
@@ -59,7 +59,7 @@ class Buying:
         """Half of the time that there was when a second endpoint was first asked, by this clock:
         when the job began is told by whoever may have made it up. Where no slash point ends the
         time, what watchers grant counts from then on."""
-        known, now = self._world.memory.job(view.id), self._world.clock.now()
+        known, now = self._world.memory.known(view.id), self._world.clock.now()
         if known.waits_since is None or known.waits_since > now:
             known.waits_since = now
         since, granted = known.waits_since, float(view.deadline - job.assigned_at)
@@ -67,7 +67,7 @@ class Buying:
         return now >= since + (left if view.slash_point else granted) / 2
 
     def _wait(self, view: JobView, why: str) -> None:
-        known = self._world.memory.job(view.id)
+        known = self._world.memory.known(view.id)
         if known.waits != why:
             self._world.say(view.id, WAITS, why, 30)
         known.waits = why
@@ -96,7 +96,7 @@ class Buying:
     def _ordered(self, view: JobView, launch: Launch) -> bool:
         """Whether it is the order that was made already and may have been carried out: EC2 makes
         one instance of it, however often it is asked."""
-        known, identity = self._world.memory.job(view.id).launch, launch.order.identity
+        known, identity = self._world.memory.known(view.id).launch, launch.order.identity
         if known is None or known.phase not in _MAY_BE_THERE:
             return False
         return (known.generation, known.attempt) == (identity.generation, identity.attempt)
@@ -122,7 +122,7 @@ class Buying:
         """Told by two endpoints, once at least. That there is no such job, or that it is another's,
         confirms nothing: what was bought for it runs until that is final."""
         job = view.head
-        confirmed = self._world.memory.job(view.id).confirmed
+        confirmed = self._world.memory.known(view.id).confirmed
         if job is None or job.provider != view.account.provider:
             return confirmed is not None
         return view.agreed or confirmed == job.generation
@@ -131,5 +131,5 @@ class Buying:
         """Its start was reported and mined, by this process or one before, as two endpoints tell of
         the transaction: of a job that is none, or not ours, it reverts. One endpoint's word that
         it is started is not enough: it is who may have made up the job."""
-        known, head = self._world.memory.job(view.id), view.head
+        known, head = self._world.memory.known(view.id), view.head
         return head is not None and head.is_started and known.start_mined == head.generation

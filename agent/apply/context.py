@@ -58,7 +58,7 @@ class World:
         """Log and journal one line of a job's timeline; PCRs are for the journal alone."""
         shown = {key: value for key, value in fields.items() if key != "pcrs"}
         log.log(level, name, job=job, **({"text": text} if text else {}), **shown)
-        head = self.memory.job(job).head
+        head = self.memory.known(job).head
         generation = head.generation if head else None
         event = Event(self.clock.now(), name, job, generation, int(level), text, fields)
         self.journal.event(event)

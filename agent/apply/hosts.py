@@ -40,7 +40,7 @@ async def _note_image(
     world: World, action: WriteDesired, record: Record | None, outside: Outside
 ) -> None:
     """Write on the instance what it is given, where only the first fetch says what that is."""
-    image = world.memory.job(action.job).image.image
+    image = world.memory.known(action.job).image.image
     if image is None or not image.by_url or image.sha256 != action.desired.image_sha256:
         return
     words = tag_of(image.url, image.sha256)
@@ -96,10 +96,10 @@ def _missed(world: World, action: Attest, text: str, *, refused: str | None) -> 
 
 def _passed(world: World, action: Attest) -> None:
     """What it proved counts for the image the job has now, and for a host that still is."""
-    record, image = world.fleet.record(action.instance.id), world.memory.job(action.job).image.image
-    if record is None or image != action.image:
+    record, known = world.fleet.record(action.instance.id), world.memory.known(action.job)
+    if record is None or known.image.image != action.image:
         return
-    world.memory.job(action.job).proven = action.instance.identity.generation
+    known.proven = action.instance.identity.generation
     first = record.probe.passed_run != action.run_id
     at = world.clock.now()
     passed = replace(

@@ -24,7 +24,7 @@ from faults import Fault, Refused, RetryLater, TryElsewhere
 
 
 async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
-    known, begun = world.memory.job(action.job), world.clock.now()
+    known, begun = world.memory.known(action.job), world.clock.now()
     known.image = ImageView(ImagePhase.FETCHING, begun, url=action.url)
     job, url, pin = action.job, action.url, _pin(world, action)
     try:
@@ -68,7 +68,7 @@ def _failed(world: World, url: str, fault: Fault, deadline: float = math.inf) ->
 def broke(world: World, action: FetchImage, bug: Bug) -> None:
     """The fetch ended by a bug: it is no more under way, and tried again in a while."""
     missing = ImageView(ImagePhase.FAILED, bug.at, reason=str(bug), url=action.url)
-    world.memory.job(action.job).image = replace(missing, retry_at=bug.retry_at)
+    world.memory.known(action.job).image = replace(missing, retry_at=bug.retry_at)
 
 
 def _missing(world: World, url: str, phase: ImagePhase, fault: Fault) -> ImageView:
@@ -78,7 +78,7 @@ def _missing(world: World, url: str, phase: ImagePhase, fault: Fault) -> ImageVi
 def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None:
     now = world.clock.now()
     view = ImageView(ImagePhase.READY, now, image=image, url=action.url)
-    world.memory.job(action.job).image = view
+    world.memory.known(action.job).image = view
     world.learner.observe(Stage.IMAGE, now - begun)
     pcrs = {str(number): digest for number, digest in image.pcrs.items()}
     seconds = round(now - begun, 3)
@@ -89,7 +89,7 @@ def _ready(world: World, action: FetchImage, image: Image, begun: float) -> None
 
 
 async def stage(world: World, action: StageImage, outside: Outside) -> None:
-    known, image, region = world.memory.job(action.job), action.image, action.region
+    known, image, region = world.memory.known(action.job), action.image, action.region
     known.image = replace(known.image, staging=True)
     file = (image.path, image.sha256, image.size_bytes)
     try:
@@ -108,7 +108,7 @@ async def stage(world: World, action: StageImage, outside: Outside) -> None:
 
 
 def _note_staged(world: World, action: StageImage) -> None:
-    known, region = world.memory.job(action.job), action.region
+    known, region = world.memory.known(action.job), action.region
     if region not in known.image.staged:
         world.say(action.job, "image.staged", region=region)
     staged = {**known.image.staged, region: world.clock.now()}
@@ -123,7 +123,7 @@ async def _distrust(world: World, image: Image, outside: Outside) -> None:
 
 async def release(world: World, action: ReleaseImage, outside: Outside) -> None:
     """Off this disk when no job holds it; out of the buckets when none of this agent's uses it."""
-    known = world.memory.job(action.job)
+    known = world.memory.known(action.job)
     image, regions = known.image.image, known.image.staged
     try:
         await params.drop_all(world, action.job, outside)

@@ -59,7 +59,7 @@ def _kind(action: Launch) -> InstanceType:
 
 def _refused_before(world: World, action: Launch) -> str:
     """Why this very order was put off the last time; empty: it is the first time."""
-    known, identity = world.memory.job(action.job).launch, action.order.identity
+    known, identity = world.memory.known(action.job).launch, action.order.identity
     if known is None or known.phase not in (LaunchPhase.BLOCKED, LaunchPhase.LATER):
         return ""
     same = (known.generation, known.attempt) == (identity.generation, identity.attempt)
@@ -96,7 +96,7 @@ def _note(
         retry_at,
         instance,
     )
-    world.memory.job(action.job).remember_launch(view)
+    world.memory.known(action.job).remember_launch(view)
     world.journal.launch(_record(action, view))
     if reason and (reason == told or phase is LaunchPhase.ASKED):
         return

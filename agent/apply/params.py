@@ -28,14 +28,14 @@ async def stage(world: World, action: WriteDesired, outside: Outside) -> None:
     if not action.params:
         return
     assert action.desired.init is not None
-    world.memory.job(action.job).params.add((action.region, action.desired.init.sha256))
+    world.memory.known(action.job).params.add((action.region, action.desired.init.sha256))
     await outside(lambda: world.mailbox.stage_params(action.region, action.params))
 
 
 def note_found(world: World, job: JobId, region: Region) -> None:
     """An enclave of the job serves there: what it was given may be staged, by an earlier process
     too."""
-    known = world.memory.job(job)
+    known = world.memory.known(job)
     work = known.head.workload if known.head is not None else None
     if work is not None and work.init_params:
         known.params.add((region, work.params_sha256))
@@ -43,7 +43,7 @@ def note_found(world: World, job: JobId, region: Region) -> None:
 
 async def drop_replaced(world: World, action: WriteDesired, outside: Outside) -> None:
     """Delete the job's others in this region, once all of its hosts are told of these."""
-    init, job = action.desired.init, world.memory.job(action.job)
+    init, job = action.desired.init, world.memory.known(action.job)
     if _another_is_told_later(world, action):
         return
     stays = init.sha256 if init is not None else ""
@@ -52,7 +52,7 @@ async def drop_replaced(world: World, action: WriteDesired, outside: Outside) ->
 
 
 def _another_is_told_later(world: World, action: WriteDesired) -> bool:
-    head = world.memory.job(action.job).head
+    head = world.memory.known(action.job).head
     work = head.workload if head is not None else None
     return work is not None and any(
         host.live and host.run is not None and runs_other(host.run, work)
@@ -63,12 +63,12 @@ def _another_is_told_later(world: World, action: WriteDesired) -> bool:
 
 async def drop_all(world: World, job: JobId, outside: Outside) -> None:
     """Delete what was staged for a job that is over."""
-    await _drop(world, job, set(world.memory.job(job).params), outside)
+    await _drop(world, job, set(world.memory.known(job).params), outside)
 
 
 async def _drop(world: World, job: JobId, old: set[tuple[Region, str]], outside: Outside) -> None:
     """What can't be deleted now is the sweep's: no effect waits for it."""
-    known = world.memory.job(job)
+    known = world.memory.known(job)
     known.params -= old
     for region, sha256 in sorted(old):
         try:
@@ -131,7 +131,5 @@ async def _swept(world: World, region: Region, sha256: str) -> bool:
 
 def _someone_may_ask(world: World) -> bool:
     """Whether a host lives of whose job this process has not read yet what it runs."""
-    return any(
-        record.instance.live and world.memory.job(JobId(record.instance.identity.job)).view is None
-        for record in world.fleet.records()
-    )
+    live = (record.instance for record in world.fleet.records() if record.instance.live)
+    return any(world.memory.known(JobId(one.identity.job)).view is None for one in live)

@@ -100,7 +100,7 @@ def _someone_may_fetch(world: World) -> bool:
     return any(
         record.instance.live
         and not (record.status and record.status.image_sha256)
-        and world.memory.job(JobId(record.instance.identity.job)).image.image is None
+        and world.memory.known(JobId(record.instance.identity.job)).image.image is None
         for record in world.fleet.records()
     )
 

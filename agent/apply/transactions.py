@@ -23,7 +23,7 @@ EVENT_NAMES = {
 
 
 async def transact(world: World, action: Transact, outside: Outside) -> None:
-    order, sent = action.order, world.memory.job(action.job).transactions
+    order, sent = action.order, world.memory.known(action.job).transactions
     begun, wanted = world.clock.now(), _wanted(world, action.job)
     sent[order.key] = TxView(TxPhase.SENT, begun)
     try:
@@ -43,14 +43,14 @@ async def transact(world: World, action: Transact, outside: Outside) -> None:
 
 def broke(world: World, action: Transact, bug: Bug) -> None:
     """Asked for again; what was sent by then is found under the same key."""
-    sent = world.memory.job(action.job).transactions
+    sent = world.memory.known(action.job).transactions
     sent[action.order.key] = TxView(TxPhase.LATER, bug.at, reason=str(bug), retry_at=bug.retry_at)
 
 
 def _wanted(world: World, job: JobId) -> Wanted:
     """Whether the job is believed to be the assignment that it was when this was asked: seconds
     pass until an order is signed, and a fork may have made another one of it meanwhile."""
-    known = world.memory.job(job)
+    known = world.memory.known(job)
     then = known.head
     return lambda: known.view is None or is_same(then, known.head, known.view.terms)
 
@@ -59,6 +59,6 @@ def _mined(world: World, action: Transact, mined: Mined, begun: float) -> None:
     call = action.order.call
     if call is Call.REPORT_STARTED:
         world.learner.observe(Stage.REPORT, world.clock.now() - begun)
-        world.memory.job(action.job).start_mined = int(action.order.key.split(":")[1])
+        world.memory.known(action.job).start_mined = int(action.order.key.split(":")[1])
     name, fee = f"tx.{EVENT_NAMES[call]}", str(mined.fee_wei)
     world.say(action.job, name, tx=mined.tx_hash, block=mined.block, fee_wei=fee)

@@ -310,7 +310,7 @@ class Loader:
     async def _learn_rooms(self, ids: Sequence[JobId], heads: Mapping[JobId, Job]) -> None:
         """Of every story that may be believed; of no type that is not on offer, since users may
         write any."""
-        heard = (self._from.memory.job(job).heard for job in ids)
+        heard = (self._from.memory.known(job).heard for job in ids)
         stories = (story for one in heard if one for story in one.stories if story)
         for text in {job.instance_type for job in (*heads.values(), *stories)}:
             if self._on_offer(text):

@@ -129,6 +129,11 @@ class Memory:
             known = self.jobs[job] = JobMemory(job)
         return known
 
+    def known(self, job: JobId) -> JobMemory:
+        """The memory of a job, to look into: of one that is not tended, or no more, it is blank,
+        and what an effect that ends late writes there is kept nowhere."""
+        return self.jobs.get(job) or JobMemory(job)
+
     def facts(self, job: JobId, head: Job | None, now: float, *, drained: bool) -> Facts:
         """What journal and operator add to the job's view."""
         known, orders, owners = self.job(job), self.orders, self.owners

@@ -328,13 +328,13 @@ class Agent:
         self._forget_held(looked - {action.job for action in wanted})
         for action in ruling.held:
             if action.job not in state.held:
-                self._world.memory.job(action.job).held_at = self._state.now()
+                self._world.memory.known(action.job).held_at = self._state.now()
                 self._world.say(action.job, HELD, _why_held(action), 40)
         return ruling.allowed
 
     def _forget_held(self, calm: Iterable[JobId]) -> None:
         """Of jobs that nobody wants to end any more: no confirmation is about them."""
-        for known in map(self._world.memory.job, calm):
+        for known in map(self._world.memory.known, calm):
             if known.end_asked_at is None and known.held_at is not None:
                 known.held_at, known.end_confirmed = None, False
                 self._world.say(known.id, END_TAKEN_BACK, level=30)

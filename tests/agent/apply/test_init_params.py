@@ -48,7 +48,7 @@ def _world(pcrs: dict[int, str]) -> tuple[Any, list[tuple[str, dict[str, Any]]]]
         fleet=fleet,
         clock=StandingClock(NOW),
         attester=Enclave(pcrs),
-        memory=SimpleNamespace(job=lambda _: job),
+        memory=SimpleNamespace(known=lambda _: job),
         learner=SimpleNamespace(observe=lambda *_: None),
         say=lambda _job, name, *_text, **fields: said.append((name, fields)),
     )

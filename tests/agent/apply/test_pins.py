@@ -103,6 +103,7 @@ class Agent:
         self.journal.event(Event(NOW, name, job, 1, int(level), text, fields))
 
     async def fetch(self, url: str = URL, job: int = 0) -> Any:
+        self.memory.job(JobId(job))  # it is tended
         await images.fetch(self.world, FetchImage(JobId(job), url, NOW + 60), outside)  # type: ignore[arg-type]  # a border without a gate
         return self.memory.job(JobId(job)).image
 

@@ -45,7 +45,7 @@ async def test_attest__by_a_wrong_clock__holds_once_aws_has_told_the_time(
     clock = ClockByAws(StandingClock(NOW + wrong), lambda: -wrong if known else None)
     world.clock, world.attester = clock, Enclave()
     image = replace(IMAGE, pcrs={number: f"a{number}" * 48 for number in range(3)})
-    world.memory.job(JOB.id).image.image = image
+    world.memory.known(JOB.id).image.image = image
     border: Any = outside  # one without a gate
     action: Any = Attest(JOB.id, INSTANCE, image, "run-1", None)
     await hosts.attest(world, action, border)

@@ -30,7 +30,7 @@ async def test_rooms__of_types_that_jobs_name__are_asked_where_they_are_on_offer
     offered: bool, asked: int
 ) -> None:
     cloud: Any = Asked()
-    memory = SimpleNamespace(job=lambda _: SimpleNamespace(heard=None))
+    memory = SimpleNamespace(known=lambda _: SimpleNamespace(heard=None))
     sources: Any = SimpleNamespace(
         cloud=cloud, regions=(HOME,), memory=memory, witness=None, clock=None
     )

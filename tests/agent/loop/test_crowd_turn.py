@@ -15,7 +15,7 @@ from agent.market.model import BlockRef, Job, JobId
 from cloud.model import InstanceId
 from devnet.simulation.market import SimMarket
 from devnet.simulation.world import Simulation
-from tests.agent.scripts.play import assigned, at, crowd, lies
+from tests.agent.scripts.play import assigned, at, crowd, lies, stopped
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("quiet")]
 
@@ -85,6 +85,23 @@ def test_mass_of_ends__read_in_parts__is_held_as_a_whole() -> None:
     simulation = Simulation()
     done = simulation.run([*(assigned(1, job) for job in JOBS), (1000.0, lies)], 2500)
     assert not [text for _, text in done if text.startswith("terminate")]
+
+
+def test_jobs__that_end_while_their_turn_reads_on__are_no_more_remembered() -> None:
+    """As new ones they would have every region looked at each second, until the next resync."""
+
+    def setup(simulation: Simulation) -> None:
+        simulation.market.jobs = SlowMarket(simulation.market).jobs  # type: ignore[method-assign] # slower, the same
+
+    def wake_all(simulation: Simulation) -> None:
+        simulation.state.agenda.wake(list(simulation.state.world.memory.jobs))
+
+    simulation = Simulation(setup=setup)
+    stops = [stopped(1000, job) for job in JOBS[:3]]
+    turns = [at(second, wake_all) for second in range(1000, 1200)]
+    simulation.run([*(assigned(1, job) for job in JOBS), *stops, *turns], 1250)
+    assert all(simulation.events(job)[-1] == "job.ended" for job in JOBS[:3])
+    assert set(simulation.state.world.memory.jobs) == set(JOBS[3:])
 
 
 @given(

@@ -48,8 +48,11 @@ def machine(simulation: Simulation, number: int = 0) -> Machine:
 
 
 def clean(simulation: Simulation) -> None:
-    """Nothing is left in AWS, and every unit of money is where it belongs."""
+    """Nothing is left in AWS, and every unit of money is where it belongs; of jobs that are over
+    no memory was made anew: regions would be looked at each second for something on its way."""
     assert simulation.left_in_aws() == []
+    tended = simulation.state.world.memory.jobs.values()
+    assert [job.id for job in tended if job.view is None] == []
     assert simulation.market.money_is_exact()
 
 
