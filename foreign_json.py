@@ -14,7 +14,8 @@ from typing import Any
 MOST_DEPTH = 64
 # A string is taken whole, one without an end to the end of the text: a search that began anew at
 # each quote would take quadratic time.
-_STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+_STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKETS = re.compile(r"[\[{]|[\]}]")
 
 
 class TooDeep(ValueError):
@@ -40,9 +41,8 @@ def deeper_than(text: str, most: int) -> bool:
     if text.count("[") + text.count("{") <= most:
         return False
     depth = 0
-    for match in _STRINGS_AND_BRACKETS.finditer(text):
-        first = match[0][0]
-        depth += (first in "[{") - (first in "]}")
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
         if depth > most:
             return True
     return False

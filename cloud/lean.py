@@ -28,6 +28,8 @@ _Members = Mapping[str, tuple[str, Callable[[ET.Element], Any]]]
 
 _NOTHING = b"<Answer/>"
 _VERIFIED_LIMIT = 1 << 16  # items known to be plain; more are read once again
+_SHAPES_LIMIT = 1 << 10  # by then instances differ in more than their texts: tags, disks, groups
+_LEAF_TEXT = re.compile(rb"<(\w+)>[^<]+</\1>")
 # The plain forms, of which each byte is accounted for. Text is escaped in XML: within it is no tag.
 _PROLOGUE = rb"""(?:<\?xml version=["']1\.0["'](?: encoding=["'](?:UTF|utf)-8["'])?\s*\?>\s*)?"""
 _BESIDE = rb"(?:(?:<requestId>[^<]*</requestId>|<nextToken>[^<]*</nextToken>|<nextToken/>)\s*)*"
@@ -88,11 +90,14 @@ class Parts(list[Mapping[str, Any]]):
         super().__init__(repeat({}, len(items)))
         self.items = items
         self.digests = [_digest(text) for text in items]
+        self.known: dict[int, Mapping[str, Any]] = {}  # by place: what was read to verify it
         self._read = read
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return Parts(self.items[place], self._read)
+        if place in self.known:
+            return self.known[place]
         return self._read(ET.fromstring(self.items[place]))  # noqa: S314 - AWS's, as in botocore
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
@@ -138,6 +143,7 @@ class _Form:
     begins: re.Pattern[bytes]
     read: Callable[[ET.Element], Mapping[str, Any]]
     verified: dict[bytes, None] = field(default_factory=dict)
+    plain: dict[bytes, None] = field(default_factory=dict)  # shapes: items without their texts
 
     def cut(self, response_dict: dict[str, Any], customized_response_dict: Any, **_: Any) -> None:
         """Take a plain listing over from botocore, whole or not at all."""
@@ -156,8 +162,9 @@ class _Form:
         if whole is None:
             raise _NotPlain
         parts = Parts(self._items(body, *whole.span("items")), self.read)
-        for text, digest in zip(parts.items, parts.digests, strict=True):
-            self._verify(text, digest)
+        for place, (text, digest) in enumerate(zip(parts.items, parts.digests, strict=True)):
+            if digest not in self.verified:
+                parts.known[place] = self._verified(text, digest)
         return {self.name: parts, **_token(whole["before"] + whole["after"])}
 
     def _items(self, body: bytes, first: int, last: int) -> list[bytes]:
@@ -167,28 +174,38 @@ class _Form:
             raise _NotPlain
         return [body[a:b].rstrip() for a, b in zip(starts, [*starts[1:], last], strict=True)]
 
-    def _verify(self, text: bytes, digest: bytes) -> None:
-        """Each piece is one whole item and reads well; what was seen before is not read again."""
-        if digest in self.verified:
-            return
+    def _verified(self, text: bytes, digest: bytes) -> Mapping[str, Any]:
+        """What the piece says, which is one whole item; seen once more, it is known to be one."""
         item = ET.fromstring(text)  # noqa: S314 - AWS's, as in botocore
-        if not _plain_tree(item):
+        self._check_plain(_LEAF_TEXT.sub(rb"<\1/>", text))
+        said = self.read(item)
+        _keep(self.verified, digest, _VERIFIED_LIMIT)
+        return said
+
+    def _check_plain(self, shape: bytes) -> None:
+        """Thousands of items have few shapes. Raises _NotPlain."""
+        if shape in self.plain:
+            return
+        if not _plain_tree(ET.fromstring(shape)):  # noqa: S314 - AWS's, as in botocore
             raise _NotPlain
-        self.read(item)
-        if len(self.verified) >= _VERIFIED_LIMIT:
-            self.verified.clear()
-        self.verified[digest] = None
+        _keep(self.plain, shape, _SHAPES_LIMIT)
+
+
+def _keep(known: dict[bytes, None], key: bytes, most: int) -> None:
+    if len(known) >= most:
+        known.clear()
+    known[key] = None
 
 
 def _plain_tree(item: ET.Element) -> bool:
     """No attributes, no text beside elements, no member twice but in lists."""
     if item.attrib:
         return False
-    if not len(item):
-        return True
     tags = [child.tag for child in item]
-    beside = "".join([item.text or "", *(child.tail or "" for child in item)])
-    alike = set(tags) == {"item"} or len(set(tags)) == len(tags)
+    if not tags:
+        return True
+    beside = "".join([item.text or "", *[child.tail or "" for child in item]])
+    alike = len({*tags}) == len(tags) or {*tags} == {"item"}
     return alike and not beside.strip() and all(map(_plain_tree, item))
 
 

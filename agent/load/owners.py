@@ -38,7 +38,8 @@ class Owners:
 
     def others(self, user: Address, job: JobId) -> int:
         """How many other jobs of this user are tended."""
-        return len(self._jobs.get(user.lower(), frozenset()) - {job})
+        tended = self._jobs.get(user.lower(), frozenset())
+        return len(tended) - (job in tended)
 
     def wasted_today(self, user: Address, now: float) -> int:
         """How many launches came to nothing for this user in the last day."""
