@@ -24,17 +24,19 @@ import sqlalchemy as sa
 from agent.journal.copying import copy
 from agent.journal.engines import open_file, open_server
 from agent.journal.hosts import Hosts
-from bench.crowd_stage import SPEED, Stage
+from bench.crowd_stage import Stage
 from bench.crowd_world import CLOCK
 from bench.figure import Figure, NotRun
-from bench.running import CALM_AFTER, PATIENCE_SECONDS, decided, on_stage
+from bench.running import PATIENCE_SECONDS, decided, on_stage
 from devnet import database
 from devnet.processes import free_port
 from faults import RetryLater
 
 SIZE = 10_000
-WINDOW_SECONDS = 60.0  # of the wall's, at its pace
-WARM_SECONDS = 30.0  # a standby has looked at the fleet, and its start is over
+# Of the agent's seconds: the first cycle of questions to enclaves, and what that put off, is over.
+CALM_SECONDS, CALM_SPEED = 480.0, 2.0
+WINDOW_SECONDS = 120.0  # of the wall's, at its pace
+WARM_SECONDS = 60.0  # a standby has looked at the fleet, and its start is over
 STOPPED = 8  # jobs whose users stop them as the leader is killed
 CPU_RATIO, STANDBY_SHARE, STANDBY_MIB, FAILOVER_SECONDS = 1.1, 5.0, 300.0, 10.0
 
@@ -81,9 +83,9 @@ def run() -> list[Figure]:
         led = _calmed(leader, engine)
         other.start()
         time.sleep(WARM_SECONDS)
-        both = _window((leader, other), engine)
+        both, peak_mib = _window((leader, other), engine), other.peak_mib()
         failover = _failover(leader, other)
-        return list(_figures(calm, led, both, other.peak_mib(), failover))
+        return list(_figures(calm, led, both, peak_mib, failover))
 
 
 def _figures(
@@ -165,8 +167,8 @@ def _said_all(stage: Stage) -> None:
 
 def _calmed(stage: Stage, engine: sa.Engine | None = None) -> Calm:
     """Once enclaves are asked each in a moment of its own."""
-    stage.clock.set_speed(SPEED)
-    stage.sleep(CALM_AFTER)
+    stage.clock.set_speed(CALM_SPEED)
+    stage.sleep(CALM_SECONDS)
     stage.clock.set_speed(1.0)
     return _window((stage,), engine)
 

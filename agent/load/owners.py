@@ -38,7 +38,7 @@ class Owners:
 
     def others(self, user: Address, job: JobId) -> int:
         """How many other jobs of this user are tended."""
-        tended = self._jobs.get(user.lower(), frozenset())
+        tended = self._jobs.get(user.lower(), set())
         return len(tended) - (job in tended)
 
     def wasted_today(self, user: Address, now: float) -> int:
