@@ -30,6 +30,8 @@ CONNECT_SECONDS = 2  # a server that takes no connection in this time is away
 # and nobody could take the lease: the server ends such a session. No transaction of ours pauses.
 IDLE_MILLISECONDS = 1_000
 SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledged for so long
+WAY_SECONDS = 2.0  # beyond a statement's time at the server, for its answer to come
+MIGRATION_SECONDS = 3_600.0  # an index of years of lines takes longer than any statement may
 
 ODD_PASSWORD = "in a password @ / ? # % are written %40 %2F %3F %23 %25"  # noqa: S105 - a word of help
 
@@ -65,25 +67,30 @@ def open_file(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engi
 def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:
     """An engine on the journal's PostgreSQL, its schema current.
 
-    `patience_milliseconds` bounds each statement. Raises RetryLater while the server does not
+    `patience_milliseconds` bounds each statement; one that is not answered a little later closes
+    its connection. Raises RetryLater while the server does not
     answer or takes no connection of ours (it starts, is full, or does not know the password, which
     may be the next one's), MustStop when this user may not use it or the URL is none.
     """
-    engine = _server(url, patience_milliseconds)
+    _migrate_server(url, patience_milliseconds)
+    return _server(url, patience_milliseconds, patience_milliseconds / 1000 + WAY_SECONDS)
+
+
+def _migrate_server(url: SecretUrl, patience_milliseconds: int) -> None:
+    engine = _server(url, patience_milliseconds, MIGRATION_SECONDS)
     try:
         migrate(engine)
     except (OperationalError, InternalError) as away:
-        engine.dispose()
         said = first_line(away)
         how = "takes no connection of ours" if "FATAL: " in said else "does not answer"
         raise RetryLater(f"the journal's server {url} {how}: {said}") from None
     except DatabaseError as broken:
-        engine.dispose()
         raise MustStop(f"the journal on {url} can't be opened: {first_line(broken)}") from None
-    return engine
+    finally:
+        engine.dispose()
 
 
-def _server(url: SecretUrl, patience_milliseconds: int) -> sa.Engine:
+def _server(url: SecretUrl, patience_milliseconds: int, answer_seconds: float) -> sa.Engine:
     try:
         engine = sa.create_engine(
             url.reveal(),
@@ -106,6 +113,9 @@ def _server(url: SecretUrl, patience_milliseconds: int) -> sa.Engine:
     if (engine.url.host or "").lower() != urlsplit(url.reveal()).hostname:
         # Two readings of one text: a part of the password would be shown as the host, or asked for.
         raise MustStop(f"the journal's URL can't be used: {ODD_PASSWORD}")
+    from agent.journal.patient import connect_by
+
+    sa.event.listen(engine, "do_connect", connect_by(answer_seconds))
     sa.event.listen(engine, "connect", partial(_prepare_server, patience_milliseconds))
     sa.event.listen(engine, "handle_error", _leave_copy)
     return engine

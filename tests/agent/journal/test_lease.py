@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from agent.journal import hosts
-from agent.journal.engines import open_server
+from agent.journal.engines import asking, changing, open_server
 from agent.journal.hosts import Hosts, LeaseRules, Member, Role
 from agent.journal.lease import ServerLease
 from agent.journal.lines import PAID, Event
@@ -18,7 +21,7 @@ from agent.journal.reading import Reader
 from agent.journal.writing import Journal
 from agent.market.model import JobId
 from agent.secret import SecretUrl
-from faults import Fenced
+from faults import Fenced, RetryLater
 from tests.postgres import Server
 
 pytestmark = pytest.mark.integration
@@ -302,3 +305,40 @@ def test_statements__as_the_design_says__are_one_each(engine: sa.Engine) -> None
     for thread in threads:
         thread.join()
     assert len([one for one in got if one is not None]) == 1
+
+
+def test_backend__that_stands_still__is_left_for_another_by_who_looks_at_the_lease(
+    engine: sa.Engine,
+) -> None:
+    """Its machine acknowledges what is sent and no answer comes, which no socket tells."""
+    one = lease(engine, "a")
+    one.turn()
+    with engine.connect() as connection:
+        pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+    with stopped(pid):
+        assert one.turn()
+    assert one.held()
+
+
+def test_backend__that_stands_still_between_two_statements__is_as_one_that_is_away(
+    engine: sa.Engine,
+) -> None:
+    with asking(engine) as connection:
+        pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+    with (
+        pytest.raises(RetryLater, match="no answer within 3 s"),
+        changing(engine, "x") as connection,
+        stopped(pid),
+    ):
+        connection.execute(sa.text("SELECT 1"))
+    with asking(engine) as connection:
+        assert connection.scalar(sa.text("SELECT pg_backend_pid()")) != pid
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
