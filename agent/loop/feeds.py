@@ -309,7 +309,8 @@ class Feeds:
 
 
 def _moves(job: JobMemory) -> bool:
-    return job.stage not in GONE or job.view is None or bool(job.view.hosts)
+    """One that was not read yet does not: thousands are read after a start, beside looks."""
+    return job.view is not None and (job.stage not in GONE or bool(job.view.hosts))
 
 
 def _region_of(job: JobMemory) -> Region | None:
