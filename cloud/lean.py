@@ -27,8 +27,7 @@ T = TypeVar("T")
 _Members = Mapping[str, tuple[str, Callable[[ET.Element], Any]]]
 
 _NOTHING = b"<Answer/>"
-_VERIFIED_LIMIT = 1 << 16  # items known to be plain; more are read once again
-_SHAPES_LIMIT = 1 << 10  # by then instances differ in more than their texts: tags, disks, groups
+_VERIFIED_LIMIT = 1 << 16  # items and shapes known to be plain; more are read once again
 _LEAF_TEXT = re.compile(rb"<(\w+)>[^<]+</\1>")
 # The plain forms, of which each byte is accounted for. Text is escaped in XML: within it is no tag.
 _PROLOGUE = rb"""(?:<\?xml version=["']1\.0["'](?: encoding=["'](?:UTF|utf)-8["'])?\s*\?>\s*)?"""
@@ -184,11 +183,12 @@ class _Form:
 
     def _check_plain(self, shape: bytes) -> None:
         """Thousands of items have few shapes. Raises _NotPlain."""
-        if shape in self.plain:
+        digest = _digest(shape)
+        if digest in self.plain:
             return
         if not _plain_tree(ET.fromstring(shape)):  # noqa: S314 - AWS's, as in botocore
             raise _NotPlain
-        _keep(self.plain, shape, _SHAPES_LIMIT)
+        _keep(self.plain, digest, _VERIFIED_LIMIT)
 
 
 def _keep(known: dict[bytes, None], key: bytes, most: int) -> None:

@@ -50,9 +50,15 @@ def broke(world: World, action: Transact, bug: Bug) -> None:
 def _wanted(world: World, job: JobId) -> Wanted:
     """Whether the job is believed to be the assignment that it was when this was asked: seconds
     pass until an order is signed, and a fork may have made another one of it meanwhile."""
-    known = world.memory.known(job)
-    then = known.head
-    return lambda: known.view is None or is_same(then, known.head, known.view.terms)
+    then = world.memory.known(job).head
+
+    def still() -> bool:
+        view = world.memory.known(
+            job
+        ).view  # of who has it by then: it may have ended and come back
+        return view is None or is_same(then, view.head, view.terms)
+
+    return still
 
 
 def _mined(world: World, action: Transact, mined: Mined, begun: float) -> None:

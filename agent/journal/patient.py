@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
+
+CANCEL_SECONDS = 1.0
 
 
 class PatientConnection(psycopg.Connection[Any]):
@@ -32,7 +35,10 @@ class PatientConnection(psycopg.Connection[Any]):
             said = error.sqlstate is not None  # by the server
             if said or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
-        # The statement is still under way: what comes next would read its answer.
+        # The statement is still under way: what comes next would read its answer, and a commit that
+        # waits for a standby of the database's would keep its backend and its locks for ever.
+        with suppress(psycopg.Error):
+            self.cancel_safe(timeout=CANCEL_SECONDS)
         self.pgconn.finish()
         text = f"no answer within {self.patience_seconds:.0f} s; the connection is closed"
         raise psycopg.OperationalError(text)

@@ -218,6 +218,55 @@ def test_server__away__is_to_be_asked_later_and_the_rows_are_kept(server: Server
     journal.close()
 
 
+def test_commit__that_waits_for_a_standby_of_the_database_s__is_let_go_and_not_made_twice(
+    server: Server,
+) -> None:
+    """A stored row whose commit is not answered: no timeout of the server's ends that wait."""
+    url = server.database()
+    journal = Journal(open_server(url, 200))
+    engine = open_server(url)
+    ours = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    try:
+        _wait_for_standby(engine, "nobody")
+        for number in range(3):
+            journal.event(Event(1.0 + number, "job.assigned", ONE))
+            assert not journal.flush()
+        assert "no answer within 2 s" in journal.degraded
+        with engine.connect() as connection:
+            assert (connection.scalar(ours) or 9) <= 3
+    finally:
+        _wait_for_standby(engine, "")
+    assert journal.flush()
+    assert [line.at for line in Reader(journal.engine).timeline(ONE)] == [1.0, 2.0, 3.0]
+    journal.close()
+    engine.dispose()
+
+
+def _wait_for_standby(engine: sa.Engine, name: str) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'"))
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
+    for _ in range(100):
+        with engine.connect() as connection:
+            if connection.scalar(sa.text("SHOW synchronous_standby_names")) == name:
+                return
+    raise AssertionError("the server did not read its settings")
+
+
+@pytest.mark.parametrize("bad", [None, 0, 2_400])
+def test_backlog__of_thousands_of_lines__is_stored_once_and_whole(
+    opened: Open, bad: int | None
+) -> None:
+    journal = Journal(opened())
+    for number in range(2_500):
+        job = JobId(1 << 70) if number == bad else ONE  # no column takes that
+        journal.event(Event(float(number), "job.assigned", job))
+    assert journal.flush() is (bad is None)
+    stored = [line.at for line in Reader(journal.engine).timeline(ONE, 5_000)]
+    assert stored == [float(number) for number in range(2_500) if number != bad]
+    journal.close()
+
+
 def test_url__that_is_of_no_such_database__stops_with_a_word_and_no_password(
     server: Server,
 ) -> None:
