@@ -323,9 +323,11 @@ def settlement_may_go(view: JobView, now: float) -> bool:
 
 
 def _settled(view: JobView, job: Job | None, now: int) -> bool:
-    """Whether it is over by this story, and nothing is missing for the chain to have it so."""
-    over = job is not None and view.terms.is_over(job, now)
-    return job is not None and over and not view.terms.unrecorded(job, now)
+    """Whether it is over by this story, and nothing is missing for the chain to have it so. A job
+    that ran dry, was paid for anew and ran dry once more is so by its first end, too."""
+    if job is None or view.head is None or job.settled_until < view.head.settled_until:
+        return False
+    return view.terms.is_over(job, now) and not view.terms.unrecorded(job, now)
 
 
 def _surely_gone(view: JobView) -> bool:

@@ -385,7 +385,7 @@ def test_closed__new_jobs_are_refused_and_those_that_run_run_on(closed: str) -> 
     assert not kinds(running) & {Terminate}
 
 
-@pytest.mark.parametrize("before", ["unsettled", "paid", "unknown"])
+@pytest.mark.parametrize("before", ["unsettled", "paid", "unknown", "dry once before"])
 @pytest.mark.parametrize("sent", [True, False])
 def test_settlement__that_a_fork_may_take_back__keeps_the_job(before: str, sent: bool) -> None:
     """Whoever sent it: the agent before, the user whose call settled first, or anybody."""
@@ -399,6 +399,7 @@ def test_settlement__that_a_fork_may_take_back__keeps_the_job(before: str, sent:
     assert Finish not in kinds(plan(waiting, now, RULES))
     older: Job | None = {
         "unsettled": replace(OPENED, escrow=Wei(5)), "paid": OPENED, "unknown": None,
+        "dry once before": replace(dry, settled_until=NOW - 5),  # and paid for anew since
     }[before]  # fmt: skip
     at = replace(BLOCK, timestamp=NOW)
     for witnessed in (older, dry):
