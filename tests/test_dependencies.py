@@ -55,7 +55,6 @@ TOOLS = {
     "pytest-socket": "pyproject's addopts",
     "pytest-timeout": "pyproject's timeout",
     "pytest-xdist": "make test",
-    "psycopg": "SQLAlchemy, for the journal on a server",
     "types-boto3": "mypy",
     "types-pyyaml": "mypy",
 }
@@ -115,7 +114,7 @@ def test_dependencies__each_tool__is_declared() -> None:
     [
         (
             ("agent", "cli.py", "cloud", "commands", "contracts", "enclave", "faults.py"),
-            ("run", "notify"),
+            ("run", "notify", "several"),
         ),
         (("oyster_provider", "program.py"), ("run",)),
         (("devnet",), ("run", "devnet")),
