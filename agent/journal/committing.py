@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.dialects import postgresql
 
 from agent.journal.engines import Fence, alone, noting
 from agent.journal.refusals import Refusal, of_whom
@@ -20,26 +21,37 @@ log = structlog.get_logger()
 
 Row: TypeAlias = tuple[sa.Table, dict[str, Any]]
 
-_INSERTS = {table: sa.insert(table) for table in (timeline, launches)}
 _AT_ONCE = 1000  # rows of one statement, which has so long to be answered as any other
-_NEWEST = 10_000  # rows of others that may have come after those of which an answer was lost
-_SAY = {
-    timeline: ("at", "job", "generation", "name", "text"),
-    launches: ("at", "job", "generation", "attempt", "phase"),
+
+
+def _once(table: sa.Table) -> postgresql.Insert:
+    """Nothing where the row is there: a server may have stored it, and its answer was lost. Where
+    another session holds it uncommitted this waits, as long as a statement may."""
+    return postgresql.insert(table).on_conflict_do_nothing(
+        index_elements=[table.c.key], index_where=table.c.key.is_not(None)
+    )
+
+
+_TABLES = (timeline, launches)
+_INSERTS: Mapping[str, Mapping[sa.Table, sa.Insert]] = {
+    "sqlite": {table: sa.insert(table) for table in _TABLES},
+    "postgresql": {table: _once(table) for table in _TABLES},
 }
 
 
 def commit(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
-    """All of `rows` in one transaction; how many were dropped, mostly none.
+    """All of `rows` in one transaction; how many were dropped, mostly none. Given again to a server
+    that stored them, they are there once.
 
     Raises Fenced, and what the driver does where it is the disk, the file or the server that
     refuses (`refusals.of_whom`): then nothing was stored.
     """
+    inserts = _INSERTS[engine.dialect.name]
     try:
         with noting(engine, fence) as connection:
             for table, values in _grouped(rows):
                 for first in range(0, len(values), _AT_ONCE):
-                    connection.execute(_INSERTS[table], values[first : first + _AT_ONCE])
+                    connection.execute(inserts[table], values[first : first + _AT_ONCE])
     except Exception as broken:
         if isinstance(broken, Fenced) or of_whom(broken) is not Refusal.ROW:
             raise
@@ -47,31 +59,15 @@ def commit(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
     return 0
 
 
-def unstored(engine: sa.Engine, rows: Sequence[Row]) -> list[Row]:
-    """Those of `rows` that are not in the journal: a server may have stored what it was given, and
-    its answer was lost. Raises what the driver does."""
-    left = list(rows)
-    for table in dict.fromkeys(table for table, _ in rows):
-        columns = [table.c[name] for name in _SAY[table]]
-        newest = sa.select(*columns).order_by(table.c.id.desc()).limit(len(rows) + _NEWEST)
-        with noting(engine, lambda connection: None) as connection:
-            there = {tuple(found) for found in connection.execute(newest)}
-        left = [row for row in left if row[0] is not table or _says(*row) not in there]
-    return left
-
-
-def _says(table: sa.Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in _SAY[table])
-
-
 def _commit_singly(engine: sa.Engine, rows: Sequence[Row], fence: Fence) -> int:
     """A statement that fails takes only itself back, so the good rows are kept."""
+    inserts = _INSERTS[engine.dialect.name]
     bad = list[tuple[sa.Table, dict[str, Any], Exception]]()
     with noting(engine, fence) as connection:
         for table, row in rows:
             try:
                 with alone(connection):
-                    connection.execute(_INSERTS[table], [row])
+                    connection.execute(inserts[table], [row])
             except Exception as broken:
                 if of_whom(broken) is not Refusal.ROW:
                     raise

@@ -15,6 +15,8 @@ from agent.journal.schema import launches, timeline
 from agent.market.model import JobId
 
 _CHUNK = 500  # ids in one query: below SQLite's limit of variables
+_TOLD = [timeline.c[name] for name in ("id", *Event.__dataclass_fields__)]
+_LAUNCHED = [launches.c[name] for name in ("id", *LaunchRecord.__dataclass_fields__)]
 
 
 Put: TypeAlias = Callable[[], None]
@@ -32,7 +34,7 @@ class Reader:
     def timeline(self, job: JobId | None, limit: int = 1000) -> list[Event]:
         """The newest `limit` lines of one job (None: the agent's own), oldest first."""
         query = (
-            sa.select(timeline)
+            sa.select(*_TOLD)
             .where(timeline.c.job.is_(None) if job is None else timeline.c.job == job)
             .order_by(timeline.c.id.desc())
             .limit(limit)
@@ -70,7 +72,7 @@ class Reader:
             .where(timeline.c.name.in_(names), of_jobs)
             .group_by(timeline.c.job)
         )
-        with self._rows(sa.select(timeline).where(timeline.c.id.in_(newest))) as rows:
+        with self._rows(sa.select(*_TOLD).where(timeline.c.id.in_(newest))) as rows:
             return {JobId(row["job"]): _event(row) for row in rows}
 
     def newest(self) -> int:
@@ -98,7 +100,7 @@ class Reader:
         of_jobs = sa.and_(timeline.c.job.is_not(None), timeline.c.name == name)
         if since is not None:
             of_jobs = sa.and_(of_jobs, timeline.c.at >= since)
-        with self._rows(sa.select(timeline).where(of_jobs).order_by(timeline.c.id)) as rows:
+        with self._rows(sa.select(*_TOLD).where(of_jobs).order_by(timeline.c.id)) as rows:
             return [_event(row) for row in rows]
 
     def assigned(self) -> set[JobId]:
@@ -108,14 +110,14 @@ class Reader:
     def newest_own(self, name: str) -> tuple[int, Event] | None:
         """The agent's own last line of this name, with its number; None: there is none."""
         named = sa.and_(timeline.c.job.is_(None), timeline.c.name == name)
-        query = sa.select(timeline).where(named).order_by(timeline.c.id.desc()).limit(1)
+        query = sa.select(*_TOLD).where(named).order_by(timeline.c.id.desc()).limit(1)
         with self._rows(query) as rows:
             return next(((row["id"], _event(row)) for row in rows), None)
 
     def own(self, *names: str) -> list[Event]:
         """The agent's own lines that have one of these names, oldest first."""
         named = sa.and_(timeline.c.job.is_(None), timeline.c.name.in_(names))
-        with self._rows(sa.select(timeline).where(named).order_by(timeline.c.id)) as rows:
+        with self._rows(sa.select(*_TOLD).where(named).order_by(timeline.c.id)) as rows:
             return [_event(row) for row in rows]
 
     def launches(self, jobs: Sequence[JobId]) -> dict[JobId, list[LaunchRecord]]:
@@ -123,7 +125,7 @@ class Reader:
         found: dict[JobId, list[LaunchRecord]] = {}
         for start in range(0, len(jobs), _CHUNK):
             chosen = launches.c.job.in_(jobs[start : start + _CHUNK])
-            with self._rows(sa.select(launches).where(chosen).order_by(launches.c.id)) as rows:
+            with self._rows(sa.select(*_LAUNCHED).where(chosen).order_by(launches.c.id)) as rows:
                 for row in rows:
                     found.setdefault(JobId(row["job"]), []).append(_launch(row))
         return found
@@ -131,7 +133,7 @@ class Reader:
     def launches_outside(self, regions: Collection[str]) -> list[LaunchRecord]:
         """Launches in other regions than these, of jobs whose end was not told since."""
         ended, elsewhere = self.ended(), launches.c.region.not_in(regions)
-        with self._rows(sa.select(launches).where(elsewhere).order_by(launches.c.id)) as rows:
+        with self._rows(sa.select(*_LAUNCHED).where(elsewhere).order_by(launches.c.id)) as rows:
             found = [_launch(row) for row in rows]
         return [record for record in found if record.at > ended.get(record.job, 0.0)]
 
@@ -139,7 +141,7 @@ class Reader:
         """The first lines of jobs behind the line `number` that have one of these names, oldest
         first, each with its own number."""
         query = (
-            sa.select(timeline)
+            sa.select(*_TOLD)
             .where(timeline.c.id > number, timeline.c.job.is_not(None), timeline.c.name.in_(names))
             .order_by(timeline.c.id)
             .limit(limit)
@@ -150,7 +152,7 @@ class Reader:
     def launched_after(self, number: int, limit: int) -> list[tuple[int, LaunchRecord]]:
         """The first launches that led to an instance, behind the record `number`, oldest first."""
         query = (
-            sa.select(launches)
+            sa.select(*_LAUNCHED)
             .where(launches.c.id > number, launches.c.phase == LaunchPhase.LAUNCHED.value)
             .order_by(launches.c.id)
             .limit(limit)

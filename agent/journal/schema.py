@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-SCHEMA = "0005"  # the newest of migrations/versions
+SCHEMA = "0006"  # the newest of migrations/versions
 
 Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both: SQLite's integers are as long as they need to be."""
@@ -27,6 +27,7 @@ timeline = sa.Table(
     sa.Column("level", Big),
     sa.Column("text", sa.Text),
     sa.Column("fields", sa.JSON),
+    sa.Column("key", sa.Uuid),  # of the row: written to a server again, it is there once
 )
 launches = sa.Table(
     "launches",
@@ -41,6 +42,7 @@ launches = sa.Table(
     sa.Column("phase", sa.Text),
     sa.Column("instance", sa.Text),
     sa.Column("reason", sa.Text),
+    sa.Column("key", sa.Uuid),
 )
 orders = sa.Table(
     "orders",

@@ -19,12 +19,13 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.journal.committing import Row, commit, unstored
+from agent.journal.committing import Row, commit
 from agent.journal.engines import storable, storable_json
 from agent.journal.hosts import Alone, Lease
 from agent.journal.lines import Event, LaunchRecord
@@ -56,7 +57,6 @@ class Journal:
         self.degraded = ""  # why nothing can be written; empty: all is well
         self.told: Callable[[Event], None] = lambda event: None  # each line, for metrics
         self._waiting: list[Row] = []
-        self._tried: list[Row] = []  # by a commit that failed: a server may have stored them
         self._turn: asyncio.Future[None] | None = None  # of those who wait for the next commit
         self._under_way: asyncio.Future[None] | None = None  # of those in the commit that runs
         self._committing = threading.Lock()
@@ -78,6 +78,8 @@ class Journal:
         _make_storable(row)
         if "fields" in row:
             row["fields"] = storable_json(row["fields"])
+        if self.engine.dialect.name != "sqlite":  # a file answers for itself
+            row["key"] = uuid4()
         self._waiting.append((table, row))
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[: MAX_WAITING // 10]
@@ -191,21 +193,7 @@ class Journal:
 
     def _commit(self, rows: list[Row]) -> int:
         with self._committing:  # one writer of this process at a time: two would wait on the file
-            tried, mine = self._tried, {id(row) for row in rows}
-            others = [row for row in tried if id(row) not in mine]  # of who tries again later
-            self._tried = others + rows
-            left = self._left(rows, tried)
-            dropped = commit(self.engine, left, self._lease.fence) if left else 0
-            self._tried = others
-            return dropped
-
-    def _left(self, rows: list[Row], tried: list[Row]) -> list[Row]:
-        """Without those that a commit stored whose answer was lost. A file answers for itself."""
-        if not tried or self.engine.dialect.name == "sqlite":
-            return rows
-        left = {id(row) for row in unstored(self.engine, tried)}
-        stored = {id(row) for row in tried} - left
-        return [row for row in rows if id(row) not in stored]
+            return commit(self.engine, rows, self._lease.fence)
 
     def _refused(self, rows: list[Row], broken: SQLAlchemyError) -> None:
         """The disk's word: the rows are committed with the next ones."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -240,6 +242,33 @@ def test_commit__that_waits_for_a_standby_of_the_database_s__is_let_go_and_not_m
     assert [line.at for line in Reader(journal.engine).timeline(ONE)] == [1.0, 2.0, 3.0]
     journal.close()
     engine.dispose()
+
+
+def test_commit__that_a_backend_holds_and_ends_when_it_wakes__is_there_once(server: Server) -> None:
+    """What is written again meanwhile waits for it, as long as a statement may."""
+    journal = Journal(open_server(server.database(), 200))
+    held = list[int]()
+
+    def hold(connection: sa.Connection) -> None:
+        if not held:
+            held.append(connection.scalar(sa.text("SELECT pg_backend_pid()")) or 0)
+            os.kill(held[0], signal.SIGSTOP)
+
+    sa.event.listen(journal.engine, "commit", hold)
+    for number in range(3):
+        journal.event(Event(1.0 + number, "job.assigned", ONE))
+        journal.launch(launch(number))
+    try:
+        assert not journal.flush()
+        assert not journal.flush()
+    finally:
+        os.kill(held[0], signal.SIGCONT)
+    while not journal.flush():
+        pass
+    reader = Reader(journal.engine)
+    assert [line.at for line in reader.timeline(ONE)] == [1.0, 2.0, 3.0]
+    assert [one.attempt for one in reader.launches([ONE])[ONE]] == [0, 1, 2]
+    journal.close()
 
 
 def _wait_for_standby(engine: sa.Engine, name: str) -> None:
