@@ -36,6 +36,9 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     columns = ("host", "role", "term", "since", "heard", "version", "configuration")
     shown = [tuple(row[key] if row[key] is not None else "-" for key in _KEYS) for row in rows]
     print_table(columns, shown, empty="no host has been started yet")
+    for row in rows:
+        if row["twin"]:
+            say(f"two hosts have the name {row['host']}: give each a journal.host of its own")
 
 
 _KEYS = ("host", "role", "term", "leads_for", "heard_ago", "version", "configuration")
@@ -56,7 +59,7 @@ def yield_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         if before is None or not before.runs:
             raise RetryLater("no host leads just now; start one")
         if not [one for one in hosts.standings() if _stands_by(one, before)]:
-            raise Refused(f"no other host stands by; {before.holder} goes on leading")
+            raise Refused(f"no other host stands by; {_leads_on(before, hosts.standings())}")
         order(loaded, time.time(), OrderKind.YIELD, None, {"term": str(before.term)})
         after = _wait(hosts, name, before)
     if as_json:
@@ -70,6 +73,12 @@ def _stands_by(one: Standing, leading: Leading) -> bool:
 
     there = one.seconds_ago < GONE_SECONDS and one.role is not Role.ENDS
     return there and one.member.host != leading.holder
+
+
+def _leads_on(leading: Leading, standings: list[Standing]) -> str:
+    twins = [one for one in standings if one.twin and one.member.host == leading.holder]
+    why = ", and two hosts have that name: give each a journal.host of its own" if twins else ""
+    return f"{leading.holder} goes on leading{why}"
 
 
 def _wait(hosts: Hosts, name: str, before: Leading) -> Leading:
@@ -90,6 +99,7 @@ def row_of(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any
     same = "as here" if member.config_digest == digest else "differs from here"
     return {
         "host": member.host,
+        "twin": one.twin,
         "role": _role(one, leads),
         "term": leading.term if leads and leading else None,
         "leads_for": _span(leading.since_seconds) if leads and leading else None,

@@ -81,7 +81,7 @@ TO_BAKE = record(
 )
 HOST = record(
     {
-        "host": TEXT, "role": {"enum": ["leads", "stands by", "ends", "gone"]},
+        "host": TEXT, "twin": FLAG, "role": {"enum": ["leads", "stands by", "ends", "gone"]},
         "term": maybe(WHOLE),
         "leads_for_seconds": maybe(NUMBER), "heard_seconds_ago": NUMBER, "version": TEXT,
         "configuration": TEXT,

@@ -25,6 +25,8 @@ from agent.journal.engines import asking, changing
 from agent.journal.schema import leases, members
 from faults import Fenced, RetryLater
 
+TWIN_SECONDS = 10.0  # a member writes once a second; one that was renamed is no twin for longer
+
 BootClock = Callable[[], float]
 """Seconds since the machine was switched on, suspended or not (CLOCK_BOOTTIME)."""
 
@@ -104,6 +106,15 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """One life of a member: `token` is nobody else's. Before the first write of a life what stands
+    there may be of the life before; after it, another process's is a twin's."""
+
+    token: str
+    wrote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Term:
     """One host's time as leader: `token` is nobody else's, `number` counts them."""
 
@@ -113,11 +124,13 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A member as others see it. `seconds_ago`: since it was heard, by the server's clock."""
+    """A member as others see it. `seconds_ago`: since it was heard, by the server's clock. `twin`:
+    two hosts have this name, and what is told is now of one, now of the other."""
 
     member: Member
     role: Role
     seconds_ago: float
+    twin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +202,18 @@ def fence(connection: sa.Connection, name: str, token: str | None) -> None:
         raise Fenced("another host leads by now; this one ends, and stands by when it is started")
 
 
-def note_member(connection: sa.Connection, member: Member, role: Role) -> None:
-    """This host was here just now."""
+def note_member(connection: sa.Connection, member: Member, role: Role, process: Process) -> bool:
+    """This host was here just now. True: so was another of this name, since this process wrote."""
     row: Mapping[str, Any] = {
         "host": member.host, "version": member.version, "config_digest": member.config_digest,
-        "role": role.value, "seen": _NOW,
+        "role": role.value, "seen": _NOW, "process": process.token, "twin_seen": None,
     }  # fmt: skip
     write = postgresql.insert(members).values(row)
-    connection.execute(write.on_conflict_do_update(index_elements=["host"], set_=row))
+    another = members.c.process != process.token  # unknown of older versions: not told
+    twin = sa.case((another, _NOW), else_=members.c.twin_seen) if process.wrote else None
+    upsert = write.on_conflict_do_update(index_elements=["host"], set_={**row, "twin_seen": twin})
+    lately = members.c.twin_seen > _after(-TWIN_SECONDS)
+    return bool(connection.scalar(upsert.returning(lately)))
 
 
 def _role(said: str) -> Role:
@@ -213,13 +230,16 @@ class Hosts:
     def standings(self) -> list[Standing]:
         """All that were ever heard, the last heard first."""
         ago = sa.func.extract("epoch", _NOW - members.c.seen).label("ago")
+        twin = (members.c.twin_seen > _after(-TWIN_SECONDS)).label("twin")
+        query = sa.select(members, ago, twin).order_by("ago")
         with asking(self._engine) as connection:
-            rows = connection.execute(sa.select(members, ago).order_by("ago")).mappings().all()
+            rows = connection.execute(query).mappings().all()
         return [
             Standing(
                 Member(row["host"], row["version"], row["config_digest"]),
                 _role(row["role"]),
                 float(row["ago"]),
+                bool(row["twin"]),
             )
             for row in rows
         ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-SCHEMA = "0006"  # the newest of migrations/versions
+SCHEMA = "0007"  # the newest of migrations/versions
 
 Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both: SQLite's integers are as long as they need to be."""
@@ -73,6 +73,8 @@ members = sa.Table(
     sa.Column("config_digest", sa.Text),
     sa.Column("role", sa.Text),
     sa.Column("seen", sa.DateTime(timezone=True)),
+    sa.Column("process", sa.Text),  # who wrote the row
+    sa.Column("twin_seen", sa.DateTime(timezone=True)),  # another process of that name wrote
 )
 
 spots = sa.Table(

@@ -49,7 +49,11 @@ def _alike(standings: list[Standing], digest: str) -> Iterator[Finding]:
 
     heard = [one for one in standings if one.seconds_ago < HEARD_SECONDS]
     live = [one for one in heard if one.role is not Role.ENDS]
-    if len(live) < 2:
+    twins = [one.member.host for one in live if one.twin]
+    if twins:
+        text = f"two hosts have the name {', '.join(twins)}"
+        yield Finding("hosts' names", "fail", text, "give each host a journal.host of its own")
+    elif len(live) < 2:
         yield Finding("standby", "warn", "no other host stands by", "start a second one")
     others = [one.member.host for one in live if one.member.config_digest != digest]
     if others:

@@ -50,14 +50,19 @@ def looked(config: Config) -> dict[str, str]:
     return {one.name: f"{one.verdict} {one.found}" for one in found}
 
 
-def joins(config: Config, host: str, digest: str) -> None:
+def joins(config: Config, host: str, digest: str, *others: str) -> None:
     from agent.wiring.journal import server_of
 
     url = server_of(config)
     assert url is not None
     engine = open_server(url)
     name = lease_name(config, Address(PROVIDER))
-    ServerLease(engine, name, Member(host, "1.0", digest), LeaseRules(seconds=30.0)).turn()
+    leases = [
+        ServerLease(engine, name, Member(each, "1.0", digest), LeaseRules(seconds=30.0))
+        for each in (host, *others)
+    ]
+    for one in leases * 2:
+        one.turn()
     engine.dispose()
 
 
@@ -99,6 +104,36 @@ def test_hosts__alike__are_well(config: Config) -> None:
     found = looked(config)
     assert found["hosts alike"] == "ok 2 heard, all configured as here"
     assert "standby" not in found
+
+
+def test_hosts__of_one_name__fail_instead_of_wanting_a_second(config: Config) -> None:
+    joins(config, "a", config_digest(config), "a")
+    found = looked(config)
+    assert found["hosts' names"] == "fail two hosts have the name a"
+    assert "standby" not in found
+
+
+def test_hosts_yield__to_one_of_the_same_name__is_refused_with_the_reason(
+    config: Config, tmp_path: Path
+) -> None:
+    joins(config, "a", config_digest(config), "a")
+    file = tmp_path / "config.toml"
+    answers: dict[str, dict[str, Any]] = {
+        "": {"state_dir": str(tmp_path / "state")},
+        "chain": {
+            "chain_id": 31337, "registry": "0x" + "22" * 20, "rpc_urls": ["http://127.0.0.1:9"],
+            "provider": PROVIDER,
+        },
+        "wallet": {"key_file": "key"},
+        "aws": {"regions": ["us-east-1"]},
+        "journal": {"url_file": config.journal.url_file},
+    }  # fmt: skip
+    write(file, render(answers))
+    environ = {"OYSTER_CONFIG": str(file)}
+    refused = oyster_here("hosts", "yield", environ=environ)
+    assert (refused.returncode, "two hosts have that name" in refused.stderr) == (3, True)
+    listed = oyster_here("hosts", "list", environ=environ)
+    assert "two hosts have the name a: give each a journal.host" in listed.stdout
 
 
 def test_journal_copy__by_the_program__moves_it_once_and_refuses_a_running_agent(
