@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-SCHEMA = "0007"  # the newest of migrations/versions
+SCHEMA = "0008"  # the newest of migrations/versions
 
 Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both: SQLite's integers are as long as they need to be."""
