@@ -35,7 +35,7 @@ from faults import RetryLater
 SIZE = 10_000
 # Of the agent's seconds: the first cycle of questions to enclaves, and what that put off, is over.
 CALM_SECONDS, CALM_SPEED = 480.0, 2.0
-WINDOW_SECONDS = 120.0  # of the wall's, at its pace
+WINDOW_SECONDS = 300.0  # of the wall's, at its pace: a resync, in which all jobs are read, in each
 WARM_SECONDS = 60.0  # a standby has looked at the fleet, and its start is over
 STOPPED = 8  # jobs whose users stop them as the leader is killed
 CPU_RATIO, STANDBY_SHARE, STANDBY_MIB, FAILOVER_SECONDS = 1.1, 5.0, 300.0, 10.0
