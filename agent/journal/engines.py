@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
 
+from agent.journal.limits import is_pooled, limit, limits_of
 from agent.journal.refusals import as_fault, first_line, is_busy
 from agent.journal.schema import migrate
 from agent.secret import SecretUrl
@@ -26,15 +27,13 @@ from faults import MustStop, RetryLater
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
 LOOP_MILLISECONDS = 100  # the same for who sits on the agent's loop: then it is asked again later
 CONNECT_SECONDS = 2  # a server that takes no connection in this time is away
-# A host that hangs, or is cut off, between two statements of a transaction holds the lease's row,
-# and nobody could take the lease: the server ends such a session. No transaction of ours pauses.
-IDLE_MILLISECONDS = 1_000
-SILENT_MILLISECONDS = 3_000  # and so is one that leaves sent bytes unacknowledged for so long
+SILENT_MILLISECONDS = 3_000  # a session ends that leaves sent bytes unacknowledged for so long
 WAY_SECONDS = 2.0  # beyond a statement's time at the server, for its answer to come
 MIGRATION_SECONDS = 3_600.0  # an index of years of lines takes longer than any statement may
 
 ODD_PASSWORD = "in a password @ / ? # % are written %40 %2F %3F %23 %25"  # noqa: S105 - a word of help
 
+_BY_STATEMENT = "statement pooling mode"  # pgbouncer's words
 _ONLY_READS = "25006"  # read_only_sql_transaction
 _ENCODINGS = (
     "UTF8",
@@ -82,6 +81,11 @@ def _migrate_server(url: SecretUrl, patience_milliseconds: int) -> None:
         migrate(engine)
     except (OperationalError, InternalError) as away:
         said = first_line(away)
+        if _BY_STATEMENT in said:
+            todo = "have it pool transactions, or sessions"
+            raise MustStop(
+                f"the journal's server {url} is behind a pooler: {said}; {todo}"
+            ) from None
         how = "takes no connection of ours" if "FATAL: " in said else "does not answer"
         raise RetryLater(f"the journal's server {url} {how}: {said}") from None
     except DatabaseError as broken:
@@ -116,7 +120,8 @@ def _server(url: SecretUrl, patience_milliseconds: int, answer_seconds: float) -
     from agent.journal.patient import connect_by
 
     sa.event.listen(engine, "do_connect", connect_by(answer_seconds))
-    sa.event.listen(engine, "connect", partial(_prepare_server, patience_milliseconds))
+    sa.event.listen(engine, "connect", _refuse_encoding)
+    limit(engine, limits_of(patience_milliseconds))
     sa.event.listen(engine, "handle_error", _leave_copy)
     return engine
 
@@ -148,7 +153,7 @@ def _prepare_file(busy_milliseconds: int, connection: Any, _record: object) -> N
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _prepare_server(patience_milliseconds: int, connection: Any, _record: object) -> None:
+def _refuse_encoding(connection: Any, _record: object) -> None:
     """Raises MustStop: a row with any other letter would be refused, and what waits for it."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in _ENCODINGS:
@@ -157,12 +162,6 @@ def _prepare_server(patience_milliseconds: int, connection: Any, _record: object
             f"the journal's database has the encoding {encoding}, which lacks letters that jobs"
             " have; make one with createdb --encoding UTF8 --template template0"
         )
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET statement_timeout = {patience_milliseconds:d}")
-        cursor.execute(f"SET lock_timeout = {patience_milliseconds:d}")
-        idle = max(IDLE_MILLISECONDS, patience_milliseconds // 10)
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {idle:d}")
-    connection.commit()
 
 
 @contextmanager
@@ -170,7 +169,7 @@ def asking(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection for reads. Raises RetryLater while the journal can't be read, MustStop when its
     file is damaged."""
     with _told("the journal can't be read"), engine.connect() as connection:
-        if engine.dialect.name != "sqlite":
+        if engine.dialect.name != "sqlite" and not is_pooled(connection):
             # Each statement sees what is committed by then, as in a transaction of PostgreSQL's
             # default level: to begin and to end one would be two more round trips.
             connection.execution_options(isolation_level="AUTOCOMMIT")

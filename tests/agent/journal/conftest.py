@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from agent.journal import writing
 from agent.journal.engines import open_file, open_server
-from tests import postgres
+from tests import pooler, postgres
 
 Open = Callable[[], sa.Engine]
 
@@ -21,13 +21,23 @@ def server() -> Iterator[postgres.Server]:
     yield from postgres.made()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def pooled(server: postgres.Server) -> Iterator[int]:
+    """The port of a pooler before it."""
+    yield from pooler.through(server)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens one journal as often as is asked: each as another process would."""
     if request.param == "sqlite":
         how: Open = lambda: open_file(tmp_path / "journal.sqlite")  # noqa: E731 - one of two
     else:
-        url = request.getfixturevalue("server").database()
+        server: postgres.Server = request.getfixturevalue("server")
+        url = server.database()
+        if request.param == "pgbouncer":
+            port = request.getfixturevalue("pooled")
+            url = server.url(url.reveal().rpartition("/")[2], port)
         how = lambda: open_server(url)  # noqa: E731 - the other
     engines = list[sa.Engine]()
 
