@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
 
 from agent.journal.limits import is_pooled, limit, limits_of
-from agent.journal.refusals import as_fault, first_line, is_busy
+from agent.journal.refusals import as_fault, at_the_door, first_line, is_busy
 from agent.journal.schema import migrate
 from agent.secret import SecretUrl
 from faults import MustStop, RetryLater
@@ -33,7 +33,6 @@ MIGRATION_SECONDS = 3_600.0  # an index of years of lines takes longer than any 
 
 ODD_PASSWORD = "in a password @ / ? # % are written %40 %2F %3F %23 %25"  # noqa: S105 - a word of help
 
-_BY_STATEMENT = "statement pooling mode"  # pgbouncer's words
 _ONLY_READS = "25006"  # read_only_sql_transaction
 _ENCODINGS = (
     "UTF8",
@@ -80,14 +79,7 @@ def _migrate_server(url: SecretUrl, patience_milliseconds: int) -> None:
     try:
         migrate(engine)
     except (OperationalError, InternalError) as away:
-        said = first_line(away)
-        if _BY_STATEMENT in said:
-            todo = "have it pool transactions, or sessions"
-            raise MustStop(
-                f"the journal's server {url} is behind a pooler: {said}; {todo}"
-            ) from None
-        how = "takes no connection of ours" if "FATAL: " in said else "does not answer"
-        raise RetryLater(f"the journal's server {url} {how}: {said}") from None
+        raise at_the_door(f"the journal's server {url}", away) from None
     except DatabaseError as broken:
         raise MustStop(f"the journal on {url} can't be opened: {first_line(broken)}") from None
     finally:

@@ -32,6 +32,7 @@ _OF_STATES = {
     "42501": Refusal.AWAY,  # insufficient privilege: somebody revoked it, and can grant it
     "42P01": Refusal.AWAY,  # undefined table: restored to an older state, or another search_path
     "42703": Refusal.AWAY,  # undefined column: the same
+    "42P10": Refusal.AWAY,  # no unique index for ON CONFLICT: somebody dropped it, or it is invalid
     "54": Refusal.ROW,  # a limit of the program: a row or an index entry that is too large
     "54001": Refusal.AWAY,  # but too deep a stack is the server's
 }
@@ -65,6 +66,35 @@ def as_fault(error: exc.SQLAlchemyError, what: str) -> Fault | None:
             return MustStop(f"{what}: {first_line(error)}; move the journal away")
         case Refusal.ROW:
             return None
+
+
+def at_the_door(where: str, error: exc.SQLAlchemyError) -> Fault:
+    """What it comes to that no connection was made to the server `where`, or that its schema was
+    not brought up to date: by SQLSTATE, then by libpq's and pgbouncer's own words."""
+    said = first_line(error)
+    if getattr(getattr(error, "orig", None), "sqlstate", None) in _HELD:
+        why = "another host brings it up to date, or a long read (pg_dump) stands before that"
+        return RetryLater(f"{where} is held: {said}; {why}")
+    for sign, (kind, then) in _AT_THE_DOOR.items():
+        if sign in said:
+            return kind(f"{where} {then.format(said)}")
+    return RetryLater(f"{where} does not answer: {said}")
+
+
+_HELD = ("55P03", "40P01")  # lock_not_available, deadlock_detected
+_STRANGE = (RetryLater, "can't be trusted: {}")  # tomorrow's certificate may be another
+_AT_THE_DOOR: dict[str, tuple[type[RetryLater | MustStop], str]] = {
+    "statement pooling mode": (
+        MustStop, "is behind a pooler: {}; have it pool transactions, or sessions",
+    ),
+    "root certificate file": (
+        MustStop, "can't be told from another: {}; add sslrootcert=FILE to its URL",
+    ),
+    "certificate verify failed": _STRANGE,
+    "does not match host name": _STRANGE,
+    "does not support SSL": _STRANGE,
+    "FATAL: ": (RetryLater, "takes no connection of ours: {}"),
+}  # fmt: skip
 
 
 def first_line(error: Exception) -> str:
