@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from agent.config import Config
 from agent.journal.engines import BUSY_MILLISECONDS, open_file
+from agent.journal.migrating import migrate
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
-from agent.journal.schema import migrate
 from agent.market.model import JobId
 from agent.wiring.journal import open_engine
 from faults import UsageFault

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,10 +68,11 @@ def made(server: Server, *, mode: str = "transaction", backends: int = BACKENDS)
 
 
 def _answers(port: int) -> None:
-    deadline = START_SECONDS * 20
-    for _ in range(deadline):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.05):
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
             return
+        time.sleep(0.02)
     raise AssertionError("pgbouncer took no connection")
 
 

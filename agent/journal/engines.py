@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
 
-from agent.journal.limits import is_pooled, limit, limits_of
+from agent.journal.limits import Limits, is_pooled, limit, limits_of, of_migrations
+from agent.journal.migrating import migrate
 from agent.journal.refusals import as_fault, at_the_door, first_line, is_busy
-from agent.journal.schema import migrate
 from agent.secret import SecretUrl
 from faults import MustStop, RetryLater
 
@@ -71,11 +71,12 @@ def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) 
     may be the next one's), MustStop when this user may not use it or the URL is none.
     """
     _migrate_server(url, patience_milliseconds)
-    return _server(url, patience_milliseconds, patience_milliseconds / 1000 + WAY_SECONDS)
+    answer_seconds = patience_milliseconds / 1000 + WAY_SECONDS
+    return _server(url, limits_of(patience_milliseconds), answer_seconds)
 
 
 def _migrate_server(url: SecretUrl, patience_milliseconds: int) -> None:
-    engine = _server(url, patience_milliseconds, MIGRATION_SECONDS)
+    engine = _server(url, of_migrations(patience_milliseconds), MIGRATION_SECONDS)
     try:
         migrate(engine)
     except (OperationalError, InternalError) as away:
@@ -86,7 +87,7 @@ def _migrate_server(url: SecretUrl, patience_milliseconds: int) -> None:
         engine.dispose()
 
 
-def _server(url: SecretUrl, patience_milliseconds: int, answer_seconds: float) -> sa.Engine:
+def _server(url: SecretUrl, limits: Limits, answer_seconds: float) -> sa.Engine:
     try:
         engine = sa.create_engine(
             url.reveal(),
@@ -113,7 +114,7 @@ def _server(url: SecretUrl, patience_milliseconds: int, answer_seconds: float) -
 
     sa.event.listen(engine, "do_connect", connect_by(answer_seconds))
     sa.event.listen(engine, "connect", _refuse_encoding)
-    limit(engine, limits_of(patience_milliseconds))
+    limit(engine, limits)
     sa.event.listen(engine, "handle_error", _leave_copy)
     return engine
 

@@ -209,11 +209,17 @@ def note_member(connection: sa.Connection, member: Member, role: Role, process: 
         "role": role.value, "seen": _NOW, "process": process.token, "twin_seen": None,
     }  # fmt: skip
     write = postgresql.insert(members).values(row)
-    another = members.c.process != process.token  # unknown of older versions: not told
+    # Unknown of older versions, which are not told. What was written long ago came back with a
+    # database that was restored, or forgot its last moments.
+    another = sa.and_(members.c.process != process.token, _lately(members.c.seen))
     twin = sa.case((another, _NOW), else_=members.c.twin_seen) if process.wrote else None
     upsert = write.on_conflict_do_update(index_elements=["host"], set_={**row, "twin_seen": twin})
-    lately = members.c.twin_seen > _after(-TWIN_SECONDS)
-    return bool(connection.scalar(upsert.returning(lately)))
+    return bool(connection.scalar(upsert.returning(_lately(members.c.twin_seen))))
+
+
+def _lately(at: Any) -> Any:
+    """Within TWIN_SECONDS, and not in a future that the server's clock was set back from."""
+    return sa.and_(at > _after(-TWIN_SECONDS), at <= _NOW)
 
 
 def _role(said: str) -> Role:
@@ -230,7 +236,7 @@ class Hosts:
     def standings(self) -> list[Standing]:
         """All that were ever heard, the last heard first."""
         ago = sa.func.extract("epoch", _NOW - members.c.seen).label("ago")
-        twin = (members.c.twin_seen > _after(-TWIN_SECONDS)).label("twin")
+        twin = _lately(members.c.twin_seen).label("twin")
         query = sa.select(members, ago, twin).order_by("ago")
         with asking(self._engine) as connection:
             rows = connection.execute(query).mappings().all()

@@ -23,16 +23,17 @@ _POOLED = "oyster_pooled"  # of a connection, in what SQLAlchemy keeps beside it
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Milliseconds."""
+    """Milliseconds; 0: none."""
 
     statement: int
+    lock: int
     idle: int
 
     def said(self, how: str) -> str:
         """The statements that set them, `how`: of the session or of the transaction."""
         values = {
             "statement_timeout": self.statement,
-            "lock_timeout": self.statement,
+            "lock_timeout": self.lock,
             "idle_in_transaction_session_timeout": self.idle,
         }
         return "; ".join(f"SET {how} {name} = {value:d}" for name, value in values.items())
@@ -40,7 +41,14 @@ class Limits:
 
 def limits_of(patience_milliseconds: int) -> Limits:
     """For a statement that may take so long."""
-    return Limits(patience_milliseconds, max(IDLE_MILLISECONDS, patience_milliseconds // 10))
+    patience = patience_milliseconds
+    return Limits(patience, patience, max(IDLE_MILLISECONDS, patience // 10))
+
+
+def of_migrations(patience_milliseconds: int) -> Limits:
+    """Modules are read between its statements, and no lease's row is held meanwhile. An index of
+    years of lines takes longer to make than any statement of ours may take otherwise."""
+    return Limits(0, patience_milliseconds, 0)
 
 
 def limit(engine: sa.Engine, limits: Limits) -> None:

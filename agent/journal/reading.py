@@ -140,9 +140,12 @@ class Reader:
     def told_after(self, number: int, names: Sequence[str], limit: int) -> list[tuple[int, Event]]:
         """The first lines of jobs behind the line `number` that have one of these names, oldest
         first, each with its own number."""
+        # By their numbers, of which few are new: SQLite would take the index of names, and read all
+        # lines that ever had one of these.
+        named = timeline.c.name.concat("").in_(names)
         query = (
             sa.select(*_TOLD)
-            .where(timeline.c.id > number, timeline.c.job.is_not(None), timeline.c.name.in_(names))
+            .where(timeline.c.id > number, timeline.c.job.is_not(None), named)
             .order_by(timeline.c.id)
             .limit(limit)
         )

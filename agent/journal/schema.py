@@ -1,4 +1,4 @@
-"""The journal's tables, and the migrations that bring a database up to date.
+"""The journal's tables; `agent.journal.migrating` brings a database up to date.
 
 The same on SQLite and on PostgreSQL. SQLite in WAL mode: the CLI reads, and writes orders, while
 the agent runs.
@@ -6,11 +6,9 @@ the agent runs.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy as sa
 
-SCHEMA = "0008"  # the newest of migrations/versions
+SCHEMA = "0007"  # the newest of migrations/versions
 
 Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both: SQLite's integers are as long as they need to be."""
@@ -84,53 +82,3 @@ spots = sa.Table(
     sa.Column("spot", sa.JSON),
     sa.Column("at", sa.Float),
 )
-
-
-def migrate(engine: sa.Engine) -> None:
-    """Bring the schema to the newest version, in one transaction.
-
-    Alembic is loaded only when there is something to do: it costs a start 0.3 s of CPU.
-    """
-    found = _version(engine)
-    if found is not None and found >= SCHEMA:
-        return  # a newer one only added to it
-    from alembic import command
-    from alembic.config import Config as AlembicConfig
-
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        _wait_for_others(connection)
-        now = _version_on(connection)
-        if now is not None and now >= SCHEMA:
-            return
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _version(engine: sa.Engine) -> str | None:
-    """What alembic noted in the file; None when it has never been there."""
-    with engine.connect() as connection:
-        return _version_on(connection)
-
-
-def _version_on(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return found
-
-
-def _wait_for_others(connection: sa.Connection) -> None:
-    """Two processes may start at once; the second finds nothing left to do."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    if connection.dialect.name == "postgresql":
-        # Modules are read between its statements, and no lease's row is held meanwhile. An index
-        # of years of lines takes longer to make than any statement of ours may take otherwise.
-        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
-
-
-_MIGRATING = 0x6F797374  # "oyst"

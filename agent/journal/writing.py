@@ -14,12 +14,14 @@ row that can't be stored is a bug: it alone is dropped, with an error, and those
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
@@ -56,6 +58,7 @@ class Journal:
         self._lease: Lease = lease or Alone()
         self.degraded = ""  # why nothing can be written; empty: all is well
         self.told: Callable[[Event], None] = lambda event: None  # each line, for metrics
+        self._keys = count(secrets.randbits(64) << 64)  # nobody else's, and in their order
         self._waiting: list[Row] = []
         self._turn: asyncio.Future[None] | None = None  # of those who wait for the next commit
         self._under_way: asyncio.Future[None] | None = None  # of those in the commit that runs
@@ -79,7 +82,7 @@ class Journal:
         if "fields" in row:
             row["fields"] = storable_json(row["fields"])
         if self.engine.dialect.name != "sqlite":  # a file answers for itself
-            row["key"] = uuid4()
+            row["key"] = UUID(int=next(self._keys))
         self._waiting.append((table, row))
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[: MAX_WAITING // 10]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from agent.journal.asked_ends import asked_ends, confirmed
 from agent.journal.lines import END_ASKED, END_TAKEN_BACK, ENDED, HELD
+from agent.journal.migrating import migrate
 from agent.journal.orders import OrderKind, Orders
-from agent.journal.schema import migrate, orders, timeline
+from agent.journal.schema import orders, timeline
 from agent.market.model import JobId
 
 pytestmark = pytest.mark.unit

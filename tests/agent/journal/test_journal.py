@@ -24,9 +24,10 @@ from agent.decide.job_view import LaunchPhase
 from agent.journal import schema
 from agent.journal.engines import open_file
 from agent.journal.lines import Event, LaunchRecord
+from agent.journal.migrating import migrate
 from agent.journal.orders import OrderKind, Orders
 from agent.journal.reading import Reader
-from agent.journal.schema import metadata, migrate
+from agent.journal.schema import metadata
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal, Unstorable
 from agent.market.model import Address, JobId, Wei
@@ -463,3 +464,21 @@ def test_open__whoever_makes_the_file__it_is_its_owner_s_alone(tmp_path: Path) -
         os.umask(before)
     assert "journal.sqlite-wal" in modes
     assert set(modes.values()) == {0}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_lines__behind_a_number__are_found_by_it(engine: sa.Engine, several: bool) -> None:
+    """By their names SQLite read all lines that ever had one of these, at each look."""
+    asked = list[str]()
+    with engine.connect() as connection:
+
+        def explain(_: object, cursor: Any, statement: str, parameters: Any, *more: object) -> None:
+            if statement.startswith("SELECT"):
+                found = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                asked.extend(str(row[3]) for row in found)
+
+        sa.event.listen(engine, "before_cursor_execute", explain)
+        Reader(engine).told_after(7, ["a", "b"] if several else ["a"], 10)
+        connection.rollback()
+    assert asked == ["SEARCH timeline USING INTEGER PRIMARY KEY (rowid>?)"]
+    engine.dispose()

@@ -95,6 +95,27 @@ def test_name__of_a_host_that_was_killed_and_is_back__has_no_twin(engine: sa.Eng
     assert twins(engine) == [False]
 
 
+def test_name__that_a_database_s_restore_brought_back__has_no_twin(engine: sa.Engine) -> None:
+    """What a life before wrote stands there again."""
+    one = lease(engine, "a")
+    one.turn()
+    with engine.begin() as connection:
+        back = "UPDATE members SET seen = clock_timestamp() - interval '1 hour', process = 'b'"
+        connection.execute(sa.text(back))
+    one.turn()
+    assert twins(engine) == [False]
+
+
+def test_name__with_a_twin_in_a_future_that_the_clock_left__has_none(engine: sa.Engine) -> None:
+    one = lease(engine, "a")
+    one.turn()
+    with engine.begin() as connection:
+        ahead = "UPDATE members SET twin_seen = clock_timestamp() + interval '1 hour'"
+        connection.execute(sa.text(ahead))
+    one.turn()
+    assert twins(engine) == [False]
+
+
 def test_name__written_by_an_older_version__is_no_twin_s(engine: sa.Engine) -> None:
     """It leaves the column of the process as it is."""
     one = lease(engine, "a")

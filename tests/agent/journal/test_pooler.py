@@ -26,8 +26,10 @@ RULES = LeaseRules(seconds=1.0, renew_seconds=0.2, poll_seconds=0.1, margin_seco
 @pytest.fixture
 def url(server: Server) -> Iterator[SecretUrl]:
     """Of a database whose clients all share one backend."""
+    direct = server.database()
+    open_server(direct).dispose()
     with pooler.made(server, backends=1) as port:
-        yield server.url(server.database().reveal().rpartition("/")[2], port)
+        yield server.url(direct.reveal().rpartition("/")[2], port)
 
 
 def shown(connection: sa.Connection, name: str) -> str:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from agent.decide.job_view import Facts, JobView
 from agent.decide.refusal import PolicyRules, vet
+from agent.journal.migrating import migrate
 from agent.journal.reading import Reader
-from agent.journal.schema import migrate
 from agent.journal.writing import Journal
 from agent.load.cards import READING_SECONDS, Cards
 from agent.market.model import Price

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from agent.journal.lines import COSTED
+from agent.journal.migrating import migrate
 from agent.journal.reading import Reader
-from agent.journal.schema import migrate
 from agent.journal.writing import Journal
 from agent.load.costs import CONFIGURED, LIST_PRICE, Cost, CostBook
 from agent.market.model import Address, Price

@@ -11,8 +11,8 @@ from agent.aside import at_once
 from agent.config import Config, parse
 from agent.config.model import Offer
 from agent.config.units import read_percent, read_rate_or_rule
+from agent.journal.migrating import migrate
 from agent.journal.orders import OrderKind, Orders
-from agent.journal.schema import migrate
 from agent.wiring.alike import Alike
 from agent.wiring.journal import config_digest
 from tests.agent.config.test_load import BASE
