@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -83,7 +84,10 @@ def _small(table: sa.Table, number: int) -> dict[str, Any]:
 
 
 def _value(kind: sa.types.TypeEngine[Any], number: int) -> Any:
-    plain = {sa.JSON: {}, sa.Boolean: True, sa.LargeBinary: b"", sa.Text: str(-number)}
+    plain = {
+        sa.JSON: {}, sa.Boolean: True, sa.LargeBinary: b"", sa.Text: str(-number),
+        sa.Uuid: UUID(int=number),
+    }  # fmt: skip
     return next((value for each, value in plain.items() if isinstance(kind, each)), -number)
 
 
