@@ -19,10 +19,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
 
 from agent.journal.limits import Limits, is_pooled, limit, limits_of, of_migrations
-from agent.journal.migrating import migrate
+from agent.journal.migrating import is_current, migrate
 from agent.journal.refusals import as_fault, at_the_door, first_line, is_busy
 from agent.secret import SecretUrl
-from faults import MustStop, RetryLater
+from faults import Fault, MustStop, RetryLater
 
 BUSY_MILLISECONDS = 5_000  # how long a writer waits for another process's commit
 LOOP_MILLISECONDS = 100  # the same for who sits on the agent's loop: then it is asked again later
@@ -66,25 +66,43 @@ def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) 
     """An engine on the journal's PostgreSQL, its schema current.
 
     `patience_milliseconds` bounds each statement; one that is not answered a little later closes
-    its connection. Raises RetryLater while the server does not
-    answer or takes no connection of ours (it starts, is full, or does not know the password, which
-    may be the next one's), MustStop when this user may not use it or the URL is none.
+    its connection. Raises RetryLater while the server does not answer, can't be trusted or takes no
+    connection of ours (it starts, is full, or does not know the password, which may be the next
+    one's), MustStop when this user may not use it or the URL is none.
     """
-    _migrate_server(url, patience_milliseconds)
     answer_seconds = patience_milliseconds / 1000 + WAY_SECONDS
-    return _server(url, limits_of(patience_milliseconds), answer_seconds)
+    engine = _server(url, limits_of(patience_milliseconds), answer_seconds)
+    try:
+        with _at_the_door(url):
+            if not _is_current(engine):
+                _migrate_server(url, patience_milliseconds)
+    except Fault:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _is_current(engine: sa.Engine) -> bool:
+    with engine.connect() as connection:
+        return is_current(connection)
 
 
 def _migrate_server(url: SecretUrl, patience_milliseconds: int) -> None:
     engine = _server(url, of_migrations(patience_milliseconds), MIGRATION_SECONDS)
     try:
         migrate(engine)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _at_the_door(url: SecretUrl) -> Iterator[None]:
+    try:
+        yield
     except (OperationalError, InternalError) as away:
         raise at_the_door(f"the journal's server {url}", away) from None
     except DatabaseError as broken:
         raise MustStop(f"the journal on {url} can't be opened: {first_line(broken)}") from None
-    finally:
-        engine.dispose()
 
 
 def _server(url: SecretUrl, limits: Limits, answer_seconds: float) -> sa.Engine:

@@ -13,11 +13,12 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from agent.journal import hosts
+from agent.journal import engines, hosts
 from agent.journal.engines import asking, changing, open_server
 from agent.journal.hosts import Hosts, LeaseRules, Member, Role
 from agent.journal.lease import ServerLease
 from agent.journal.lines import PAID, Event
+from agent.journal.migrating import is_current
 from agent.journal.reading import Reader
 from agent.journal.writing import Journal
 from agent.market.model import JobId
@@ -399,6 +400,20 @@ def test_backend__that_stands_still_between_two_statements__is_as_one_that_is_aw
         connection.execute(sa.text("SELECT 1"))
     with asking(engine) as connection:
         assert connection.scalar(sa.text("SELECT pg_backend_pid()")) != pid
+
+
+def test_backend__that_stands_still_as_a_host_starts__is_as_one_that_is_away(
+    url: SecretUrl, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour is for what brings the schema up to date, and not for the look whether it is."""
+
+    def look(connection: sa.Connection) -> bool:
+        with stopped(connection.scalar(sa.text("SELECT pg_backend_pid()"))):
+            return is_current(connection)
+
+    monkeypatch.setattr(engines, "is_current", look)
+    with pytest.raises(RetryLater, match="no answer within 2 s"):
+        open_server(url, 200)
 
 
 @contextmanager
