@@ -71,7 +71,7 @@ def yield_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def _stands_by(one: Standing, leading: Leading) -> bool:
     from agent.journal.hosts import Role
 
-    there = one.seconds_ago < GONE_SECONDS and one.role is not Role.ENDS
+    there = one.seconds_ago < GONE_SECONDS and one.role is Role.STANDS_BY
     return there and one.member.host != leading.holder
 
 
@@ -110,14 +110,15 @@ def row_of(one: Standing, leading: Leading | None, digest: str) -> dict[str, Any
 
 
 def _role(one: Standing, leads: bool) -> str:
-    """The lease's word, then the clock's, then its own."""
+    """The lease's word, then the clock's, then its own: who said that it leads, and does not, was
+    killed, or ends."""
     from agent.journal.hosts import Role
 
     if leads:
         return Role.LEADS
     if one.seconds_ago > GONE_SECONDS:
         return "gone"
-    return Role.ENDS if one.role is Role.ENDS else Role.STANDS_BY
+    return one.role if one.role is Role.STANDS_BY else Role.ENDS
 
 
 def in_seconds(row: dict[str, Any], one: Standing, leading: Leading | None) -> dict[str, Any]:
@@ -149,12 +150,13 @@ def _shared(loaded: Config) -> Iterator[tuple[Hosts, str, str]]:
 
     from agent.journal.hosts import Hosts
     from agent.wiring.adapters import provider_address
-    from agent.wiring.journal import config_digest, lease_name, open_engine
+    from agent.wiring.journal import config_digest, lease_name, open_engine, refuse_another_s
 
     _require_several(loaded)
     engine = open_engine(loaded)
     try:
         provider = asyncio.run(provider_address(loaded))
+        refuse_another_s(engine, loaded, provider)
         yield Hosts(engine), lease_name(loaded, provider), config_digest(loaded)
     finally:
         engine.dispose()

@@ -125,8 +125,7 @@ def _server(url: SecretUrl, limits: Limits, answer_seconds: float) -> sa.Engine:
             said if isinstance(wrong, ImportError) else "write postgresql+psycopg://HOST/DATABASE"
         )
         raise MustStop(f"the journal's URL can't be used: {text}") from None
-    if (engine.url.host or "").lower() != urlsplit(url.reveal()).hostname:
-        # Two readings of one text: a part of the password would be shown as the host, or asked for.
+    if _reads_in_two_ways(url.reveal(), engine.url.host):
         raise MustStop(f"the journal's URL can't be used: {ODD_PASSWORD}")
     from agent.journal.patient import connect_by
 
@@ -135,6 +134,14 @@ def _server(url: SecretUrl, limits: Limits, answer_seconds: float) -> sa.Engine:
     limit(engine, limits)
     sa.event.listen(engine, "handle_error", _leave_copy)
     return engine
+
+
+def _reads_in_two_ways(url: str, host: str | None) -> bool:
+    """Whether a part of the password may be taken for the host: it would be shown, or asked for.
+    What follows the host has no sign of a password's in it."""
+    parts = urlsplit(url)
+    behind = url.partition("://")[2].removeprefix(parts.netloc)
+    return (host or "").lower() != parts.hostname or "@" in behind or "#" in behind
 
 
 def _leave_copy(context: sa.engine.ExceptionContext) -> None:

@@ -90,6 +90,10 @@ _AT_THE_DOOR: dict[str, tuple[type[RetryLater | MustStop], str]] = {
     "root certificate file": (
         MustStop, "can't be told from another: {}; add sslrootcert=FILE to its URL",
     ),
+    "invalid sslmode value": (MustStop, "can't be asked: {}; mend its URL"),
+    "server login has been failing": (
+        RetryLater, "is behind a pooler that waits before it tries its server again: {}",
+    ),
     "certificate verify failed": _STRANGE,
     "does not match host name": _STRANGE,
     "does not support SSL": _STRANGE,

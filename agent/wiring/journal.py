@@ -70,7 +70,11 @@ def server_of(config: Config) -> SecretUrl | None:
     if not config.journal.url_file:
         return None
     try:
-        return SecretUrl(read_secret(locate(config.journal.url_file, config.base)), SCHEMES)
+        text = read_secret(locate(config.journal.url_file, config.base))
+    except UsageFault as wrong:
+        raise UsageFault(f"journal.url_file: {wrong}") from None
+    try:
+        return SecretUrl(text, SCHEMES)
     except UsageFault as wrong:
         raise UsageFault(f"journal.url_file: {wrong}; {ODD_PASSWORD}") from None
 

@@ -36,13 +36,13 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("AWS identity", aws.identity),
     ("clock by AWS", aws.clock),
     ("AWS regions", aws.regions),
+    ("journal", here.journal),
     ("retired regions", aws.left),
     ("permissions", aws.permissions),
     ("quotas", aws.quotas),
     ("capacity", aws.types),
     ("images", here.ipfs),
     ("disk", here.disk),
-    ("journal", here.journal),
     ("hosts", several.hosts),
     ("bugs", here.bugs),
     ("service", here.systemd),
@@ -55,6 +55,12 @@ ADVICE = {
     "contract": "check chain.registry",
     "journal": "move the file away; it is history, no job depends on it",
 }
+ON_A_SERVER = {"journal": "see docs/several-hosts.md, When PostgreSQL is away"}
+
+
+def _advice(name: str, patient: Patient) -> str:
+    several = ON_A_SERVER if patient.config.journal.url_file else {}
+    return several.get(name, ADVICE.get(name, ""))
 
 
 async def examine(given: Path | None) -> list[Finding]:
@@ -88,7 +94,8 @@ async def _all(patient: Patient) -> AsyncIterator[Finding]:
         try:
             found = await check(patient)
         except Fault as fault:
-            found = [Finding(name, "fail", str(fault), ADVICE.get(name, ""))]
+            patient.failed.add(name)
+            found = [Finding(name, "fail", str(fault), _advice(name, patient))]
         patient.found += found
         for finding in found:
             yield finding

@@ -9,7 +9,7 @@ from agent.config.model import Offer
 from agent.wiring.adapters import contract_of
 from cloud.kinds import NotAllowed, NotSetUp
 from cloud.model import Identity, LaunchOrder, Region
-from commands.checkup.patient import Finding, Patient, skipped
+from commands.checkup.patient import Finding, Patient, no_journal, skipped
 from commands.context import open_cloud
 from commands.terminal import how_many
 from faults import Fault, RetryLater
@@ -99,6 +99,8 @@ async def left(patient: Patient) -> list[Finding]:
 
     if patient.aws is None:
         return [skipped("retired regions", "AWS was not reached")]
+    if none := no_journal("retired regions", patient):
+        return none
     regions, now = patient.config.aws.regions, patient.clock.now()
     with open_reader(patient.config) as reader:
         left = await left_behind(reader, patient.aws, regions, now)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from agent.config.units import show_bytes
-from commands.checkup.patient import Finding, Patient
+from commands.checkup.patient import Finding, Patient, no_journal
 from commands.terminal import how_many
 
 FREE_DISK_IMAGES = 2
@@ -51,8 +51,10 @@ async def bugs(patient: Patient) -> list[Finding]:
     """Effects that ended in a way nobody foresaw, of the last day."""
     from commands.journal import open_reader
 
-    if not patient.config.journal_file.exists():
+    if not patient.config.journal.url_file and not patient.config.journal_file.exists():
         return []
+    if none := no_journal("bugs", patient):
+        return none
     since = patient.clock.now() - BUGS_SECONDS
     with open_reader(patient.config) as reader:
         last = reader.last("effect.bug").values()
@@ -83,13 +85,22 @@ async def disk(patient: Patient) -> list[Finding]:
 
 
 async def journal(patient: Patient) -> list[Finding]:
+    from agent.wiring.journal import refuse_another_s
     from commands.journal import open_reader
 
     server = patient.config.journal.url_file
     if not server and not patient.config.journal_file.exists():
         return [Finding("journal", "ok", "there is none yet; the agent makes it")]
     with open_reader(patient.config) as reader:
-        return [Finding("journal", "ok", f"opens, {how_many(len(reader.jobs()), 'job')} in it")]
+        if patient.provider is not None:
+            refuse_another_s(reader.engine, patient.config, patient.provider)
+        count = len(reader.jobs())
+    file = patient.config.journal_file
+    if server and not count and file.exists():
+        text = f"opens and has nothing in it, while {file} has what this host did alone"
+        todo = "end the agents of all hosts, then oyster-provider journal copy"
+        return [Finding("journal", "warn", text, todo)]
+    return [Finding("journal", "ok", f"opens, {how_many(count, 'job')} in it")]
 
 
 async def systemd(patient: Patient) -> list[Finding]:

@@ -41,8 +41,14 @@ class Patient:
     nodes: list[Any] = field(default_factory=list)  # commands.checkup.nodes.Diagnosis of each
     aws: Any = None  # once it has answered
     found: list[Finding] = field(default_factory=list)  # what the checks before said
+    failed: set[str] = field(default_factory=set)  # checks that could not be made
     away: set[str] = field(default_factory=set)  # regions that did not answer: asked no more
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+def no_journal(name: str, patient: Patient) -> list[Finding]:
+    """One finding where the journal could not be read: a server that hangs is waited for once."""
+    return [skipped(name, "the journal was not reached")] if "journal" in patient.failed else []
 
 
 def skipped(name: str, why: str) -> Finding:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from agent.config.model import Config
 from commands.amounts import show_span
-from commands.checkup.patient import Finding, Patient
+from commands.checkup.patient import Finding, Patient, no_journal
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -27,6 +27,8 @@ async def hosts(patient: Patient) -> list[Finding]:
     config = patient.config
     if not config.journal.url_file:
         return []
+    if none := no_journal("hosts", patient):
+        return none
     engine = open_engine(config)
     try:
         read = Hosts(engine)
@@ -55,12 +57,23 @@ def _alike(standings: list[Standing], digest: str) -> Iterator[Finding]:
         yield Finding("hosts' names", "fail", text, "give each host a journal.host of its own")
     elif len(live) < 2:
         yield Finding("standby", "warn", "no other host stands by", "start a second one")
-    others = [one.member.host for one in live if one.member.config_digest != digest]
-    if others:
-        text = f"configured differently: {', '.join(sorted(others))}"
-        yield Finding("hosts alike", "fail", text, "give all hosts this file, then restart them")
-    elif live:
-        yield Finding("hosts alike", "ok", f"{len(live)} heard, all configured as here")
+    if live:
+        yield _digests({one.member.host: one.member.config_digest for one in live}, digest)
+
+
+def _digests(live: Mapping[str, str], here: str) -> Finding:
+    """What runs on each host against this file. An order changes the file of the host where it was
+    given, and what all of them ask: the others' files are behind then, and not the hosts."""
+    others = sorted(host for host, digest in live.items() if digest != here)
+    if not others:
+        return Finding("hosts alike", "ok", f"{len(live)} heard, all configured as here")
+    if len(others) == len(live) and len(set(live.values())) == 1:
+        text = f"this file says otherwise than what runs on {', '.join(others)}"
+        todo = "give this host the file that they have, then systemctl reload oyster-provider"
+    else:
+        text = f"configured differently: {', '.join(others)}"
+        todo = "give all hosts the file that is right, then systemctl reload oyster-provider"
+    return Finding("hosts alike", "fail", text, todo)
 
 
 def _durable(engine: sa.Engine) -> Iterator[Finding]:

@@ -15,13 +15,18 @@ from agent.config import Config
 from agent.config.model import Chain, JournalPlace
 from agent.config.template import render, write
 from agent.journal.engines import open_file, open_server
-from agent.journal.hosts import LeaseRules, Member
+from agent.journal.hosts import Hosts, LeaseRules, Member
 from agent.journal.in_use import used
 from agent.journal.lease import ServerLease
-from agent.market.model import Address
+from agent.journal.lines import Event
+from agent.journal.writing import Journal
+from agent.market.model import Address, JobId
 from agent.wiring.journal import config_digest, lease_name, open_engine
-from commands.checkup.patient import Patient
+from commands.checkup import here
+from commands.checkup.patient import Finding, Patient
 from commands.checkup.several import hosts
+from commands.hosts import row_of
+from faults import MustStop
 from tests import postgres
 
 from .program import oyster_here
@@ -42,7 +47,8 @@ def config(server: postgres.Server, tmp_path: Path) -> Config:
     url.write_text(server.database().reveal())
     url.chmod(0o600)
     chain = replace(Chain(), chain_id=31337, registry="0x" + "22" * 20, provider=PROVIDER)
-    return Config(chain=chain, journal=JournalPlace(url_file=str(url)), base=tmp_path)
+    place = JournalPlace(url_file=str(url))
+    return Config(chain=chain, journal=place, state_dir="state", base=tmp_path)
 
 
 def looked(config: Config) -> dict[str, str]:
@@ -96,6 +102,68 @@ def test_hosts__configured_differently__fail_by_name(config: Config) -> None:
     joins(config, "a", config_digest(config))
     joins(config, "b", "another")
     assert looked(config)["hosts alike"] == "fail configured differently: b"
+
+
+def test_hosts__that_all_ask_otherwise_than_this_file__are_not_what_is_behind(
+    config: Config,
+) -> None:
+    """An order on one of them changed that one's file; this one would spread the old price."""
+    joins(config, "a", "ordered")
+    joins(config, "b", "ordered")
+    said = "fail this file says otherwise than what runs on a, b"
+    assert looked(config)["hosts alike"] == said
+
+
+def test_host__that_was_killed_as_it_led__stands_by_for_nobody(config: Config) -> None:
+    joins(config, "a", config_digest(config))
+    joins(config, "b", config_digest(config))
+    engine = open_engine(config)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE leases SET holder = 'b'")
+    read = Hosts(engine)
+    leading = read.leading(lease_name(config, Address(PROVIDER)))
+    roles = {one.member.host: row_of(one, leading, "")["role"] for one in read.standings()}
+    engine.dispose()
+    assert roles == {"a": "ends", "b": "leads"}
+
+
+def journal_of(config: Config) -> list[Finding]:
+    patient = Patient(config, Path("c.toml"), provider=Address(PROVIDER))
+    return asyncio.run(here.journal(patient))
+
+
+def test_journal__of_this_host_s_own_time__is_told_until_it_is_copied(config: Config) -> None:
+    open_file(config.journal_file).dispose()
+    (found,) = journal_of(config)
+    assert (found.verdict, "journal copy" in found.todo) == ("warn", True)
+    engine = open_engine(config)
+    journal = Journal(engine)
+    journal.event(Event(1.0, "job.assigned", JobId(1)))
+    assert journal.flush()
+    journal.close()
+    (found,) = journal_of(config)
+    assert (found.verdict, found.found) == ("ok", "opens, 1 job in it")
+
+
+def test_journal__that_is_another_provider_s__is_refused_by_doctor_and_hosts(
+    config: Config,
+) -> None:
+    joins(config, "a", config_digest(config))
+    other = replace(config, chain=replace(config.chain, registry="0x" + "33" * 20))
+    with pytest.raises(MustStop, match="another provider's"):
+        journal_of(other)
+
+
+def test_journal__that_is_not_reached__is_said_once(config: Config) -> None:
+    patient = Patient(config, Path("c.toml"), failed={"journal"})
+    for check in (hosts, here.bugs):
+        (found,) = asyncio.run(check(patient))
+        assert (found.verdict, found.found) == ("skip", "the journal was not reached")
+
+
+def test_bugs__on_a_host_that_never_served_alone__are_looked_for(config: Config) -> None:
+    (found,) = asyncio.run(here.bugs(Patient(config, Path("c.toml"))))
+    assert found.verdict == "ok"
 
 
 def test_hosts__alike__are_well(config: Config) -> None:

@@ -318,7 +318,9 @@ def test_open__while_a_newer_version_migrates__is_as_after_it(
     migrating.migrate(engine)
 
 
-@pytest.mark.parametrize("password", ["hunter@2secret", "12#hunter2secret"])
+@pytest.mark.parametrize(
+    "password", ["hunter@2secret", "12#hunter2secret", "h@hunter/2#secret", "h@hunter/2secret"]
+)
 def test_url__with_signs_of_its_password_unescaped__stops_and_shows_none_of_it(
     password: str,
 ) -> None:

@@ -97,6 +97,11 @@ def test_url__that_asks_for_trust_and_names_no_authority__stops_with_what_to_nam
         open_server(url(server, HOST, how))
 
 
+def test_url__with_a_mode_that_there_is_not__stops_with_that_word(server: postgres.Server) -> None:
+    with pytest.raises(MustStop, match='invalid sslmode value: "verify-ful"'):
+        open_server(url(server, HOST, "sslmode=verify-ful"))
+
+
 def test_server__without_tls_where_it_is_asked_for__is_not_told_as_silent(
     trusted: Path,
 ) -> None:
