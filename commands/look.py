@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """What the running agent says of itself; exit 4 when it does not answer, or is not ready."""
+    """What the running agent says of itself; exit 4 when it does not answer, or is not ready.
+
+    A host that stands by for another one is well: exit 0.
+    """
     from commands.looking import ask_running
 
     view, broken = ask_running(config, jobs=as_json)
@@ -26,9 +29,14 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         raise RetryLater(
             "the agent's loop stands still; look at its log (journalctl -u oyster-provider)"
         )
-    fails = [part["line"] for part in view["health"]["parts"] if part["grade"] == "fail"]
+    fails = [part["line"] for part in view["health"]["parts"] if _is_fault(part)]
     if fails:
         raise RetryLater(f"the agent is not ready: {fails[0]}")
+
+
+def _is_fault(part: dict[str, Any]) -> bool:
+    """That another host leads keeps this one from being ready, as it should."""
+    return bool(part["grade"] == "fail" and part["kind"] != "standby")
 
 
 def to_json(view: dict[str, Any]) -> dict[str, Any]:
@@ -62,26 +70,34 @@ def to_json(view: dict[str, Any]) -> dict[str, Any]:
 def _print_status(view: dict[str, Any]) -> None:
     from commands.amounts import show_time
 
-    money = view["money"]
-    rate = int(money["rate"]) * 3600 / 10 ** (12 + money["decimals"])
     word = view["health"]["word"]
     state = "serving; see below" if word == "look" else word
     facts = [
         ("state", "stalled" if view["stalled"] else state),
         ("provider", f"{view['provider']} on chain {view['chain_id']}"),
         ("up since", f"{show_time(view['started_at'])} UTC, version {view['version']}"),
-        ("jobs", _counted(view["counts"])),
-        ("earning", f"{rate:.4f} {money['symbol']}/h"),
+        *_served(view),
         ("chain head", _head(view)),
         ("nodes", _nodes(view["chain"]["endpoints"])),
     ]
     print_facts(facts)
     for part in view["health"]["parts"]:
         if part["grade"] != "ok":
-            mark = "!!" if part["grade"] == "fail" else "! "
+            mark = "!!" if _is_fault(part) else "! "
             say(printable(f"{mark} {part['line']}"))
     for notice in view["notices"]:
         say(f"!  {notice}")
+
+
+def _served(view: dict[str, Any]) -> list[tuple[str, str]]:
+    """Its jobs and what they pay; a host that stands by knows of none, which is not that none are
+    there."""
+    if view.get("stands_by"):
+        return []
+    money = view["money"]
+    rate = int(money["rate"]) * 3600 / 10 ** (12 + money["decimals"])
+    earning = f"{rate:.4f} {money['symbol']}/h"
+    return [("jobs", _counted(view["counts"])), ("earning", earning)]
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -77,12 +77,9 @@ class Leadership:
 
     @property
     def words(self) -> str:
-        """What keeps this host from acting; empty: nothing does."""
-        if self._kept is None:
-            return ""
-        if self._kept.away:
-            return f"the journal's server is away: {self._kept.away}"
-        return "" if self.leads.is_set() else "stands by: another host leads"
+        """Why this host can't know who leads, and does not act; empty: it knows."""
+        away = self._kept.away if self._kept else ""
+        return f"the journal's server is away: {away}" if away else ""
 
     def yield_to_others(self, term: str) -> None:
         """Ordered by a person, of the term that the order names and no later one."""

@@ -174,6 +174,7 @@ class AgentView:
             stake_jobs=row.stake_jobs,
             has_stake=self._abilities.has_stake,
             leadership=state.leadership.words,
+            stands_by=state.leadership.stands_by,
             aws_ahead=self._world.aws.clock_ahead(),
             bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],
         )

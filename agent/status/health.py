@@ -18,6 +18,7 @@ HEAD_SECONDS = 30.0  # no chain is behind before that, whatever its window
 NO_WINDOW_SECONDS = 120.0  # where a market has none
 RECENT_SECONDS = 3600.0
 LEAST_DISK_BYTES = 256 << 20  # below it the journal itself is about to fail
+STANDBY = "standby"  # the kind of what is no fault: another host leads, and this one waits
 
 
 class Grade(StrEnum):
@@ -62,11 +63,13 @@ class Health:
 
     @property
     def word(self) -> str:
-        """stalled, not ready, leaving, paused, look (it serves, but see to it) or serving."""
-        if any(part.kind == "loop" for part in self.fails):
+        """stalled, not ready, stands by (and well), leaving, paused, look (it serves, but see to
+        it) or serving."""
+        failing = {part.kind for part in self.fails}
+        if "loop" in failing:
             return "stalled"
-        if self.fails:
-            return "not ready"
+        if failing:
+            return "stands by" if failing == {STANDBY} else "not ready"
         if self.closed:
             return "leaving" if self.closed == "draining" else self.closed
         return "look" if self.warns else "serving"
@@ -121,7 +124,8 @@ class Seen:
     `recent` counts jobs missed, refused and slashed within RECENT_SECONDS. `file` says how the file
     differs from what runs, `broken` why it can't be read at all. `other_agent_at`: when a nonce of
     ours was last used by somebody else. `aws_ahead`: seconds by which AWS's clock is ahead of this
-    machine's, None where nobody knows.
+    machine's, None where nobody knows. `leadership`: why nobody can know who leads; `stands_by`:
+    another host does, so that what only a leader does is not missed here.
     """
 
     now: float
@@ -149,6 +153,7 @@ class Seen:
     stake_jobs: int | None = None
     has_stake: bool = True
     leadership: str = ""
+    stands_by: bool = False
     aws_ahead: float | None = None
 
 
@@ -163,7 +168,7 @@ def judge(seen: Seen) -> Health:
 
 KINDS = (
     "loop", "start", "clock", "chain", "node", "credentials", "region", "journal", "disk", "file",
-    "offer", "jobs", "terminations", "wallet", "effects", "leadership",
+    "offer", "jobs", "terminations", "wallet", "effects", "leadership", STANDBY,
 )  # fmt: skip
 
 
@@ -175,7 +180,7 @@ def _loop(seen: Seen) -> Iterator[Part]:
     age = seen.now - seen.progress_at
     if age > seen.stall_seconds:
         yield Part("loop", "", Grade.FAIL, f"no progress for {age:.0f} s", "see the agent's log")
-    elif not seen.resynced:
+    elif not seen.resynced and not seen.stands_by:
         yield _ok("loop", "turns")
         yield Part("start", "", Grade.FAIL, "the first resync is not done")
     else:
@@ -183,8 +188,13 @@ def _loop(seen: Seen) -> Iterator[Part]:
 
 
 def _leadership(seen: Seen) -> Iterator[Part]:
+    """Not ready either way, so that nobody is sent here; only the first is a fault."""
     if seen.leadership:
-        yield Part("leadership", "", Grade.FAIL, seen.leadership, "oyster-provider hosts list")
+        todo = "see `lease.server_away` in the log, and `oyster-provider runbook no-leader`"
+        yield Part("leadership", "", Grade.FAIL, seen.leadership, todo)
+    elif seen.stands_by:
+        todo = "`oyster-provider hosts list` says which"
+        yield Part(STANDBY, "", Grade.FAIL, "stands by: another host leads", todo)
 
 
 def _clock(seen: Seen) -> Iterator[Part]:
@@ -294,7 +304,11 @@ def _file(seen: Seen) -> Iterator[Part]:
 
 
 def _offers(seen: Seen) -> Iterator[Part]:
+    """A host that stands by lists nothing, and hears nothing of what is listed."""
     for offer in seen.offers:
+        if seen.stands_by:
+            yield _ok("offer", "left to the host that leads", offer.type)
+            continue
         grade, text, todo = _offer(offer, seen.closed)
         yield Part("offer", offer.type, grade, text, todo)
 

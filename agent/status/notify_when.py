@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.status.health import Grade, Health, Part
+from agent.status.health import STANDBY, Grade, Health, Part
 
 HOUR = 3600.0
 _RANK = {Grade.OK: 0, Grade.WARN: 1, Grade.FAIL: 2}
@@ -85,7 +85,9 @@ class Word:
 
 
 def _bad(health: Health, rules: WordRules) -> Iterator[Part]:
-    return (part for part in health.parts if _RANK[part.grade] >= max(1, _RANK[rules.least]))
+    """That another host leads is no trouble: a message each six hours would be of nothing."""
+    told = (part for part in health.parts if part.kind != STANDBY)
+    return (part for part in told if _RANK[part.grade] >= max(1, _RANK[rules.least]))
 
 
 def _key(part: Part) -> tuple[str, str, str]:

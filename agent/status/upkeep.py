@@ -86,7 +86,8 @@ class Upkeep:
         return Disk(shutil.disk_usage(place).free, IMAGES * images.max_size_bytes)
 
     def _differs(self, file: Config) -> list[Difference]:
-        """Prices that an order changed run already, however the file wrote them."""
+        """Prices that an order changed run already, however the file wrote them: where this host
+        leads by its own prices, and where it stands by with the host that leads."""
         runs, decimals = self._world.loaded.config, self._world.chain.payment.decimals
         prices = self._world.state.offering.prices
         fixed = offered_prices(file, decimals)
@@ -94,7 +95,10 @@ class Upkeep:
         named = {*prices, *(pricing.rules if (pricing := self._world.state.pricing) else ())}
         gone = {f"offers {offer.type}" for offer in runs.offers if offer.type not in named}
         gone -= {f"offers {offer.type}" for offer in file.offers}
-        return [each for each in differences(runs, file) if each.key not in same | gone]
+        found = [each for each in differences(runs, file) if each.key not in same | gone]
+        if self._world.state.leadership.stands_by:
+            found = [each for each in found if not _is_price(each)]
+        return found
 
     async def _ask_costs(self) -> None:
         """Of what is on offer, or is to be by rule; the journal has them of whoever leads."""
@@ -116,3 +120,8 @@ class Upkeep:
             return None
         decimals = self._world.chain.payment.decimals
         return float(price.per("h", decimals) - cost.price.per("h", decimals))
+
+
+def _is_price(found: Difference) -> bool:
+    """What `offers set` writes; what an offer costs a person alone does."""
+    return found.key.startswith("offers ") and not found.key.endswith(" cost")

@@ -11,7 +11,7 @@ from commands.checkup.patient import Finding, Patient, skipped
 from faults import RetryLater
 
 # Checks of doctor's own that look at the same: what they find is named there, once. A region's
-# check has its name. Who leads is no trouble of this machine's, and `hosts` says it.
+# check has its name. That another host leads is no trouble, and `hosts` says who.
 ALSO: Mapping[str, tuple[str, ...]] = {
     "chain": ("nodes", "chain id"),
     "node": ("nodes", "chain id"),
@@ -19,6 +19,7 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "region": ("AWS identity",),
     "disk": ("disk",),
     "journal": ("journal",),
+    "leadership": ("journal", "hosts"),
 }
 
 
@@ -52,7 +53,7 @@ def _judged(view: dict[str, Any], patient: Patient) -> Finding:
 def _of_health(health: dict[str, Any], version: str, patient: Patient) -> Finding:
     """The agent's word, and of its reasons those that no check before has named."""
     told = [part for part in health["parts"] if part["grade"] != "ok"]
-    told = [part for part in told if part["kind"] != "leadership"]
+    told = [part for part in told if part["kind"] != "standby"]
     if not told:
         return Finding("agent", "ok", f"{health['word']}, version {version}")
     parts = [part for part in told if not _named(part, patient)]

@@ -76,6 +76,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "second agent": {"other_agent_at": NOW - 30},
     "gas": {"gas_jobs": 0.2},
     "bug": {"bugs": ("job 5: KeyError('x')",)},
+    "the journal's server away": {"leadership": "the journal's server is away: refused"},
     "much at once": {"regions": GONE, "held": 1, "gas_jobs": 0.1, "recent": {"slashed": 1}},
 }
 
@@ -150,6 +151,57 @@ async def test_health__each_fault__is_the_same_on_every_surface(stage: Stage, fa
         verdict, health.word,
     )  # fmt: skip
     assert all(part.text in found.found for part in (*health.fails, *health.warns))
+
+
+LINE = "stands by: another host leads; `oyster-provider hosts list` says which"
+STANDBY = {
+    "stands_by": True, "resynced": False, "offers": (OfferSeen("us-east-1/c6a.xlarge", "1/h", ""),)
+}  # fmt: skip
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def standby(stage: Stage) -> AsyncIterator[Stage]:
+    """A host that stands by for another, and is well."""
+    was = stage.source.shown
+    stage.brought_about(STANDBY)
+    stage.source.change(stands_by=True, jobs=())
+    yield stage
+    stage.source.shown = was
+
+
+async def test_readyz__of_a_healthy_standby__has_that_as_its_one_reason(standby: Stage) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{standby.address}", trust_env=False) as client:
+        ready, scraped = await client.get("/readyz"), (await client.get("/metrics")).text
+    assert (ready.status_code, ready.text) == (503, f"{LINE}\n")
+    assert _gauges(scraped) == {("standby", ""): 2.0}
+
+
+async def test_status__of_a_healthy_standby__says_so_and_is_no_error(standby: Stage) -> None:
+    done = await standby.run("status")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"!  {LINE}" in done.stdout
+    assert "stands by" in done.stdout.splitlines()[0]
+    told = [line.split()[0] for line in done.stdout.splitlines()]
+    assert not {"jobs", "earning", "!!"} & set(told), "nothing that is not known, nor a fault"
+    assert (await standby.run("status", "--json")).returncode == 0
+
+
+async def test_status__of_a_standby_without_aws__is_an_error_that_names_it(standby: Stage) -> None:
+    standby.brought_about({**STANDBY, "regions": GONE})
+    done = await standby.run("status")
+    assert done.returncode == 4
+    assert "not ready: us-east-1: AWS was not seen" in done.stderr
+
+
+async def test_doctor__of_a_healthy_standby__is_well(standby: Stage) -> None:
+    found = await standby.doctor()
+    assert (found.verdict, found.found) == ("ok", f"stands by, version {program.version()}")
+
+
+async def test_doctor__the_journal_s_server_is_away__is_told_once(stage: Stage) -> None:
+    stage.brought_about(FAULTS["the journal's server away"])
+    found = await stage.doctor((Finding("hosts", "fail", "the server does not answer"),))
+    assert (found.verdict, found.found) == ("skip", "not ready, for what is named above")
 
 
 def _gauges(scraped: str) -> dict[tuple[str, str], float]:

@@ -37,6 +37,14 @@ def report() -> Report:
     return Report()
 
 
+def test_standby__that_is_well__is_not_ready_for_that_one_reason(pair: Pair) -> None:
+    """It never reads the jobs nor lists an offer, and nothing of that is missing there."""
+    said = "stands by: another host leads; `oyster-provider hosts list` says which\n"
+    host = pair.other_than(pair.both())
+    pair.scene.eyes.until("that reason alone", lambda: pair.page(host, "/readyz") == said, 30.0)
+    assert '"word": "stands by"' in pair.page(host, "/now?count=1").replace('":"', '": "')
+
+
 @pytest.mark.parametrize("name", SHORT)
 def test_leader__struck_while_a_job_comes_up__the_other_goes_on_and_nothing_is_done_twice(
     name: str, pair: Pair, report: Report

@@ -171,14 +171,14 @@ def test_yield__of_this_term_alone__ends_the_leader(term: str, ends: bool) -> No
     assert bool(asyncio.run(play())) == ends
 
 
-def test_words__whatever_keeps_it_from_acting__say_so() -> None:
+def test_words__the_server_is_away__say_so_and_nothing_of_who_leads() -> None:
     async def play() -> None:
         held, made, _ = leadership()
-        assert "another host leads" in made.words
+        assert (made.stands_by, made.words) == (True, "")
+        held.away = "connection refused"
+        assert "connection refused" in made.words
         held.take()
         await asyncio.sleep(0)
-        assert made.words == ""
-        held.away = "connection refused"
         assert "connection refused" in made.words
         assert Leadership().words == ""
 

@@ -73,6 +73,8 @@ def test_health__all_is_well__serves() -> None:
         ({"other_agent_at": NOW - 60}, "wallet", "warn", "second agent"),
         ({"gas_jobs": 0.5}, "wallet", "fail", "one job"),
         ({"bugs": ("job 5: KeyError",)}, "effects", "warn", "KeyError"),
+        ({"leadership": "the journal's server is away: refused"}, "leadership", "fail",
+         "away: refused; see `lease.server_away` in the log, and `oyster-provider runbook no-le"),
     ],
 )  # fmt: skip
 def test_health__one_thing_is_the_matter__is_named_and_nothing_else(
@@ -85,6 +87,33 @@ def test_health__one_thing_is_the_matter__is_named_and_nothing_else(
     assert said in bad[0].line
     expected = {"warn": "look", "fail": "stalled" if kind == "loop" else "not ready"}
     assert health.word == expected[grade]
+
+
+STANDBY = replace(
+    WELL, stands_by=True, resynced=False,
+    offers=(OfferSeen("t", "1/h", ""), OfferSeen("u", "", "", trouble="cost + 20 %")),
+)  # fmt: skip
+
+
+def test_health__of_a_host_that_stands_by__misses_nothing_that_only_a_leader_does() -> None:
+    health = judge(STANDBY)
+    assert (health.word, health.warns) == ("stands by", ())
+    assert [part.line for part in health.fails] == [
+        "stands by: another host leads; `oyster-provider hosts list` says which"
+    ]
+    assert {part.text for part in health.parts if part.kind == "offer"} == {
+        "left to the host that leads"
+    }
+
+
+def test_health__of_a_host_that_stands_by_and_sees_no_aws__is_not_well() -> None:
+    health = judge(replace(STANDBY, regions=(SILENT,)))
+    assert (health.word, health.fails[0].kind) == ("not ready", "region")
+
+
+def test_health__of_a_host_that_stands_by_without_the_server__is_one_fault() -> None:
+    health = judge(replace(STANDBY, leadership="the journal's server is away: refused"))
+    assert (health.word, [part.kind for part in health.fails]) == ("not ready", ["leadership"])
 
 
 def test_health__credentials_fail_everywhere__is_one_cause() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.status.health import Grade, Health, Part
+from agent.status.health import STANDBY, Grade, Health, Part
 from agent.status.notify_when import HOUR, Word, WordRules
 
 pytestmark = pytest.mark.unit
@@ -76,3 +76,8 @@ def test_word__any_troubles__never_more_an_hour_than_asked(
     for at in sent:
         within = Counter(at <= other < at + HOUR for other in sent)
         assert within[True] <= per_hour
+
+
+def test_word__another_host_leads__is_no_trouble_nor_is_that_it_ends() -> None:
+    word, waits = Word(), Part(STANDBY, "", Grade.FAIL, "stands by: another host leads")
+    assert titles(word, 0, waits) == titles(word, 60, waits) == titles(word, 61) == []
