@@ -64,13 +64,20 @@ def _forget(place: Path) -> None:
 
 def before() -> Path | None:
     """The package of the version before as OLD; None where the clone or CI's time has it not."""
-    newest = max((program.HOME / _MIGRATIONS).glob("[0-9]*.py")).relative_to(program.HOME)
-    added = _git("log", "--diff-filter=A", "-1", "--format=%H", "--", str(newest))
-    commit = _git("rev-parse", "--verify", "--quiet", f"{added}^") if added else ""
-    if not commit or "CI" in os.environ:
+    changes = () if "CI" in os.environ else _git("log", "--format=%H^", "--", _MIGRATIONS).split()
+    commit = next((_git("rev-parse", each) for each in changes if _is_older(each)), "")
+    if not commit:
         return None
     place = roots.cache() / f"before-{commit[:12]}.deb"
     return once(place, lambda work: _build_of(commit, work))
+
+
+def _is_older(commit: str) -> bool:
+    """Whether its journal is brought up to this tree's by steps that it lacks: not one that had
+    others, which came to nothing."""
+    ours = {file.name for file in (program.HOME / _MIGRATIONS).glob("[0-9]*.py")}
+    there = _git("ls-tree", "--name-only", f"{commit}:{_MIGRATIONS}").split()
+    return {name for name in there if name[0].isdigit()} < ours if there else False
 
 
 _SAY = """
