@@ -197,6 +197,8 @@ async def _which(answers: Answers) -> Sequence[str]:
 async def _aws(answers: Answers) -> Sequence[str]:
     """Whose credentials this machine has, and what their account may run in the region. That there
     are none yet holds nothing up: the service gets its own. Raises UsageFault: no such region."""
+    from tempfile import TemporaryDirectory
+
     from agent.clock import SystemClock
     from commands.checkup.aws import remedy
     from commands.context import open_cloud
@@ -206,16 +208,18 @@ async def _aws(answers: Answers) -> Sequence[str]:
     if not answers.given.get("type", "").startswith(f"{region}/"):
         answers.keep("type", f"{region}/c6a.xlarge")
     config = _tried(replace(answers, given={**answers.given, "price": "1/h"}))
-    aws = open_cloud(config, "", SystemClock())
-    try:
-        account, arn = await aws.caller()
-        lines = [f"account {account}, as {arn}"]
-        return [*lines, *await _quotas(aws, region, config.offers[0].instance_type)]
-    except Fault as fault:
-        said = " ".join(str(fault).split())[:160]
-        return [f"! {said}", f"! {remedy(fault)}; `doctor` asks again"]
-    finally:
-        aws.close()
+    # A question leaves nothing where the service will keep what is its own.
+    with TemporaryDirectory(prefix="oyster-setup-") as kept:
+        aws = open_cloud(replace(config, state_dir=kept), "", SystemClock())
+        try:
+            account, arn = await aws.caller()
+            lines = [f"account {account}, as {arn}"]
+            return [*lines, *await _quotas(aws, region, config.offers[0].instance_type)]
+        except Fault as fault:
+            said = " ".join(str(fault).split())[:160]
+            return [f"! {said}", f"! {remedy(fault)}; `doctor` asks again"]
+        finally:
+            aws.close()
 
 
 async def _quotas(aws: Aws, region: str, ec2_type: str) -> Sequence[str]:

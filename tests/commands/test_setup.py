@@ -190,11 +190,13 @@ def test_setup__aws__says_whose_credentials_these_are_and_holds_nobody_up(
         given = {
             "chain": "1", "registry": "0x" + "11" * 20, "nodes": "http://127.0.0.1:9",
             "keystore": "k", "password": "p", "region": "eu-west-1", "endpoint": aws.endpoint,
+            "state_dir": str(tmp_path / "state"),
         }  # fmt: skip
         answers = Answers(tmp_path / "answers", given)
         (step,) = (each for each in steps(tmp_path / "c.toml") if each.title == "AWS")
         found = list(asyncio.run(_tried(step, answers)))
     assert answers.given["type"] == "eu-west-1/c6a.xlarge", "the next question's default"
+    assert not (tmp_path / "state").exists()
     if known:
         assert found[0].startswith("account 123456789012, as arn:aws:sts::123456789012:")
         assert re.search(r"in eu-west-1|quota not known", found[1])
