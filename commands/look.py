@@ -36,7 +36,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def _is_fault(part: dict[str, Any]) -> bool:
     """That another host leads keeps this one from being ready, as it should."""
-    return bool(part["grade"] == "fail" and part["kind"] != "standby")
+    return bool(part["grade"] == "fail" and part.get("kind") != "standby")
 
 
 def to_json(view: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def joins(config: Config, host: str, digest: str, *others: str) -> None:
 
     url = server_of(config)
     assert url is not None
-    engine = open_server(url)
+    engine = open_server(url, 60_000)  # a busy machine's pause is no frozen host
     name = lease_name(config, Address(PROVIDER))
     leases = [
         ServerLease(engine, name, Member(each, "1.0", digest), LeaseRules(seconds=30.0))
