@@ -68,6 +68,14 @@ def version(engine: sa.Engine) -> str:
 
 
 @contextmanager
+def unhurried(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction of somebody whom the server lets pause in it."""
+    with engine.connect() as connection:
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        yield connection
+
+
+@contextmanager
 def migrates(url: SecretUrl) -> Iterator[list[Exception]]:
     """In another thread, over at the end; what it raised."""
     raised = list[Exception]()
@@ -103,8 +111,7 @@ def test_index__that_waits_for_a_transaction__keeps_no_other_write_waiting(
     url: SecretUrl, leader: sa.Engine
 ) -> None:
     older(url, "0006")
-    with leader.connect() as slow:
-        slow.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    with unhurried(leader) as slow:
         slow.execute(WRITES)
         with migrates(url) as raised:
             until_it_waits(leader)
@@ -123,8 +130,7 @@ def test_columns__behind_a_long_read__give_up_before_the_leader_s_writes_do(
 ) -> None:
     """pg_dump holds the table for as long as it reads: whoever waits for it has writers wait."""
     older(url, "0005")
-    with leader.connect() as dump:
-        dump.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    with unhurried(leader) as dump:
         dump.execute(sa.text("LOCK TABLE timeline IN ACCESS SHARE MODE"))
         with migrates(url) as raised, changing(leader, "x") as connection:
             connection.execute(WRITES)  # within the two seconds of its locks
@@ -155,8 +161,7 @@ def test_migration__while_another_process_is_at_it__is_to_be_tried_later(
 ) -> None:
     monkeypatch.setattr(migrating, "_LOOKS", 2)
     older(url, "0006")
-    with leader.connect() as another:
-        another.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    with unhurried(leader) as another:
         migrating._take_turn(another)
         with pytest.raises(RetryLater, match="another process brings"):
             open_server(url)
