@@ -23,7 +23,7 @@ from agent.journal.lease import ServerLease
 from agent.journal.lines import Event
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
-from agent.journal.refusals import Refusal, as_fault, of_whom
+from agent.journal.refusals import Refusal, as_fault, at_the_door, of_whom
 from agent.journal.spots import SharedSpots
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
@@ -326,3 +326,25 @@ def test_server__with_another_default_of_isolation__is_used_as_the_fence_is_made
         assert connection.scalar(sa.text("SHOW transaction_isolation")) == "read committed"
     for each in (admin, engine):
         each.dispose()
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        # As pgbouncer 1.18 and libpq 18 said these to a connection of ours.
+        (
+            "FATAL:  server login has been failing, try again later (server_login_retry)",
+            RetryLater, "is behind a pooler that waits before it tries its server again",
+        ),
+        ('FATAL:  database "x" does not exist', RetryLater, "takes no connection of ours"),
+        ("transaction blocks not allowed in statement pooling mode", MustStop, "behind a pooler"),
+        ("connection refused", RetryLater, "does not answer"),
+    ],
+)  # fmt: skip
+def test_door__that_does_not_open__is_told_by_who_keeps_it_shut(
+    said: str, kind: type[Exception], told: str
+) -> None:
+    found = at_the_door("the server", exc.OperationalError("", {}, OSError(said)))
+    assert isinstance(found, kind)
+    assert told in str(found)
+    assert said in str(found)
