@@ -64,7 +64,7 @@ class Keeper:
         """
         try:
             report = self._ask(orders)
-        except ConnectionRefusedError:
+        except ConnectionError:  # none is there, or it ended with the question
             return self._begin(orders, now) if early or orders != NOTHING else Report()
         except (OSError, Mute) as error:
             return self._mute(error, now)
@@ -99,7 +99,7 @@ class Keeper:
         return _with_error(Report(), f"does not answer: {error}")
 
     def _ask(self, orders: Orders) -> Report:
-        """Raises ConnectionRefusedError when there is none, else OSError or Mute."""
+        """Raises ConnectionError when there is none any more, else OSError or Mute."""
         with self._wire() as wire:
             wire.send(json.dumps(orders.to_json()).encode())
             said = wire.recv(MESSAGE_BYTES)

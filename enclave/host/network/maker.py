@@ -61,16 +61,15 @@ class Maker:
         return said.decode(errors="replace"), descriptors
 
 
-def begin(wires: Wires, not_its: socket.socket) -> Maker:
-    """Fork it; before this process has threads. `not_its` is closed there: who holds the control
-    socket is the process that serves."""
+def begin(wires: Wires) -> Maker:
+    """Fork it; before this process has threads, and before it has the control socket: whoever
+    holds that, be it for a moment, is who serves."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork():
         there.close()
         return Maker(here)
     try:
         here.close()
-        not_its.close()
         serve(there, lambda mail: made(wires, mail))
     except BaseException:  # noqa: BLE001 - a fork's end, whatever it is of
         traceback.print_exc()

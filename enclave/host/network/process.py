@@ -237,12 +237,13 @@ def places() -> int:
 
 def main() -> None:
     """`argv`: the control socket's name. Says one line when it listens."""
+    wires = Wires.here()
+    making = maker.begin(wires)
     try:
         control = control_socket("\0" + sys.argv[1])
     except OSError as error:
         sys.exit(f"the network's process: {error.strerror}: another one serves already")
-    most, wires = places(), Wires.here()
-    making = maker.begin(wires, control)
+    most = places()
     rights.drop()
     loop = Loop()
     names = Names(loop.soon, time.monotonic)

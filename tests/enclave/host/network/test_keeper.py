@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from enclave.host.documents import Egress, Port
 from enclave.host.network import keeper as keeping
 from enclave.host.network.keeper import Keeper
 from enclave.host.network.orders import NOTHING, Orders, Report
+from enclave.host.network.process import control_socket
 from tests.enclave.host.network.carrier import (
     CID,
     SERVICE,
@@ -111,6 +114,60 @@ def test_ensure__it_was_killed__begins_anew_says_so_and_stops_saying(parent: Par
     with client(parent.port), accepted(parent.service):
         assert parent.ensure(10.0 + keeping.WELL_SECONDS - 1).words is not None
         assert parent.ensure(10.0 + keeping.WELL_SECONDS).words is None
+
+
+_SLOW_FORK = """
+import os, signal
+fork = os.fork
+def slow():
+    child = fork()
+    if not child:
+        signal.pause()
+    return child
+os.fork = slow
+"""
+
+
+def test_ensure__it_was_killed_before_its_fork_ran__the_fork_holds_no_place(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it forks may not have had a moment of the processor yet."""
+    with monkeypatch.context() as slow:
+        slow.setattr(keeping, "_MAIN", _SLOW_FORK + keeping._MAIN)
+        parent.ensure(0.0)
+    forked = _children(parent.pid)
+    try:
+        os.kill(parent.pid, signal.SIGKILL)
+        assert parent.keeper._child is not None
+        parent.keeper._child.wait(10)
+        report = parent.ensure(10.0)
+    finally:
+        for one in forked:
+            os.kill(one, signal.SIGKILL)
+    assert len(forked) == 1
+    assert report.words == "the network's process: ended and is started again"
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_ensure__it_ends_with_the_question__another_is_begun_at_once(parent: Parent) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(_end_when_asked, control_socket(f"\0{parent.keeper._name}"))
+        report = parent.ensure(0.0)
+        ended.result()
+    assert report.errors == {}
+    assert parent.keeper._child is not None
+    assert parent.pid == parent.keeper._child.pid
+
+
+def _end_when_asked(control: socket.socket) -> None:
+    """As a process that is killed with a question unread: the one who asked is reset."""
+    with control:
+        asked, _ = control.accept()
+        select.select([asked], [], [])
+    asked.close()
 
 
 def test_ensure__it_ends_at_once__its_last_words_are_said_and_it_is_not_hurried(
