@@ -58,6 +58,7 @@ class Clients:
         self._endpoint_url = endpoint_url or None
         self._made: dict[tuple[str, Region], Any] = {}
         self._lock = threading.Lock()  # making a client is not thread-safe, using one is
+        self._reading = threading.Lock()
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aws")
         self.clock = ClockOfAws()
@@ -127,7 +128,7 @@ class Clients:
                 )
             except ValueError as error:  # botocore's word for an endpoint that is no URL
                 raise UsageFault(f"{doing}: {error}; see AWS_ENDPOINT_URL") from error
-            lean.install(client, service)
+            lean.install(client, service, self._reading)
             own_answers.install(client)
             if service in ("sts", "ec2"):  # who is asked all the time, and by whom all begins
                 self.clock.listen(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -19,7 +20,7 @@ REGION = "us-east-1"
 
 def _both(service: str) -> tuple[Any, Any]:
     plain, quick = (boto3.client(service, region_name=REGION) for _ in range(2))  # type: ignore[call-overload]  # a name
-    lean.install(quick, service)
+    lean.install(quick, service, nullcontext())
     return plain, quick
 
 
@@ -97,11 +98,39 @@ def test_objects__over_pages__are_what_botocore_reads() -> None:
     assert empty.get("Contents", []) == []
 
 
+class _Turn(AbstractContextManager[None]):
+    """Says when it begins and ends."""
+
+    def __init__(self, said: list[str]) -> None:
+        self._said = said
+
+    def __enter__(self) -> None:
+        self._said.append("begins")
+
+    def __exit__(self, *_: object) -> None:
+        self._said.append("ends")
+
+
+@pytest.mark.usefixtures("_aws")
+def test_listings__of_clients_with_one_turn__are_read_within_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    handlers = {"DescribeInstances": lambda **_: said.append("reads")}
+    monkeypatch.setattr(lean, "_HANDLERS", {"ec2": handlers})
+    turn = _Turn(said)
+    for region in (REGION, "eu-west-1"):
+        quick: Any = boto3.client("ec2", region_name=region)
+        lean.install(quick, "ec2", turn)
+        quick.describe_instances()
+    assert said == ["begins", "reads", "ends"] * 2
+
+
 def test_memo__an_item_that_did_not_change__is_not_read_again() -> None:
     read: list[str] = []
 
-    def text(item: ET.Element) -> dict[str, str]:
-        return {"text": item.text or ""}
+    def text(item: bytes) -> dict[str, str]:
+        return {"text": ET.fromstring(item).text or ""}
 
     def note(item: dict[str, str]) -> str:
         read.append(item["text"])

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,7 @@ HEADS = ('<?xml version="1.0" encoding="UTF-8"?>\n', '<?xml version="1.0"?>', ""
 TEXTS = (
     "plain", "", "a &amp; b", "&lt;item&gt;&lt;reservationId&gt;", "&quot;q&quot;", "&apos;", "ü",
     "&#61;", "&#x1F600;", "<![CDATA[<item>]]>", "a<!-- c -->b", "&bad;", "&lt;/reservationSet&gt;",
+    "x>y", "a/>b", "]]>", " ", "\t", "\r\n", "\n", "7", "\x0b", "\u00a0", "2026-11-30T08:00:00Z",
 )  # fmt: skip
 TOKENS = ("", "<nextToken/>", "<nextToken></nextToken>", "<nextToken>a+b/c==</nextToken>",
           "<nextToken>a&amp;b</nextToken>", "<nextToken>a&quot;b&apos;</nextToken>",
@@ -67,7 +69,7 @@ def _pair(service: str) -> Pair:
     config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
     pair = Pair((make(service, config=config, **keys), make(service, config=config, **keys)))
-    lean.install(pair.clients[0], service)
+    lean.install(pair.clients[0], service, nullcontext())
     for one in pair.clients:
         one.meta.events.register("before-send", pair.answer)
     return pair
@@ -92,7 +94,7 @@ def _same(service: str, ask: Callable[[Any], Any], body: str, status: int = 200)
     assert quick == plain
 
 
-INSTANCE = {name for name, _ in lean._MEMBERS.values()}
+INSTANCE = {name for name, _ in lean._INSTANCE.values()}
 INNER = {"State": ("Name",), "StateReason": ("Code", "Message"), "Placement": ("AvailabilityZone",),
          "CpuOptions": ("CoreCount", "ThreadsPerCore"), "IamInstanceProfile": ("Arn",)}  # fmt: skip
 
