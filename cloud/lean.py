@@ -34,8 +34,9 @@ _VERIFIED_LIMIT = 1 << 16  # items known to be plain; more are read once again
 _PROLOGUE = rb"""(?:<\?xml version=["']1\.0["'](?: encoding=["'](?:UTF|utf)-8["'])?\s*\?>\s*)?"""
 _BESIDE = rb"(?:(?:<requestId>[^<]*</requestId>|<nextToken>[^<]*</nextToken>|<nextToken/>)\s*)*"
 _TOKEN = re.compile(rb"<nextToken(?:/>|>([^<]*)<)")
-# What XML reads as another thing, or refuses: other entities, line ends, control characters.
-_ODD = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)|[\x00-\x08\x0b-\x1f]|\]\]>|\xef\xbf[\xbe\xbf]")
+_ENTITY = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)")
+_CONTROLS = bytes({*range(32)} - set(b"\t\n"))
+_NO_LETTERS = (b"]]>", b"\xef\xbf\xbe", b"\xef\xbf\xbf")
 _LIST = re.compile(
     _PROLOGUE.decode() + r'<ListBucketResult(?: xmlns="[^"<>&]*")?>\s*(?P<rest>.*)', re.DOTALL
 )
@@ -188,10 +189,17 @@ class _Form:
         return said
 
 
+def _is_odd(text: bytes) -> bool:
+    """Has what XML reads as another thing, or refuses."""
+    if _ENTITY.search(text) or len(text.translate(None, _CONTROLS)) != len(text):
+        return True
+    return any(one in text for one in _NO_LETTERS)
+
+
 def _token(beside: bytes) -> dict[str, str]:
     """The mark of the next page, if there is one."""
     said = _TOKEN.findall(beside)
-    if len(said) > 1 or _ODD.search(beside):
+    if len(said) > 1 or _is_odd(beside):
         raise NotPlain
     return {"NextToken": unescape(said[0].decode(), _QUOTES)} if said else {}
 
@@ -264,7 +272,7 @@ def _objects(response_dict: dict[str, Any], customized_response_dict: Any, **_: 
 
 def _listed(response: Mapping[str, Any]) -> dict[str, Any]:
     body: bytes = response["body"]
-    if response["status_code"] != 200 or _ODD.search(body):
+    if response["status_code"] != 200 or _is_odd(body):
         raise NotPlain
     text = body.decode()
     start = _LIST.match(text)
