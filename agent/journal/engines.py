@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
 
 from agent.journal.limits import Limits, is_pooled, limit, limits_of, of_migrations
-from agent.journal.migrating import is_current, migrate
+from agent.journal.migrating import is_behind, is_current, migrate
 from agent.journal.refusals import as_fault, at_the_door, first_line, is_busy
 from agent.secret import SecretUrl
 from faults import Fault, MustStop, RetryLater
@@ -80,6 +80,21 @@ def open_server(url: SecretUrl, patience_milliseconds: int = BUSY_MILLISECONDS) 
         engine.dispose()
         raise
     return engine
+
+
+def bring_up_to_date(url: SecretUrl) -> None:
+    """Migrate a journal that its server forgot a migration of: a copy that followed too late took
+    its place, or an older state was restored. Where there is none it is not made anew, empty.
+    Raises what `open_server` does."""
+    engine = _server(url, of_migrations(BUSY_MILLISECONDS), MIGRATION_SECONDS)
+    try:
+        with _at_the_door(url):
+            with engine.connect() as connection:
+                behind = is_behind(connection)
+            if behind:
+                migrate(engine)
+    finally:
+        engine.dispose()
 
 
 def _is_current(engine: sa.Engine) -> bool:

@@ -19,6 +19,7 @@ import structlog
 from agent.journal import hosts
 from agent.journal.engines import changing
 from agent.journal.hosts import BootClock, Gate, LeaseRules, Member, Process, Role, Term
+from agent.journal.refusals import BehindSchema
 from faults import Fault
 
 log = structlog.get_logger()
@@ -32,7 +33,8 @@ def boot_time() -> float:
 
 
 class ServerLease:
-    """`hosts.Lease` on PostgreSQL. `taken` and `lost` are called from its thread, once each."""
+    """`hosts.Lease` on PostgreSQL. `taken` and `lost` are called from its thread, once each;
+    `bring_up` whenever the schema is found to be an older one."""
 
     def __init__(
         self,
@@ -41,12 +43,13 @@ class ServerLease:
         member: Member,
         rules: LeaseRules,
         clock: BootClock = boot_time,
+        bring_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._name, self._member, self._rules = name, member, rules
         self._process = Process(secrets.token_hex(8))
         self._twin = False
-        self._clock = clock
+        self._clock, self._bring_up = clock, bring_up
         self._gate = Gate(rules)
         # PostgreSQL lets one share of a row after the other pass an update that waits: writes that
         # overlap on a slow disk kept the renewal out for seconds, until the gate shut.
@@ -102,7 +105,7 @@ class ServerLease:
     def _keep(self) -> None:
         while not self._ending.is_set():
             try:
-                if not self.turn():
+                if not self._turn_on_its_schema():
                     return
             except Fault as away:
                 self._unreachable(str(away))
@@ -111,6 +114,15 @@ class ServerLease:
                 self._unreachable(repr(bug))
             leads = self.term is not None
             self._ending.wait(self._rules.renew_seconds if leads else self._rules.poll_seconds)
+
+    def _turn_on_its_schema(self) -> bool:
+        """A turn; one whose tables are of an older version has them brought up to date."""
+        try:
+            return self.turn()
+        except BehindSchema as behind:
+            self._unreachable(str(behind))
+            self._bring_up()
+            return self.turn()
 
     def turn(self) -> bool:
         """One look: take, or hold on. False once the lease is lost. Raises RetryLater while the

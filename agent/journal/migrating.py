@@ -37,10 +37,21 @@ def migrate(engine: sa.Engine) -> None:
 
 def is_current(connection: sa.Connection) -> bool:
     """By what alembic noted there. A newer version only added to what is known here."""
+    found = _version(connection)
+    return found is not None and found >= SCHEMA
+
+
+def is_behind(connection: sa.Connection) -> bool:
+    """Whether there is a journal, and of an older version."""
+    found = _version(connection)
+    return found is not None and found < SCHEMA
+
+
+def _version(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
-        return False
-    found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return found is not None and str(found) >= SCHEMA
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def _as_a_whole(engine: sa.Engine) -> None:

@@ -22,6 +22,10 @@ class Refusal(Enum):
     ROW = "row"  # this statement, today and tomorrow: the others may be stored
 
 
+class BehindSchema(RetryLater):
+    """A table or column that this program knows is not there: the server forgot a migration."""
+
+
 # By the first letters of a SQLSTATE, the longest that fits; what is not named is AWAY, since a
 # server's own trouble ends by a restart or a failover of the server.
 _OF_STATES = {
@@ -31,7 +35,7 @@ _OF_STATES = {
     "42": Refusal.ROW,  # a statement that is wrong, but for:
     "42501": Refusal.AWAY,  # insufficient privilege: somebody revoked it, and can grant it
     "42P01": Refusal.AWAY,  # undefined table: restored to an older state, or another search_path
-    "42703": Refusal.AWAY,  # undefined column: the same
+    "42703": Refusal.AWAY,  # undefined column: the same (`BehindSchema`)
     "42P10": Refusal.AWAY,  # no unique index for ON CONFLICT: somebody dropped it, or it is invalid
     "54": Refusal.ROW,  # a limit of the program: a row or an index entry that is too large
     "54001": Refusal.AWAY,  # but too deep a stack is the server's
@@ -50,18 +54,25 @@ _OF_CLASSES: dict[type[Exception], Refusal] = {
 def of_whom(error: Exception) -> Refusal:
     """Whom `error`, raised by a statement, is about. What is no driver's is of the row: a value
     that no column takes."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    state = _state(error)
     if state:
         fitting = [prefix for prefix in _OF_STATES if state.startswith(prefix)]
         return _OF_STATES[max(fitting, key=len)] if fitting else Refusal.AWAY
     return _OF_CLASSES.get(type(error), Refusal.ROW)
 
 
+def _state(error: Exception) -> str | None:
+    """The server's SQLSTATE, if it said one."""
+    state: str | None = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return state
+
+
 def as_fault(error: exc.SQLAlchemyError, what: str) -> Fault | None:
     """`error` as a fault that begins with `what`; None: the statement itself is wrong."""
     match of_whom(error):
         case Refusal.AWAY:
-            return RetryLater(f"{what} just now: {first_line(error)}")
+            kind = BehindSchema if _state(error) in _BEHIND else RetryLater
+            return kind(f"{what} just now: {first_line(error)}")
         case Refusal.BROKEN:
             return MustStop(f"{what}: {first_line(error)}; move the journal away")
         case Refusal.ROW:
@@ -72,7 +83,7 @@ def at_the_door(where: str, error: exc.SQLAlchemyError) -> Fault:
     """What it comes to that no connection was made to the server `where`, or that its schema was
     not brought up to date: by SQLSTATE, then by libpq's and pgbouncer's own words."""
     said = first_line(error)
-    if getattr(getattr(error, "orig", None), "sqlstate", None) in _HELD:
+    if _state(error) in _HELD:
         why = "another host brings it up to date, or a long read (pg_dump) stands before that"
         return RetryLater(f"{where} is held: {said}; {why}")
     for sign, (kind, then) in _AT_THE_DOOR.items():
@@ -81,6 +92,7 @@ def at_the_door(where: str, error: exc.SQLAlchemyError) -> Fault:
     return RetryLater(f"{where} does not answer: {said}")
 
 
+_BEHIND = ("42P01", "42703")
 _HELD = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 _STRANGE = (RetryLater, "can't be trusted: {}")  # tomorrow's certificate may be another
 _AT_THE_DOOR: dict[str, tuple[type[RetryLater | MustStop], str]] = {

@@ -17,6 +17,7 @@ from agent.journal.engines import (
     BUSY_MILLISECONDS,
     LOOP_MILLISECONDS,
     ODD_PASSWORD,
+    bring_up_to_date,
     open_file,
     open_server,
 )
@@ -117,7 +118,8 @@ def open_journal(
     config: Config, provider: Address, version: str, stack: AsyncExitStack
 ) -> OpenJournal:
     """For an agent; closed by `stack`, the lease last: what is flushed at the end is fenced too."""
-    kept = None if server_of(config) is None else _open_lease(config, provider, version, stack)
+    url = server_of(config)
+    kept = None if url is None else _open_lease(config, url, provider, version, stack)
     lease: Lease = kept or Alone()
     if kept is None:
         stack.enter_context(used(config.journal_file.parent))
@@ -145,14 +147,15 @@ def open_journal(
 
 
 def _open_lease(
-    config: Config, provider: Address, version: str, stack: AsyncExitStack
+    config: Config, url: SecretUrl, provider: Address, version: str, stack: AsyncExitStack
 ) -> ServerLease:
-    engine = open_engine(config, LEASE_MILLISECONDS)
+    engine = open_server(url, LEASE_MILLISECONDS)
     stack.callback(engine.dispose)
     refuse_another_s(engine, config, provider)
     member = Member(host_name(config), version, config_digest(config))
     rules = LeaseRules(seconds=config.journal.lease_seconds)
-    kept = ServerLease(engine, lease_name(config, provider), member, rules)
+    up = partial(bring_up_to_date, url)
+    kept = ServerLease(engine, lease_name(config, provider), member, rules, bring_up=up)
     stack.callback(partial(kept.release))
     return kept
 

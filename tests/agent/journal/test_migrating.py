@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from agent.journal import migrating
-from agent.journal.engines import asking, changing, open_server
+from agent.journal.engines import asking, bring_up_to_date, changing, open_server
+from agent.journal.hosts import LeaseRules, Member
+from agent.journal.lease import ServerLease
 from agent.journal.lines import Event
 from agent.journal.reading import Reader
+from agent.journal.refusals import BehindSchema
 from agent.journal.schema import SCHEMA
 from agent.journal.writing import Journal
 from agent.secret import SecretUrl
@@ -183,3 +188,36 @@ def test_lines__whose_unique_index_somebody_dropped__wait_for_it(
     assert journal.flush()
     assert [line.at for line in Reader(journal.engine).timeline(None)] == [1.0]
     journal.close()
+
+
+def test_lease__on_a_server_that_forgot_a_migration__brings_it_up_to_date_and_leads(
+    url: SecretUrl, leader: sa.Engine
+) -> None:
+    """A copy that followed too late leads the database now."""
+    taken, up = threading.Event(), partial(bring_up_to_date, url)
+    lease = ServerLease(leader, "n", Member("a", "1", "d"), LeaseRules(), bring_up=up)
+    lease.taken = taken.set
+    older(url, "0005")
+    with capture_logs() as said:
+        lease.start()
+        assert taken.wait(20.0)
+        lease.release()
+    assert version(leader) == SCHEMA
+    assert [one["event"] for one in said] == [
+        "lease.server_away", "lease.taken", "lease.given_back",
+    ]  # fmt: skip
+    assert 'column "process"' in said[0]["error"]
+
+
+def test_lease__where_the_journal_is_gone__makes_no_new_one(
+    url: SecretUrl, leader: sa.Engine
+) -> None:
+    """Behind another search_path, say: an empty journal would forget what it owes."""
+    lease = ServerLease(leader, "n", Member("a", "1", "d"), LeaseRules())
+    with leader.begin() as connection:
+        connection.execute(sa.text("CREATE SCHEMA elsewhere"))
+        for table in ("leases", "alembic_version"):
+            connection.execute(sa.text(f"ALTER TABLE {table} SET SCHEMA elsewhere"))
+    bring_up_to_date(url)
+    with pytest.raises(BehindSchema, match='"leases" does not exist'):
+        lease.turn()

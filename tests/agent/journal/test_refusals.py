@@ -23,7 +23,7 @@ from agent.journal.lease import ServerLease
 from agent.journal.lines import Event
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
-from agent.journal.refusals import Refusal, as_fault, at_the_door, of_whom
+from agent.journal.refusals import BehindSchema, Refusal, as_fault, at_the_door, of_whom
 from agent.journal.spots import SharedSpots
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
@@ -256,6 +256,8 @@ _WRAPPERS = {
         (_state("55P03"), Refusal.AWAY),  # lock_not_available
         (_state("42501"), Refusal.AWAY),  # insufficient_privilege
         (_state("42P01"), Refusal.AWAY),  # undefined_table
+        (_state("42703"), Refusal.AWAY),  # undefined_column
+        (_state("42P10"), Refusal.AWAY),  # no unique index
         (_state("XX001"), Refusal.AWAY),  # data_corrupted: a failover may heal it
         (_state("54000"), Refusal.ROW),  # program_limit_exceeded: an index entry too large
         (_state("22021"), Refusal.ROW),  # character_not_in_repertoire
@@ -277,7 +279,8 @@ def test_refusal__by_state_or_class__is_of_whom_it_is(error: Exception, expected
     if isinstance(error, exc.SQLAlchemyError):
         fault = as_fault(error, "what was wanted")
         kinds = {Refusal.AWAY: RetryLater, Refusal.BROKEN: MustStop, Refusal.ROW: type(None)}
-        assert type(fault) is kinds[expected]
+        behind = getattr(getattr(error, "orig", None), "sqlstate", "") in ("42P01", "42703")
+        assert type(fault) is (BehindSchema if behind else kinds[expected])
         assert "second line" not in str(fault)
 
 
