@@ -8,9 +8,7 @@ from typing import Any
 
 import tomlkit
 
-from agent.config import parse
-from commands.offer_file import put_back
-from faults import UsageFault
+from commands.offer_file import put_back, read_document, sound
 
 Setting = tuple[str, str]  # section and key
 
@@ -23,15 +21,9 @@ def write_settings(path: Path, values: Mapping[Setting, Any]) -> None:
 
 def with_settings(path: Path, values: Mapping[Setting, Any]) -> str:
     """The file's text with these. Raises UsageFault: it can't be read, or would be wrong."""
-    try:
-        before = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageFault(f"{path}: {error.strerror}") from error
-    document: Any = tomlkit.parse(before)
+    _, document = read_document(path)
     for (section, key), value in values.items():
         if section not in document:
             document[section] = tomlkit.table()
         document[section][key] = value
-    text = tomlkit.dumps(document)
-    parse(text, name=str(path), base=path.parent)
-    return text
+    return sound(path, document)

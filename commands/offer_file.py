@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
-from agent.config import Config
+from agent.config import Config, parse
 from agent.config.checks import price_rule
 from agent.config.model import Offer
 from agent.config.units import read_percent, read_rate_or_rule
@@ -58,12 +60,8 @@ def write_offer(path: Path, instance_type: str, ask: Ask | None) -> str:
 
     Raises UsageFault: it can't be read or written, and is as it was.
     """
-    before = _read(path)
-    document: Any = tomlkit.parse(before)
-    offers: Any = document.get("offers")
-    if offers is None:
-        offers = tomlkit.aot()
-        document["offers"] = offers
+    before, document = read_document(path)
+    offers = _offers(document)
     known = next((item for item in offers if item.get("type") == instance_type), None)
     if ask is None:
         if known is not None:
@@ -76,8 +74,37 @@ def write_offer(path: Path, instance_type: str, ask: Ask | None) -> str:
         offers.append(tomlkit.item({"type": instance_type, **kept}))
     if not offers:
         document.pop("offers", None)
-    put_back(path, tomlkit.dumps(document))
+    put_back(path, sound(path, document))
     return before
+
+
+def read_document(path: Path) -> tuple[str, Any]:
+    """The file's text, and that as TOML to change. Raises UsageFault."""
+    try:
+        before = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageFault(f"{path}: {error.strerror}; it must say what is offered") from error
+    # tomlkit writes what comes next behind a last line that no line end closes.
+    return before, tomlkit.parse(before if before.endswith("\n") else f"{before}\n")
+
+
+def sound(path: Path, document: Any) -> str:
+    """The changed document's text. Raises ConfigFault: the agent would not start by it."""
+    text = tomlkit.dumps(document)
+    parse(text, name=str(path), base=path.absolute().parent, environ=os.environ)
+    return text
+
+
+def _offers(document: Any) -> Any:
+    """The list of sections. One in brackets takes no section: its offers go to the file's end."""
+    offers = document.get("offers")
+    if isinstance(offers, tomlkit.items.AoT):
+        return offers
+    document.pop("offers", None)
+    document["offers"] = sections = tomlkit.aot()
+    for offer in offers or ():
+        sections.append(tomlkit.item(dict(offer)))
+    return sections
 
 
 def _change(known: Any, ask: Ask) -> None:
@@ -91,23 +118,27 @@ def _change(known: Any, ask: Ask) -> None:
 
 
 def put_back(path: Path, text: str) -> None:
-    """All or nothing, with the mode and owner it had. Raises UsageFault."""
-    part = path.with_name(f".{path.name}.part")
+    """All or nothing, with the mode, owner and line ends it had, where a link leads. Raises
+    UsageFault."""
+    place = path.resolve()
+    part = place.with_name(f".{place.name}.part")
     try:
-        about = path.stat()
+        about, ends = place.stat(), "\r\n" if b"\r\n" in place.read_bytes() else "\n"
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, about.st_mode & 0o777)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8", newline=ends) as stream:
             stream.write(text)
+            stream.flush()
+            os.fsync(handle)  # before the name leads to it: a power cut leaves one of the two
         if os.geteuid() == 0:
             os.chown(part, about.st_uid, about.st_gid)
-        part.replace(path)
+        part.replace(place)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageFault(f"{path}: {error.strerror}; it must say what is offered") from error
+        with suppress(OSError):  # where nothing can be written, nothing is left
+            part.unlink(missing_ok=True)
+        raise UsageFault(f"{path}: {_why(error)}; it is as it was") from error
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageFault(f"{path}: {error.strerror}; it must say what is offered") from error
+def _why(error: OSError) -> str:
+    if error.errno == errno.EBUSY:  # a container's way to give one file
+        return "it is mounted by itself, so it can't be replaced: mount its folder instead"
+    return str(error.strerror)
