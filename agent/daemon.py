@@ -23,7 +23,7 @@ import structlog
 
 from agent.apply.clock_by_aws import ClockByAws
 from agent.clock import SystemClock
-from agent.config import Config
+from agent.config import Config, load
 from agent.loop.restore import restored
 from agent.loop.service import Agent
 from agent.loop.state import LoopState, Progress
@@ -120,6 +120,7 @@ def _opening(
     opening: Opening, starting: _Starting, clock: Clock
 ) -> AbstractAsyncContextManager[Wired]:
     """By the configuration as it is when it is tried."""
+    starting.read_again()
     return opening(starting.config, clock)
 
 
@@ -202,6 +203,12 @@ class _Starting:
 
     def _take(self, config: Config) -> None:
         self.config = config
+
+    def read_again(self) -> None:
+        """While it waits somebody mends the file, or lists an offer: what is served at last is what
+        the file says by then. One that is wrong changes nothing here; a restart would say why."""
+        with contextlib.suppress(Fault):
+            self.config = load(self.reloading.path)
 
 
 async def _slowed(notifier: Notifier, clock: Clock) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from agent.journal.orders import OrderKind, OrderRecord, Orders
 from agent.market.model import JobId
-from commands.agent_asked import ask_agent
+from commands.agent_asked import NotYet, ask_agent
 from commands.context import Desk
 from commands.journal import open_reader
 from commands.offering import running_agent
 from commands.terminal import say
-from faults import RetryLater
+from faults import Fault, RetryLater
 
 LOOK_SECONDS = 2.0
 _PAIRS = {
@@ -28,7 +28,15 @@ async def agent_there(desk: Desk) -> bool:
 
 
 def not_taken_up(desk: Desk) -> RetryLater:
-    """What to raise after an order that nobody is there to carry out."""
+    """What to raise after an order that nobody is there to carry out, or who is there waits."""
+    try:
+        ask_agent(desk.config.status.listen)
+    except NotYet as waits:
+        return RetryLater(
+            f"ordered, and nothing is done yet: {waits}. It is carried out after that"
+        )
+    except Fault:  # nobody, as before the order
+        pass
     where = desk.config.status.listen or "status.listen, which is empty"
     return RetryLater(
         f"ordered, and nothing is done yet: no agent answers on {where}; it is carried out when one"

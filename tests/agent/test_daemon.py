@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +18,29 @@ from hypothesis import strategies as st
 
 import cli
 from agent import daemon
+from agent.clock import SystemClock
+from agent.config import Config, load
 from agent.loop.state import Progress
 from agent.process.log import _on_one_line
+from agent.process.reloading import Reloading
+from agent.sd_notify import Notifier
 from faults import Refused, printable
 
 pytestmark = pytest.mark.unit
 
+LEAST = """\
+[chain]
+chain_id = 31337
+registry = "0x52908400098527886E0F7030069857D2E4169EE7"
+rpc_urls = ["http://n.example"]
+[wallet]
+key_file = "key"
+[aws]
+regions = ["us-east-1"]
+[[offers]]
+type = "us-east-1/c6a.xlarge"
+price = "0.17/h"
+"""
 HOSTILE = "\x1b[2J\rlevel=error event=job.slashed\n\u2028\u202e\x9b31m"
 
 
@@ -105,3 +125,22 @@ def test_ready__of_a_host_that_stands_by__does_not_wait_for_jobs_it_never_reads(
         progress=Progress(finished_at=finished_at, resynced_at=resynced_at),
     )
     assert daemon._is_up(state) == up
+
+
+async def test_start__the_file_changes_while_it_waits__is_tried_by_what_the_file_says(
+    tmp_path: Path,
+) -> None:
+    path, tried = tmp_path / "config.toml", list[str]()
+    path.write_text(LEAST)
+    starting = daemon._Starting(load(path, {}), Reloading(path, Notifier({}), {}))
+
+    @asynccontextmanager
+    async def opening(config: Config, _clock: Any) -> AsyncIterator[Any]:
+        tried.append(str(config.offers[0].price))
+        yield None
+
+    for text in (LEAST, LEAST + "half a li", LEAST.replace("0.17/h", "0.18/h")):
+        path.write_text(text)
+        async with daemon._opening(opening, starting, SystemClock()):
+            pass
+    assert tried == ["0.17/h", "0.17/h", "0.18/h"]
