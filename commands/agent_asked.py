@@ -28,7 +28,7 @@ def ask_agent(listen: str, *, jobs: bool = False) -> dict[str, Any]:
         with httpx.Client(timeout=_ANSWER_SECONDS, trust_env=False) as client:
             answer = client.get(f"http://{listen}{'/jobs' if jobs else '/now?count=1'}")
         view = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise RetryLater(
             f"no agent answers on {listen}; start it: systemctl start oyster-provider,"
             " or by hand: oyster-provider run"

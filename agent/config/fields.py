@@ -9,6 +9,7 @@ there the value says it.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ T = TypeVar("T")
 KEY = "oyster"
 _SUFFIXES = ("_seconds", "_bytes", "_wei")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
+_HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z._-]{0,253}[0-9A-Za-z_.])?\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,20 @@ def _address(raw: object) -> str:
 def _listen(raw: object) -> str:
     text = _text(raw)
     host, _, port = text.rpartition(":")
-    if text and not (host and port.isdigit() and int(port) < 65536):
-        raise ValueError(f"{text!r} is not an address such as '127.0.0.1:8470'")
+    if text and not (_is_host(host) and _PORT.match(port) and 0 < int(port) < 65536):
+        raise ValueError(f"{text!r} is not an address such as '127.0.0.1:8470' or '[::1]:8470'")
     return text
+
+
+def _is_host(text: str) -> bool:
+    """A name, an IPv4 address, or an IPv6 one in brackets: what a URL can have, and nothing more of
+    a URL."""
+    if not text.startswith("["):
+        return _HOST.match(text) is not None
+    try:
+        return text.endswith("]") and bool(ipaddress.IPv6Address(text[1:-1]))
+    except ValueError:
+        return False
 
 
 def _finality(raw: object) -> str:

@@ -64,6 +64,25 @@ def test_parse__units__arrive_in_base_units() -> None:
     assert config.gas.max_fee_wei == 2 * 10**9
 
 
+@pytest.mark.parametrize(
+    "listen",
+    ["::1:8470", "http://127.0.0.1:8470", "127.0.0.1:0", ":8470", "8470", "localhost", "[::1]",
+     "[::1:8470", "[1.2.3.4]:80", "a b:80", "me@here:80", "here/there:80", "127.0.0.1:8470/",
+     "127.0.0.1:٨٠", "127.0.0.1:70000"],
+)  # fmt: skip
+def test_parse__listen_is_nothing_that_can_be_asked__is_refused(listen: str) -> None:
+    with pytest.raises(ConfigFault, match=r"status.listen: .* or '\[::1\]:8470'"):
+        parse(BASE + f'[status]\nexpose = true\nlisten = "{listen}"')
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "127.0.0.1:8470", "localhost:80", "[::1]:8470", "[::]:65535", "my-host.lan.:1"]
+)
+def test_parse__listen_can_be_asked__is_kept(listen: str) -> None:
+    config = parse(BASE + f'[status]\nexpose = true\nlisten = "{listen}"')
+    assert config.status.listen == listen
+
+
 MINE = "x=" + ":".join(digit * 96 for digit in "aBc")
 BLUE = "mine=" + ":".join(KNOWN_IMAGES[0].pcrs)
 
