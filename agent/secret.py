@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from faults import UsageFault
 # systemd puts here what the unit loads (systemd.exec(5), LoadCredential=).
 DIRECTORY_VARIABLE = "CREDENTIALS_DIRECTORY"
 MAX_SECRET_BYTES = 64 * 1024
+_MARK = "\ufeff"  # of byte order: editors on Windows begin a file with it
 _SECRET_LEAST = 6  # shorter pieces of a URL are words like "v3" or "rpc", not keys
 
 
@@ -83,6 +84,32 @@ def read_secret(path: Path) -> str:
     if len(text) > MAX_SECRET_BYTES:
         raise UsageFault(f"{path} has more than {MAX_SECRET_BYTES} characters; a secret is shorter")
     return text.rstrip("\r\n")
+
+
+def read_plain(path: Path) -> str:
+    """The same for a key in hex or a URL: no blank and no mark around it is meant.
+
+    A password is read by `read_secret`, as it is: what is sealed was sealed with all of it.
+    """
+    return read_secret(path).removeprefix(_MARK).strip()
+
+
+def listed(text: str) -> Iterator[tuple[int, str]]:
+    """What a secret file lists, with the number of its line: nothing blank, and no # comment."""
+    for number, line in enumerate(text.removeprefix(_MARK).splitlines(), 1):
+        if (said := line.strip()) and not said.startswith("#"):
+            yield number, said
+
+
+def oddity(password: str) -> str:
+    """What nobody means to be a part of a password, in words; "" for nothing."""
+    odd = {
+        "is empty": not password,
+        "begins with a byte order mark": password.startswith(_MARK),
+        f"has {len(password.splitlines())} lines": len(password.splitlines()) > 1,
+        "begins or ends with a blank": password != password.strip(),
+    }
+    return next((words for words, so in odd.items() if so), "")
 
 
 def _systemd_keeps(path: Path) -> bool:

@@ -20,9 +20,8 @@ app = typer.Typer(no_args_is_help=True, help="Make, import and look at the provi
 Out = Annotated[Path, typer.Option(help="The keystore to create, mode 0600; never overwritten.")]
 PasswordFile = Annotated[
     Path | None,
-    typer.Option(help="File (0600) whose first line is the password; asked for without one."),
+    typer.Option(help="File (0600) with the password in its one line; asked for without one."),
 ]
-LEAST_PASSWORD = 8  # below it a keystore that is copied once is open
 _BACK_UP = (
     "keep a copy of the keystore and its password where this host can't lose them: without both the"
     " stake is lost"
@@ -142,6 +141,7 @@ def _write(signer: LocalSigner, out: Path, password_file: Path | None, *, raw: b
 
 
 def _password(file: Path | None) -> str:
+    from agent.chain.wallet import require_password
     from agent.secret import read_secret
 
     if file is None and not sys.stdin.isatty():
@@ -151,11 +151,7 @@ def _password(file: Path | None) -> str:
         if file is None
         else read_secret(file)
     )
-    if len(str(password)) < LEAST_PASSWORD:
-        raise UsageFault(
-            f"a password of {len(str(password))} characters is guessed in no time: take "
-            f"{LEAST_PASSWORD} or more, such as what `head -c 24 /dev/urandom | base64` prints"
-        )
+    require_password(str(password))
     return str(password)
 
 

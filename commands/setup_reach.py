@@ -79,7 +79,7 @@ def key_questions(
 def key_of(answers: Answers) -> tuple[Address, list[str]]:
     """Whose key it is, made where there is none; and what was made, or would be by a dry run.
     Raises UsageFault."""
-    from agent.chain.wallet import new_signer, open_keystore, write_secret
+    from agent.chain.wallet import new_signer, open_keystore, require_password, write_secret
     from agent.secret import read_secret
 
     keystore, password = key_files(answers)
@@ -90,6 +90,7 @@ def key_of(answers: Answers) -> tuple[Address, list[str]]:
             _folder_of(password)
             new_password(password)
             made.append(f"{makes} {answers.path('password')}: nobody has to know it, back it up")
+        require_password(read_secret(password))
         write_secret(keystore, json.dumps(new_signer().to_keystore(read_secret(password))))
         made.append(f"{makes} {answers.path('keystore')}")
     return open_keystore(keystore, read_secret(password)).address, made

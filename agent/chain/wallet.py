@@ -16,10 +16,12 @@ from eth_utils.exceptions import ValidationError
 
 from agent.chain.encoding import Signature
 from agent.market.model import Address, address
-from agent.secret import read_secret
+from agent.secret import oddity, read_plain
 from faults import Refused, UsageFault
 
 SCRYPT_COST = 2**17  # 0.4 s and 128 MiB to try one password, as EIP-2335 keystores have it
+LEAST_PASSWORD = 8  # below it a keystore that is copied once is open
+_VERSION = 3  # of Web3 secret storage
 _MAX_FILE_BYTES = 65_536
 
 
@@ -80,9 +82,22 @@ def open_keystore(path: Path, password: str) -> LocalSigner:
     try:
         return LocalSigner(bytes(Account.decrypt(sealed, password)))
     except (ValueError, TypeError, KeyError, NotImplementedError):
+        odd = oddity(password)
+        hint = f"; the password that was given {odd}" if odd else ""
         raise UsageFault(
-            f"{path} does not open: the password is another, or it is damaged"
+            f"{path} does not open: the password is another, or it is damaged{hint}"
         ) from None
+
+
+def require_password(password: str) -> None:
+    """Raises UsageFault: nobody should seal a new keystore with that."""
+    if len(password) < LEAST_PASSWORD:
+        raise UsageFault(
+            f"a password of {len(password)} characters is guessed in no time: take "
+            f"{LEAST_PASSWORD} or more, such as what `head -c 24 /dev/urandom | base64` prints"
+        )
+    if odd := oddity(password):
+        raise UsageFault(f"the password {odd}: one line with nothing around it opens everywhere")
 
 
 def open_raw(path: Path) -> LocalSigner:
@@ -90,7 +105,7 @@ def open_raw(path: Path) -> LocalSigner:
 
     Raises UsageFault: readable by others or not at all, or not a key.
     """
-    text = read_secret(path).strip()
+    text = read_plain(path)
     try:
         return LocalSigner(bytes.fromhex(text.removeprefix("0x")))
     except (ValueError, Refused):
@@ -105,7 +120,15 @@ def is_keystore(path: Path) -> bool:
 
 def keystore_address(path: Path) -> Address:
     """The address a keystore says it is for, without opening it. Raises UsageFault."""
-    return address(str(_keystore(path).get("address", "")))
+    if (said := keystore_says(path)) is None:
+        raise UsageFault(f"{path} does not say whose it is; name its --password-file to open it")
+    return said
+
+
+def keystore_says(path: Path) -> Address | None:
+    """The same; None: it says nothing, as those of Foundry's `cast wallet`. Raises UsageFault."""
+    said = _keystore(path).get("address")
+    return address(str(said)) if said else None
 
 
 def _keystore(path: Path) -> dict[str, Any]:
@@ -115,24 +138,35 @@ def _keystore(path: Path) -> dict[str, Any]:
         sealed = None
     if not isinstance(sealed, dict) or not {"crypto", "Crypto"} & sealed.keys():
         raise UsageFault(f"{path} is not a JSON keystore")
+    if (version := sealed.get("version", _VERSION)) != _VERSION:
+        other = "; that of a validator (EIP-2335) signs no transactions" if version == 4 else ""
+        raise UsageFault(
+            f"{path} is a keystore of version {version!r}, and not of {_VERSION}, as those of geth,"
+            f" MetaMask and `keys new`{other}"
+        )
     return sealed
 
 
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
+            return file.read(_MAX_FILE_BYTES).decode("utf-8-sig", "replace")
     except OSError as broken:
         raise UsageFault(f"cannot read {path}: {broken.strerror}") from None
 
 
 def write_secret(path: Path, text: str) -> None:
-    """A new file of mode 0600. Raises UsageFault when there is one: keys are never overwritten."""
+    """A new file of mode 0600, whole or not at all. Raises UsageFault when there is one: keys are
+    never overwritten."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as broken:
         raise UsageFault(f"cannot create {path}: {broken.strerror}") from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as broken:
+        path.unlink(missing_ok=True)  # what it has of a key opens nothing, and is in the way
+        raise UsageFault(f"cannot write {path}: {broken.strerror}; nothing is kept") from None

@@ -19,7 +19,7 @@ from agent.config.fields import KEY, Setting, key_of, setting_of
 from agent.config.locate import line_of
 from agent.config.model import NO_SETTINGS, Config, Offer
 from agent.config.secrets import check_url, locate
-from agent.secret import read_secret
+from agent.secret import listed, read_secret
 from faults import UsageFault
 
 CONFIG_VARIABLE = "OYSTER_CONFIG"
@@ -213,11 +213,15 @@ def _with_file_urls(config: Config, reader: _Reader, environ: Mapping[str, str])
     """Adds the URLs of chain.rpc_urls_file, which is as secret as a key."""
     if not config.chain.rpc_urls_file:
         return config
+    urls = config.chain.rpc_urls
     try:
-        lines = read_secret(locate(config.chain.rpc_urls_file, config.base, environ)).splitlines()
-        urls = tuple(check_url(line.strip()) for line in lines if line.strip())
-    except (UsageFault, ValueError) as error:
+        text = read_secret(locate(config.chain.rpc_urls_file, config.base, environ))
+        for number, line in listed(text):
+            try:
+                urls += (check_url(line),)
+            except ValueError as error:
+                reader.complain(("chain", "rpc_urls_file"), f"line {number} of it: {error}")
+    except UsageFault as error:
         reader.complain(("chain", "rpc_urls_file"), str(error))
-        return config
-    chain = dataclasses.replace(config.chain, rpc_urls=config.chain.rpc_urls + urls)
+    chain = dataclasses.replace(config.chain, rpc_urls=urls)
     return dataclasses.replace(config, chain=chain)

@@ -44,7 +44,7 @@ class Chain:
     )
     rpc_urls_file: str = f.file(
         "",
-        "A secret file with one URL a line, added after rpc_urls.",
+        "A secret file with one URL a line (or a # comment), added after rpc_urls.",
         example='"credential:rpc-urls"',
     )
     ws_url: SecretUrl | None = f.url(

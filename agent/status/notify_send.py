@@ -15,7 +15,7 @@ import structlog
 from agent.config import Config
 from agent.config.secrets import locate
 from agent.ports import Clock
-from agent.secret import read_secret
+from agent.secret import listed, read_secret
 from agent.status.health import Grade
 from agent.status.notify_when import Message, Word, WordRules
 from agent.status.source import StatusSource
@@ -30,7 +30,7 @@ class Notifier:
     """The places of `notify.urls_file`. Raises UsageFault at once: apprise is not installed, or a
     line is no URL that it knows; no message shows a URL, which holds a token."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, lines: Sequence[str]) -> None:
         if find_spec("apprise") is None:
             raise UsageFault(
                 "[notify] needs apprise: pip install 'oyster-provider[notify]', or empty urls_file"
@@ -38,7 +38,8 @@ class Notifier:
         import apprise
 
         self._places: Any = apprise.Apprise()
-        for number, url in enumerate(urls, 1):
+        urls = list(listed("\n".join(lines)))
+        for number, url in urls:
             if not self._places.add(url):
                 raise UsageFault(f"line {number} of notify.urls_file is no URL that apprise knows")
         self.count = len(urls)
@@ -54,8 +55,7 @@ def notifier_of(config: Config) -> Notifier | None:
     """As configured; None: nobody wants word. Raises UsageFault."""
     if not config.notify.urls_file:
         return None
-    lines = read_secret(locate(config.notify.urls_file, config.base)).splitlines()
-    return Notifier([line.strip() for line in lines if line.strip()])
+    return Notifier(read_secret(locate(config.notify.urls_file, config.base)).splitlines())
 
 
 def word_rules_of(config: Config) -> WordRules:

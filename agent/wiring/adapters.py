@@ -13,7 +13,7 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.fees import FeePolicy
 from agent.chain.head import Finality
 from agent.chain.transactions import Patience
-from agent.chain.wallet import Signer, keystore_address, open_keystore, open_raw
+from agent.chain.wallet import Signer, keystore_says, open_keystore, open_raw
 from agent.config.model import Config
 from agent.config.presets import FINALITY_AUTO, MARKETS, Preset, preset_of
 from agent.config.secrets import locate
@@ -110,11 +110,13 @@ async def open_signer(config: Config) -> Signer:
 
 
 async def provider_address(config: Config) -> Address:
-    """Whose agent this is, without a keystore's password."""
+    """Whose agent this is; without a keystore's password, where that says its address."""
     if config.chain.provider:
         return address(config.chain.provider)
     if config.wallet.keystore_file:
-        return keystore_address(locate(config.wallet.keystore_file, config.base))
+        said = keystore_says(locate(config.wallet.keystore_file, config.base))
+        if said is not None:
+            return said
     return (await open_signer(config)).address
 
 

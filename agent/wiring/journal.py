@@ -30,7 +30,7 @@ from agent.journal.spots import SharedSpots
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.market.model import Address
-from agent.secret import SecretUrl, read_secret
+from agent.secret import SecretUrl, read_plain
 from agent.wiring.adapters import contract_of
 from faults import MustStop, UsageFault
 
@@ -71,7 +71,7 @@ def server_of(config: Config) -> SecretUrl | None:
     if not config.journal.url_file:
         return None
     try:
-        text = read_secret(locate(config.journal.url_file, config.base))
+        text = read_plain(locate(config.journal.url_file, config.base))
     except UsageFault as wrong:
         raise UsageFault(f"journal.url_file: {wrong}") from None
     try:

@@ -76,6 +76,13 @@ def test_notifier__a_line_that_is_no_url__is_named_by_its_number_alone() -> None
     assert "token-of-mine" not in str(wrong.value)
 
 
+def test_notifier__comments_between_the_urls__are_none_and_count_as_lines() -> None:
+    lines = ["# mail", "json://127.0.0.1:9/", "", "no url"]
+    assert Notifier(lines[:3]).count == 1
+    with pytest.raises(UsageFault, match="line 4"):
+        Notifier(lines)
+
+
 def test_notifier__nobody_listens__is_later() -> None:
     with pytest.raises(RetryLater):
         asyncio.run(Notifier(["json://127.0.0.1:9/"]).send(Message("a", "b")))

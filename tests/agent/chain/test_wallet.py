@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +30,11 @@ from agent.chain.wallet import (
     LocalSigner,
     is_keystore,
     keystore_address,
+    keystore_says,
     new_signer,
     open_keystore,
     open_raw,
+    require_password,
     write_secret,
 )
 from agent.market.model import Address, Wei
@@ -113,6 +117,69 @@ def test_keystore__damaged__is_a_usage_fault(tmp_path: Path, text: str) -> None:
         open_keystore(path, "pass")
 
 
+def test_keystore__of_a_kind_that_signs_nothing_here__is_told_as_that(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    sealed = LocalSigner(bytes.fromhex(KEY)).to_keystore("pass", cost=2)
+    for version, said in ((1, "version 1"), (4, "a validator"), ("3", "version '3'")):
+        path.write_text(json.dumps(sealed | {"version": version}))
+        with pytest.raises(UsageFault, match=said):
+            open_keystore(path, "pass")
+
+
+def test_keystore__with_a_mark_of_byte_order__is_read(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    sealed = LocalSigner(bytes.fromhex(KEY)).to_keystore("pass", cost=2)
+    path.write_text("\ufeff" + json.dumps(sealed))
+    assert is_keystore(path)
+    assert open_keystore(path, "pass").address == ADDRESS
+
+
+def test_keystore__says_no_address__is_not_guessed_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    sealed = LocalSigner(bytes.fromhex(KEY)).to_keystore("pass", cost=2)
+    del sealed["address"]
+    path.write_text(json.dumps(sealed))
+    assert keystore_says(path) is None
+    with pytest.raises(UsageFault, match="does not say whose it is"):
+        keystore_address(path)
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [("", "is empty|with a blank"), ("\ufeffpass", "byte order mark"),
+     ("pass\nword", "has 2 lines"), ("pass ", "with a blank"), ("\npass", "has 2 lines")],
+)  # fmt: skip
+def test_keystore__the_password_has_what_nobody_means__is_hinted_at(
+    tmp_path: Path, password: str, said: str
+) -> None:
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(LocalSigner(bytes.fromhex(KEY)).to_keystore("pass", cost=2)))
+    with pytest.raises(UsageFault, match=f"does not open.*{said}"):
+        open_keystore(path, password)
+    with pytest.raises(UsageFault, match=said):
+        require_password(_longer(password))
+
+
+def _longer(password: str) -> str:
+    """Long enough, and odd as it was; an empty one can't be both."""
+    return password.replace("pass", "pass of some words") if password else " " * 9
+
+
+def test_write_secret__the_disk_is_full__leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "key"
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(UsageFault, match="No space left on device; nothing is kept"):
+            write_secret(path, KEY)
+    write_secret(path, KEY)
+    assert open_raw(path).address == ADDRESS
+
+
 def test_raw__only_with_0600(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(f"0x{KEY}\n")
@@ -121,6 +188,8 @@ def test_raw__only_with_0600(tmp_path: Path) -> None:
         with pytest.raises(UsageFault, match="chmod 600"):
             open_raw(path)
     path.chmod(0o600)
+    assert open_raw(path).address == ADDRESS
+    path.write_text(f"\ufeff\n{KEY}\r\n")
     assert open_raw(path).address == ADDRESS
     for text in ("", "0x", KEY[:-1], KEY + "00", "00" * 32, "ff" * 32, "zz" * 32):
         path.write_text(text)

@@ -242,6 +242,21 @@ def test_urls__in_a_secret_file__are_added_and_never_shown(tmp_path: Path) -> No
     assert "hunter" not in repr(config) + str(config.chain)
 
 
+def test_urls__in_a_file_with_comments_and_marks__are_read_and_wrong_ones_named_by_line(
+    tmp_path: Path,
+) -> None:
+    secret = tmp_path / "urls"
+    secret.write_text("\ufeff# mine\r\nhttps://a.example/hunter2\r\n\r\n  # theirs\r\n")
+    secret.chmod(0o600)
+    text = BASE.replace("[wallet]", 'rpc_urls_file = "urls"\n[wallet]')
+    (tmp_path / "c.toml").write_text(text)
+    assert len(load(tmp_path / "c.toml", {}).chain.rpc_urls) == 2
+    secret.write_text(secret.read_text() + "RPC=https://b.example/hunter3\n")
+    with pytest.raises(ConfigFault, match="line 5 of it: this is not a URL") as caught:
+        load(tmp_path / "c.toml", {})
+    assert "hunter" not in "".join(caught.value.problems)
+
+
 def test_urls__a_broken_one__is_refused_without_repeating_it() -> None:
     with pytest.raises(ConfigFault) as caught:
         parse(BASE.replace("http://127", "htp://hunter2@127"))

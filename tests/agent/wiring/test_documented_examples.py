@@ -111,6 +111,17 @@ async def test_keystore__as_documented__signs(tmp_path: Path) -> None:
     assert (await open_signer(config)).address == key.address
 
 
+async def test_keystore__that_says_no_address__is_opened_for_it(tmp_path: Path) -> None:
+    key = LocalSigner(bytes.fromhex(KEYS[0]))
+    sealed = key.to_keystore("long enough", cost=2)
+    del sealed["address"]  # as Foundry's are
+    wallet = {
+        "keystore_file": secret(tmp_path, example("wallet", "keystore_file"), json.dumps(sealed)),
+        "password_file": secret(tmp_path, example("wallet", "password_file"), "long enough\n"),
+    }
+    assert await provider_address(configured(tmp_path, wallet=wallet)) == key.address
+
+
 async def test_kms_key__as_documented__signs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
