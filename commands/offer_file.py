@@ -81,7 +81,7 @@ def write_offer(path: Path, instance_type: str, ask: Ask | None) -> str:
 def read_document(path: Path) -> tuple[str, Any]:
     """The file's text, and that as TOML to change. Raises UsageFault."""
     try:
-        before = path.read_text(encoding="utf-8")
+        before = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageFault(f"{path}: {error.strerror}; it must say what is offered") from error
     # tomlkit writes what comes next behind a last line that no line end closes.

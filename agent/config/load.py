@@ -11,6 +11,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")  # editors on Windows begin a file with a mark
     except OSError as error:
         hint = "write one with `oyster-provider setup`, or name one with --config"
         raise ConfigFault([f"{path}: {error.strerror}; {hint}"]) from error
@@ -149,6 +150,9 @@ class _Reader:
             path = _path_of(variable)
             if path is None:
                 continue
+            if problem := _no_setting(path):
+                self.problems.append(f"{variable} (environment): {problem}")
+                continue
             self._variables[path] = variable
             data = _put(data, path, value)
         return data
@@ -160,12 +164,59 @@ def overridden(data: dict[str, Any], environ: Mapping[str, str]) -> dict[str, An
 
 
 def _path_of(variable: str) -> KeyPath | None:
-    """The setting an environment variable means; None when it means none."""
+    """The setting an environment variable means; None when it means none. Others have names that
+    begin as ours do (OYSTER_PORT, where a service is called oyster): with one underscore only what
+    is a setting's name, but for the other one, is meant for us."""
     if not variable.startswith(_PREFIX):
         return None
-    steps = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
-    top = {key_of(field.name) for field in _settable(Config) if KEY in field.metadata}
-    return steps if len(steps) > 1 or steps[0] in top else None
+    said = variable.removeprefix(_PREFIX).lower()
+    steps = tuple(said.split("__"))
+    if len(steps) > 1 or said in _names(Config):
+        return steps
+    halves = ((name, said.removeprefix(f"{name}_")) for name in _sections())
+    short = next(((name, key) for name, key in halves if key in _keys(name)), None)
+    return (said,) if short or said == "offers" else None
+
+
+def _no_setting(path: KeyPath) -> str:
+    """Why an environment variable of ours sets nothing; "" when it does."""
+    name, *keys = map(str, path)
+    if name == "offers":
+        return "offers are set in the file alone"
+    if not keys:
+        return "" if name in _names(Config) else _with_two(name)
+    if name not in _sections():
+        near = difflib.get_close_matches(name, _sections(), n=1, cutoff=0.55)
+        return f"there is no section {name}" + (f"; did you mean {near[0]}?" if near else "")
+    if len(keys) > 1:
+        return f"is not a setting; it is written {_PREFIX}{name.upper()}__NAME"
+    known = dict.fromkeys(_keys(name))
+    return "" if keys[0] in known else "is not a setting" + _nearest((name,), keys[0], known)
+
+
+def _with_two(said: str) -> str:
+    name = next(name for name in _sections() if said.removeprefix(f"{name}_") in _keys(name))
+    key = said.removeprefix(f"{name}_")
+    right = f"{_PREFIX}{name.upper()}__{key.upper()}"
+    return f"sets nothing; {name}.{key} is {right}, with two underscores"
+
+
+def _names(cls: type[Any]) -> frozenset[str]:
+    """The keys of settings right in it."""
+    return frozenset(key_of(field.name) for field in _settable(cls) if KEY in field.metadata)
+
+
+@cache
+def _sections() -> Mapping[str, type[Any]]:
+    return {
+        field.name: _section_of(field)
+        for field in _settable(Config)
+        if KEY not in field.metadata and field.name != "offers"
+    }
+
+
+def _keys(section: str) -> frozenset[str]:
+    return _names(_sections()[section])
 
 
 def _put(data: dict[str, Any], path: KeyPath, value: str) -> dict[str, Any]:
@@ -187,6 +238,8 @@ def _section_of(field: dataclasses.Field[Any]) -> type[Any]:
 
 
 def _nearest(path: KeyPath, key: str, known: Mapping[str, object]) -> str:
+    if path and key in {*_names(Config), "offers"}:
+        return f" of a section; write {key} above the first [section]"
     found = difflib.get_close_matches(key, known, n=1, cutoff=0.55)
     where = ".".join(str(step) for step in path if isinstance(step, str))
     if not found:
@@ -197,12 +250,7 @@ def _nearest(path: KeyPath, key: str, known: Mapping[str, object]) -> str:
 
 def _elsewhere(key: str) -> str | None:
     """The same key in another section, for settings written into the wrong one."""
-    for section in _settable(Config):
-        if KEY in section.metadata or section.name == "offers":
-            continue
-        if any(key == key_of(field.name) for field in dataclasses.fields(_section_of(section))):
-            return f"{section.name}.{key}"
-    return None
+    return next((f"{name}.{key}" for name in _sections() if key in _keys(name)), None)
 
 
 def _shrinking(path: KeyPath) -> Iterator[int]:

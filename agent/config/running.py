@@ -71,7 +71,7 @@ def glimpse(path: Path, environ: Mapping[str, str] = os.environ) -> Glimpse:
     """What can be known of a file that is broken, or not there; else what is usual."""
     try:
         with path.open("rb") as stream:
-            text = stream.read(MAX_FILE_BYTES).decode("utf-8", "replace")
+            text = stream.read(MAX_FILE_BYTES).decode("utf-8-sig", "replace")
     except OSError:
         text = ""
     data = overridden(salvaged(text), environ)

@@ -38,6 +38,7 @@ FILES = {
     + TOP
     + REST,
     "an empty list": "offers = []\n" + TOP + REST,
+    "a mark of byte order": "\ufeff" + TOP + REST + SECTION + "\n",
     "none": TOP + REST,
     "none and no line end": (TOP + REST).removesuffix(" # mine\n"),
 }

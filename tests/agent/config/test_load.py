@@ -204,6 +204,48 @@ def test_environment__overrides__one_value_of_a_section() -> None:
 
 
 @pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("OYSTER_LOG_LEVEL", "log.level is OYSTER_LOG__LEVEL, with two underscores"),
+        ("OYSTER_AWS_BUCKET_PREFIX", "aws.bucket_prefix is OYSTER_AWS__BUCKET_PREFIX"),
+        ("OYSTER_CHIAN__POLL", "there is no section chian; did you mean chain?"),
+        ("OYSTER_CHAIN__POLL__X", "is written OYSTER_CHAIN__NAME"),
+        ("OYSTER_CHAIN__", "is not a setting"),
+        ("OYSTER_OFFERS", "offers are set in the file alone"),
+        ("OYSTER_OFFERS__0__PRICE", "offers are set in the file alone"),
+    ],
+)
+def test_environment__a_variable_that_sets_nothing__is_named_with_the_way_to_write_it(
+    variable: str, said: str
+) -> None:
+    with pytest.raises(ConfigFault) as caught:
+        parse(BASE, environ={variable: "debug"})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{variable} (environment): ")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["OYSTER_PORT", "OYSTER_CHAIN_PORT", "OYSTER_CHAIN_SERVICE_HOST", "OYSTER_CHAIN", "OYSTER_",
+     "OYSTER_LOG_LEVEL_OLD", "OYSTER_CONFIG", "OYSTERS_LOG_LEVEL"],
+)  # fmt: skip
+def test_environment__names_of_others__are_none_of_ours(variable: str) -> None:
+    assert parse(BASE, environ={variable: "tcp://10.0.0.1:80"}) == parse(BASE)
+
+
+@pytest.mark.parametrize("line", ['state_dir = "/x"', "offers = []"])
+def test_parse__a_line_of_the_top_stands_in_a_section__is_told_where_it_belongs(line: str) -> None:
+    with pytest.raises(ConfigFault, match=r"write \w+ above the first \[section\]"):
+        parse(BASE + "[log]\n" + line)
+
+
+def test_load__a_file_that_begins_with_a_mark_of_byte_order__is_read(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("\ufeff" + BASE)
+    assert load(tmp_path / "c.toml", {}) == parse(BASE)
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
         ("OYSTER_CHAIN__POL", "1s", "OYSTER_CHAIN__POL (environment): is not a setting"),
