@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAl
 
 from agent.journal.limits import Limits, is_pooled, limit, limits_of, of_migrations
 from agent.journal.migrating import is_behind, is_current, migrate
-from agent.journal.refusals import as_fault, at_the_door, first_line, is_busy
+from agent.journal.refusals import as_fault, at_the_door, first_line, is_busy, of_the_disk
 from agent.secret import SecretUrl
 from faults import Fault, MustStop, RetryLater
 
@@ -47,7 +47,8 @@ Fence: TypeAlias = Callable[[sa.Connection], None]
 def open_file(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engine:
     """An engine on the journal's file, its schema current.
 
-    Raises RetryLater while another process holds the file, MustStop when it can't be opened.
+    Raises RetryLater while another process holds the file, or its disk refuses it (full, only to
+    be read, another's), MustStop when it is damaged, or no journal.
     """
     _own(path)
     engine = sa.create_engine(f"sqlite:///{path}")
@@ -58,7 +59,10 @@ def open_file(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engi
         engine.dispose()
         if is_busy(broken):
             raise RetryLater(f"another process holds the journal {path}: {broken.orig}") from None
-        raise MustStop(f"the journal {path} can't be opened: {broken.orig}; move it away") from None
+        text = f"the journal {path} can't be opened: {broken.orig}"
+        if todo := of_the_disk(broken):
+            raise RetryLater(f"{text}; {todo}") from None
+        raise MustStop(f"{text}; move it away") from None
     return engine
 
 

@@ -124,6 +124,23 @@ def is_busy(error: exc.DatabaseError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", None) in busy
 
 
+def of_the_disk(error: exc.DatabaseError) -> str:
+    """What to do where the disk or its rights refuse SQLite's file, and not what is in it; ""
+    where that is no reason."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest says where in SQLite
+    return _OF_DISKS.get(code, "")
+
+
+_OWN = "whoever runs this has to own it and its folder, on a disk that can be written"
+_OF_DISKS = {
+    sqlite3.SQLITE_FULL: "free some of its disk",
+    sqlite3.SQLITE_IOERR: "look at its disk",
+    sqlite3.SQLITE_READONLY: _OWN,
+    sqlite3.SQLITE_CANTOPEN: _OWN,
+    sqlite3.SQLITE_PERM: _OWN,
+}
+
+
 def is_taken(error: exc.IntegrityError) -> bool:
     """Whether a unique index refused it: by SQLite's name, or PostgreSQL's unique_violation."""
     broken = error.orig

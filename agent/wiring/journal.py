@@ -32,7 +32,7 @@ from agent.journal.writing import Journal
 from agent.market.model import Address
 from agent.secret import SecretUrl, read_plain
 from agent.wiring.adapters import contract_of
-from faults import MustStop, UsageFault
+from faults import MustStop, RetryLater, UsageFault
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -117,7 +117,22 @@ def host_name(config: Config) -> str:
 def open_journal(
     config: Config, provider: Address, version: str, stack: AsyncExitStack
 ) -> OpenJournal:
-    """For an agent; closed by `stack`, the lease last: what is flushed at the end is fenced too."""
+    """For an agent; closed by `stack`, the lease last: what is flushed at the end is fenced too.
+    Raises RetryLater, too, where the state directory can't be had: a disk may be mounted late, and
+    its owner be set right."""
+    try:
+        return _open_journal(config, provider, version, stack)
+    except OSError as error:
+        place = error.filename or config.state
+        raise RetryLater(
+            f"the journal can't be opened: {place}: {error.strerror}; whoever runs this has to own "
+            f"the state directory {config.state}"
+        ) from None
+
+
+def _open_journal(
+    config: Config, provider: Address, version: str, stack: AsyncExitStack
+) -> OpenJournal:
     url = server_of(config)
     kept = None if url is None else _open_lease(config, url, provider, version, stack)
     lease: Lease = kept or Alone()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from agent.journal.lines import Event, LaunchRecord
 from agent.journal.migrating import migrate
 from agent.journal.orders import OrderKind, Orders
 from agent.journal.reading import Reader
+from agent.journal.refusals import of_the_disk
 from agent.journal.schema import metadata
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal, Unstorable
@@ -306,6 +308,34 @@ def test_journal__not_a_database__stops_with_a_word(tmp_path: Path) -> None:
     file.write_bytes(b"not a database" * 100)
     with pytest.raises(MustStop, match="journal"):
         open_file(file)
+
+
+def test_open__the_disk_refuses_the_file__is_waited_for_and_not_moved_away(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").mkdir()
+    with pytest.raises(RetryLater, match=r"can't be opened.* has to own it") as told:
+        open_file(tmp_path / "journal.sqlite")
+    assert "move" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "todo"),
+    [
+        (sqlite3.SQLITE_FULL, "free some of its disk"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "look at its disk"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, "has to own it and its folder"),
+        (sqlite3.SQLITE_CANTOPEN, "has to own it and its folder"),
+        (sqlite3.SQLITE_CORRUPT, ""),
+        (sqlite3.SQLITE_NOTADB, ""),
+    ],
+)
+def test_of_the_disk__each_code__says_what_to_do_where_the_disk_refuses(
+    code: int, todo: str
+) -> None:
+    refused = sqlite3.OperationalError("refused")
+    refused.sqlite_errorcode = code
+    said = of_the_disk(sa.exc.OperationalError("", {}, refused))
+    assert todo in said
+    assert bool(said) == bool(todo)
 
 
 def record(key: str, send: int = 1, **changes: object) -> TxRecord:

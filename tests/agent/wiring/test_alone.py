@@ -13,7 +13,7 @@ import pytest
 from agent.config.model import Chain, Config
 from agent.market.model import Address
 from agent.wiring.journal import open_journal
-from faults import MustStop
+from faults import MustStop, RetryLater
 
 pytestmark = pytest.mark.integration
 
@@ -70,3 +70,13 @@ async def test_file__of_another_chain_contract_or_provider__is_refused_by_name(
         with pytest.raises(MustStop, match=said):
             await opened_by(elsewhere)
     await opened_by(config)
+
+
+async def test_file__the_state_directory_can_not_be_had__is_waited_for(tmp_path: Path) -> None:
+    """It was a bug, with a trace at each start."""
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    config = Config(
+        state_dir=str(tmp_path / "taken" / "state"), chain=Chain(registry="0x" + "22" * 20)
+    )
+    with pytest.raises(RetryLater, match=f"can't be opened.*own the state directory {tmp_path}"):
+        await opened_by(config)
