@@ -52,7 +52,7 @@ def import_(
     """Take over an operator's rates.json, bandwidth.json and list files."""
     from agent.config.load import path_of
     from commands.config_edit import with_settings
-    from commands.offer_file import put_back
+    from commands.offer_file import put_back, put_beside
     from faults import UsageFault
 
     path = path_of(config)
@@ -76,7 +76,7 @@ def import_(
     if not dry_run:
         agree(f"Write these into {path}?", yes=yes, as_json=as_json)
         for one in copies.values():
-            one.to.write_text(one.text, encoding="utf-8")
+            put_beside(path, one.to.name, one.text)
         put_back(path, text)
     if as_json:
         print_json({"read": said, "dry_run": dry_run})

@@ -120,14 +120,24 @@ def _change(known: Any, ask: Ask) -> None:
 def put_back(path: Path, text: str) -> None:
     """All or nothing, with the mode, owner and line ends it had, where a link leads. Raises
     UsageFault."""
-    place = path.resolve()
+    _replace(path.resolve(), text, like=path.resolve())
+
+
+def put_beside(config: Path, name: str, text: str) -> None:
+    """A file for the configuration to name, all or nothing: whoever reads the one, such as the
+    service's account, reads the other, whatever is this person's umask. Raises UsageFault."""
+    _replace((config.parent / name).resolve(), text, like=config.resolve())
+
+
+def _replace(place: Path, text: str, like: Path) -> None:
     part = place.with_name(f".{place.name}.part")
     try:
-        about, ends = place.stat(), "\r\n" if b"\r\n" in place.read_bytes() else "\n"
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, about.st_mode & 0o777)
+        about, ends = like.stat(), "\r\n" if b"\r\n" in like.read_bytes() else "\n"
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", newline=ends) as stream:
             stream.write(text)
             stream.flush()
+            os.fchmod(handle, about.st_mode & 0o777)
             os.fsync(handle)  # before the name leads to it: a power cut leaves one of the two
         if os.geteuid() == 0:
             os.chown(part, about.st_uid, about.st_gid)
@@ -135,7 +145,7 @@ def put_back(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):  # where nothing can be written, nothing is left
             part.unlink(missing_ok=True)
-        raise UsageFault(f"{path}: {_why(error)}; it is as it was") from error
+        raise UsageFault(f"{place}: {_why(error)}; it is as it was") from error
 
 
 def _why(error: OSError) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -48,13 +49,18 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
             raw = stream.read(MAX_FILE_BYTES + 1)
         text = raw.decode("utf-8-sig")  # editors on Windows begin a file with a mark
     except OSError as error:
-        hint = "write one with `oyster-provider setup`, or name one with --config"
-        raise ConfigFault([f"{path}: {error.strerror}; {hint}"]) from error
+        raise ConfigFault([f"{path}: {error.strerror}; {_instead(error)}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigFault([f"{path}: not UTF-8 text"]) from error
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigFault([f"{path}: over 1 MiB; this is no configuration"])
     return parse(text, name=str(path), base=path.absolute().parent, environ=environ)
+
+
+def _instead(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "run this as root, or as the account that may read it"
+    return "write one with `oyster-provider setup`, or name one with --config"
 
 
 def path_of(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.config import load, parse
 from commands.config_edit import write_settings
-from commands.offer_file import Ask, write_offer
+from commands.offer_file import Ask, put_beside, write_offer
 from faults import UsageFault
 
 pytestmark = pytest.mark.unit
@@ -123,3 +123,33 @@ def test_write_offer__it_can_t_be_replaced__says_why_and_leaves_it(
     with pytest.raises(UsageFault, match=f"{said}.*; it is as it was"):
         write_offer(path, KIND, Ask("0.17/h"))
     assert path.read_text() == FILES["none"]
+
+
+def test_put_beside__whatever_the_umask__is_read_by_who_reads_the_configuration(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(FILES["none"])
+    config.chmod(0o640)
+    before = os.umask(0o077)
+    try:
+        put_beside(config, "rates.json", "[]")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "rates.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_put_beside__the_disk_is_full__says_so_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    config, rates = tmp_path / "config.toml", tmp_path / "rates.json"
+    config.write_text(FILES["none"])
+    rates.write_text("[1]")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageFault, match=r"rates.json: No space left on device; it is as it was"):
+        put_beside(config, "rates.json", "[2]")
+    assert rates.read_text() == "[1]"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.toml", "rates.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tomllib
 from decimal import Decimal
@@ -238,6 +239,18 @@ def test_environment__names_of_others__are_none_of_ours(variable: str) -> None:
 def test_parse__a_line_of_the_top_stands_in_a_section__is_told_where_it_belongs(line: str) -> None:
     with pytest.raises(ConfigFault, match=r"write \w+ above the first \[section\]"):
         parse(BASE + "[log]\n" + line)
+
+
+def test_load__a_file_that_one_may_not_read__is_no_file_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_given: object, **_named: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read any
+    with pytest.raises(ConfigFault, match="run this as root") as told:
+        load(tmp_path / "c.toml", {})
+    assert "setup" not in str(told.value)
 
 
 def test_load__a_file_that_begins_with_a_mark_of_byte_order__is_read(tmp_path: Path) -> None:
