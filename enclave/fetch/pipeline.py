@@ -7,7 +7,6 @@ Memory is bounded: `PIECE_BYTES` x `DEPTH` wait here at most, then the caller wa
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from pathlib import Path
 from queue import Queue
 from typing import Final, Generic, Protocol, TypeVar
 
+from enclave.fetch.store import disk_fault
 from enclave.ipfs.unixfs import Piece, Span
-from faults import Refused, RetryLater
+from faults import RetryLater
 
 PIECE_BYTES: Final = 1 << 20  # large enough that switching threads costs nothing beside hashing
 DEPTH: Final = 6
@@ -117,7 +117,7 @@ class Pipeline(Generic[M_co]):
         try:
             step()
         except OSError as fault:
-            self._fault = _disk_fault(fault)
+            self._fault = disk_fault(fault)
         except BaseException as fault:  # noqa: BLE001 - handed to the caller's thread, which raises it
             self._fault = fault
 
@@ -175,9 +175,3 @@ class _Flusher:
     def _settle(self) -> None:
         if self._flush is not None:
             self._flush.result()
-
-
-def _disk_fault(fault: OSError) -> RetryLater | Refused:
-    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RetryLater("the disk is full; make room, or lower the image quota")
-    return RetryLater(f"the image cannot be written: {fault}")

@@ -3,11 +3,13 @@
 An image is `images/CID.eif` with its measurements beside it in `CID.json`, which is written last:
 without it the image does not exist. A download is `CID.part` under an exclusive lock on
 `locks/CID`, so that processes share one store; one that was cut off stays, for the next to go on
-from, until room is needed. A pin is a file in `pins/` and outlives its process.
+from, until room is needed. A pin is a file in `pins/` and outlives its process. Whatever the disk
+refuses (no room, no inodes, read-only, no locks) is RetryLater: the next try may find it mended.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -50,11 +52,16 @@ class StoredImage:
     signer: Signer | None
 
 
+# What flock says where there are none (NFS without lockd, some FUSE and 9p).
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
 class ImageStore:
     """A directory of images that several fetches, jobs and processes use at the same time."""
 
     def __init__(self, root: Path, *, quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
+        self._unwritten: dict[str, str] = {}  # pins that the disk did not take; they are held here
         self._images, self._locks, self._pins = root / "images", root / "locks", root / "pins"
         self._names = root / "names"
         for folder in (self._images, self._locks, self._pins, self._names):
@@ -74,10 +81,11 @@ class ImageStore:
         image = self._read(sidecar)
         if image is None:
             return None
-        try:
-            os.utime(sidecar)
-        except FileNotFoundError:  # evicted by another process since
-            return None
+        with _of_the_disk():
+            try:
+                os.utime(sidecar)
+            except FileNotFoundError:  # evicted by another process since
+                return None
         return replace(image, cid=str(cid))
 
     def images(self) -> list[StoredImage]:
@@ -86,13 +94,19 @@ class ImageStore:
         return [image for _, sidecar in dated if (image := self._read(sidecar)) is not None]
 
     def add(self, cid: Cid, image: StoredImage) -> StoredImage:
-        """Turn a finished `part`, flushed already, into the image; the caller holds its lock."""
+        """Turn a finished `part`, flushed already, into the image; the caller holds its lock. Where
+        the disk does not take it the part stays. Raises RetryLater."""
         path = self.path(cid)
         kept = replace(image, cid=str(cid.canonical), path=path)
         record = {**asdict(kept), "path": path.name}
-        self.part(cid).rename(path)
-        _flush(self._images)
-        _write_whole(path.with_suffix(".json"), json.dumps(record))
+        with _of_the_disk():
+            self.part(cid).rename(path)
+            try:
+                _flush(self._images)
+                _write_whole(path.with_suffix(".json"), json.dumps(record))
+            except OSError:
+                path.rename(self.part(cid))
+                raise
         return replace(kept, cid=image.cid)
 
     def adopt(self, place: Cid, image: StoredImage) -> StoredImage:
@@ -137,8 +151,7 @@ class ImageStore:
         part = self.part(cid)
         if size_bytes and _size(part) == size_bytes:
             return part
-        with _opened_alone(self._locks / ".room") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # held for moments only
+        with _locked(self._locks / ".room", fcntl.LOCK_EX):  # held for moments only
             self._make_room(size_bytes, min_free_disk_bytes)
             allocate(part, size_bytes)
         return part
@@ -147,38 +160,47 @@ class ImageStore:
         """The CID that a path was found to lead to; content never changes, so it still does."""
         try:
             return parse_cid(self._name(name).read_text())
-        except (FileNotFoundError, UnicodeDecodeError, BadCid):  # never known, or damaged
+        except (OSError, UnicodeDecodeError, BadCid):  # never known, or damaged
             return None
 
     def remember(self, name: str, cid: Cid) -> None:
-        _write_whole(self._name(name), str(cid))
+        """Where the disk does not take it, it is found out again."""
+        with suppress(OSError):
+            _write_whole(self._name(name), str(cid))
 
     def _name(self, name: str) -> Path:
         return self._names / hashlib.sha256(name.encode()).hexdigest()
 
     @contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:
-        with _opened_alone(self._locks / name) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(f"another process is fetching {name}; wait for it") from None
+        try:
+            held = _locked(self._locks / name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"another process is fetching {name}; wait for it") from None
+        with held:
             yield
 
     def pin(self, holder: str, cid: Cid) -> None:
         """`holder` (a job, say) uses this image from now on: it is not evicted.
 
-        A pin that says so already is left as it is: after a restart all do.
+        A pin that says so already is left as it is: after a restart all do. One that a full disk
+        does not take is held by this process alone: the image is there, and its job must not wait.
         """
         file, held = self._pins / quote(holder, safe=""), str(cid.canonical)
+        self._unwritten.pop(holder, None)
         with suppress(OSError, UnicodeDecodeError):
             if file.read_text() == held:
                 return
-        _write_whole(file, held)
+        try:
+            _write_whole(file, held)
+        except OSError:
+            self._unwritten[holder] = held
 
     def release(self, holder: str) -> None:
-        """`holder` uses no image any more."""
-        (self._pins / quote(holder, safe="")).unlink(missing_ok=True)
+        """`holder` uses no image any more. Raises RetryLater."""
+        self._unwritten.pop(holder, None)
+        with _of_the_disk():
+            (self._pins / quote(holder, safe="")).unlink(missing_ok=True)
 
     def distrust(self, cid: Cid) -> None:
         """Remove an image whose bytes are not those that were measured: a disk altered them. Who
@@ -190,10 +212,10 @@ class ImageStore:
 
     def pins(self) -> dict[str, str]:
         """Who holds which image, by canonical CID; for finding holders that are gone."""
-        found = {}
+        found = dict(self._unwritten)
         for file in self._pins.glob("[!.]*"):
             try:
-                found[unquote(file.name)] = file.read_text()
+                found.setdefault(unquote(file.name), file.read_text())
             except FileNotFoundError:
                 continue
         return found
@@ -202,7 +224,7 @@ class ImageStore:
         """Delete what a crash left that is of no use: images without measurements."""
         for left in self._images.glob("*.eif"):
             if _unmeasured(left):
-                with suppress(Busy), self._exclusive(left.stem):
+                with suppress(RetryLater), self._exclusive(left.stem), _of_the_disk():
                     if _unmeasured(left):
                         left.unlink(missing_ok=True)
 
@@ -230,7 +252,7 @@ class ImageStore:
 
     def _drop(self, part: Path) -> None:
         """Unless somebody is writing it."""
-        with suppress(Busy), self._exclusive(part.stem):
+        with suppress(Busy), self._exclusive(part.stem), _of_the_disk():
             part.unlink(missing_ok=True)
 
     def _evict(self, image: StoredImage) -> None:
@@ -240,10 +262,11 @@ class ImageStore:
                 self._remove(image.path)
 
     def _remove(self, image: Path) -> None:
-        """The measurements first: without them there is no image."""
-        image.with_suffix(".json").unlink(missing_ok=True)
-        _flush(self._images)
-        image.unlink(missing_ok=True)
+        """The measurements first: without them there is no image. Raises RetryLater."""
+        with _of_the_disk():
+            image.with_suffix(".json").unlink(missing_ok=True)
+            _flush(self._images)
+            image.unlink(missing_ok=True)
 
     def _read(self, sidecar: Path) -> StoredImage | None:
         """None for what is missing, damaged, or of another size than it says."""
@@ -264,7 +287,7 @@ class ImageStore:
                     "signer": None if signer is None else Signer(**signer),
                 }
             )
-        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
 
@@ -279,8 +302,43 @@ def allocate(part: Path, size_bytes: int) -> None:
             if size_bytes:
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
     except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise RetryLater(f"no disk space for an image of {size_bytes} bytes: {fault}") from None
+        with suppress(OSError):  # there may be nothing that could be deleted
+            part.unlink(missing_ok=True)
+        raise RetryLater(
+            f"no disk space for an image of {size_bytes} bytes: {disk_fault(fault)}"
+        ) from None
+
+
+def disk_fault(fault: OSError) -> RetryLater:
+    """What the disk refuses, in words that say what to do."""
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RetryLater(
+            "the disk is full, or has no inodes left (`df -h`, `df -i`); make room, or lower the"
+            f" image quota{_where(fault)}"
+        )
+    if fault.errno == errno.EROFS:
+        return RetryLater(
+            "the disk is read-only: mounted so, or after an error (see `dmesg`)" + _where(fault)
+        )
+    if fault.errno in _NO_LOCKS:
+        return RetryLater(
+            "the file system takes no locks, as some network ones do; have the state directory on a"
+            f" local disk: {fault.strerror}{_where(fault)}"
+        )
+    return RetryLater(f"the image cannot be written: {fault}")
+
+
+def _where(fault: OSError) -> str:
+    return f" ({fault.filename})" if fault.filename else ""
+
+
+@contextmanager
+def _of_the_disk() -> Iterator[None]:
+    """What is in it asks nothing but the disk. Raises RetryLater."""
+    try:
+        yield
+    except OSError as fault:
+        raise disk_fault(fault) from None
 
 
 def _sha256(image: Path) -> str:
@@ -313,12 +371,33 @@ def _used_at(sidecar: Path) -> int:
 def _write_whole(path: Path, text: str) -> None:
     """Replace a small file so that a crash leaves the old or the new one."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
-    with scratch.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.rename(path)
+    try:
+        with scratch.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)
+    except OSError:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise
     _flush(path.parent)
+
+
+def _locked(lock: Path, how: int) -> TextIO:
+    """A lock's file, locked until it is closed. Raises BlockingIOError, RetryLater."""
+    try:
+        file = _opened_alone(lock)
+        try:
+            fcntl.flock(file, how)
+        except OSError:
+            file.close()
+            raise
+    except BlockingIOError:
+        raise
+    except OSError as fault:
+        raise disk_fault(fault) from None
+    return file
 
 
 def _opened_alone(lock: Path) -> TextIO:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +192,67 @@ def test_claim__an_image_that_is_being_evicted__is_there_or_none(store: ImageSto
     store.release("job 1/2")
     store.release("never")
     assert store.pins() == {"job 2": str(CIDS[1])}
+
+
+def full_for(folder: Path, name: str) -> Path:
+    """From now on the disk takes no byte of this file of this thread."""
+    scratch = folder / f".{name}.{os.getpid()}.{threading.get_native_id()}"
+    scratch.symlink_to("/dev/full")
+    return scratch
+
+
+def test_add__disk_without_room_for_its_measurements__is_a_part_that_is_gone_on_from(
+    store: ImageStore, tmp_path: Path
+) -> None:
+    scratch = full_for(tmp_path / "images", f"{CIDS[0]}.json")
+    with pytest.raises(RetryLater, match="no inodes left"):
+        keep(store, CIDS[0])
+    assert not scratch.is_symlink(), "nothing is left of it"
+    assert store.part(CIDS[0]).exists()
+    assert store.get(CIDS[0]) is None
+    assert keep(store, CIDS[0]) == store.get(CIDS[0])
+
+
+def test_claim__disk_without_room_for_a_pin__is_held_all_the_same(
+    store: ImageStore, tmp_path: Path
+) -> None:
+    kept = keep(store, CIDS[0])
+    full_for(tmp_path / "pins", "job")
+    assert store.claim("job", CIDS[0]) == kept
+    assert store.pins() == {"job": str(CIDS[0])}
+    with pytest.raises(RetryLater, match="no room"):
+        store.reserve(CIDS[1], 250, 0)
+    store.release("job")
+    store.reserve(CIDS[1], 250, 0)
+    assert store.get(CIDS[0]) is None
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_lock__file_system_without_locks__says_what_to_do(
+    store: ImageStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(file: object, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(RetryLater, match=r"takes no locks.*local disk"), store.lock(CIDS[0]):
+        pass
+
+
+def test_anything__folder_of_it_is_gone__is_a_fault_and_no_bug(
+    store: ImageStore, tmp_path: Path
+) -> None:
+    keep(store, CIDS[0])
+    (tmp_path / "pins").rmdir()
+    (tmp_path / "pins").write_text("")
+    with pytest.raises(RetryLater, match="cannot be written"):
+        store.release("job")
+    for file in (tmp_path / "locks").iterdir():
+        file.unlink()
+    (tmp_path / "locks").rmdir()
+    for work in (lambda: store.claim("job", CIDS[0]), lambda: store.reserve(CIDS[1], 1, 0)):
+        with pytest.raises(RetryLater, match="cannot be written"):
+            work()
 
 
 def test_remember__a_path__is_recalled(store: ImageStore) -> None:
