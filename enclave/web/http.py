@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import httpcore
 
 from enclave.shown import USER_AGENT, shown
+from enclave.web.connect import connected
 from enclave.web.guard import LOOK_UP_SECONDS, Guard, in_time
 from enclave.web.image_url import BadUrl, https_host, origin, told
 from faults import TryElsewhere
@@ -238,20 +239,16 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        reasons = [f"{host} has no address"]
-        for address in self._addresses(host, port):
-            wait = min(CONNECT_SECONDS, self._guard.remaining())
-            try:
-                made = socket.create_connection((address, port), wait)
-            except OSError as fault:
-                reasons.append(f"{host} does not take connections: {fault}")
-                continue
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                made.setsockopt(socket.IPPROTO_TCP, option, value)
-            return _Stream(made, self._guard)
-        raise Unreachable(reasons[-1])
+        addresses = self._addresses(host, port)
+        try:
+            made = connected(addresses, port, CONNECT_SECONDS, self._guard)
+        except OSError as fault:
+            raise Unreachable(f"{host} does not take connections: {fault}") from None
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+        return _Stream(made, self._guard)
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         if self._trusted is not None and (host, port) == self._trusted[1:]:
