@@ -17,8 +17,9 @@ from typing import Final
 import httpcore
 
 from enclave.eif.format import HEADER_BYTES, MAGIC, ImageRefused, header_faults, unpack_header
-from enclave.ipfs.answers import Busy, bad_answer, words
+from enclave.ipfs.answers import Busy, bad_answer
 from enclave.web.http import Unreachable, body, header, is_packed
+from enclave.web.words import words
 
 # No number that int() would refuse for its length.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")

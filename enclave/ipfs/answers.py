@@ -8,26 +8,17 @@ Kubo, Pinata, Infura and the badbits list were reported to answer.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpcore
 
-import foreign_json
-from enclave.shown import shown
 from enclave.web.http import header, is_packed
+from enclave.web.words import first_bytes, words
 from faults import TryElsewhere
 
 MAX_REST_SECONDS: Final = 300.0  # whatever a gateway asks for
-MAX_SENTENCE_CHARS: Final = 100
-_READ_BYTES: Final = 4096
-_TITLE: Final = re.compile(rb"<title[^>]{0,100}>([^<]{1,300})", re.IGNORECASE)
-_TAG: Final = re.compile(r"<[^>]{0,300}>")
-# In a JSON error, the member that is for people; nested ones (`error: {reason}`) are looked into.
-_TELLING: Final = ("message", "Message", "error", "reason", "details", "detail", "errorMessage")
 
 
 class BadAnswer(TryElsewhere):
@@ -98,22 +89,7 @@ def sentence(response: httpcore.Response) -> str:
     if is_packed(response):
         return ""
     kind = header(response, "content-type").partition(";")[0].strip().lower()
-    return words(_first_bytes(response.iter_stream()), kind)
-
-
-def words(body: bytes, kind: str) -> str:
-    """What the beginning of a body of this type says to people, in one printable line of
-    MAX_SENTENCE_CHARS; empty: nothing. A page's title stands for the page."""
-    title = _TITLE.search(body)
-    if title is not None:
-        text = title[1].decode(errors="replace")
-    elif kind == "text/html":
-        text = _TAG.sub(" ", body.decode(errors="replace"))
-    elif kind.endswith("json") or body[:1] == b"{":
-        text = _json_words(body)
-    else:
-        text = body.decode(errors="replace") if _is_text(body) else ""
-    return shown(" ".join(text.split()), MAX_SENTENCE_CHARS)
+    return words(first_bytes(response.iter_stream()), kind)
 
 
 def rest_seconds(response: httpcore.Response) -> float | None:
@@ -127,26 +103,3 @@ def rest_seconds(response: httpcore.Response) -> float | None:
         seconds = (until - parsedate_to_datetime(header(response, "date"))).total_seconds()
         return min(max(0.0, seconds), MAX_REST_SECONDS)
     return None
-
-
-def _first_bytes(pieces: Iterator[bytes]) -> bytes:
-    """The first piece of a body, cut: more of it is not waited for."""
-    with suppress(httpcore.NetworkError, httpcore.ProtocolError, TryElsewhere, StopIteration):
-        return next(pieces)[:_READ_BYTES]
-    return b""
-
-
-def _is_text(body: bytes) -> bool:
-    return b"\0" not in body and body[:1] != b"\x1f"
-
-
-def _json_words(body: bytes) -> str:
-    try:
-        found = foreign_json.loads(body)
-    except (ValueError, RecursionError):
-        return body.decode(errors="replace")
-    for _ in range(3):
-        if not isinstance(found, dict):
-            break
-        found = next((found[key] for key in _TELLING if found.get(key)), "")
-    return found if isinstance(found, str) else ""

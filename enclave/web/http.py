@@ -21,6 +21,7 @@ from enclave.shown import USER_AGENT, shown
 from enclave.web.connect import connected
 from enclave.web.guard import LOOK_UP_SECONDS, Guard, in_time
 from enclave.web.image_url import BadUrl, https_host, origin, told
+from enclave.web.words import first_bytes, words
 from faults import TryElsewhere
 
 CONNECT_SECONDS: Final = 10.0
@@ -102,7 +103,7 @@ class HttpSession:
                         self.guard.expect()  # its head may be there long before its body
                     yield response
                     return
-                url = _joined(url, header(response, "location"))
+                url = _joined(url, _location(response))
         raise Unreachable(f"more than {_MAX_REDIRECTS} redirects")
 
     def _sent(
@@ -198,12 +199,22 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
+def _location(response: httpcore.Response) -> str:
+    """Where a redirect leads, as it is written. Raises Unreachable where it does not say; object
+    stores do so for a bucket of another region, and name the endpoint in the body alone."""
+    location = header(response, "location")
+    if not location:
+        kind = header(response, "content-type").partition(";")[0].strip().lower()
+        said = "" if is_packed(response) else words(first_bytes(response.iter_stream()), kind)
+        text = "sent on, but to no place: the redirect has no Location"
+        raise Unreachable(f"{text}: {said}" if said else text)
+    return location
+
+
 def _joined(url: str, location: str) -> str:
     """Where a redirect of `url` leads; what stands there raw is escaped, as browsers do. From https
     it leads to https: a server behind a proxy that ends TLS for it often names its own scheme (Kubo
     does, unless it gets X-Forwarded-Proto), and nothing is asked there without TLS."""
-    if not location:
-        raise Unreachable("sent on, but to no place: the redirect has no Location")
     escaped = "".join(c if "!" <= c <= "~" else f"%{ord(c):02X}" for c in location)
     try:
         target = urljoin(url, escaped)

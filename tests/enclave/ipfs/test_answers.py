@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from enclave.ipfs.answers import (
     MAX_REST_SECONDS,
-    MAX_SENTENCE_CHARS,
     BadAnswer,
     Busy,
     Withheld,
@@ -21,9 +20,14 @@ from enclave.ipfs.answers import (
     rest_seconds,
     sentence,
 )
+from enclave.web.words import MAX_SENTENCE_CHARS
 
 pytestmark = pytest.mark.unit
 
+XML = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n\n'
+    b"<Error><Code>%b</Code><Message>%b</Message><Key>a.eif</Key></Error>"
+)
 DATE = "Sat, 28 Nov 2026 12:00:00 GMT"
 
 
@@ -52,6 +56,14 @@ def response(status: int = 404, body: bytes = b"", **headers: str) -> httpcore.R
         ("application/octet-stream", b"\0\1\2", ""),
         ("image/png", b"\x1f\x8b1234", ""),
         ("text/plain", b"", ""),
+        ("application/xml", XML % (b"NoSuchKey", b"The specified key does not exist."),
+         "NoSuchKey: The specified key does not exist."),
+        ("", b"\xef\xbb\xbf" + XML % (b"NotPermitted", b"Public access\nis not permitted."),
+         "NotPermitted: Public access is not permitted."),
+        ("text/xml", XML[40:] % (b"InvalidObjectState", b"It isn&apos;t valid"),
+         "InvalidObjectState: It isn't valid"),
+        ("application/xml", b"<?xml version='1.0'?><ListBucketResult><Name>b</Name>", "b"),
+        ("application/problem+xml", b"<Message>never ends", "never ends"),
     ],
 )  # fmt: skip
 def test_sentence__what_is_for_people__is_kept_in_one_short_line(

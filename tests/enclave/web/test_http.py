@@ -177,6 +177,18 @@ def test_get__a_redirect_to_no_place__is_said_and_asked_once(headers: list[str])
     assert len(asked) == 1
 
 
+def test_get__a_redirect_to_no_place_by_an_object_store__names_its_endpoint() -> None:
+    """S3's answer for a bucket of another region: what it sends to stands in the body alone."""
+    said = (
+        b"<Error><Code>PermanentRedirect</Code><Message>The bucket must be asked at the specified"
+        b" endpoint.</Message><Endpoint>b.s3-eu-west-1.amazonaws.com</Endpoint></Error>"
+    )
+    moved = answer("301 Moved", "Content-Type: application/xml", body=said)
+    told = r"no Location: PermanentRedirect: b\.s3-eu-west-1\.amazonaws\.com: The bucket"
+    with server(moved) as (url, _), pytest.raises(Unreachable, match=told):
+        get(HttpSession(guard(), trusted=url), f"{url}/x")
+
+
 def test_get__a_redirect_to_a_name_with_a_private_address__is_not_followed() -> None:
     with server(answer("301 Moved", "Location: https://inside.example/x")) as (url, _):
         session = HttpSession(guard(), trusted=url, resolve=_private_unless_loopback)
