@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from enclave.eif.other_files import looks_like
 from faults import Refused
 
 MAGIC = b".eif"
@@ -163,17 +164,26 @@ def unpack_header(raw: bytes) -> Header:
     """The header in the first 548 bytes, unjudged; raises ImageRefused when there are fewer."""
     if len(raw) < HEADER_BYTES:
         raise ImageRefused(
-            Broken("header.truncated", f"{len(raw)} bytes are fewer than the header's 548")
+            Broken(
+                "header.truncated",
+                f"{len(raw)} bytes are fewer than the header's 548{_seems(raw)}",
+            )
         )
     magic, version, flags, mem, cpus, _reserved, count, *rest = _HEADER.unpack(raw[:HEADER_BYTES])
     offsets, sizes = tuple(rest[:MAX_SECTIONS]), tuple(rest[MAX_SECTIONS : 2 * MAX_SECTIONS])
     return Header(magic, version, flags, mem, cpus, count, offsets, sizes, rest[-1])
 
 
+def _seems(first: bytes) -> str:
+    said = looks_like(first)
+    return f"; this is {said}" if said else ""
+
+
 def header_faults(header: Header, size_bytes: int | None = None) -> Iterator[Broken]:
     """What the header says wrong, and against the file's size where that is known."""
     if not header.is_eif:
-        yield Broken("header.magic", f"it begins with {header.magic.hex()} instead of 2e656966")
+        text = f"it begins with {header.magic.hex()} instead of 2e656966{_seems(header.pack())}"
+        yield Broken("header.magic", text)
         return
     if header.version not in VERSIONS:
         yield Broken("header.version", f"version {header.version} is not 2, 3 or 4")

@@ -71,7 +71,7 @@ class Walk:
         """There are no more bytes: judge what only the end shows."""
         self._hashes.finish()
         if self.header is None:
-            self._note(_too_short(self.position))
+            self._guard(lambda: self._at_header(bytes(self._piece)))
         elif not self.unreadable:
             self._whole(self.header)
 
@@ -83,7 +83,7 @@ class Walk:
         self._left, self._sink, self._next = count, sink, then
 
     def _collect(self, count: int, then: Callable[[bytes], None]) -> None:
-        piece = bytearray()
+        self._piece = piece = bytearray()
         self._expect(count, piece.extend, lambda: then(bytes(piece)))
 
     def _at_header(self, raw: bytes) -> None:
@@ -175,7 +175,3 @@ _FOREVER = 1 << 64
 
 def _ignore(_: memoryview) -> None:
     """What belongs to no section is summed and otherwise let go."""
-
-
-def _too_short(count: int) -> Broken:
-    return Broken("header.truncated", f"{count} bytes are fewer than the header's {HEADER_BYTES}")

@@ -53,7 +53,7 @@ class PlainFetch:
         wide = self._wanted is not None and self._wanted.hash_code == SHA2_384
         self._hash = hashlib.new("sha384" if wide else "sha256")
         self._position = self._size = 0
-        self._mark = ""
+        self._mark = self._looks = ""
         self._answers = 0  # that what came so far is of
         self._ranges = True  # whether the host may be asked for what is left
         self._rest_until = 0.0  # by the guard's clock
@@ -125,7 +125,8 @@ class PlainFetch:
                 self._anew()
                 raise NoRange(_CHANGED)
             if self._emit is None:
-                self._size, self._mark, self._emit = part.size, part.mark, begin(part.size)
+                self._size, self._mark, self._looks = part.size, part.mark, part.looks
+                self._emit = begin(part.size)
             self._answers += 1
             self._drain(part, session.guard, self._emit)
         if self._position != self._size:
@@ -168,7 +169,8 @@ class PlainFetch:
         if self._wanted is None or self._is_proven:
             return
         self._leave_a_mixture()
-        raise WrongDigest(f"{told(self._url.url)} is not the file that {self._who_names_it()}")
+        text = f"{told(self._url.url)} is not the file that {self._who_names_it()}"
+        raise WrongDigest(f"{text}; there is {self._looks}" if self._looks else text)
 
     def _leave_a_mixture(self) -> None:
         """Pieces of several answers may be of several files, so they prove nothing of any; those

@@ -17,6 +17,7 @@ from typing import Final
 import httpcore
 
 from enclave.eif.format import HEADER_BYTES, MAGIC, ImageRefused, header_faults, unpack_header
+from enclave.eif.other_files import looks_like
 from enclave.ipfs.answers import Busy, bad_answer
 from enclave.web.http import Unreachable, body, header, is_packed
 from enclave.web.words import words
@@ -46,13 +47,15 @@ class AskedToRest(Unreachable):
 @dataclass(frozen=True, slots=True)
 class Part:
     """Bytes `start` to before `end`, at most, of a file of `size` bytes. `mark` tells versions of
-    the file apart by the host's word; empty: it has none."""
+    the file apart by the host's word; empty: it has none. `looks` is what its beginning seems to
+    be, if it is no image and known."""
 
     start: int
     end: int
     size: int
     mark: str
     pieces: Iterator[bytes]
+    looks: str = ""
 
 
 def read_part(response: httpcore.Response) -> Part:
@@ -68,13 +71,13 @@ def read_part(response: httpcore.Response) -> Part:
     start, end, size = _extent(response)
     said = header(response, "etag") or header(response, "last-modified")
     mark = said if _MARK.fullmatch(said) else ""
-    pieces = body(response)
+    pieces, head = body(response), b""
     if start == 0:
         head, pieces = _begun(pieces)
         _check_no_page(response, head)
         size = _size_by_header(head) if size is None else size
     assert size is not None  # a part says it
-    return Part(start, end or size, size, mark, pieces)
+    return Part(start, end or size, size, mark, pieces, looks_like(head))
 
 
 def is_date(mark: str) -> bool:

@@ -4,6 +4,7 @@ the file, and pieces of several files. Only the first can have a job refused for
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import re
 import tempfile
@@ -355,6 +356,17 @@ async def test_host__a_mark_that_can_t_be_sent_back__is_none(
 ) -> None:
     odd = {"ETag": etag}
     assert whole(await fetch(tmp_path, url, Says(cut=HALF, headers=odd), Says(headers=odd)))
+
+
+@pytest.mark.parametrize(
+    "body", [gzip.compress(NEW), b"version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_host__file_of_another_kind__is_named_as_that(
+    tmp_path: Path, body: bytes, url: str
+) -> None:
+    for framed in ("length", "close") if len(body) > HEADER_BYTES else ("length",):
+        with pytest.raises(Refused, match=r"gzip|Git LFS"):
+            asyncio.run(fetch(tmp_path, url, Says(body, framed=framed)))
 
 
 async def test_host__another_file_in_one_answer__is_the_wrong_one(tmp_path: Path) -> None:
