@@ -53,7 +53,8 @@ _DIGEST_BYTES: Final = {
 # What people try that is not accepted, in the words of who has to change it.
 _OTHER_CODECS: Final = {
     0x71: "dag-cbor", 0x72: "it names a key (IPNS), whose content can change", 0x78: "git",
-    0x0129: "dag-json", 0x0202: "a CAR file",
+    0x0129: "dag-json", 0x0202: "a CAR file", 0xF101: "a piece of Filecoin's",
+    0xF102: "a sealed sector of Filecoin's",
 }  # fmt: skip
 _OTHER_HASHES: Final = {0x11: "sha1", 0x1E: "blake3", 0xB260: "blake2s-256"}
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -143,6 +144,8 @@ def parse_cid(text: str) -> Cid:
         raise BadCid(f"a CID has 2 to {MAX_TEXT_CHARS} characters, this has {len(text)}")
     if len(text) == 46 and text.startswith("Qm"):
         return read_cid(_from_base58(text))
+    if text.startswith("Qm"):
+        raise BadCid(f"{text[:60]!r} is no whole CID: one has 46 characters, this has {len(text)}")
     decode = _MULTIBASES.get(text[0])
     if decode is None:
         raise BadCid(f"{text[:60]!r} is no CID: its first letter names no base that is read here")

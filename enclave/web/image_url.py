@@ -28,7 +28,8 @@ MAX_OPEN_URL_CHARS: Final = 2048  # signed URLs of object stores
 MAX_PATH_NAMES: Final = 16
 
 _PRINTABLE: Final = re.compile(r"[!-~]+")
-_LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+# With "_", which names of hosts should not have and old buckets do (my_bucket.s3.amazonaws.com).
+_LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _TOP_LABEL: Final = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")  # no number: no IPv4 in disguise
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # How people begin the address of content: schemes of IPFS's own documents and of browsers, then
@@ -267,6 +268,8 @@ def _cid(text: str) -> Cid:
     if _LOWERED_V0.fullmatch(text):
         lowered = "its capitals were lost (browsers write hosts in small letters)"
         raise BadUrl(f"{text!r} is no CID: {lowered}; write it as `ipfs cid base32` does")
+    if "." in text and not _is_cid(text.partition(".")[0]):  # a domain, whose DNSLink is meant
+        raise BadUrl(f"{text!r} {_IPNS_WORDS}")
     try:
         return parse_cid(text)
     except BadCid as fault:

@@ -176,6 +176,12 @@ def test_parse__plain_https_of_another_host__is_refused() -> None:
         (f"{CID}//", "no name of a file"),
         (f"//ipfs/{CID}", "no name of a file"),
         ("hello", "no image by that CID"),
+        ("ipfs://docs.ipfs.tech/a.eif", "'docs.ipfs.tech' names no CID but an IPNS name"),
+        (f"ipfs://{CID}.car", "no image by that CID"),
+        (f"ipfs://{str(V0)[:-1]}", "one has 46 characters, this has 45"),
+        ("ipfs://baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq", "Filecoin"),
+        ("https://my_bucket/a.eif", "full DNS name"),
+        ("https://files.my_tld/a.eif", "IP address"),
     ],
 )  # fmt: skip
 def test_parse__anything_else__is_refused_and_says_why(text: str, why: str) -> None:
@@ -220,6 +226,7 @@ OPEN = "https://files.example/a/base.eif"
     [
         OPEN, "https://FILES.example/x?X-Amz-Signature=ab&Expires=5", "files.example/x.eif",
         f"{OPEN}?{'k=v&' * 480}z=1", "https://host.example/",
+        "https://my_bucket.s3.amazonaws.com/a.eif",
     ],
 )  # fmt: skip
 def test_open__any_public_host__is_a_file_by_its_url_alone(url: str) -> None:
