@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import http.client
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from enclave.cid import Cid
@@ -20,6 +20,7 @@ from enclave.ipfs.gateway import PROOF_BYTES, Blocks, Session, read_bounded, ver
 from enclave.shown import USER_AGENT, shown
 from enclave.web.guard import Guard, in_time
 from enclave.web.http import FREE_PIECES, LEAST_PIECE_BYTES
+from enclave.web.words import first_bytes, words
 
 _READ_BYTES: Final = 64 << 10
 
@@ -93,6 +94,10 @@ class _KuboSession:
         if answer.is_redirect:
             answer.close()
             raise BadAnswer("the Kubo node sends elsewhere, where nobody is asked")
+        if (odd := _no_rpc(answer.status_code, answer.headers.get("Content-Type", ""))) is not None:
+            said = words(first_bytes(self._pieces(answer)), "")
+            answer.close()
+            raise BadAnswer(f"{odd}: {said}" if said else odd)
         answer.iter_content = lambda chunk_size: self._pieces(answer)
 
     def _pieces(self, answer: _Answer) -> Iterator[bytes]:
@@ -107,6 +112,20 @@ class _KuboSession:
             yield piece
 
 
+def _no_rpc(status: int, kind: str) -> str | None:
+    """What it means that no block came and no error of Kubo's own, which is a 500 with JSON."""
+    page = kind.partition(";")[0].strip().lower()
+    if status < 400:
+        odd = page in ("text/html", "application/json")
+        return f"what answers is no Kubo RPC: it sends {page}" if odd else None
+    if status in (401, 403):
+        return f"the Kubo node refuses (status {status}): it wants a key, and none is sent"
+    if status in (404, 405):
+        what = "no Kubo RPC, but the node's gateway perhaps, which is named as a gateway"
+        return f"what answers (status {status}) is {what}"
+    return None if page == "application/json" else f"the Kubo node answers with status {status}"
+
+
 class _Body(Protocol):
     """As much of urllib3's response as is used."""
 
@@ -117,6 +136,8 @@ class _Answer(Protocol):
     """As much of requests' response as is used."""
 
     is_redirect: bool
+    status_code: int
+    headers: Mapping[str, str]
     raw: _Body
     iter_content: Callable[[int | None], Iterator[bytes]]
 

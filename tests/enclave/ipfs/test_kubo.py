@@ -170,6 +170,31 @@ def test_kubo__no_whole_answer__is_a_bad_answer(answer: bytes) -> None:
         ask(node, cid_of(b"x"))
 
 
+DENIED = b"Kubo RPC Access Denied: Please provide a valid authorization token"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "said"),
+    [
+        ("403 Forbidden", "text/plain", DENIED, "wants a key.*: Kubo RPC Access Denied"),
+        ("401 Unauthorized", "text/html", b"<title>Log in</title>", "wants a key.*: Log in"),
+        ("404 Not Found", "text/plain", b"404 page not found", "the node's gateway"),
+        ("405 Method Not Allowed", "text/plain", b"", "no Kubo RPC"),
+        ("200 OK", "text/html; charset=utf-8", b"<title>IPFS</title>", "no Kubo RPC.*: IPFS"),
+        ("200 OK", "application/json", b'{"error":{"message":"parse error"}}', "no.*: parse error"),
+        ("502 Bad Gateway", "text/html", b"<title>nginx: 502</title>", "status 502: nginx: 502"),
+        ("500 Error", "application/json; charset=utf-8", b'{"Message":"offline"}', ": offline"),
+    ],
+)
+def test_kubo__no_rpc_or_one_that_refuses__is_told_by_status_and_its_own_words(
+    status: str, kind: str, body: bytes, said: str
+) -> None:
+    answer = head(f"Content-Type: {kind}", f"Content-Length: {len(body)}", status=status) + body
+    with raw(answer) as node, pytest.raises(BadAnswer, match=said) as bad:
+        ask(node, cid_of(b"x"))
+    assert len(str(bad.value)) < 300
+
+
 def test_kubo__an_error_with_control_characters__is_shown_without() -> None:
     said = json.dumps({"Message": "\x1b[2J\nfine" + "a" * 5000}).encode()
     answer = head(f"Content-Length: {len(said)}", status="500 Error") + said
