@@ -239,16 +239,28 @@ class ImageStore:
             if self._fits(size_bytes, min_free_disk_bytes):
                 return
             evict()
-        if not self._fits(size_bytes, min_free_disk_bytes):
-            raise RetryLater(
-                f"no room for {size_bytes} bytes: jobs use the other images, or the disk is full"
-            )
+        if why := self._no_room(size_bytes, min_free_disk_bytes):
+            raise RetryLater(f"no room for {size_bytes} bytes: {why}")
 
     def _fits(self, size_bytes: int, min_free_disk_bytes: int) -> bool:
+        return not self._no_room(size_bytes, min_free_disk_bytes)
+
+    def _no_room(self, size_bytes: int, min_free_disk_bytes: int) -> str:
+        """Which bound is in the way, with what it is and how to move it; empty: none is."""
         held = (*self._images.glob("*.eif"), *self._images.glob("*.part"))
         used = sum(_size(file) for file in held)
+        if used + size_bytes > self._quota_bytes:
+            return (
+                f"jobs use the other images, {used} bytes of the {self._quota_bytes} that the store"
+                " may have; raise its quota, or wait until one of them ends"
+            )
         free = shutil.disk_usage(self._images).free
-        return used + size_bytes <= self._quota_bytes and free - size_bytes >= min_free_disk_bytes
+        if free - size_bytes < min_free_disk_bytes:
+            return (
+                f"the disk is full: at {self._images} {free} bytes are left, of which"
+                f" {min_free_disk_bytes} stay free; make room there, or have the store elsewhere"
+            )
+        return ""
 
     def _drop(self, part: Path) -> None:
         """Unless somebody is writing it."""

@@ -109,6 +109,17 @@ def test_reserve__all_in_use__says_so_and_evicts_nothing(store: ImageStore) -> N
     assert store.get(CIDS[1]) is None
 
 
+def test_reserve__no_room__says_which_bound_is_in_the_way(
+    store: ImageStore, tmp_path: Path
+) -> None:
+    with pytest.raises(RetryLater, match=rf"at {tmp_path}.* left, of which {1 << 60} stay"):
+        store.reserve(CIDS[0], 10, 1 << 60)
+    keep(store, CIDS[0])
+    store.pin("job", CIDS[0])
+    with pytest.raises(RetryLater, match=r"100 bytes of the 300.*quota"):
+        store.reserve(CIDS[1], 250, 0)
+
+
 def test_reserve__larger_than_the_store__is_refused_and_evicts_nothing(store: ImageStore) -> None:
     keep(store, CIDS[0])
     with pytest.raises(Refused, match="raise the quota"), store.lock(CIDS[1]):
