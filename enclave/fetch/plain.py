@@ -56,6 +56,7 @@ class PlainFetch:
         self._mark = self._looks = ""
         self._answers = 0  # that what came so far is of
         self._ranges = True  # whether the host may be asked for what is left
+        self._conditions = True  # whether only of the file whose mark was seen
         self._rest_until = 0.0  # by the guard's clock
         self._emit: Take | None = None
 
@@ -114,10 +115,14 @@ class PlainFetch:
 
     def _read(self, begin: Callable[[int], Take]) -> None:
         self._let_rest()
-        session = self._connect(self._guard.fork(patience_seconds=PATIENCE_SECONDS))
-        with closing(session), session.get(self._url.url, self._range()) as response:
+        session, asked = (
+            self._connect(self._guard.fork(patience_seconds=PATIENCE_SECONDS)),
+            self._range(),
+        )
+        with closing(session), session.get(self._url.url, asked) as response:
             part = read_part(response)
             if part.start == 0:
+                self._weigh_conditions(asked, part)
                 self._anew()
             elif part.start != self._position:
                 raise NoRange("the host sends another part of the file than was asked")
@@ -132,6 +137,13 @@ class PlainFetch:
         if self._position != self._size:
             raise Unreachable(f"the file ended after {self._position} of {self._size} bytes")
         self._check_digest()
+
+    def _weigh_conditions(self, asked: dict[str, str], part: Part) -> None:
+        """Servers behind one name may each have a mark of their own for the same file (inodes in
+        it, say): then none ever goes on with what another began. Where a digest tells in the end
+        whether the pieces are of one file, they are asked for without the mark."""
+        if "If-Range" in asked and self._wanted is not None and part.size == self._size:
+            self._conditions = False
 
     def _goes_on(self, part: Part) -> bool:
         """Whether this is more of the file that was begun. Where no digest will tell in the end,
@@ -195,7 +207,6 @@ class PlainFetch:
         nothing = self._position in (0, self._size) or not (self._wanted or self._mark)
         if nothing or not self._ranges:
             return {}
-        condition = (
-            {"If-Range": self._mark} if self._mark and not self._mark.startswith("W/") else {}
-        )
+        fit = self._conditions and self._mark and not self._mark.startswith("W/")
+        condition = {"If-Range": self._mark} if fit else {}
         return {"Range": f"bytes={self._position}-", **condition}

@@ -57,6 +57,7 @@ class Says:
     range_said: str = "bytes START-LAST/SIZE"
     bare: bool = False
     most: int | None = None
+    conditions: bool = False
 
     def __repr__(self) -> str:
         whose = {OLD: "OLD", NEW: "NEW", LONGER: "LONGER"}.get(self.body, self.body[:20])
@@ -76,6 +77,8 @@ class Host(BaseHTTPRequestHandler):
         self.asked.append(ranged)
         match = re.fullmatch(r"bytes=(\d+)-", ranged)
         start = int(match[1]) if match and one.ranges and one.status == 200 else 0
+        condition = self.headers.get("If-Range", one.headers.get("ETag"))
+        start = 0 if one.conditions and condition != one.headers.get("ETag") else start
         self.protocol_version = "HTTP/1.0" if one.framed == "close" else "HTTP/1.1"
         self.send_response(one.to_range if start else one.status)
         body = one.body[start:][: one.most] if start else one.body
@@ -356,6 +359,18 @@ async def test_host__a_mark_that_can_t_be_sent_back__is_none(
 ) -> None:
     odd = {"ETag": etag}
     assert whole(await fetch(tmp_path, url, Says(cut=HALF, headers=odd), Says(headers=odd)))
+
+
+def test_host__each_server_of_it_marks_the_file_otherwise__a_digest_goes_on_without_marks(
+    tmp_path: Path,
+) -> None:
+    one, other = (
+        Says(headers={"ETag": mark}, conditions=True, cut=HALF + 1) for mark in ('"1"', '"2"')
+    )
+    Host.asked.clear()
+    image = asyncio.run(fetch(tmp_path, NAMED, one, other, one, other, rounds=2))
+    assert image.sha256 == hashlib.sha256(NEW).hexdigest()
+    assert len(Host.asked) == 3
 
 
 @pytest.mark.parametrize(
