@@ -86,7 +86,7 @@ class HttpSession:
         except (httpcore.NetworkError, httpcore.TimeoutException) as fault:
             raise Unreachable(f"the connection broke: {fault!r}") from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as fault:
-            raise Unreachable(f"the answer is no HTTP: {shown(fault)}") from None
+            raise Unreachable(f"no whole answer in HTTP: {shown(fault)}") from None
 
     @contextmanager
     def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpcore.Response]:

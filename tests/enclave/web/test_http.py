@@ -236,6 +236,14 @@ def test_get__no_whole_http_answer__is_unreachable(rubbish: bytes) -> None:
         get(HttpSession(guard(), trusted=url), f"{url}/x")
 
 
+def test_get__an_answer_that_breaks_off__is_not_said_to_be_no_http() -> None:
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"
+    for sent in (cut, cut[:20], b""):
+        broken = pytest.raises(Unreachable, match="no whole answer in HTTP")
+        with server(sent) as (url, _), broken:
+            get(HttpSession(guard(), trusted=url), f"{url}/x")
+
+
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"H"])
 def test_get__a_flood_or_a_trickle_before_the_answer__stalls(answer: bytes) -> None:
     """Bytes that come are no progress: only verified ones are."""
