@@ -13,6 +13,7 @@ import hmac
 import http.client
 import json
 import os
+import re
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -39,6 +40,12 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+def status_of(answer: Answer) -> str:
+    """In words, with S3's code: there are many reasons for a 403."""
+    code = re.search(rb"<Code>(\w{1,60})</Code>", answer.body)
+    return f"HTTP {answer.status}" + (f" {code[1].decode()}" if code else "")
 
 
 class Credentials(NamedTuple):
@@ -75,9 +82,10 @@ def request(method: str, url: str, headers: dict[str, str], body: bytes = b"") -
         raise Unreachable(f"{method} {url}: cut off: {error!r}") from error
     finally:
         connection.close()
-    if response.status >= 500 or response.status == 429:
-        raise Unreachable(f"{method} {url}: HTTP {response.status}")
-    return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, data)
+    answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, data)
+    if answer.status >= 500 or answer.status == 429:
+        raise Unreachable(f"{method} {url}: {status_of(answer)}")
+    return answer
 
 
 class Metadata:

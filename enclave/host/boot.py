@@ -15,12 +15,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from enclave.host.aws import Metadata, Unreachable, object_url, request, signed
+from enclave.host.aws import Metadata, Unreachable, object_url, request, signed, status_of
 
 UNIT = "oyster-host.service"
 # The longest pause between two tries at the program; the first ones are shorter.
 PAUSE_SECONDS = 8.0
 
+# StandardError: where no bucket is reached, the system log (GetConsoleOutput) is all that can be
+# read from outside.
 # KillMode: the enclave's process and the forwarders are children, and outlive a restart.
 UNIT_TEXT = """[Unit]
 Description=Oyster host program: runs the enclave that desired.json names
@@ -32,6 +34,7 @@ StartLimitIntervalSec=0
 ExecStart=/usr/bin/python3 {program} {config}
 Restart=always
 RestartSec=1
+StandardError=journal+console
 KillMode=process
 
 [Install]
@@ -48,7 +51,7 @@ def fetch_program(config: dict[str, Any], metadata: Metadata) -> bytes:
     )
     metadata.heed(answer.headers)
     if answer.status != 200:
-        raise Unreachable(f"{config['program_key']}: HTTP {answer.status}")
+        raise Unreachable(f"{config['program_key']}: {status_of(answer)}")
     if hashlib.sha256(answer.body).hexdigest() != config["program_sha256"]:
         raise Unreachable(f"{config['program_key']}: not the bytes that its name promises")
     return answer.body

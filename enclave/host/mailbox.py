@@ -18,6 +18,7 @@ from enclave.host.aws import (
     open_request,
     request,
     signed,
+    status_of,
 )
 from enclave.host.config import Config
 from enclave.host.documents import MAX_DOCUMENT_BYTES, DocumentRefused
@@ -72,7 +73,7 @@ class Mailbox:
         url, headers = self._sign("PUT", self._folder + "status.json", kind, digest)
         answer = self._ask("PUT", url, headers, body)
         if answer.status != 200:
-            raise Unreachable(f"status.json: HTTP {answer.status}")
+            raise Unreachable(f"status.json: {status_of(answer)}")
 
     def fetch(
         self, folder: str, sha256: str, size: int, path: Path, wanted: Callable[[], bool]

@@ -9,6 +9,7 @@ slow boot does not stop the heartbeat.
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -134,9 +135,9 @@ class Host:
         try:
             mail = done.result()
         except (Unreachable, OSError, ValueError, KeyError) as error:
-            self._errors["mailbox"] = f"the mailbox cannot be reached: {error}"
+            self._tell_mailbox(f"the mailbox cannot be reached: {error}")
             return
-        self._errors["mailbox"] = None
+        self._tell_mailbox(None)
         if mail.changed:
             self._errors["desired"] = mail.refused
         self._wrote = mail.wrote or self._wrote
@@ -144,6 +145,13 @@ class Host:
             self._desired = mail.desired
             self._memory.save_desired(mail.desired)
             self._adopt_run()
+
+    def _tell_mailbox(self, error: str | None) -> None:
+        """A status that can't be written tells nobody of it: when that begins and ends is said
+        here, too."""
+        if (error is None) != (self._errors.get("mailbox") is None):
+            say(error or "the mailbox is reached again")
+        self._errors["mailbox"] = error
 
     def _adopt_run(self) -> None:
         """Counters belong to one enclave name; another one starts with clean ones."""
@@ -361,12 +369,21 @@ def _outcome(done: Future[None]) -> Exception | None:
     return None
 
 
+def say(text: str) -> None:
+    """To whoever reads the unit's log, or the instance's console from outside."""
+    sys.stderr.write(f"oyster-host: {text}\n")
+    sys.stderr.flush()
+
+
 def find_identity() -> str:
     """This instance's id; the metadata service is asked until it answers."""
-    metadata, pause = Metadata(), 0.1
+    metadata, pause, told = Metadata(), 0.1, False
     while True:
         try:
             return metadata.identity()[0]
-        except (Unreachable, ValueError, KeyError):
+        except (Unreachable, ValueError, KeyError) as error:
+            if not told:
+                say(f"the metadata service does not say which instance this is: {error}")
+            told = True
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_WAIT_SECONDS)

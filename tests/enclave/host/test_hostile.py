@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from enclave.host import boot
 from enclave.host import decide as machine
 from enclave.host import nitro_cli as nitro
 from enclave.host.aws import Metadata, Unreachable
@@ -29,7 +30,7 @@ from enclave.host.documents import Desired, DocumentRefused, Status
 from enclave.host.looking import step_and_look
 from enclave.host.mailbox import Mailbox, NotThere, _parsed
 from enclave.host.model import Allocation, Run
-from enclave.host.program import Host
+from enclave.host.program import Host, find_identity
 from enclave.host.workers import Lane
 
 pytestmark = [pytest.mark.integration, pytest.mark.allow_hosts(["127.0.0.0/8"])]
@@ -56,6 +57,7 @@ class FakeAws(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.written: list[dict[str, Any]] = []
         self.ahead = 0.0
+        self.denied = b""  # what is said to whoever writes; empty: it may
 
     @property
     def url(self) -> str:
@@ -69,8 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if self.path == "/latest/api/token":
             return self._say(200, b"token")
-        if self._skewed():
-            return self._say(403)
+        if self._skewed() or self.server.denied:
+            return self._say(403, self.server.denied)
         self.server.written.append(json.loads(body))
         return self._say(200)
 
@@ -221,6 +223,35 @@ def test_host__nothing_new__writes_the_same_bytes_as_its_heartbeat(
     assert aws.written[0]["heartbeat"] == 1000.0
     instance.host._mail_job(replace(status, heartbeat=1090.0, restarts=1))
     assert (aws.written[3]["heartbeat"], aws.written[3]["restarts"]) == (1090.0, 1)
+
+
+def test_host__may_not_write_its_status__says_so_where_it_can_once_and_when_it_may_again(
+    aws: FakeAws, instance: Instance, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody reads it in the bucket then; the unit's errors go to the instance's console."""
+    aws.denied = (
+        b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    )
+    for _ in range(3):
+        instance.settle()
+        instance.clock.at += 60
+    said = "oyster-host: the mailbox cannot be reached: status.json: HTTP 403 AccessDenied\n"
+    assert capfd.readouterr().err == said
+    aws.denied = b""
+    instance.settle()
+    assert capfd.readouterr().err == "oyster-host: the mailbox is reached again\n"
+    assert "StandardError=journal+console" in boot.UNIT_TEXT
+
+
+def test_identity__metadata_that_does_not_answer__is_said_once_and_asked_until_it_does(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["", "<html>", '{"instanceId": "i-1", "region": "eu-west-1"}'])
+    monkeypatch.setattr(Metadata, "get", lambda _, path: next(answers))
+    assert find_identity() == "i-1"
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("oyster-host: the metadata service does not say which instance")
 
 
 def test_tries__noted_before_the_clock_was_set_back__do_not_wait_for_hours() -> None:
