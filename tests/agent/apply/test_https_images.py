@@ -11,7 +11,7 @@ import hashlib
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +32,7 @@ from agent.market.model import JobId
 from agent.wiring.agent import open_images
 from enclave.eif.measure import measure_file
 from enclave.eif.writer import ImageSpec, build
+from enclave.web.connect import connected
 from tests.agent.apply.test_pins import Agent
 from tests.agent.samples import INSTANCE, JOB, NOW
 from tests.authority import DAY, Authority
@@ -112,14 +113,14 @@ def leads(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     """Names to addresses, and the one public address to the server of this machine; nobody waits
     between two attempts."""
     names = {GOOD: [PUBLIC], BAD: [PUBLIC], HOME: ["127.0.0.1"]}
-    connect = socket.create_connection
 
-    def connected(address: tuple[str, int], *more: Any) -> socket.socket:
-        return connect(("127.0.0.1", port) if address == (PUBLIC, 443) else address, *more)
+    def led(addresses: Sequence[str], to: int, *more: Any) -> socket.socket:
+        here = list(addresses) == [PUBLIC] and to == 443
+        return connected(["127.0.0.1"] if here else addresses, port if here else to, *more)
 
     monkeypatch.setattr("enclave.web.guard.Guard.sleep", lambda guard, seconds: None)
     monkeypatch.setattr("enclave.web.http._resolve", lambda host, port: names[host])
-    monkeypatch.setattr("enclave.web.http.socket.create_connection", connected)
+    monkeypatch.setattr("enclave.web.http.connected", led)
 
 
 CONFIG = """
