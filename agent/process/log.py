@@ -11,11 +11,13 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from functools import partial
+from typing import Any, TextIO, cast
 
 import structlog
 
 from agent.config import Config
+from agent.process.log_stream import LogStream
 from faults import printable
 
 # syslog(3)'s numbers.
@@ -24,10 +26,11 @@ PRIORITIES: Mapping[str, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3
 
 def configure_log(config: Config) -> None:
     """From here on every line of structlog is of this form, from the configured level on."""
-    style, journal = config.log.format, is_journal(sys.stderr)
+    style, journal, out = config.log.format, is_journal(sys.stderr), _out()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        partial(_tell_of_lost, out),
         *([] if journal else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -47,9 +50,26 @@ def configure_log(config: Config) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[config.log.level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=True,
     )
+
+
+def _out() -> LogStream | TextIO:
+    """Standard error; as it is where it is no file (closed, or a test's)."""
+    try:
+        return LogStream(sys.stderr)
+    except (OSError, ValueError, AttributeError):
+        return sys.stderr
+
+
+def _tell_of_lost(
+    out: LogStream | TextIO, _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """How many lines before this one were left out, since nobody took them."""
+    if lost := getattr(out, "lost", 0):
+        event["lines_lost_before"] = lost
+    return event
 
 
 def _on_one_line(
@@ -80,7 +100,7 @@ def prefixed(text: str, level: str) -> str:
 def say_error(text: str) -> None:
     """The last words of a process, in one line, also when no log is set up."""
     line = printable(f"error: {' '.join(text.split())}")
-    sys.stderr.write(f"{prefixed(line, 'error') if is_journal(sys.stderr) else line}\n")
+    _out().write(f"{prefixed(line, 'error') if is_journal(sys.stderr) else line}\n")
 
 
 def _levelled(processors: list[structlog.typing.Processor]) -> structlog.typing.Processor:
