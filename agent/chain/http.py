@@ -30,6 +30,7 @@ TIMEOUT_SECONDS = 10.0  # of one exchange; public nodes answer wide eth_getLogs 
 MAX_ANSWER_BYTES = 32 * 2**20  # 1,000 jobs are about 1.2 MiB; more is a mistake or an attack
 FRAME_BYTES = 64 * 2**10  # of any answer: error pages, too
 CONNECTIONS = 20  # to one node
+KEPT_SECONDS = 30.0  # idle; balancers end theirs after 60 and more, and some forget them silently
 
 # What the answer to one request may take; others: FRAME_BYTES / 16.
 ALLOWED_BYTES = {
@@ -54,6 +55,17 @@ class _Heard:
     body: bytes
 
 
+@dataclass(slots=True)
+class _Made:
+    """Connections that were made for a request; 0: one that was there carried it."""
+
+    count: int = 0
+
+    async def note(self, event: str, info: Mapping[str, object]) -> None:
+        """What httpcore does, step by step (its extension `trace`)."""
+        self.count += event == "connection.connect_tcp.complete"
+
+
 class Http:
     """A `Transport`: each body is one POST. `now` is unix seconds, for waits until a moment."""
 
@@ -68,15 +80,17 @@ class Http:
         self._timeout = timeout_seconds
         self._now = now
         self._pool = _pool(url)
+        self._anew = _pool(url, kept=0)
 
     async def close(self) -> None:
         await self._pool.aclose()
+        await self._anew.aclose()
 
     async def exchange(self, body: Json) -> Json:
         """The answer's JSON. Raises EndpointDown, NodeRefused."""
         try:
             async with asyncio.timeout(self._timeout):
-                heard = await self._post(body)
+                heard = await self._heard(body)
         except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout):
             text = f"{self.url} did not answer in {self._timeout:g} s"
             raise EndpointDown(text, got=Got.SILENCE) from None
@@ -89,13 +103,25 @@ class Http:
             raise EndpointDown(f"{self.url}: {_why(broken, self.url)}", got=Got.WORDS) from None
         return await self._read(heard)
 
-    async def _post(self, body: Json) -> _Heard:
+    async def _heard(self, body: Json) -> _Heard:
+        """Over a connection that is kept, or, where that was cut, a new one: a balancer that ends
+        idle ones without a word cuts each first request after a pause, and is well all the same.
+        What is sent twice is done once: reads, and the same signed bytes."""
+        made = _Made()
+        try:
+            return await self._post(self._pool, body, made)
+        except _CUT:
+            if made.count:
+                raise
+        return await self._post(self._anew, body, made)
+
+    async def _post(self, pool: httpcore.AsyncConnectionPool, body: Json, made: _Made) -> _Heard:
         most, received = most_bytes(body), bytearray()
         content = json.dumps(body).encode()
         seconds = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
-        request = self._pool.stream(
+        request = pool.stream(
             "POST", self.url.reveal().partition("#")[0], headers=_headers(self.url, content),
-            content=content, extensions={"timeout": seconds},
+            content=content, extensions={"timeout": seconds, "trace": made.note},
         )  # fmt: skip
         async with request as response:
             headers = {
@@ -208,18 +234,21 @@ def _headers(url: SecretUrl, content: bytes) -> list[tuple[str, str]]:
     return given
 
 
-def _pool(url: SecretUrl) -> httpcore.AsyncConnectionPool:
-    """Through the proxy that the environment names for the scheme, if it does, as curl goes."""
+def _pool(url: SecretUrl, kept: int = CONNECTIONS) -> httpcore.AsyncConnectionPool:
+    """Through the proxy that the environment names for the scheme, if it does, as curl goes.
+    `kept`: how many connections stay for later requests."""
     parts = httpx.URL(url.reveal())
     tls = httpx.create_ssl_context() if parts.scheme == "https" else None
     backend, proxy = BoundedBackend(), _proxy_of(parts.scheme)
     if proxy is None or proxy_bypass(parts.host):
         return httpcore.AsyncConnectionPool(
-            ssl_context=tls, max_connections=CONNECTIONS, network_backend=backend
-        )
+            ssl_context=tls, max_connections=CONNECTIONS, max_keepalive_connections=kept,
+            keepalive_expiry=KEPT_SECONDS, network_backend=backend,
+        )  # fmt: skip
     return httpcore.AsyncHTTPProxy(
         proxy_url=str(proxy.url), proxy_auth=proxy.raw_auth, ssl_context=tls,
-        max_connections=CONNECTIONS, network_backend=backend,
+        max_connections=CONNECTIONS, max_keepalive_connections=kept,
+        keepalive_expiry=KEPT_SECONDS, network_backend=backend,
     )  # fmt: skip
 
 

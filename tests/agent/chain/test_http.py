@@ -211,3 +211,30 @@ async def test_exchange__truncated__is_a_fault_of_the_endpoint() -> None:
             with pytest.raises((EndpointDown, NodeRefused)):
                 await http.exchange(ASK)
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("cut", [None, b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"])
+async def test_exchange__a_kept_connection_is_cut__is_made_once_more_over_a_new_one(
+    cut: bytes | None,
+) -> None:
+    """As balancers do with connections that were idle for a while: no word, the next request."""
+    answered = 0
+
+    def ends_each_after_one(body: Any) -> Said | bytes | None:
+        nonlocal answered
+        answered += 1
+        return cut if answered == 2 else Said.json(each(body))
+
+    async with asking(ends_each_after_one) as (http, node):
+        assert await http.exchange(ASK) == each(ASK)
+        assert await http.exchange(ASK) == each(ASK)
+        assert await http.exchange(ASK) == each(ASK)
+    assert len(node.bodies) == 4
+
+
+async def test_exchange__a_new_connection_is_cut__is_the_node_s_fault_at_once() -> None:
+    async with asking(lambda body: None) as (http, node):
+        for _ in range(3):
+            with pytest.raises(EndpointDown):
+                await http.exchange(ASK)
+    assert len(node.bodies) == 3
