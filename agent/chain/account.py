@@ -15,8 +15,9 @@ from agent.chain.encoding import Fees, Unsigned, transaction_hash
 from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import fees_of, gas_of, is_old_form
 from agent.chain.fees import FeePolicy, asked_by
+from agent.chain.held_up import HeldUpCalls
 from agent.chain.nonces import MOST_NONCE, Leap
-from agent.chain.pool_refusals import are_too_cheap
+from agent.chain.pool_refusals import are_of_what_is_there, are_too_cheap
 from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Rpc, integer
 from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
 from agent.chain.transaction_states import Call
@@ -51,6 +52,7 @@ class Account:
         fees_age_seconds: float,
     ) -> None:
         self.sent_at: dict[str, float] = {}  # unix seconds, by hash
+        self.held_up = HeldUpCalls()
         self._too_cheap = set[str]()  # hashes of what no node took, for its price
         self._endpoints = endpoints
         self._signer = signer
@@ -158,10 +160,14 @@ class Account:
         self.sent_at[last.hash] = self._clock.now()
         answers = await self._endpoints.everywhere("eth_sendRawTransaction", last.raw)
         refusals = [answer for answer in answers if isinstance(answer, TryElsewhere)]
-        if len(refusals) == len(answers):
-            log.warning("tx.not_taken", key=record.key, error=str(refusals[0]))
-            if are_too_cheap(refusals):
-                self._too_cheap.add(last.hash)
+        if len(refusals) < len(answers) or are_of_what_is_there(refusals):
+            self.held_up.out(record.key)
+            return
+        log.warning("tx.not_taken", key=record.key, error=str(refusals[0]))
+        why = f"no node takes it: {refusals[0]}"
+        self.held_up.note(record.key, record.label, why, self._clock.now())
+        if are_too_cheap(refusals):
+            self._too_cheap.add(last.hash)
 
 
 def _no_reverts(told: Sequence[T | CallReverted]) -> list[T]:

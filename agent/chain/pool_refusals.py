@@ -1,4 +1,4 @@
-"""Why a node takes a transaction into no pool, as far as its price is why. Pure.
+"""What a node means that takes a transaction into no pool: its price, or that it is there. Pure.
 
 What no node takes is in no pool: it costs nothing to send it dearer at once, and waiting for a
 block that it can't get into costs the time that a report has.
@@ -27,8 +27,21 @@ _ROWS = (
     r"max fee per gas .{0,40}(?:too low|lower than)|maxfeepergas .{0,40}(?:too low|lower)",
 )
 TOO_CHEAP = re.compile("|".join(_ROWS), re.IGNORECASE)
+# No refusal at all: the very same is in its pool.
+_THERE_ROWS = (
+    # geth, reth: "already known"; anvil: "transaction already imported"; frontier, erigon
+    r"already[ _]?(?:known|imported|exists|in (?:the )?(?:mem)?pool)",
+    r"\bknown transaction",  # geth before 1.10, besu, openethereum
+    r"tx already in (?:cache|mempool)",  # cometbft: evmos, cronos
+)
+THERE = re.compile("|".join(_THERE_ROWS), re.IGNORECASE)
 
 
 def are_too_cheap(refusals: Sequence[TryElsewhere]) -> bool:
     """Whether one of these says that more has to be bid."""
     return any(TOO_CHEAP.search(str(each)) for each in refusals)
+
+
+def are_of_what_is_there(refusals: Sequence[TryElsewhere]) -> bool:
+    """Whether one of these says that it has that transaction."""
+    return any(THERE.search(str(each)) for each in refusals)

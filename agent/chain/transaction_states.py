@@ -80,6 +80,7 @@ class Patience:
 
     replace: float = 30.0  # unmined after this long: raise the fees
     rebroadcast: float = 15.0
+    untaken: float = 3.0  # the same where no node took it: most often one was away for a moment
     retry: float = 5.0  # after a Waiting or a simulated revert
     fees_age: float = 3.0
     hearsay: float = 120.0  # for a second endpoint's word on a receipt: twice their longest rest

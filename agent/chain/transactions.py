@@ -23,6 +23,7 @@ from agent.chain.fees import BUMP_PERCENT, FeePolicy, raised
 from agent.chain.gap_filling import GapFilling
 from agent.chain.head import Finality
 from agent.chain.hearsay import Hearsay
+from agent.chain.held_up import HeldUpCalls
 from agent.chain.pending import Sight, is_ours_still, look
 from agent.chain.receipts import Receipt, parent_fee, receipt_of
 from agent.chain.rpc import CallReverted, Json
@@ -128,9 +129,20 @@ class Transactions:
             log.warning("tx.would_revert", key=key, call=call.label, reason=no.reason)
             return self._hold(Reverted(key, no.reason))
         except (RetryLater, TryElsewhere) as fault:
-            return self._hold(self._waiting(key, Why.NODES, str(fault)))
+            return self._held_up(call, self._waiting(key, Why.NODES, str(fault)))
         finally:
             self._starting.discard(key)
+
+    def _held_up(self, call: Call, state: Waiting) -> TxState:
+        """Held, and told to whoever asks for health."""
+        now, urgent = self._clock.now(), call.urgent
+        self.held_up.note(state.key, call.label, state.message, now, urgent=urgent)
+        return self._hold(state)
+
+    @property
+    def held_up(self) -> HeldUpCalls:
+        """What does not get out to the chain."""
+        return self._account.held_up
 
     async def _on_its_way(self, call: Call, as_of: int | None) -> TxRecord | None:
         """What makes the same call and is open, or was mined later than `as_of`; as of now."""
@@ -159,13 +171,14 @@ class Transactions:
         gas, fees = await self._account.gas(call, send), await self._account.market()
         if not fees:
             cap = self._policy.cap_per_gas
-            return self._hold(self._waiting(key, Why.FEES, f"gas costs more than {cap} wei now"))
+            text = f"gas costs more than {cap} wei now, which is gas.max_fee"
+            return self._held_up(call, self._waiting(key, Why.FEES, text))
         balance = await self._account.balance()
         async with self._nonces:
             found = await self._affordable(call, key, job, bids(gas, fees), balance)
             if isinstance(found, Waiting):
                 log.warning("tx.waits", key=key, call=call.label, reason=found.message)
-                return self._hold(found)
+                return self._held_up(call, found)
             if not call.wanted():
                 return Waiting(key, Why.UNWANTED, "its reason has gone", retry_at=0.0)
             record = await self._recorded(call, key, job, send, found)
@@ -277,6 +290,7 @@ class Transactions:
             log.info(
                 "tx.mined", key=record.key, block=receipt.block, status=str(status), reason=reason
             )
+        self.held_up.out(record.key)
         if receipt.bounded:
             log.warning("tx.fee_beyond_signed", key=record.key, tx=attempt.hash)
         await self._log.change(
@@ -347,7 +361,9 @@ class Transactions:
                     continue
                 if not await self._budget.over(self._extra(record, fees), now):
                     return await self._replace(record, fees)
-        if passed(now, self._account.sent_at.get(last.hash, 0.0), self._patience.rebroadcast):
+        untaken = self._account.held_up.has(record.key)
+        again = self._patience.untaken if untaken else self._patience.rebroadcast
+        if passed(now, self._account.sent_at.get(last.hash, 0.0), again):
             await self._account.broadcast(record)
         return None
 

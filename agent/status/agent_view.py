@@ -17,7 +17,15 @@ from agent.markets.marketv1.cards import RateCard, TrafficRate
 from agent.ports import Clock
 from agent.status.explorer import Explorer
 from agent.status.finding import Query
-from agent.status.health import RECENT_SECONDS, NodeSeen, OfferSeen, RegionSeen, Seen, judge
+from agent.status.health import (
+    RECENT_SECONDS,
+    CallSeen,
+    NodeSeen,
+    OfferSeen,
+    RegionSeen,
+    Seen,
+    judge,
+)
 from agent.status.job_rows import JobRows
 from agent.status.money import Money
 from agent.status.source import (
@@ -169,6 +177,7 @@ class AgentView:
             broken=upkeep.fault,
             disk=upkeep.disk,
             other_agent_at=sent.nonce_taken_at if sent else None,
+            held_up=list(self._held_up()),
             gas_jobs=row.gas_jobs,
             signs=sent is not None,
             stake_jobs=row.stake_jobs,
@@ -178,6 +187,11 @@ class AgentView:
             aws_ahead=self._world.aws.clock_ahead(),
             bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],
         )
+
+    def _held_up(self) -> Iterator[CallSeen]:
+        now, sent = self._clock.now(), self._world.chain.transactions
+        for one in sent.held_up.lasting(now) if sent else ():
+            yield CallSeen(one.call, one.why, now - one.since, one.urgent)
 
     def _bug(self, bug: Bug) -> str:
         wait = max(0.0, bug.retry_at - self._clock.now())

@@ -83,6 +83,16 @@ class NodeSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class CallSeen:
+    """A call that does not get out to the chain. `urgent`: the stake hangs on it."""
+
+    call: str
+    why: str
+    seconds: float
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RegionSeen:
     """`seen_at`: when AWS last told what runs there; `fault` what it said instead since;
     `denied`: it was the credentials."""
@@ -148,6 +158,7 @@ class Seen:
     broken: str = ""
     disk: Disk | None = None
     other_agent_at: float | None = None
+    held_up: Sequence[CallSeen] = ()
     gas_jobs: float | None = None
     signs: bool = True
     stake_jobs: int | None = None
@@ -161,7 +172,7 @@ def judge(seen: Seen) -> Health:
     """The one place that says what is wrong."""
     looks = (
         _loop, _clock, _chain, _nodes, _credentials, _regions, _journal, _disk, _file, _offers,
-        _jobs, _held, _wallet, _effects, _leadership,
+        _jobs, _held, _wallet, _held_up, _effects, _leadership,
     )  # fmt: skip
     return Health(tuple(part for look in looks for part in look(seen)), seen.closed)
 
@@ -377,6 +388,18 @@ def _wallet(seen: Seen) -> Iterator[Part]:
         yield Part("wallet", "", Grade.FAIL, text, "send the provider's address some")
     else:
         yield _ok("wallet", "sends")
+
+
+def _held_up(seen: Seen) -> Iterator[Part]:
+    """What hangs on the stake first; of many that wait for one cause the first says it. While no
+    node answers, that is said."""
+    if _nobody_answers(seen):
+        return
+    calls = sorted(seen.held_up, key=lambda one: (not one.urgent, -one.seconds))
+    if calls:
+        first, more = calls[0], f" (and {len(calls) - 1} more)" if len(calls) > 1 else ""
+        text = f"{first.call} does not get out for {first.seconds:.0f} s{more}: {first.why}"
+        yield Part("wallet", "calls", Grade.FAIL if first.urgent else Grade.WARN, text)
 
 
 def _effects(seen: Seen) -> Iterator[Part]:

@@ -12,6 +12,8 @@ from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import is_old_form
 from agent.chain.fees import Asked, asked_by
 from agent.chain.head import Finality
+from agent.chain.pool_refusals import are_of_what_is_there
+from agent.chain.rpc import NodeRefused
 from agent.chain.transaction_log import TxStatus
 from agent.chain.transactions import Confirmed, Transactions
 from agent.market.model import JobId
@@ -217,3 +219,56 @@ def test_old_form__one_node_says_that_there_is_no_base_fee__is_taken_by_all(
 ) -> None:
     """The newer form would be taken by none where the other one lies."""
     assert is_old_form(Asked(each, 1) for each in base_fees) is old_form
+
+
+async def test_submit__no_node_takes_it__is_sent_again_within_seconds_and_told(
+    stage: Stage, transactions: Transactions, job: JobId
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(stage, patch, "eth_sendRawTransaction", Rejected(-32000, "sender is denied"))
+        await begin(transactions, stage, job)
+        assert not transactions.held_up.lasting(stage.clock.now())
+        for _ in range(4):
+            stage.clock.at += 3
+            await transactions.pump()
+    (held,) = transactions.held_up.lasting(stage.clock.now())
+    assert held.call.startswith(f"reportStarted({job}")
+    assert "sender is denied" in held.why
+    assert held.urgent
+    stage.clock.at += 3
+    await transactions.pump()  # taken now, long before what was taken would be sent again
+    assert not transactions.held_up.lasting(stage.clock.now())
+    stage.node.call("evm_mine")
+    await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
+
+
+async def test_submit__no_node_says_what_it_costs__is_told_once_that_lasts(
+    stage: Stage, transactions: Transactions, job: JobId
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(stage, patch, "eth_estimateGas", Rejected(-32601, "no such method"))
+        for _ in range(3):
+            await begin(transactions, stage, job)
+            stage.clock.at += 6
+        (held,) = transactions.held_up.lasting(stage.clock.now())
+        assert "no such method" in held.why
+    stage.clock.at += 60
+    assert not transactions.held_up.lasting(stage.clock.now())  # nobody tries it any more
+
+
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        ("already known", True),
+        ("transaction already imported", True),
+        ("ALREADY_EXISTS: already known", True),
+        ("Known transaction", True),
+        ("tx already in mempool", True),
+        ("unknown transaction type", False),
+        ("nonce too low", False),
+        ("sender is denied", False),
+    ],
+)
+def test_refusal__of_what_is_in_the_pool__is_none(said: str, there: bool) -> None:
+    assert are_of_what_is_there([NodeRefused(said)]) is there

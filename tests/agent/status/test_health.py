@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agent.status.health import (
     KINDS,
+    CallSeen,
     Disk,
     Grade,
     NodeSeen,
@@ -30,6 +31,8 @@ WELL = Seen(
     gas_jobs=50.0, stake_jobs=3,
 )  # fmt: skip
 SILENT = RegionSeen("eu-west-1", NOW - 61, "timed out")
+HELD = CallSeen("report(7)", "no node takes it: blocked", 12.0, urgent=True)
+WAITS = CallSeen("settle(2)", "the budget is spent", 90.0, urgent=False)
 DENIED = RegionSeen("eu-west-1", NOW - 5, "the token has expired", denied=True)
 
 
@@ -53,6 +56,8 @@ def test_health__all_is_well__serves() -> None:
         ({"regions": (DENIED,)}, "credentials", "fail", "the token has expired"),
         ({"aws_ahead": 31.0}, "clock", "warn", "31 s behind AWS's"),
         ({"aws_ahead": -300.0}, "clock", "warn", "300 s ahead of AWS's"),
+        ({"held_up": (WAITS, HELD)}, "wallet", "fail", "report(7) does not get out"),
+        ({"held_up": (WAITS,)}, "wallet", "warn", "out for 90 s: the budget"),
         ({"journal": "disk full"}, "journal", "fail", "disk full"),
         ({"disk": Disk(2**20, 2**32)}, "disk", "fail", "0.0 GiB free"),
         ({"disk": Disk(2**31, 2**32)}, "disk", "warn", "two images need more"),
@@ -150,3 +155,8 @@ def test_behind__any_window__leaves_most_of_it(window: int) -> None:
 def test_wallet__without_a_key__is_well_and_says_so() -> None:
     (wallet,) = [part for part in judge(replace(WELL, signs=False)).parts if part.kind == "wallet"]
     assert (wallet.grade, "nothing is settled" in wallet.text) == (Grade.OK, True)
+
+
+def test_health__no_node_answers__is_not_said_again_of_each_call() -> None:
+    health = judge(replace(WELL, nodes=(NodeSeen("one", False, "401"),), held_up=(HELD,)))
+    assert not any("report(7)" in part.text for part in health.parts)
