@@ -15,7 +15,12 @@ from typing import Any
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(\w+)", re.DOTALL)
 # Query APIs name the root after the call (EC2 API reference, "Response structure"); S3 does not.
 _NAMED_SO = frozenset({"ec2", "sts", "iam"})
-_S3_ROOTS = {"ListObjectsV2": b"ListBucketResult"}
+_S3_ROOTS = {
+    "ListObjectsV2": b"ListBucketResult",
+    "CreateMultipartUpload": b"InitiateMultipartUploadResult",
+}
+# What S3 says of an object in headers alone: a page would pass for what was written, or is there.
+_TAGGED = frozenset({"PutObject", "UploadPart", "HeadObject", "GetObject"})
 # By call: the member, as it is sent, without which nothing was said: not even "none".
 SAID = {
     "DescribeInstances": "reservationSet",
@@ -54,6 +59,8 @@ def _check(
     service = operation_model.service_model.service_name
     root = name.encode() + b"Response" if service in _NAMED_SO else _S3_ROOTS.get(name)
     read = bool(customized_response_dict)  # by whoever knows each byte of it (cloud.lean)
+    if name in _TAGGED and response_dict["status_code"] == 200:
+        _check_tag(name, response_dict["headers"])
     if read or response_dict["status_code"] != 200 or not isinstance(body, bytes):
         return
     found = _ROOT.match(body)
@@ -61,3 +68,9 @@ def _check(
         raise NotAws(f"{name} was answered by something that is not AWS")
     if name in SAID and SAID[name].encode() not in body:
         raise NotAws(f"{name} was answered without {SAID[name]}")
+
+
+def _check_tag(name: str, headers: Mapping[str, str]) -> None:
+    """Raises NotAws: no ETag, which S3 gives with each object (S3 API reference)."""
+    if "etag" not in {header.lower() for header in headers}:
+        raise NotAws(f"{name} was answered by something that is not S3: no ETag")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -40,7 +40,7 @@ class Between(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.body)
 
-    do_GET = do_POST
+    do_GET = do_PUT = do_HEAD = do_POST
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is printed."""
@@ -116,3 +116,22 @@ async def test_answer__without_its_set__does_not_say_that_there_are_none(
     for empty in (b"<reservationSet/>", b"<reservationSet></reservationSet>"):
         monkeypatch.setattr(Between, "body", bare % (empty + ends))
         assert list(await between.instances(REGION)) == []
+
+
+@pytest.mark.parametrize("body", [STRANGE["a page"], b""])
+async def test_answer__without_an_etag__does_not_say_that_an_object_was_written_or_is_there(
+    between: Aws, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    s3 = between._clients.s3(REGION)
+    monkeypatch.setattr(Between, "body", body)
+    of: Any = {"Bucket": "b", "Key": "k"}
+    for ask in (
+        lambda: s3.put_object(**of, Body=b"order"),
+        lambda: s3.upload_part(**of, Body=b"part", UploadId="u", PartNumber=1),
+        lambda: s3.get_object(**of),
+        lambda: s3.head_object(**of),
+    ):
+        with pytest.raises(OutcomeUnknown, match="not S3"):
+            await between._clients.run("x", ask)
+    with pytest.raises(OutcomeUnknown, match="can't be read"):
+        await between._clients.run("x", lambda: s3.create_multipart_upload(**of)["UploadId"])
