@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,8 @@ from botocore.session import get_session
 from cloud import lean, own_answers
 from cloud.clock_of_aws import ClockOfAws
 from cloud.errors import readable, translated
-from cloud.kinds import Throttled
+from cloud.keys_anew import KeysAnew
+from cloud.kinds import NotAllowed, Throttled
 from cloud.model import Region
 from cloud.request_budget import WHENEVER, Budget, Clock, Urgency
 from faults import UsageFault
@@ -61,6 +63,7 @@ class Clients:
         self._reading = threading.Lock()
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aws")
+        self._keys = KeysAnew(_session, self._account_of)
         self.clock = ClockOfAws()
 
     def ec2(self, region: Region) -> EC2Client:
@@ -92,11 +95,16 @@ class Clients:
         return self._client("pricing", region)
 
     async def run(self, doing: str, call: Callable[[], T]) -> T:
-        """`call()` on a thread; what botocore raises leaves as a fault that begins with `doing`."""
+        """`call()` on a thread; what botocore raises leaves as a fault that begins with `doing`.
+        Keys that AWS refuses are looked for anew, for the calls after this one."""
 
         def work() -> T:
-            with translated(doing), readable(doing):
-                return call()
+            try:
+                with translated(doing), readable(doing):
+                    return call()
+            except NotAllowed:
+                self._look_for_keys()
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
@@ -105,6 +113,25 @@ class Clients:
         self._pool.shutdown(wait=True, cancel_futures=True)
         for client in self._made.values():
             client.close()
+
+    def _look_for_keys(self) -> None:
+        with self._lock:
+            session = self._session
+            if session is None or not self._keys.due(time.monotonic()):
+                return
+        if (other := self._keys.look(session)) is not None:
+            with self._lock:  # who still calls with a client of before keeps it until then
+                self._session, self._made = other, {}
+
+    def _account_of(self, session: boto3.Session) -> str:
+        region = next(region for _, region in self._made)
+        sts = session.client(
+            "sts",
+            region_name=region,
+            endpoint_url=self._endpoint_url,
+            config=self._config("sts"),
+        )
+        return sts.get_caller_identity()["Account"]
 
     def _client(self, service: Service, region: Region) -> Any:
         with self._lock:
@@ -130,6 +157,8 @@ class Clients:
                 raise UsageFault(f"{doing}: {error}; see AWS_ENDPOINT_URL") from error
             lean.install(client, service, self._reading)
             own_answers.install(client)
+            if service == "sts":
+                client.meta.events.register("after-call.sts.GetCallerIdentity", self._keys.hear)
             if service in ("sts", "ec2"):  # who is asked all the time, and by whom all begins
                 self.clock.listen(client)
             return client
