@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import os
 import select
+import socket
+import stat
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TextIO
 
 PATIENCE_SECONDS = 0.1  # for which the first line waits; those after it do not, until one is taken
-PIECE_BYTES = select.PIPE_BUF  # what poll(2) finds room for in a pipe goes in without waiting
+PIECE_BYTES = select.PIPE_BUF
 
 
 class LogStream:
@@ -24,6 +30,7 @@ class LogStream:
     def __init__(self, stream: TextIO) -> None:
         self.lost = 0
         self._fd = stream.fileno()
+        self._put = _at_once(self._fd)
         self._encoding = stream.encoding
         self._torn = False  # the last line ended in its middle
 
@@ -34,7 +41,7 @@ class LogStream:
         try:
             while left:
                 self._wait()
-                left = left[os.write(self._fd, left[:PIECE_BYTES]) :]
+                left = left[self._put(left[:PIECE_BYTES]) :]
                 self._torn = bool(left)
         except OSError:
             self.lost += 1
@@ -51,3 +58,31 @@ class LogStream:
         poll.register(self._fd, select.POLLOUT)
         if not poll.poll(0 if self.lost else PATIENCE_SECONDS * 1000):
             raise BlockingIOError
+
+
+def _at_once(fd: int) -> Callable[[bytes], int]:
+    """Writes what there is room for now, also where poll(2) finds less than that. The descriptor's
+    own mode is that of all who have it (a shell, too), so a pipe or a terminal is opened anew."""
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(kind):
+        return partial(_send, fd)
+    if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+        with suppress(OSError):  # no /proc, or another account's terminal: as it is
+            return _Anew(fd).write
+    return partial(os.write, fd)
+
+
+def _send(fd: int, data: bytes) -> int:
+    with socket.socket(fileno=os.dup(fd)) as to:
+        return to.send(data, socket.MSG_DONTWAIT)
+
+
+class _Anew:
+    """A descriptor of its own for what another one leads to; closed when nobody has it any more."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        weakref.finalize(self, os.close, self._fd)
+
+    def write(self, data: bytes) -> int:
+        return os.write(self._fd, data)

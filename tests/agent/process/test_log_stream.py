@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 
@@ -83,3 +86,44 @@ def test_lines__into_a_descriptor_that_does_not_block__are_taken_or_lost(
     os.read(out, 10**6)
     log.write("\n")
     assert not log.lost
+
+
+def test_lines__to_a_terminal_that_was_stopped__are_lost() -> None:
+    """By Ctrl-S, which is easily pressed; and a terminal has less room than a pipe."""
+    screen, terminal = os.openpty()
+    try:
+        with os.fdopen(terminal, "w") as stream:
+            log = LogStream(stream)
+            for room in range(200, 4_000, 200):
+                log.write("y" * room + "\n")
+            termios.tcflow(terminal, termios.TCOOFF)
+            log.write("a line\n")
+            assert log.lost
+            termios.tcflow(terminal, termios.TCOON)
+            while select.select([screen], [], [], 0.5)[0]:
+                os.read(screen, 10**6)
+            log.write("a line\n")
+            assert not log.lost
+    finally:
+        os.close(screen)
+
+
+def test_lines__on_a_full_disk__are_lost() -> None:
+    with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
+        log = LogStream(stream)
+        log.write("a line\n")
+        assert log.lost == 1
+
+
+def test_lines__to_a_socket_that_nobody_reads__are_lost() -> None:
+    """As systemd's journal has it."""
+    here, there = socket.socketpair()
+    with here, there, here.makefile("w") as stream:
+        log = LogStream(stream)
+        for _ in range(MANY):
+            log.write("a line that is as long as many of a log\n" * 5)
+        assert log.lost
+        while select.select([there], [], [], 0)[0]:
+            there.recv(10**6)
+        log.write("a line\n")
+        assert not log.lost
