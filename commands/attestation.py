@@ -27,7 +27,9 @@ def _root() -> None:
 
 @app.command()
 def verify(
-    file: Annotated[str, typer.Argument(help="The document: raw, hex or base64; - for stdin.")],
+    file: Annotated[
+        str, typer.Argument(help="The document: raw, hex, base64, or in JSON; - for stdin.")
+    ],
     at: Annotated[
         str | None, typer.Option(help="Verify as of this ISO 8601 time (UTC unless it says).")
     ] = None,

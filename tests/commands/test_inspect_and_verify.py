@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import io
 import json
 import sys
@@ -198,8 +199,25 @@ def test_read_document__each_form__is_the_document(document: bytes) -> None:
         base64.b64encode(document),
         base64.encodebytes(document),
         base64.urlsafe_b64encode(document).rstrip(b"="),
+        b"\xd2" + document,
+        document.hex().encode("utf-16"),
+        codecs.BOM_UTF8 + base64.b64encode(document),
+        json.dumps(base64.b64encode(document).decode()).encode(),
+        json.dumps(list(document)).encode(),
+        json.dumps({"ok": True, "data": {"attestation": document.hex(), "id": "x"}}).encode(),
+        json.dumps({"Attestation": {"document": list(document)}}, indent=1).encode(),
     ]
     assert {read_document(form) for form in forms} == {document}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"attestation": "hello"}', "[132, 256]", "[]", '"\\ud800"', "[[[[[[132]]]]]]", "[" * 60_000,
+     '{"a": [132], "b": "84ff"}', '{"attestation": ["84", 1]}' + " x"],
+)  # fmt: skip
+def test_read_document__json_without_one_document__is_refused(text: str) -> None:
+    with pytest.raises(Refused, match=r"JSON"):
+        read_document(text.encode())
 
 
 @given(st.binary())
