@@ -22,9 +22,15 @@ from cloud.model import Region
 from enclave.attest.init_params import known_image
 from faults import Fault, Refused, RetryLater, TryElsewhere
 
+# Of the time for which an image could not be had, the pause to the next try: a host is not asked
+# every few seconds for a month, and a job that is to be up in minutes does not wait for minutes.
+PAUSE_SHARE = 1 / 60
+LONGEST_PAUSE_SECONDS = 60.0  # the alert of images counts more than five in a quarter of an hour
+
 
 async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
     known, begun = world.memory.known(action.job), world.clock.now()
+    since = _failing_since(known.image, action.url)
     known.image = ImageView(ImagePhase.FETCHING, begun, url=action.url)
     job, url, pin = action.job, action.url, _pin(world, action)
     try:
@@ -35,7 +41,8 @@ async def fetch(world: World, action: FetchImage, outside: Outside) -> None:
         known.image = _missing(world, action.url, ImagePhase.REFUSED, refused)
         world.say(action.job, "image.refused", str(refused), Level.ERROR)
     except (RetryLater, TryElsewhere) as later:
-        known.image = _failed(world, action.url, later, action.deadline)
+        failed = _failed(world, action.url, later, action.deadline, since)
+        known.image = replace(failed, failing_since=begun if since is None else since)
         world.say(action.job, "image.unavailable", str(later), Level.WARNING)
     else:
         _ready(world, action, image, begun)
@@ -57,12 +64,21 @@ def _note_pin(world: World, job: JobId, image: Image) -> None:
     world.say(job, IMAGE_PINNED, text, url_name=name, sha256=image.sha256)
 
 
-def _failed(world: World, url: str, fault: Fault, deadline: float = math.inf) -> ImageView:
+def _failing_since(image: ImageView, url: str) -> float | None:
+    return image.failing_since if image.phase is ImagePhase.FAILED and image.url == url else None
+
+
+def _failed(
+    world: World, url: str, fault: Fault, deadline: float = math.inf, since: float | None = None
+) -> ImageView:
     """To be tried again when the fault asks for it, but before half of the time that is left until
-    `deadline` is over: a gateway that wants five minutes does not know of a job that has two."""
+    `deadline` is over: a gateway that wants five minutes does not know of a job that has two.
+    `since`: when it failed first; the longer that is ago, the longer is the pause."""
     missing = _missing(world, url, ImagePhase.FAILED, fault)
+    failing = 0.0 if since is None else missing.since - since
+    wait = max(wait_seconds(fault), min(failing * PAUSE_SHARE, LONGEST_PAUSE_SECONDS))
     most = max(RETRY_SECONDS, (deadline - missing.since) / 2)
-    return replace(missing, retry_at=missing.since + min(wait_seconds(fault), most))
+    return replace(missing, retry_at=missing.since + min(wait, most))
 
 
 def broke(world: World, action: FetchImage, bug: Bug) -> None:

@@ -365,7 +365,6 @@ def fetch_image(view: JobView, job: Job, deadline: float, now: float, draft: Dra
     if missing or (failed and passed(now, image.since, image.retry_at - image.since)):
         draft.do(FetchImage(view.id, job.enclave_url, deadline))
     elif failed:
-        draft.note("image.unavailable", image.reason, Level.WARNING)
         draft.look_at(image.retry_at)
 
 

@@ -95,6 +95,7 @@ class ImageView:
     seen last: it expires there, and somebody may take it away.
 
     `url` is what it was fetched from: after a reorganisation the same id can be another job.
+    `failing_since`: when the first try in this row failed.
     """
 
     phase: ImagePhase = ImagePhase.UNKNOWN
@@ -102,6 +103,7 @@ class ImageView:
     image: Image | None = None
     reason: str = ""
     retry_at: float = 0.0
+    failing_since: float | None = None
     staged: Mapping[Region, float] = field(default_factory=dict)
     staging: bool = False
     url: str = field(default="", repr=False)  # its query may be a secret

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.apply.context import RETRY_SECONDS
-from agent.apply.images import _failed
+from agent.apply.images import LONGEST_PAUSE_SECONDS, _failed
 from faults import RetryLater, TryElsewhere
 from tests.clocks import MovingClock
 
@@ -35,3 +35,15 @@ def test_failed__whatever_a_gateway_asks_for__half_of_the_time_is_left(
 def test_failed__without_a_deadline_or_a_wish__waits_as_ever() -> None:
     assert _failed(WORLD, "x", TryElsewhere("x")).retry_at == NOW + RETRY_SECONDS
     assert _failed(WORLD, "x", RetryLater("x", after_seconds=300)).retry_at == NOW + 300
+
+
+@given(st.floats(0, 1e7))
+def test_failed__for_long__is_tried_again_more_rarely_and_never_rarer_than_each_minute(
+    failing: float,
+) -> None:
+    wait = _failed(WORLD, "x", TryElsewhere("x"), since=NOW - failing).retry_at - NOW
+    assert RETRY_SECONDS - 1e-6 <= wait <= LONGEST_PAUSE_SECONDS + 1e-6
+    if failing < 300:
+        assert wait == pytest.approx(RETRY_SECONDS, abs=1e-6)
+    if failing > 3600:
+        assert wait == pytest.approx(LONGEST_PAUSE_SECONDS, abs=1e-6)
