@@ -77,7 +77,8 @@ def plan_bootstrap(view: JobView, job: Job, now: float, draft: Draft, rules: Rul
     if now < view.deadline:
         draft.look_at(view.deadline)
     else:
-        draft.note("job.past_goal", f"not up by {view.deadline}, as is expected", Level.WARNING)
+        text = f"not up by {_by(view)}, when it should have been"
+        draft.note("job.past_goal", text, Level.WARNING)
     _drop_doubles(view, draft)
     tell_deaths(view, job, draft)
     _buy(view, job, now, draft, rules)
@@ -130,6 +131,10 @@ def _refuse(
         leave(view, now, draft, rules.ending, told=view.agreed)
 
 
+def _by(view: JobView) -> str:
+    return datetime.fromtimestamp(view.deadline, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
     """By this clock the slash point passed, so nothing more is bought. Only by the chain's own
     time does reportStarted revert: until then what is up is proven and reported all the same."""
@@ -138,8 +143,7 @@ def _missed(view: JobView, now: float, draft: Draft, rules: Rules) -> None:
         draft.look_at(now + rules.bootstrap.attest_retry_seconds)
         _prove_and_report(view, now, draft, rules)
         return
-    by = datetime.fromtimestamp(view.deadline, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    text = f"not started by {by}: its stake can be slashed"
+    text = f"not started by {_by(view)}: its stake can be slashed"
     draft.note("job.missed", text, Level.ERROR)
     if rules.bootstrap.leave_refused:
         told = view.agreed and view.told_at >= view.deadline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -102,6 +103,12 @@ def test_goal__passed_or_not__an_instance_is_bought_all_the_same(after: int) -> 
     assert ("job.past_goal" in notes(decided)) == (after >= 180)
     assert decided.stage == "bootstrapping"
     assert decided.deadline == OPENED.assigned_at + 180
+
+
+def test_goal__passed__is_told_by_a_time_that_people_read() -> None:
+    now = OPENED.assigned_at + 200
+    (note,) = (one for one in plan(view(now=now), now, RULES).notes if one.name == "job.past_goal")
+    assert re.fullmatch(r"not up by \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, .*", note.text)
 
 
 def test_goal__job_ends_before_anything_could_serve__nothing_is_bought() -> None:
