@@ -233,6 +233,7 @@ class AgentView:
             full,
             row.margin,
             on_chain,
+            unread=offering.listed is None,
         )
 
     def _trouble(self, name: str, now: float) -> Trouble | None:

@@ -118,6 +118,7 @@ class OfferSeen:
     full: str = ""
     margin: float | None = None
     on_chain: bool = True  # else it is a rate card, which the agent shows by itself
+    unread: bool = False  # since the start nobody has looked at what the market lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +347,8 @@ def _unlisted(offer: OfferSeen, closed: str) -> tuple[Grade, str, str]:
     stands = "not listed" if offer.on_chain else "its rate card is not shown"
     if closed:
         return Grade.OK, f"{stands}: {closed}", ""
+    if offer.on_chain and offer.unread:
+        return Grade.OK, "not looked up on the market yet", ""
     if offer.full:
         return Grade.WARN, f"{stands}: no further job fits ({offer.full})", ""
     if not offer.on_chain:

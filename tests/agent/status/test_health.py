@@ -127,6 +127,12 @@ def test_health__credentials_fail_everywhere__is_one_cause() -> None:
     assert cause.text.startswith("a, b, c: ")
 
 
+def test_health__what_the_market_lists_was_not_read_yet__advises_no_listing() -> None:
+    """Right after a start `status` said to list what was listed."""
+    offers = (OfferSeen("t", "1/h", "", unread=True),)
+    assert [part.line for part in judge(replace(WELL, offers=offers)).warns] == []
+
+
 def test_health__paused_on_purpose__is_no_trouble() -> None:
     offers = (OfferSeen("t", "1/h", "", trouble="paused"),)
     health = judge(replace(WELL, offers=offers, closed="paused"))
