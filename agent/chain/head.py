@@ -77,8 +77,11 @@ def block_ref(answer: Json, asked: int | None = None) -> BlockRef:
         found = BlockRef(BlockNumber(number), answer["hash"].lower(), timestamp)
     except (TypeError, KeyError, AttributeError, NodeRefused):
         raise NodeRefused("a node answers no block where there should be one") from None
-    if not (0 <= number < MOST_BLOCKS and 0 <= timestamp < MOST_SECONDS):
+    if number >= MOST_BLOCKS:
         raise NodeRefused(f"a node answers a block that can't be: number {number:.3g}")
+    if timestamp >= MOST_SECONDS:
+        told = f"of the time {timestamp:.6g}, which is none in seconds (milliseconds?)"
+        raise NodeRefused(f"a node answers a block that can't be: {told}")
     if asked is not None and number != asked:
         raise NodeRefused(f"a node answers block {number:.6g} where {asked} was asked for")
     return found

@@ -140,6 +140,13 @@ def test_block_ref__a_number_however_it_is_written__is_it_or_refused(
         block_ref({"number": "0x1", "timestamp": "0x5", "hash": given if given is None else 7})
 
 
+def test_block_ref__its_time_is_in_milliseconds__is_said_so() -> None:
+    """Some sidechains' gateways have it so; its number is well."""
+    block = {"number": "0x1", "timestamp": hex(1_800_000_000_000), "hash": "0xAB"}
+    with pytest.raises(NodeRefused, match=r"of the time 1\.8e\+12, which is none in seconds"):
+        block_ref(block)
+
+
 def test_finality__negative__is_a_usage_fault() -> None:
     with pytest.raises(UsageFault):
         Finality(-1)
