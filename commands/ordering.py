@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agent.journal.orders import OrderKind, OrderRecord, Orders
@@ -13,7 +13,7 @@ from commands.context import Desk
 from commands.journal import open_reader
 from commands.offering import running_agent
 from commands.terminal import say
-from faults import Fault, RetryLater
+from faults import Fault, Refused, RetryLater
 
 LOOK_SECONDS = 2.0
 _PAIRS = {
@@ -23,8 +23,19 @@ _PAIRS = {
 
 
 async def agent_there(desk: Desk) -> bool:
-    """Whether an agent of this configuration answers. Raises Refused: another provider's does."""
-    return await asyncio.to_thread(running_agent, desk) is not None
+    """Whether an agent of this configuration answers. Raises Refused: another provider's does, or
+    it hears no orders."""
+    view = await asyncio.to_thread(running_agent, desk)
+    if view is not None:
+        require_hearing(view)
+    return view is not None
+
+
+def require_hearing(view: Mapping[str, Any]) -> None:
+    """Raises Refused: the agent's journal is another file than the one that orders go into."""
+    for part in view["health"]["parts"]:
+        if (part["kind"], part["name"], part["grade"]) == ("journal", "journal file", "fail"):
+            raise Refused(f"nothing was ordered: {part['line']}")
 
 
 def not_taken_up(desk: Desk) -> RetryLater:

@@ -171,6 +171,7 @@ class AgentView:
             offers=[self._offer(each) for each in self._types()],
             closed=state.closed,
             journal=state.world.journal.degraded,
+            journal_gone=upkeep.journal_gone,
             held=len(state.held_jobs),
             recent=self._tally.recent(RECENT_SECONDS),
             file=upkeep.lines(),

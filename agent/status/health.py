@@ -152,6 +152,7 @@ class Seen:
     offers: Sequence[OfferSeen] = ()
     closed: str = ""
     journal: str = ""
+    journal_gone: bool = False  # its file was moved or deleted in use
     held: int = 0
     recent: Mapping[str, int] = field(default_factory=dict)
     bugs: Sequence[str] = ()
@@ -282,6 +283,10 @@ def _regions(seen: Seen) -> Iterator[Part]:
 
 
 def _journal(seen: Seen) -> Iterator[Part]:
+    if seen.journal_gone:
+        text = "it was moved or deleted while in use, and what commands order is not heard"
+        todo = "put it back, or restart the agent, which begins a new one"
+        yield Part("journal", "journal file", Grade.FAIL, text, todo)
     if seen.journal:
         yield Part("journal", "", Grade.FAIL, f"the journal can't be written: {seen.journal}")
     else:

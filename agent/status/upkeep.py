@@ -1,4 +1,4 @@
-"""What health needs and nobody else asks for: the disk, the file against what runs, costs.
+"""What health needs and nobody else asks for: disk, files against what runs, costs.
 
 Looked at beside the loop, in a thread where it may wait; nothing is decided by it.
 """
@@ -17,6 +17,7 @@ from agent.config.compare import Difference, differences
 from agent.config.load import path_of
 from agent.config.model import Config
 from agent.config.running import keep
+from agent.journal.in_place import InPlace
 from agent.load.costs import Cost
 from agent.market.model import Price
 from agent.ports import Clock
@@ -41,6 +42,9 @@ class Upkeep:
         self._noted = ""
         self._clock = clock
         self.disk: Disk | None = None
+        config = world.config
+        self._journal = InPlace(None if config.journal.url_file else config.journal_file)
+        self.journal_gone = False  # its file was moved or deleted in use
         self.fault = ""  # why the file can't be read
         self.differences: Sequence[Difference] = ()
 
@@ -54,6 +58,7 @@ class Upkeep:
         """All of it once; what can't be seen now keeps its last value."""
         try:
             self.disk = await asyncio.to_thread(self._space)
+            self._note_journal(await asyncio.to_thread(self._journal.is_gone))
         except OSError as error:
             log.info("upkeep.disk", error=str(error))
         try:
@@ -65,6 +70,11 @@ class Upkeep:
             if not self.differences:
                 await asyncio.to_thread(self.note, file)  # orders write into the file, too
         await self._ask_costs()
+
+    def _note_journal(self, gone: bool) -> None:
+        if gone and not self.journal_gone:
+            log.error("journal.file_gone", file=str(self._world.config.journal_file))
+        self.journal_gone = gone
 
     def note(self, read: Config) -> None:
         """That the agent goes by what was read, for who looks at it while the file is broken."""

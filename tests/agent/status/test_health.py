@@ -59,6 +59,7 @@ def test_health__all_is_well__serves() -> None:
         ({"held_up": (WAITS, HELD)}, "wallet", "fail", "report(7) does not get out"),
         ({"held_up": (WAITS,)}, "wallet", "warn", "out for 90 s: the budget"),
         ({"journal": "disk full"}, "journal", "fail", "disk full"),
+        ({"journal_gone": True}, "journal", "fail", "was moved or deleted"),
         ({"disk": Disk(2**20, 2**32)}, "disk", "fail", "0.0 GiB free"),
         ({"disk": Disk(2**31, 2**32)}, "disk", "warn", "two images need more"),
         ({"file": ("jobs.x: 1 in the file, 2 runs", "y")}, "file", "warn", "(and 1 more)"),
