@@ -162,6 +162,7 @@ class AgentView:
             resynced=state.progress.resynced_at is not None,
             chain_error=state.progress.chain_error,
             head_at=float(newest.block.timestamp) if newest else 0.0,
+            final_at=float(newest.finalized.timestamp) if newest else 0.0,
             window_seconds=row.window_seconds,
             nodes=[
                 NodeSeen(one.name, one.usable, one.error)

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from cloud.clock_of_aws import FAR_SECONDS
 
+# Ethereum and rollups on it take half an hour at most; where a proof is waited for it is hours, and
+# whoever runs there wants to know what each end costs.
+FINAL_SECONDS = 3600.0
 REGION_SECONDS = 60.0  # a region is looked at every 20 s at the least
 HEAD_SHARE = 0.25  # of the window in which a job is to be up: an assignment is seen too late
 HEAD_SECONDS = 30.0  # no chain is behind before that, whatever its window
@@ -146,6 +149,7 @@ class Seen:
     resynced: bool = True
     chain_error: str = ""
     head_at: float = 0.0
+    final_at: float = 0.0  # of the newest final block; 0: none was told yet
     window_seconds: float = 0.0
     nodes: Sequence[NodeSeen] = ()
     regions: Sequence[RegionSeen] = ()
@@ -235,6 +239,11 @@ def _chain(seen: Seen) -> Iterator[Part]:
     elif seen.head_at and age > most:
         text = f"the newest block is {age:.0f} s old: assignments are seen late"
         yield Part("chain", "", Grade.FAIL, text, "add a node of another operator")
+    elif seen.final_at and seen.head_at - seen.final_at > FINAL_SECONDS:
+        behind = (seen.head_at - seen.final_at) / 60
+        text = f"the newest final block is {behind:.0f} min older than the head"
+        todo = "ends wait for one, and cost meanwhile; another node, or chain.finality = a depth"
+        yield Part("chain", "", Grade.WARN, text, todo)
     else:
         yield _ok("chain", "is read")
 

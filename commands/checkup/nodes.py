@@ -17,8 +17,10 @@ from agent.chain.rpc import Request, Rpc, integer
 from agent.config import Config
 from agent.market.model import BlockRef
 from agent.markets.marketv1.seen import AHEAD
+from agent.status.health import FINAL_SECONDS
 from agent.wiring.adapters import contract_of, finality_of
 from agent.wiring.markets import abilities_of, market_of
+from commands.amounts import show_span
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.terminal import how_many
 from faults import Fault
@@ -34,6 +36,7 @@ class Diagnosis:
     down: str = ""
     chain_id: int = 0
     newest: BlockRef | None = None
+    final: BlockRef | None = None
     finality: str = ""
     at_hash: str = ""
     batch: str = ""
@@ -94,7 +97,22 @@ async def finality(patient: Patient) -> list[Finding]:
     todo = 'chain.finality = "64" (a depth in blocks that this chain never takes back)'
     if finality_of(patient.config).depth is not None:
         todo = "a smaller chain.finality, or a node that keeps more blocks"
-    return _each(patient, "finality", lambda node: node.finality, "final blocks are told", todo)
+    found = _each(patient, "finality", lambda node: node.finality, "final blocks are told", todo)
+    late = [_late(node) for node in _well(patient)]
+    if not any(late):
+        return found
+    todo = "ends wait for one, and cost meanwhile: another node, or chain.finality = a depth"
+    named = [Finding("finality", "warn", text, todo) for text in late if text]
+    return [*(each for each in found if each.verdict != "ok"), *named]
+
+
+def _late(node: Diagnosis) -> str:
+    """How far its final block is behind its newest; empty: as usual, or not known."""
+    if node.newest is None or node.final is None:
+        return ""
+    behind = node.newest.timestamp - node.final.timestamp
+    told = f"{node.name}: its newest final block is {show_span(behind)} older than its head"
+    return told if behind > FINAL_SECONDS else ""
 
 
 async def at_hash(patient: Patient) -> list[Finding]:
@@ -187,7 +205,7 @@ async def _why_not(look: Callable[[], Awaitable[None]]) -> str:
 async def _final(rpc: Rpc, node: Diagnosis, wanted: Finality) -> None:
     newest = node.newest.number if node.newest else 0
     where = "finalized" if wanted.depth is None else max(0, newest - wanted.depth)
-    block_ref((await rpc.batch([block_request(where)]))[0])
+    node.final = block_ref((await rpc.batch([block_request(where)]))[0])
 
 
 async def _call(rpc: Rpc, node: Diagnosis, config: Config) -> None:

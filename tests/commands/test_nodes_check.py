@@ -98,6 +98,24 @@ async def test_nodes__one_lacks_something__its_name_and_words_and_the_remedy(
     assert alone.verdict == "fail"
 
 
+async def test_nodes__one_s_final_block_stands_still__is_named_with_how_far_it_is_behind(
+    world: World, second: ChainServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = second.methods.call
+
+    def call(asked: str, params: list[Json]) -> Json:
+        answer = true(asked, params)
+        if asked == "eth_getBlockByNumber" and params[0] != "latest":
+            return {**answer, "timestamp": hex(int(answer["timestamp"], 16) - 7300)}
+        return answer
+
+    monkeypatch.setattr(second.methods, "call", call)
+    (finding,) = _of(await _examined(world, world.node.url, second.url), "finality")
+    assert (finding.verdict, second.url in finding.found) == ("warn", True)
+    assert "2 h 1 min older than its head" in finding.found
+    assert "ends wait" in finding.todo
+
+
 async def test_nodes__takes_few_at_once__is_told_with_its_words(
     world: World, second: ChainServer
 ) -> None:

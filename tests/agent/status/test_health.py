@@ -50,6 +50,7 @@ def test_health__all_is_well__serves() -> None:
         ({"chain_error": "refused"}, "chain", "fail", "can't be read: refused"),
         ({"head_at": NOW - 76}, "chain", "fail", "76 s old"),
         ({"head_at": NOW - 121, "window_seconds": 0}, "chain", "fail", "121 s old"),
+        ({"final_at": NOW - 3606}, "chain", "warn", "final block is 60 min older"),
         ({"nodes": (NodeSeen("one", True), NodeSeen("two", False, "401"))}, "node", "warn", "401"),
         ({"regions": (SILENT,)}, "region", "fail", "not seen for 61 s (timed out)"),
         ({"regions": (RegionSeen("x", None),)}, "region", "fail", "no answer"),
