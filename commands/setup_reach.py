@@ -58,9 +58,9 @@ async def contract_of(answers: Answers, endpoints: Endpoints) -> Address:
 
 async def coin_of(owner: str, endpoints: Endpoints) -> int:
     """What the account has for gas, wei."""
-    from agent.chain.rpc import integer
+    from agent.chain.rpc import number
 
-    return integer(await endpoints.call("eth_getBalance", owner, "latest"))
+    return await number(endpoints, "eth_getBalance", owner, "latest")
 
 
 def key_questions(

@@ -18,7 +18,7 @@ from agent.chain.fees import FeePolicy, asked_by
 from agent.chain.held_up import HeldUpCalls
 from agent.chain.nonces import MOST_NONCE, Leap
 from agent.chain.pool_refusals import are_of_what_is_there, are_too_cheap
-from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Rpc, integer
+from agent.chain.rpc import CallReverted, NodeRefused, Reader, Rpc, number
 from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
 from agent.chain.transaction_states import Call
 from agent.chain.wallet import Signer
@@ -74,7 +74,7 @@ class Account:
         request = {"from": self.address, "to": to, "data": "0x" + data.hex()}
 
         async def one(reader: Reader) -> int:
-            return integer(await reader.call("eth_estimateGas", request), MOST_GAS)
+            return await number(reader, "eth_estimateGas", request, most=MOST_GAS)
 
         told = await self._endpoints.several(one)
         numbers = [each for each in told if isinstance(each, int)]
@@ -93,7 +93,7 @@ class Account:
         """Wei, by who tells of more: where that is not there, nodes take no transaction."""
 
         async def one(rpc: Rpc) -> int:
-            return integer(await rpc.call("eth_getBalance", self.address, "latest"))
+            return await number(rpc, "eth_getBalance", self.address, "latest")
 
         return max(_no_reverts(await self._endpoints.several(one)))
 
@@ -111,7 +111,7 @@ class Account:
 
     async def mined_count(self) -> int:
         """Of the account's transactions; what does not fit ours is asked of a second endpoint."""
-        counted = integer(await self._count(), MOST_NONCE)
+        counted = await self._count(self._endpoints)
         highest = await self._log.highest()
         if highest is None or counted > highest + 1:
             counted = min([counted, *await self.counts()])
@@ -120,18 +120,13 @@ class Account:
             raise NodeRefused(doubt)
         return counted
 
-    async def _count(self) -> Json:
-        return await self._endpoints.call("eth_getTransactionCount", self.address, "latest")
+    async def _count(self, reader: Reader) -> int:
+        of = (self.address, "latest")
+        return await number(reader, "eth_getTransactionCount", *of, most=MOST_NONCE)
 
     async def counts(self) -> list[int]:
         """What two endpoints say, as far as they do."""
-
-        async def one(rpc: Rpc) -> int:
-            return integer(
-                await rpc.call("eth_getTransactionCount", self.address, "latest"), MOST_NONCE
-            )
-
-        return await self._endpoints.voices(one)
+        return await self._endpoints.voices(self._count)
 
     async def unsent(
         self, call: Call, key: str, job: JobId | None, send: int, gas: int, nonce: int, fees: Fees

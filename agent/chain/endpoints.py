@@ -26,7 +26,7 @@ from agent.chain.rpc import (
     Request,
     Rpc,
     Transport,
-    integer,
+    number,
 )
 from agent.clock import passed
 from agent.market.model import BlockRef
@@ -117,7 +117,7 @@ class Endpoints:
 
     async def _ask_chain_id(self, node: Node) -> int | None:
         try:
-            return integer(await node.rpc.call("eth_chainId"))
+            return await number(node.rpc, "eth_chainId")
         except TryElsewhere as fault:
             self._ranks.failed(node, fault)
             return None

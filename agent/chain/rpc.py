@@ -29,6 +29,7 @@ from agent.chain.retry_after import asked_wait
 from agent.clock import SystemClock
 from agent.ports import Clock
 from agent.secret import SecretUrl
+from enclave.shown import shown
 from faults import Refused, TryElsewhere
 
 WAIT_SECONDS = 10.0  # at most, before one exchange: as long as an exchange may take itself
@@ -345,3 +346,14 @@ def integer(value: Json, most: int = MOST_INTEGER) -> int:
     if not 0 <= found <= most:
         raise NodeRefused("a node answers no number that can be where there should be one")
     return int(found)
+
+
+async def number(reader: Reader, method: str, *params: Json, most: int = MOST_INTEGER) -> int:
+    """The quantity that this method answers. Raises as `Reader.call`, and NodeRefused, with what
+    was answered: it is none, or above `most`."""
+    answer = await reader.call(method, *params)
+    try:
+        return integer(answer, most)
+    except NodeRefused:
+        told = f"a node answers {method} with {shown(repr(answer), 80)}"
+        raise NodeRefused(f"{told}, which is no number that it can be") from None

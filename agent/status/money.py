@@ -12,7 +12,7 @@ from itertools import chain
 import structlog
 
 from agent.chain.fees import market_fees
-from agent.chain.rpc import integer
+from agent.chain.rpc import number
 from agent.history.earned import Earned
 from agent.journal.transactions import TxJournal
 from agent.market.model import BlockRef, Job, JobId
@@ -88,7 +88,7 @@ class Money:
         """What is there for gas, wei; 0 where no key could spend any."""
         if self._payer is None:
             return 0
-        return integer(await self._endpoints.call("eth_getBalance", self._payer, "latest"))
+        return await number(self._endpoints, "eth_getBalance", self._payer, "latest")
 
     def _window(self, terms: Terms) -> dict[str, int]:
         """Seconds from an assignment to its slash point or goal, as for a job that is known; 0: the

@@ -93,7 +93,7 @@ async def clock(patient: Patient) -> list[Finding]:
 
 async def gas(patient: Patient) -> list[Finding]:
     from agent.chain.fees import asked_by, fees_asked
-    from agent.chain.rpc import integer
+    from agent.chain.rpc import number
     from agent.wiring.adapters import fees_of
 
     desk = patient.desk
@@ -103,7 +103,7 @@ async def gas(patient: Patient) -> list[Finding]:
         return [skipped("gas", "no key, no transactions")]
     if patient.payer is None:
         return [skipped("gas", "the key cannot be opened")]
-    balance = integer(await desk.endpoints.call("eth_getBalance", patient.payer, "latest"))
+    balance = await number(desk.endpoints, "eth_getBalance", patient.payer, "latest")
     asked = await asked_by(desk.endpoints)
     fees = fees_asked(asked, fees_of(patient.config))
     old = [] if asked.base_fee is not None else [Finding("fees", "ok", OLD_FORM)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from agent.chain.head import Finality, block_ref, block_request
 from agent.chain.http import Http
 from agent.chain.pace import BATCH_LIMIT
-from agent.chain.rpc import Request, Rpc, integer
+from agent.chain.rpc import Request, Rpc, number
 from agent.config import Config
 from agent.market.model import BlockRef
 from agent.markets.marketv1.seen import AHEAD
@@ -176,7 +176,7 @@ def _each(
 async def _diagnosed(rpc: Rpc, config: Config) -> Diagnosis:
     node = Diagnosis(str(rpc.url))
     try:
-        node.chain_id = integer(await rpc.call("eth_chainId"))
+        node.chain_id = await number(rpc, "eth_chainId")
         node.newest = block_ref((await rpc.batch([block_request("latest")]))[0])
     except Fault as fault:
         node.down = str(fault)

@@ -15,7 +15,7 @@ from agent.chain.head import Finality
 from agent.chain.pool_refusals import are_of_what_is_there
 from agent.chain.rpc import NodeRefused
 from agent.chain.transaction_log import TxStatus
-from agent.chain.transactions import Confirmed, Transactions
+from agent.chain.transactions import Confirmed, Transactions, Waiting
 from agent.market.model import JobId
 from devnet.chain.evm import Rejected
 from tests.agent.chain.memory_log import MemoryLog
@@ -272,3 +272,19 @@ async def test_submit__no_node_says_what_it_costs__is_told_once_that_lasts(
 )
 def test_refusal__of_what_is_in_the_pool__is_none(said: str, there: bool) -> None:
     assert are_of_what_is_there([NodeRefused(said)]) is there
+
+
+@pytest.mark.parametrize("answer", ["0x", None, hex(30_000_000)])
+async def test_submit__an_estimate_that_can_t_be__is_named_with_what_was_asked(
+    stage: Stage, transactions: Transactions, job: JobId, answer: str | None
+) -> None:
+    true = stage.node.methods.call
+    with pytest.MonkeyPatch.context() as patch:
+
+        def say(asked: str, params: list[Any]) -> Any:
+            return answer if asked == "eth_estimateGas" else true(asked, params)
+
+        patch.setattr(stage.node.methods, "call", say)
+        state = await begin(transactions, stage, job)
+    assert isinstance(state, Waiting)
+    assert f"answers eth_estimateGas with {answer!r}, which is no number" in state.message
