@@ -7,6 +7,7 @@ its job is finished, or when it has not happened for an hour.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,11 +16,16 @@ from agent.market.model import JobId
 FIRST_SECONDS = 5.0  # most are of a moment, and a job has a minute or two to come up
 LONGEST_SECONDS = 300.0
 REMEMBERED_SECONDS = 3600.0
+# What this machine does not give: no bug of ours, and nobody else can mend it.
+_WANTING = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """One effect of one job: `times` in a row, the last at `at`; tried again at `retry_at`."""
+    """One effect of one job: `times` in a row, the last at `at`; tried again at `retry_at`.
+    `wanting`: this machine did not give what it takes (open files, disk, memory)."""
 
     job: JobId
     effect: str
@@ -27,10 +33,12 @@ class Bug:
     times: int
     at: float
     retry_at: float
+    wanting: bool = False
 
     def __str__(self) -> str:
         often = f" ({self.times} times)" if self.times > 1 else ""
-        return f"{self.effect} ended by a bug{often}: {self.text}"
+        why = "this machine" if self.wanting else "a bug"
+        return f"{self.effect} ended by {why}{often}: {self.text}"
 
 
 @dataclass(slots=True)
@@ -45,7 +53,9 @@ class Bugs:
         """It happened, again or for the first time."""
         times = self._by_key[key].times + 1 if key in self._by_key else 1
         wait = min(FIRST_SECONDS * 2.0 ** min(times - 1, 10), LONGEST_SECONDS)
-        bug = Bug(job, effect, repr(broken)[:200], times, now, now + wait)
+        wanting = isinstance(broken, OSError) and broken.errno in _WANTING
+        text = str(broken) if wanting else repr(broken)
+        bug = Bug(job, effect, text[:200], times, now, now + wait, wanting)
         self._by_key[key] = bug
         return bug
 

@@ -154,6 +154,7 @@ class AgentView:
         """What health is judged by, from memory."""
         state, row, upkeep = self._world.state, self._figures.row, self._upkeep
         newest, sent = self._world.chain.followed.last, self._world.chain.transactions
+        bugs = list(state.world.bugs.lately(self._clock.now()))
         return Seen(
             now=self._clock.now(),
             progress_at=self.progress_at(),
@@ -187,7 +188,8 @@ class AgentView:
             leadership=state.leadership.words,
             stands_by=state.leadership.stands_by,
             aws_ahead=self._world.aws.clock_ahead(),
-            bugs=[self._bug(one) for one in state.world.bugs.lately(self._clock.now())],
+            bugs=[self._bug(one) for one in bugs if not one.wanting],
+            wanting=[self._bug(one) for one in bugs if one.wanting],
         )
 
     def _held_up(self) -> Iterator[CallSeen]:

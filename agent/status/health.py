@@ -160,6 +160,7 @@ class Seen:
     held: int = 0
     recent: Mapping[str, int] = field(default_factory=dict)
     bugs: Sequence[str] = ()
+    wanting: Sequence[str] = ()  # effects to which this machine did not give what they take
     file: Sequence[str] = ()
     broken: str = ""
     disk: Disk | None = None
@@ -422,3 +423,6 @@ def _held_up(seen: Seen) -> Iterator[Part]:
 def _effects(seen: Seen) -> Iterator[Part]:
     for bug in seen.bugs:
         yield Part("effects", "", Grade.WARN, bug, "please report it with the log's trace")
+    for said in seen.wanting[:1]:  # one cause, however many effects end by it
+        todo = "see its disk, memory and limits (LimitNOFILE of the unit, ulimit -n)"
+        yield Part("effects", "", Grade.WARN, said, todo)

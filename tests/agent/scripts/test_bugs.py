@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from agent.apply.bugs import FIRST_SECONDS, LONGEST_SECONDS, REMEMBERED_SECONDS, Bugs
@@ -98,3 +100,12 @@ def test_status__while_a_bug_stands__says_which_job_and_when_it_is_tried_again()
     simulation.run([assigned(), at(14, look), at(200, look)], 300)
     assert len(seen) == 1
     assert seen[0].startswith("fetch-image ended by a bug")
+
+
+def test_bug__this_machine_gave_no_file_or_no_disk__is_told_as_that() -> None:
+    bugs = Bugs()
+    for number in (errno.EMFILE, errno.ENOSPC, errno.EROFS):
+        bug = bugs.note(("fetch", ONE), ONE, "fetch-image", OSError(number, "no more"), 0.0)
+        assert bug.wanting
+    assert str(bug) == f"fetch-image ended by this machine (3 times): [Errno {errno.EROFS}] no more"
+    assert not bugs.note(("x", ONE), ONE, "attest", OSError(errno.EBADF, "x"), 0.0).wanting

@@ -59,6 +59,7 @@ def test_health__all_is_well__serves() -> None:
         ({"aws_ahead": -300.0}, "clock", "warn", "300 s ahead of AWS's"),
         ({"held_up": (WAITS, HELD)}, "wallet", "fail", "report(7) does not get out"),
         ({"held_up": (WAITS,)}, "wallet", "warn", "out for 90 s: the budget"),
+        ({"wanting": ("a", "b")}, "effects", "warn", "a"),
         ({"journal": "disk full"}, "journal", "fail", "disk full"),
         ({"journal_gone": True}, "journal", "fail", "was moved or deleted"),
         ({"disk": Disk(2**20, 2**32)}, "disk", "fail", "0.0 GiB free"),
