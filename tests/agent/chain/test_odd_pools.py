@@ -235,6 +235,7 @@ async def test_submit__no_node_takes_it__is_sent_again_within_seconds_and_told(
     assert held.call.startswith(f"reportStarted({job}")
     assert "sender is denied" in held.why
     assert held.urgent
+    assert held.tried_at == stage.clock.now()  # at each of these looks
     stage.clock.at += 3
     await transactions.pump()  # taken now, long before what was taken would be sent again
     assert not transactions.held_up.lasting(stage.clock.now())
