@@ -16,6 +16,8 @@ from faults import Refused, RetryLater, TryElsewhere
 
 NOWHERE_SECONDS = 10.0  # no zone has room: sold-out ones are remembered for minutes by themselves
 
+LONGEST_END_PAUSE_SECONDS = 60.0  # between two orders to end what EC2 goes on listing as running
+
 
 async def launch(world: World, action: Launch, outside: Outside) -> None:
     """The intent is durable before the call, and the call is the same until its end is known.
@@ -148,6 +150,13 @@ async def terminate(world: World, action: Terminate, outside: Outside) -> None:
         await world.say_and_wait(action.job, "instance.not_terminated", fault, instances=names)
         return
     # Until the next listing, which may know better and then has it terminated again.
+    times = 0
     for record in filter(None, map(world.fleet.record, action.instances)):
         ending = replace(record.instance, state=InstanceState.SHUTTING_DOWN)
         world.fleet.change(record, ending)
+        record.ends_heard += 1
+        times = max(times, record.ends_heard)
+    if times > 1:
+        text = f"EC2 said {times} times that it ends, and listed it as running in between"
+        world.say(action.job, "instance.not_ending", text, Level.WARNING, instances=names)
+        await world.clock.sleep(min(2.0 ** (times - 1), LONGEST_END_PAUSE_SECONDS))

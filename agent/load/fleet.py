@@ -40,6 +40,9 @@ CONTRADICTED_SECONDS = 600.0  # then an empty listing is believed, whoever write
 OLDER = 300.0  # seconds that what is found at a start counts as known, if it was launched before
 
 
+UNENDED_TIMES = 4  # a listing may be some seconds older than the order
+
+
 class Fleet:
     """Every instance of this account's jobs, in all regions."""
 
@@ -162,6 +165,14 @@ class Fleet:
 
     def records(self) -> Iterable[Record]:
         return self._by_id.values()
+
+    def unended(self) -> Mapping[str, int]:
+        """What EC2 said again and again that it ends, and lists as running; how often it did."""
+        return {
+            record.instance.id: record.ends_heard
+            for record in self._by_id.values()
+            if record.ends_heard >= UNENDED_TIMES and record.instance.live
+        }
 
     def strangers(self) -> Mapping[InstanceId, tuple[Region, float]]:
         """Hosts with a mailbox but no instance, and since when they have been seen so."""

@@ -30,6 +30,7 @@ class Record:
     desired_run: str | None = None
     unhealthy_since: float | None = None
     condemned: bool = False
+    ends_heard: int = 0  # how often EC2 said that it ends it
     launched_here: bool = False  # by this process, as far as it knows
     unseen: int = 0  # listings in a row without it
     known_seconds: float = 0.0

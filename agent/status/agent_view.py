@@ -189,6 +189,7 @@ class AgentView:
             stands_by=state.leadership.stands_by,
             aws_ahead=self._world.aws.clock_ahead(),
             bugs=[self._bug(one) for one in bugs if not one.wanting],
+            unended=state.world.fleet.unended(),
             wanting=[self._bug(one) for one in bugs if one.wanting],
         )
 

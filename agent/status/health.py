@@ -160,6 +160,7 @@ class Seen:
     held: int = 0
     recent: Mapping[str, int] = field(default_factory=dict)
     bugs: Sequence[str] = ()
+    unended: Mapping[str, int] = field(default_factory=dict)
     wanting: Sequence[str] = ()  # effects to which this machine did not give what they take
     file: Sequence[str] = ()
     broken: str = ""
@@ -426,3 +427,7 @@ def _effects(seen: Seen) -> Iterator[Part]:
     for said in seen.wanting[:1]:  # one cause, however many effects end by it
         todo = "see its disk, memory and limits (LimitNOFILE of the unit, ulimit -n)"
         yield Part("effects", "", Grade.WARN, said, todo)
+    for name, times in list(seen.unended.items())[:1]:
+        more = f" (and {len(seen.unended) - 1} more)" if len(seen.unended) > 1 else ""
+        text = f"{name}{more} runs and costs on, though EC2 said {times} times that it ends it"
+        yield Part("effects", "", Grade.WARN, text, "end it in EC2's console, or ask AWS")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -208,3 +211,26 @@ def test_bucket__shared_with_another_agent__nothing_that_may_be_its_own_is_delet
     assert len(simulation.cloud.mail) == 1
     assert simulation.weather.counted["mailbox.unstage"] == 0
     assert simulation.weather.counted["mailbox.forget"] == 0
+
+
+def test_instance__that_ec2_says_it_ends_and_does_not__is_asked_for_more_and_more_rarely() -> None:
+    asked, told = list[float](), list[Mapping[str, int]]()
+
+    def deafen(simulation: Simulation) -> None:
+        async def deaf(*_: Any) -> None:
+            asked.append(simulation.clock.now())
+
+        setattr(simulation.cloud, "terminate", deaf)  # noqa: B010 - mypy refuses a method's
+
+    def mend(simulation: Simulation) -> None:
+        told.append(simulation.state.world.fleet.unended())
+        del simulation.cloud.terminate
+
+    simulation = Simulation(setup=deafen)
+    simulation.run([assigned(), stopped(1100), at(1900, mend)], 2100)
+    pauses = [after - before for before, after in itertools.pairwise(asked)]
+    assert pauses == sorted(pauses)
+    assert 5 <= len(asked) <= 20, "for more than ten minutes"
+    assert [list(one.values()) for one in told] == [[len(asked)]]
+    assert simulation.events(1).count("instance.not_ending") >= len(asked) - 1
+    clean(simulation)
