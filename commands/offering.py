@@ -176,7 +176,7 @@ def _done(wish: Wish, block: int, through_agent: bool) -> str:
     if through_agent:
         return f"agent, file and chain agree: {state} (block {block})"
     done = f"file and chain agree: {state} (block {block})"
-    return f"{done}. No agent serves yet: it goes by this once it does"
+    return f"{done}. No agent answers yet: it goes by this once it serves"
 
 
 def _at(wish: Wish) -> str:
