@@ -124,7 +124,18 @@ def _address(raw: object) -> str:
     text = _text(raw)
     if text and not _ADDRESS.match(text):
         raise ValueError(f"{text!r} is not an address of 0x and 40 hex digits")
+    if text and not _is_as_typed(text[2:]):
+        raise ValueError(f"{text!r} has a wrong checksum: a digit or a capital is mistyped")
     return text
+
+
+def _is_as_typed(digits: str) -> bool:
+    """Small and capital letters among each other are a checksum (EIP-55)."""
+    if digits in (digits.lower(), digits.upper()):
+        return True
+    from eth_utils.address import is_checksum_address  # a quarter of a second, for those alone
+
+    return bool(is_checksum_address(f"0x{digits}"))
 
 
 def _listen(raw: object) -> str:

@@ -138,6 +138,10 @@ def application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlet
     return Starlette(routes=routes, middleware=middleware)
 
 
+# A page elsewhere may lead a browser here by a name of its own (DNS rebinding).
+_UNKNOWN = "unknown host: ask by the address in status.listen, in the header Host as well\n"
+
+
 class _Guard:
     """Adds the headers to every answer and refuses foreign Host names."""
 
@@ -152,7 +156,7 @@ class _Guard:
             await send(message)
 
         if scope["type"] == "http" and not self._is_known(scope):
-            await PlainTextResponse("unknown host\n", 421)(scope, receive, with_headers)
+            await PlainTextResponse(_UNKNOWN, 421)(scope, receive, with_headers)
             return
         await self._app(scope, receive, with_headers)
 

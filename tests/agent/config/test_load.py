@@ -59,6 +59,19 @@ def test_parse__the_least_file__has_every_default() -> None:
     assert config.chain.poll_seconds == 1
 
 
+CHECKSUMMED = "0x2B5AD5c4795c026514f8317c7a215E218DcCD6cF"
+
+
+def test_parse__an_address_whose_checksum_is_wrong__is_a_typing_error() -> None:
+    for good in (CHECKSUMMED, CHECKSUMMED.lower(), "0x" + CHECKSUMMED[2:].upper()):
+        parse(BASE.replace(REGISTRY, good))
+    for bad in (CHECKSUMMED.replace("D5c4", "d5c4"), CHECKSUMMED.replace("795c", "796c")):
+        with pytest.raises(ConfigFault, match=f"chain.registry: '{bad}' has a wrong checksum"):
+            parse(BASE.replace(REGISTRY, bad))
+        with pytest.raises(ConfigFault, match=r"jobs\.deny_owners: .* has a wrong checksum"):
+            parse(BASE + f'[jobs]\ndeny_owners = ["{bad}"]')
+
+
 def test_parse__units__arrive_in_base_units() -> None:
     config = parse(BASE + '[images]\nstall = "250ms"\nmax_size = "1GiB"\n[gas]\nmax_fee = "2gwei"')
     assert (config.images.stall_seconds, config.images.max_size_bytes) == (0.25, 2**30)

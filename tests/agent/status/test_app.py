@@ -120,6 +120,8 @@ def test_public_address__operators_paths__are_not_there(public: Caller) -> None:
 def test_operator_address__foreign_host_name__is_refused(operator: Caller) -> None:
     for host, status in (("evil.example", 421), ("localhost:80", 200), ("[::1]:9", 200), ("", 421)):
         assert operator.get("/jobs", headers={"host": host}).status_code == status, host
+    refused = operator.get("/jobs", headers={"host": "evil.example"})
+    assert "by the address in status.listen" in refused.text
     assert host_name("[FE80::1]:80") == "fe80::1"
 
 
