@@ -18,7 +18,7 @@ from agent.chain.fees import FeePolicy, asked_by
 from agent.chain.held_up import HeldUpCalls
 from agent.chain.nonces import MOST_NONCE, Leap
 from agent.chain.pool_refusals import are_of_what_is_there, are_too_cheap
-from agent.chain.rpc import CallReverted, NodeRefused, Reader, Rpc, number
+from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Rpc, number
 from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
 from agent.chain.transaction_states import Call
 from agent.chain.wallet import Signer
@@ -154,7 +154,7 @@ class Account:
         last = record.attempts[-1]
         self.sent_at[last.hash] = self._clock.now()
         answers = await self._endpoints.everywhere("eth_sendRawTransaction", last.raw)
-        refusals = [answer for answer in answers if isinstance(answer, TryElsewhere)]
+        refusals = [no for no in map(_refusal, answers) if no is not None]
         if len(refusals) < len(answers) or are_of_what_is_there(refusals):
             self.held_up.out(record.key)
             return
@@ -163,6 +163,15 @@ class Account:
         self.held_up.note(record.key, record.label, why, self._clock.now())
         if are_too_cheap(refusals):
             self._too_cheap.add(last.hash)
+
+
+def _refusal(answer: Json | TryElsewhere) -> TryElsewhere | None:
+    """Of a transaction that was sent. A node that takes it says its hash, and some gateways one of
+    their own; who says nothing (null) passed it on to nobody, as far as anyone can know."""
+    if isinstance(answer, TryElsewhere):
+        return answer
+    said = isinstance(answer, str) and bool(answer)
+    return None if said else NodeRefused("a node answers eth_sendRawTransaction without a hash")
 
 
 def _no_reverts(told: Sequence[T | CallReverted]) -> list[T]:

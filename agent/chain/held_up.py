@@ -1,7 +1,7 @@
 """Which of our calls do not get out to the chain: since when, and in whose words.
 
 For health alone: a report that no node takes costs the stake, and whoever can add a node or raise a
-limit has to hear of it. Nothing is decided by it.
+limit has to hear of it. By it is decided only how soon what no node took is sent again.
 """
 
 from __future__ import annotations

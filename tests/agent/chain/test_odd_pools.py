@@ -221,11 +221,16 @@ def test_old_form__one_node_says_that_there_is_no_base_fee__is_taken_by_all(
     assert is_old_form(Asked(each, 1) for each in base_fees) is old_form
 
 
+@pytest.mark.parametrize(
+    ("no", "why"),
+    [(Rejected(-32000, "sender is denied"), "sender is denied"), (None, "without a hash")],
+    ids=["a refusal", "null"],
+)
 async def test_submit__no_node_takes_it__is_sent_again_within_seconds_and_told(
-    stage: Stage, transactions: Transactions, job: JobId
+    stage: Stage, transactions: Transactions, job: JobId, no: Rejected | None, why: str
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        refusing(stage, patch, "eth_sendRawTransaction", Rejected(-32000, "sender is denied"))
+        refusing(stage, patch, "eth_sendRawTransaction", no)
         await begin(transactions, stage, job)
         assert not transactions.held_up.lasting(stage.clock.now())
         for _ in range(4):
@@ -233,7 +238,7 @@ async def test_submit__no_node_takes_it__is_sent_again_within_seconds_and_told(
             await transactions.pump()
     (held,) = transactions.held_up.lasting(stage.clock.now())
     assert held.call.startswith(f"reportStarted({job}")
-    assert "sender is denied" in held.why
+    assert why in held.why
     assert held.urgent
     assert held.tried_at == stage.clock.now()  # at each of these looks
     stage.clock.at += 3
