@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -251,12 +252,13 @@ async def test_heads__subscription_that_floods__has_the_node_asked_ten_times_a_s
         lines.put_nowait(NEWS)
         while follower.live is None:
             await asyncio.sleep(0.01)
-        before = stage.node.requests
+        before, begun = stage.node.requests, time.monotonic()
         following = asyncio.ensure_future(anext(heads))
         for _ in range(300):
             lines.put_nowait(NEWS)
             await asyncio.sleep(0.001)
-        assert stage.node.requests - before <= 2 * 8
+        looks = 10 * (time.monotonic() - begun) + 2  # a busy machine gives it more time
+        assert stage.node.requests - before <= 2 * looks
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await heads.aclose()
