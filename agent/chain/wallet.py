@@ -75,18 +75,22 @@ def new_signer() -> LocalSigner:
 
 
 def open_keystore(path: Path, password: str) -> LocalSigner:
-    """Raises UsageFault: no keystore, or another password."""
+    """Raises UsageFault: no keystore, another password, or another's key than it says."""
     from eth_account import Account
 
     sealed = _keystore(path)
     try:
-        return LocalSigner(bytes(Account.decrypt(sealed, password)))
+        signer = LocalSigner(bytes(Account.decrypt(sealed, password)))
     except (ValueError, TypeError, KeyError, NotImplementedError):
         odd = oddity(password)
         hint = f"; the password that was given {odd}" if odd else ""
         raise UsageFault(
             f"{path} does not open: the password is another, or it is damaged{hint}"
         ) from None
+    said = str(sealed.get("address") or signer.address)  # outside of what is sealed
+    if said.lower().removeprefix("0x") != signer.address.lower().removeprefix("0x"):
+        raise UsageFault(f"{path} says it is of {said[:60]!r}, and its key is of {signer.address}")
+    return signer
 
 
 def require_password(password: str) -> None:

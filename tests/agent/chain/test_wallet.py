@@ -126,6 +126,17 @@ def test_keystore__of_a_kind_that_signs_nothing_here__is_told_as_that(tmp_path: 
             open_keystore(path, "pass")
 
 
+def test_keystore__that_says_another_s_address__is_refused(tmp_path: Path) -> None:
+    """Commands without its password go by what it says."""
+    path = tmp_path / "key.json"
+    sealed = LocalSigner(bytes.fromhex(KEY)).to_keystore("pass", cost=2)
+    path.write_text(json.dumps(sealed | {"address": "0x" + "12" * 20}))
+    with pytest.raises(UsageFault, match=f"of '0x1212.*, and its key is of {ADDRESS}"):
+        open_keystore(path, "pass")
+    path.write_text(json.dumps(sealed | {"address": ADDRESS.lower().removeprefix("0x")}))
+    assert open_keystore(path, "pass").address == ADDRESS
+
+
 def test_keystore__with_a_mark_of_byte_order__is_read(tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     sealed = LocalSigner(bytes.fromhex(KEY)).to_keystore("pass", cost=2)
