@@ -41,7 +41,7 @@ def second(stage: Stage) -> Iterator[ChainServer]:
 @pytest_asyncio.fixture
 async def two(stage: Stage, second: ChainServer) -> AsyncIterator[Endpoints]:
     urls = [stage.node.url, second.url]
-    opened = await Endpoints.open(urls, stage.clock, max_lag_seconds=2, timeout_seconds=0.3)
+    opened = await Endpoints.open(urls, stage.clock, max_lag_seconds=2, timeout_seconds=1.0)
     yield opened
     await opened.close()
 
