@@ -170,7 +170,8 @@ class Cloud:
             self.calls["HEAD image"] += 1
             written = formatdate(self._crowd.born - 3600, usegmt=True)
             size = str(IMAGE_BYTES)
-            return Answer(200, {"Last-Modified": written, "Content-Length": size}, b"")
+            marks = {"ETag": etag(key.encode()), "Last-Modified": written}
+            return Answer(200, {**marks, "Content-Length": size}, b"")
         return None
 
     def _mail(self, method: str, instance: InstanceId, name: str) -> Answer:
