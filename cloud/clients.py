@@ -117,7 +117,7 @@ class Clients:
     def _look_for_keys(self) -> None:
         with self._lock:
             session = self._session
-            if session is None or not self._keys.due(time.monotonic()):
+            if session is None or not (self._made and self._keys.due(time.monotonic())):
                 return
         if (other := self._keys.look(session)) is not None:
             with self._lock:  # who still calls with a client of before keeps it until then

@@ -15,7 +15,6 @@ from cloud.request_budget import TooLate
 from faults import Refused, RetryLater, TryElsewhere
 
 NOWHERE_SECONDS = 10.0  # no zone has room: sold-out ones are remembered for minutes by themselves
-
 LONGEST_END_PAUSE_SECONDS = 60.0  # between two orders to end what EC2 goes on listing as running
 
 

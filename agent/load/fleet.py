@@ -38,8 +38,6 @@ UNSEEN_LOOKS = 10  # and so many listings without it
 UNSEEN_SECONDS = 90.0  # several looks: a region that says nothing for so long is not there
 CONTRADICTED_SECONDS = 600.0  # then an empty listing is believed, whoever writes into the mailbox
 OLDER = 300.0  # seconds that what is found at a start counts as known, if it was launched before
-
-
 UNENDED_TIMES = 4  # a listing may be some seconds older than the order
 
 
