@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Final, Generic, Protocol, TypeVar
 
-from enclave.fetch.store import disk_fault
+from enclave.fetch.disk import disk_fault
 from enclave.ipfs.unixfs import Piece, Span
 from faults import RetryLater
 

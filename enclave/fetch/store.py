@@ -9,7 +9,6 @@ refuses (no room, no inodes, read-only, no locks) is RetryLater: the next try ma
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -26,6 +25,7 @@ from urllib.parse import quote, unquote
 
 from enclave.cid import BadCid, Cid, parse_cid
 from enclave.eif.signature import Signer
+from enclave.fetch.disk import disk_fault, of_the_disk
 from faults import Refused, RetryLater
 
 
@@ -50,10 +50,6 @@ class StoredImage:
     sources: tuple[str, ...]
     seconds: float
     signer: Signer | None
-
-
-# What flock says where there are none (NFS without lockd, some FUSE and 9p).
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class ImageStore:
@@ -81,7 +77,7 @@ class ImageStore:
         image = self._read(sidecar)
         if image is None:
             return None
-        with _of_the_disk():
+        with of_the_disk():
             try:
                 os.utime(sidecar)
             except FileNotFoundError:  # evicted by another process since
@@ -99,7 +95,7 @@ class ImageStore:
         path = self.path(cid)
         kept = replace(image, cid=str(cid.canonical), path=path)
         record = {**asdict(kept), "path": path.name}
-        with _of_the_disk():
+        with of_the_disk():
             self.part(cid).rename(path)
             try:
                 _flush(self._images)
@@ -199,7 +195,7 @@ class ImageStore:
     def release(self, holder: str) -> None:
         """`holder` uses no image any more. Raises RetryLater."""
         self._unwritten.pop(holder, None)
-        with _of_the_disk():
+        with of_the_disk():
             (self._pins / quote(holder, safe="")).unlink(missing_ok=True)
 
     def distrust(self, cid: Cid) -> None:
@@ -224,7 +220,7 @@ class ImageStore:
         """Delete what a crash left that is of no use: images without measurements."""
         for left in self._images.glob("*.eif"):
             if _unmeasured(left):
-                with suppress(RetryLater), self._exclusive(left.stem), _of_the_disk():
+                with suppress(RetryLater), self._exclusive(left.stem), of_the_disk():
                     if _unmeasured(left):
                         left.unlink(missing_ok=True)
 
@@ -264,7 +260,7 @@ class ImageStore:
 
     def _drop(self, part: Path) -> None:
         """Unless somebody is writing it."""
-        with suppress(Busy), self._exclusive(part.stem), _of_the_disk():
+        with suppress(Busy), self._exclusive(part.stem), of_the_disk():
             part.unlink(missing_ok=True)
 
     def _evict(self, image: StoredImage) -> None:
@@ -275,7 +271,7 @@ class ImageStore:
 
     def _remove(self, image: Path) -> None:
         """The measurements first: without them there is no image. Raises RetryLater."""
-        with _of_the_disk():
+        with of_the_disk():
             image.with_suffix(".json").unlink(missing_ok=True)
             _flush(self._images)
             image.unlink(missing_ok=True)
@@ -319,38 +315,6 @@ def allocate(part: Path, size_bytes: int) -> None:
         raise RetryLater(
             f"no disk space for an image of {size_bytes} bytes: {disk_fault(fault)}"
         ) from None
-
-
-def disk_fault(fault: OSError) -> RetryLater:
-    """What the disk refuses, in words that say what to do."""
-    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RetryLater(
-            "the disk is full, or has no inodes left (`df -h`, `df -i`); make room, or lower the"
-            f" image quota{_where(fault)}"
-        )
-    if fault.errno == errno.EROFS:
-        return RetryLater(
-            "the disk is read-only: mounted so, or after an error (see `dmesg`)" + _where(fault)
-        )
-    if fault.errno in _NO_LOCKS:
-        return RetryLater(
-            "the file system takes no locks, as some network ones do; have the state directory on a"
-            f" local disk: {fault.strerror}{_where(fault)}"
-        )
-    return RetryLater(f"the image cannot be written: {fault}")
-
-
-def _where(fault: OSError) -> str:
-    return f" ({fault.filename})" if fault.filename else ""
-
-
-@contextmanager
-def _of_the_disk() -> Iterator[None]:
-    """What is in it asks nothing but the disk. Raises RetryLater."""
-    try:
-        yield
-    except OSError as fault:
-        raise disk_fault(fault) from None
 
 
 def _sha256(image: Path) -> str:
