@@ -40,7 +40,8 @@ from agent.status.money import Money
 from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
 from agent.status.waiting_room import WaitingRoom
-from agent.wiring.agent import Wired, wired
+from agent.wiring.agent import wired
+from agent.wiring.wired import Wired
 from faults import Bug, Fault, Fenced
 
 log = structlog.get_logger()

@@ -15,7 +15,8 @@ from agent.market.terms import Terms
 from agent.markets.marketv1.terms import GOAL_SECONDS
 from agent.markets.registry.terms import RegistryTerms
 from agent.wiring.adapters import cloud_settings
-from agent.wiring.agent import open_images, user_data
+from agent.wiring.cloud import user_data
+from agent.wiring.images import open_images
 from agent.wiring.rules import attestation_rules_of, rules_of
 from cloud.aws import Aws
 from cloud.model import Region

@@ -42,7 +42,7 @@ from agent.status.source import (
 )
 from agent.status.tally import Tally
 from agent.status.upkeep import Upkeep
-from agent.wiring.agent import Wired
+from agent.wiring.wired import Wired
 from cloud.kinds import NotAllowed
 from cloud.model import Region
 

@@ -29,7 +29,7 @@ from agent.status.job_rows import JobRows
 from agent.status.money import Money
 from agent.status.notebook import Chapter, Notebook
 from agent.status.upkeep import Upkeep
-from agent.wiring.agent import Wired
+from agent.wiring.wired import Wired
 from faults import Fault, RetryLater, TryElsewhere
 
 log = structlog.get_logger()

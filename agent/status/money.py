@@ -20,7 +20,7 @@ from agent.market.terms import DueKind, Terms
 from agent.ports import Blocks, Clock
 from agent.status.source import MoneyRow
 from agent.wiring.adapters import fees_of
-from agent.wiring.agent import Wired
+from agent.wiring.wired import Wired
 from faults import RetryLater, TryElsewhere
 
 log = structlog.get_logger()

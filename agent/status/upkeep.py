@@ -23,7 +23,7 @@ from agent.market.model import Price
 from agent.ports import Clock
 from agent.status.health import Disk
 from agent.wiring.adapters import offered_prices
-from agent.wiring.agent import Wired
+from agent.wiring.wired import Wired
 from faults import Fault, UsageFault
 
 log = structlog.get_logger()

@@ -29,7 +29,7 @@ from agent.journal.writing import Journal
 from agent.load.pins import tag_of
 from agent.load.proofs import proofs_of, said
 from agent.market.model import JobId
-from agent.wiring.agent import open_images
+from agent.wiring.images import open_images
 from enclave.eif.measure import measure_file
 from enclave.eif.writer import ImageSpec, build
 from enclave.web.connect import connected

@@ -20,8 +20,8 @@ from agent.markets.marketv1.cards import RateCard, TrafficRate
 from agent.status import market_paths
 from agent.status.agent_view import AgentView
 from agent.status.source import View
-from agent.wiring.agent import CardBook
 from agent.wiring.cards import CardFiles, all_prices, card_files
+from agent.wiring.wired import CardBook
 from faults import UsageFault
 
 pytestmark = pytest.mark.unit
