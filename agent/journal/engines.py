@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from agent.journal.limits import Limits, is_pooled, limit, limits_of, of_migrations
 from agent.journal.migrating import is_behind, is_current, migrate
-from agent.journal.refusals import as_fault, at_the_door, first_line, is_busy, of_the_disk
+from agent.journal.refusals import as_fault, at_the_door, first_line, holds_file, of_the_disk
 from agent.secret import SecretUrl
 from faults import Fault, MustStop, RetryLater
 
@@ -57,7 +58,7 @@ def open_file(path: Path, busy_milliseconds: int = BUSY_MILLISECONDS) -> sa.Engi
         migrate(engine)
     except DatabaseError as broken:
         engine.dispose()
-        if is_busy(broken):
+        if broken.orig and holds_file(broken.orig):
             raise RetryLater(f"another process holds the journal {path}: {broken.orig}") from None
         text = f"the journal {path} can't be opened: {broken.orig}"
         if todo := of_the_disk(broken):
@@ -181,13 +182,21 @@ def _own(path: Path) -> None:
 def _prepare_file(busy_milliseconds: int, connection: Any, _record: object) -> None:
     """WAL, so that readers and the agent do not wait for each other. NORMAL syncs at checkpoints:
     what a power cut takes back, chain and tags still know. What they don't know is `synced`."""
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        f"busy_timeout={busy_milliseconds}",
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={busy_milliseconds}")
+    _waiting(busy_milliseconds)(connection.execute, "PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _waiting(busy_milliseconds: int) -> Retrying:
+    """For the change of a new file to WAL: SQLite does not wait there, whatever `busy_timeout`
+    says, and who opened the file beside us was told that it is held."""
+    return Retrying(
+        retry=retry_if_exception(holds_file),
+        stop=stop_after_delay(busy_milliseconds / 1000),
+        wait=wait_random(0.001, 0.02),
+        reraise=True,
+    )
 
 
 def _refuse_encoding(connection: Any, _record: object) -> None:

@@ -118,17 +118,22 @@ def first_line(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
 
 
-def is_busy(error: exc.DatabaseError) -> bool:
-    """Whether another process holds SQLite's file."""
-    busy = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return getattr(error.orig, "sqlite_errorcode", None) in busy
+def holds_file(error: BaseException) -> bool:
+    """Whether SQLite's own `error` says that another process holds the file."""
+    return _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def of_the_disk(error: exc.DatabaseError) -> str:
     """What to do where the disk or its rights refuse SQLite's file, and not what is in it; ""
     where that is no reason."""
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest says where in SQLite
-    return _OF_DISKS.get(code, "")
+    return _OF_DISKS.get(_primary(error.orig), "")
+
+
+def _primary(error: BaseException | None) -> int:
+    """SQLite's code without the bits that say where in SQLite: one that waits for another's
+    recovery of the WAL is busy, too (SQLITE_BUSY_RECOVERY)."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
 
 
 _OWN = "whoever runs this has to own it and its folder, on a disk that can be written"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.journal.engines import open_file
 from agent.journal.lines import Event
 from agent.journal.orders import Orders
 from agent.journal.reading import Reader
+from agent.journal.refusals import holds_file
 from agent.journal.transactions import TxJournal
 from agent.journal.writing import Journal
 from agent.market.model import JobId
@@ -126,3 +128,42 @@ def test_read__the_file_is_held_from_readers_too__is_to_be_asked_later(
 def test_open__the_file_is_held__is_to_be_tried_later_and_not_moved_away(file: Path) -> None:
     with held(file, from_readers=True), pytest.raises(RetryLater, match="another process holds"):
         open_file(file, busy_milliseconds=20)
+
+
+def test_open__of_a_new_file_that_another_writes_for_a_moment__waits_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.executescript("CREATE TABLE of_theirs (x); BEGIN IMMEDIATE;")
+        letting_go = threading.Timer(0.3, other.rollback)
+        letting_go.start()
+        open_file(file, busy_milliseconds=60_000).dispose()
+        assert not other.in_transaction
+        letting_go.join()
+
+
+def test_open__of_a_new_file_that_another_writes_on__is_to_be_tried_later(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.executescript("CREATE TABLE of_theirs (x); BEGIN IMMEDIATE;")
+        with pytest.raises(RetryLater, match="another process holds"):
+            open_file(file, busy_milliseconds=100)
+
+
+@pytest.mark.parametrize(
+    ("code", "held"),
+    [
+        (sqlite3.SQLITE_BUSY, True),
+        (sqlite3.SQLITE_LOCKED, True),
+        (sqlite3.SQLITE_BUSY_RECOVERY, True),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, True),
+        (sqlite3.SQLITE_NOTADB, False),
+        (sqlite3.SQLITE_FULL, False),
+    ],
+)
+def test_holds_file__each_code__goes_by_what_is_wrong_and_not_by_where(
+    code: int, held: bool
+) -> None:
+    refused = sqlite3.OperationalError("refused")
+    refused.sqlite_errorcode = code
+    assert holds_file(refused) is held
+    assert not holds_file(ValueError("no database's"))
