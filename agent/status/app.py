@@ -1,7 +1,9 @@
 """The two ASGI applications: the operator's, with everything, and the market's, with its paths.
 
 Both answer GET alone. The operator's refuses Host names it was not given, so that a web page in the
-operator's browser cannot read it by rebinding its own name to loopback.
+operator's browser cannot read it by rebinding its own name to loopback. What probes ask (HAProxy and
+Kubernetes ask by any name or none) is answered with its code all the same, and a word; why it is not
+ready names nodes and jobs, and stays for those who name it.
 """
 
 from __future__ import annotations
@@ -140,6 +142,7 @@ def application(routes: Sequence[Route], hosts: Sequence[str] | None) -> Starlet
 
 # A page elsewhere may lead a browser here by a name of its own (DNS rebinding).
 _UNKNOWN = "unknown host: ask by the address in status.listen, in the header Host as well\n"
+_PROBED = frozenset({"/healthz", "/readyz"})  # their code alone tells a page nothing worth having
 
 
 class _Guard:
@@ -156,7 +159,10 @@ class _Guard:
             await send(message)
 
         if scope["type"] == "http" and not self._is_known(scope):
-            await PlainTextResponse(_UNKNOWN, 421)(scope, receive, with_headers)
+            if scope["path"] not in _PROBED:
+                await PlainTextResponse(_UNKNOWN, 421)(scope, receive, with_headers)
+                return
+            await self._app(scope, receive, _code_alone(scope, receive, with_headers))
             return
         await self._app(scope, receive, with_headers)
 
@@ -165,6 +171,18 @@ class _Guard:
             return True
         name = host_name(dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
         return name in self._hosts or _is_loopback(name)
+
+
+def _code_alone(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Of an answer its code, and a word in place of what it says."""
+
+    async def coded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            code = message["status"]
+            word = "ok\n" if code == 200 else "no; ask by the address in status.listen for why\n"
+            await PlainTextResponse(word, code)(scope, receive, send)
+
+    return coded
 
 
 _RAW_HEADERS = [(key.encode(), value.encode()) for key, value in _HEADERS.items()]

@@ -247,9 +247,12 @@ async def test_health__the_agent_waits_to_start__every_surface_says_for_what(sta
         async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
             alive, ready = await client.get("/healthz"), await client.get("/readyz")
             scraped = await client.get("/metrics")
-            foreign = await client.get("/readyz", headers={"host": "attacker.example"})
+            named = {"host": "attacker.example"}
+            probed = await client.get("/readyz", headers=named)
+            foreign = await client.get("/metrics", headers=named)
         assert (alive.status_code, ready.status_code, ready.text) == (200, 503, f"{AWAY}\n")
         assert (scraped.status_code, _gauges(scraped.text)) == (200, {("start", ""): 2.0})
+        assert (probed.status_code, AWAY in probed.text) == (503, False)
         assert foreign.status_code == 421
         told = await waits.run("status")
         assert told.returncode == 4

@@ -125,6 +125,24 @@ def test_operator_address__foreign_host_name__is_refused(operator: Caller) -> No
     assert host_name("[FE80::1]:80") == "fe80::1"
 
 
+@pytest.mark.parametrize("host", ["evil.example", "", "10.42.0.7:8470"])
+def test_operator_address__probed_by_any_name__tells_the_code_and_not_why(
+    operator: Caller, source: Any, host: str
+) -> None:
+    away = Part("node", "http://10.0.0.3:8545", Grade.FAIL, "refuses")
+    named = {"host": host}
+    for path in ("/healthz", "/readyz"):
+        answer = operator.get(path, headers=named)
+        assert (answer.status_code, answer.text) == (200, "ok\n"), path
+    source.change(health=Health((away,)))
+    answer = operator.get("/readyz", headers=named)
+    assert answer.status_code == 503
+    assert "10.0.0.3" not in answer.text
+    assert "by the address in status.listen" in answer.text
+    assert operator.request("POST", "/readyz", headers=named).status_code == 405
+    assert "10.0.0.3" in operator.get("/readyz").text
+
+
 def test_every_answer__carries_the_headers(operator: Caller) -> None:
     for path in (*OPERATOR, "/nowhere"):
         headers = operator.get(path).headers
