@@ -160,8 +160,10 @@ def _open_closed_streams() -> None:
 def _misused(wrong: TyperException) -> NoReturn:
     """Words the program does not know, in one line. A group without a command shows its help."""
     said = wrong.format_message().rstrip(". \n")
-    if (number := re.search(r"No such option: (-[0-9]+)$", said)) is not None:
-        said = f"{number[1]} is no option, and no number here: those start at 0 or 1"
+    option = getattr(wrong, "option_name", "")
+    if said.startswith("No such option") and re.fullmatch(r"-[\d.,]", option):
+        whole = next((word for word in sys.argv if word.startswith(option)), option)
+        said = f"{whole} is no option, and nothing here is below 0"
     if not said:
         sys.exit(UsageFault.exit_code)
     context = getattr(wrong, "ctx", None)

@@ -97,6 +97,13 @@ def test_jobs_show__a_number_below_zero__is_said_as_such(world: World) -> None:
     assert "-1 is no option" in done.stderr
 
 
+@pytest.mark.parametrize("price", ["-0.17/h", "-.17/h", "-17"])
+def test_offers_set__a_price_below_zero__is_named_whole(world: World, price: str) -> None:
+    done = world.run("offers", "set", "us-east-1/c6a.xlarge", price)
+    assert done.returncode == 2
+    assert f"{price} is no option, and nothing here is below 0" in done.stderr
+
+
 def test_jobs__the_window_passed__is_said_in_the_past(offered: World) -> None:
     job = offered.request()
     offered.node.call("evm_increaseTime", 400)
