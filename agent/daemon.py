@@ -14,10 +14,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 
@@ -47,6 +48,8 @@ from faults import Bug, Fault, Fenced
 log = structlog.get_logger()
 
 Opening = Callable[[Config, Clock], AbstractAsyncContextManager[Wired]]
+Follow: TypeAlias = Callable[[], Awaitable[None]]
+"""What goes on beside the loop, until it is cancelled."""
 
 _TURN_SECONDS = 0.0005
 _ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of glibc's malloc.h
@@ -127,7 +130,6 @@ def _opening(
 
 async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:
     metrics, money = Metrics(), Money(world, clock)
-    told = notify_send.notifier_of(world.config)
     tally, upkeep = Tally(metrics, clock), Upkeep(world, reloading.path, clock)
     await restored(world.state.restoring, world.state.reader, [tally.restore])
     world.state.told_elsewhere.append(tally.restore)
@@ -136,37 +138,59 @@ async def _serve(world: Wired, reloading: Reloading, notifier: Notifier, clock: 
     metrics.watch(view, clock)
     world.state.world.journal.told = tally.event
     world.state.world.learner.told = metrics.stage
+    follows = _follows(world, money, upkeep, books, clock) | _notices(world, view, clock)
     async with StatusServer(world.config.status, view, books, metrics, clock) as server:
-        log.info(
-            "service.started",
-            provider=str(world.state.sources.account.provider),
-            **server.addresses,
-        )
+        provider = str(world.state.sources.account.provider)
+        log.info("service.started", provider=provider, **server.addresses)
         _on_signals(world, reloading, upkeep)
         upkeep.note(world.config)
         world.agent.on_turn = _turns(notifier, metrics, world.state, reloading)
-        follows = {"money": lambda: _figures(world, money, clock), "upkeep": upkeep.follow}
-        follows |= {
-            "history": partial(_once_leading, world, world.history.follow),
-            "books": books.follow,
-        }
-        if world.alike is not None:
-            follows["alike"] = partial(world.alike.follow, clock)
-        if told is not None:
-            rules = notify_send.word_rules_of(world.config)
-            follows["notify"] = partial(notify_send.follow, told, view, rules, clock)
-        asides = [
-            asyncio.create_task(_aside(*each, clock), name=each[0]) for each in follows.items()
-        ]
-        asides.append(asyncio.create_task(_announced(world, reloading, notifier, clock)))
+        announced = _announced(world, reloading, notifier, clock)
         try:
-            await _until_stopped(world.agent)
+            async with _beside(follows, announced, clock):
+                await _until_stopped(world.agent)
         finally:
-            for aside in asides:
-                aside.cancel()
-            await asyncio.gather(*asides, return_exceptions=True)
             await _hand_over(world)
         notifier.stopping("stopping; enclaves run on")
+
+
+def _follows(
+    world: Wired, money: Money, upkeep: Upkeep, books: Books, clock: Clock
+) -> dict[str, Follow]:
+    """What goes on beside the loop, by name."""
+    follows: dict[str, Follow] = {
+        "money": lambda: _figures(world, money, clock),
+        "upkeep": upkeep.follow,
+        "history": partial(_once_leading, world, world.history.follow),
+        "books": books.follow,
+    }
+    if world.alike is not None:
+        follows["alike"] = partial(world.alike.follow, clock)
+    return follows
+
+
+def _notices(world: Wired, view: AgentView, clock: Clock) -> dict[str, Follow]:
+    """What tells people of trouble, if anybody is to be told."""
+    told = notify_send.notifier_of(world.config)
+    if told is None:
+        return {}
+    rules = notify_send.word_rules_of(world.config)
+    return {"notify": partial(notify_send.follow, told, view, rules, clock)}
+
+
+@asynccontextmanager
+async def _beside(
+    follows: Mapping[str, Follow], announced: Coroutine[None, None, None], clock: Clock
+) -> AsyncIterator[None]:
+    """All of them until the block ends."""
+    tasks = [asyncio.create_task(_aside(*each, clock), name=each[0]) for each in follows.items()]
+    tasks.append(asyncio.create_task(announced))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _announced(world: Wired, reloading: Reloading, notifier: Notifier, clock: Clock) -> None:
@@ -221,13 +245,13 @@ async def _slowed(notifier: Notifier, clock: Clock) -> None:
         await clock.sleep(pause)
 
 
-async def _once_leading(world: Wired, follow: Callable[[], Awaitable[None]]) -> None:
+async def _once_leading(world: Wired, follow: Follow) -> None:
     """What writes lines of its own: a host that stands by writes none."""
     await world.state.leadership.leads.wait()
     await follow()
 
 
-async def _aside(name: str, follow: Callable[[], Awaitable[None]], clock: Clock) -> None:
+async def _aside(name: str, follow: Follow, clock: Clock) -> None:
     """What only shows things must end nothing: its bug is logged, and it begins anew."""
     while True:
         try:

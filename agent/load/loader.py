@@ -172,14 +172,26 @@ class Loader:
         """What to decide by; a second endpoint is asked where it takes one."""
         if self._from.witness is None:
             return Belief(claim, agreed=True)
-        now, known = self._from.clock.now(), self._from.memory.job(job)
-        hosts = self._from.fleet.hosts(known.id)
+        known = self._from.memory.job(job)
+        case = self._case(known, claim, frame, unfit)
+        belief = believe(case)
+        self._note_belief(known, belief, claim, frame)
+        self._note_alike(case, belief, known)
+        self._note_difference(known, belief, case)
+        if belief.asks:
+            self.asking.ask([known.id])
+        return belief
+
+    def _case(
+        self, known: JobMemory, claim: Job | None, frame: Frame, unfit: Callable[[Job], bool]
+    ) -> Case:
+        now, hosts = self._from.clock.now(), self._from.fleet.hosts(known.id)
 
         def reported(story: Job) -> bool:
             window = frame.terms.due(story).at - story.assigned_at
             return _reported(known, story, hosts, now - window)
 
-        case = Case(
+        return Case(
             claim=claim,
             terms=frame.terms,
             provider=self._from.account.provider,
@@ -194,21 +206,24 @@ class Loader:
             reported=reported,
             unfit=unfit,
         )
-        belief = believe(case)
-        if not belief.hold:  # nothing was decided by it
-            known.believed_as_of = self._as_of(known, belief.job, claim, frame)
-            known.believed = belief.job
-        known.meanwhile = (
-            (claim if self._serves(claim) else known.meanwhile) if belief.hold else None
-        )
-        self._note_alike(case, belief, known)
-        if belief.job == claim and not belief.hold:
+
+    def _note_belief(
+        self, known: JobMemory, belief: Belief, claim: Job | None, frame: Frame
+    ) -> None:
+        """What was decided by; while it is held back, what the first endpoint tells meanwhile."""
+        if belief.hold:
+            known.meanwhile = claim if self._serves(claim) else known.meanwhile
+            return
+        known.believed_as_of = self._as_of(known, belief.job, claim, frame)
+        known.believed, known.meanwhile = belief.job, None
+
+    @staticmethod
+    def _note_difference(known: JobMemory, belief: Belief, case: Case) -> None:
+        """Since when the first endpoint is not simply believed."""
+        if belief.job == case.claim and not belief.hold:
             known.differs_since = None
         elif known.differs_since is None:
-            known.differs_since = now
-        if belief.asks:
-            self.asking.ask([known.id])
-        return belief
+            known.differs_since = case.now
 
     @staticmethod
     def _settled(known: JobMemory, frame: Frame, now: float) -> bool:
