@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from agent.apply.bugs import Bugs
+from agent.apply.troubles import Troubles
 from agent.decide.deadline import Learner
 from agent.decide.plan import Level
 from agent.journal.hosts import Alone, Lease
@@ -50,6 +51,7 @@ class World:
     hook: Hook = lambda when, name: None
     lease: Lease = field(default_factory=Alone)
     bugs: Bugs = field(default_factory=Bugs)
+    troubles: Troubles = field(default_factory=Troubles)
     known_images: tuple[KnownImage, ...] = KNOWN_IMAGES  # as the rules have them
 
     def say(
@@ -63,11 +65,23 @@ class World:
         event = Event(self.clock.now(), name, job, generation, int(level), text, fields)
         self.journal.event(event)
 
+    def say_failing(self, job: JobId, name: str, text: str, **fields: Any) -> None:
+        """Say what failed and is tried again: when that begins, then more and more rarely, with
+        how many tries have failed by then. `fields` are of what was tried."""
+        key = (job, name, *fields.values())
+        if tries := self.troubles.note(key, text, self.clock.now()):
+            so_far = {"tries": tries} if tries > 1 else {}
+            self.say(job, name, text, Level.WARNING, **fields, **so_far)
+
     async def say_and_wait(self, job: JobId, name: str, fault: Fault, **fields: Any) -> None:
         """Say what failed and let its time pass: an effect that ended at once would be decided
         again at once."""
-        self.say(job, name, str(fault), Level.WARNING, **fields)
+        self.say_failing(job, name, str(fault), **fields)
         await self.clock.sleep(wait_seconds(fault))
+
+    def fails(self, job: JobId, name: str, **fields: Any) -> bool:
+        """Whether that was tried lately, and failed."""
+        return self.troubles.again((job, name, *fields.values()), self.clock.now())
 
 
 class Outside:

@@ -61,7 +61,7 @@ def _kind(action: Launch) -> InstanceType:
 def _refused_before(world: World, action: Launch) -> str:
     """Why this very order was put off the last time; empty: it is the first time."""
     known, identity = world.memory.known(action.job).launch, action.order.identity
-    if known is None or known.phase not in (LaunchPhase.BLOCKED, LaunchPhase.LATER):
+    if known is None or known.phase not in _PUT_OFF:
         return ""
     same = (known.generation, known.attempt) == (identity.generation, identity.attempt)
     return known.reason if same else ""
@@ -101,18 +101,16 @@ def _note(
     world.journal.launch(_record(action, view))
     if reason and (reason == told or phase is LaunchPhase.ASKED):
         return
+    about = {"attempt": identity.attempt, "race": action.race}
+    if phase is LaunchPhase.NOWHERE:  # its words name zones, which change from try to try
+        world.say_failing(action.job, f"launch.{phase.value}", reason, **about)
+        return
     found = {} if instance is None else {"instance": instance}
-    world.say(
-        action.job,
-        f"launch.{phase.value}",
-        reason,
-        _LEVELS.get(phase, Level.WARNING),
-        attempt=identity.attempt,
-        race=action.race,
-        **found,
-    )
+    level = _LEVELS.get(phase, Level.WARNING)
+    world.say(action.job, f"launch.{phase.value}", reason, level, **about, **found)
 
 
+_PUT_OFF = (LaunchPhase.BLOCKED, LaunchPhase.LATER, LaunchPhase.NOWHERE)
 _LEVELS = {
     LaunchPhase.ASKED: Level.INFO,
     LaunchPhase.LAUNCHED: Level.INFO,
@@ -136,7 +134,8 @@ def _record(action: Launch, view: LaunchView) -> LaunchRecord:
 
 async def terminate(world: World, action: Terminate, outside: Outside) -> None:
     names = ", ".join(action.instances)
-    world.say(action.job, "instance.terminating", action.reason, instances=names)
+    if not world.fails(action.job, "instance.not_terminated", instances=names):
+        world.say(action.job, "instance.terminating", action.reason, instances=names)
     for known in filter(None, map(world.fleet.record, action.instances)):
         known.condemned = True  # before the call: whatever it answers later, nobody counts on it
     try:

@@ -35,7 +35,7 @@ async def transact(world: World, action: Transact, outside: Outside) -> None:
         now = world.clock.now()
         retry = now + wait_seconds(later)
         sent[order.key] = TxView(TxPhase.LATER, now, reason=str(later), retry_at=retry)
-        world.say(action.job, "tx.later", f"{order.call.value}: {later}", Level.WARNING)
+        world.say_failing(action.job, "tx.later", f"{order.call.value}: {later}")
     else:
         sent[order.key] = TxView(TxPhase.MINED, world.clock.now(), block=mined.block)
         _mined(world, action, mined, begun)

@@ -33,6 +33,7 @@ async def test_terminate__its_host_was_cut_off_while_it_waited__is_wanted_no_mor
     world: Any = SimpleNamespace(
         cloud=Ec2(), lease=lease, fleet=SimpleNamespace(record=lambda name: None),
         journal=SimpleNamespace(announced=announced), say=lambda *said, **fields: None,
+        fails=lambda *tried, **fields: False,
     )  # fmt: skip
     action = Terminate(JobId(1), HOME, (INSTANCE.id,), "it is dead", by_chain=False)
     await terminate(world, action, Outside("terminate", lambda when, name: None, lease))
