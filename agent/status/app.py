@@ -1,9 +1,9 @@
 """The two ASGI applications: the operator's, with everything, and the market's, with its paths.
 
 Both answer GET alone. The operator's refuses Host names it was not given, so that a web page in the
-operator's browser cannot read it by rebinding its own name to loopback. What probes ask (HAProxy and
-Kubernetes ask by any name or none) is answered with its code all the same, and a word; why it is not
-ready names nodes and jobs, and stays for those who name it.
+operator's browser cannot read it by rebinding its own name to loopback. What probes ask (HAProxy
+and Kubernetes ask by any name or none) is answered with its code all the same, and a word; why it
+is not ready names nodes and jobs, and stays for those who name it.
 """
 
 from __future__ import annotations
