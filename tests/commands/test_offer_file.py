@@ -108,7 +108,12 @@ def test_write_offer__the_file_is_a_link__changes_where_it_leads(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(errno.EBUSY, "mount its folder"), (errno.EROFS, "Read-only"), (errno.ENOSPC, "No space")],
+    [
+        (errno.EBUSY, "mount its folder"),
+        (errno.EROFS, "Read-only file system: change it where it is mounted from"),
+        (errno.EACCES, "Permission denied: do it as root"),
+        (errno.ENOSPC, "No space"),
+    ],
 )
 def test_write_offer__it_can_t_be_replaced__says_why_and_leaves_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
