@@ -1,6 +1,7 @@
 """Whether an agent uses a journal's folder: a lock that a process holds for as long as it lives.
 
-Shared among agents and commands that may be beside each other; alone for what must find nobody.
+One has it at a time: two agents would take each other's nonces and buy what the other bought, and a
+command that copies the journal must find nobody. Other commands go beside an agent without it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ log = structlog.get_logger()
 
 @contextmanager
 def used(folder: Path) -> Iterator[None]:
-    """As an agent does. Raises RetryLater while somebody has it alone."""
+    """As an agent does. Raises RetryLater while somebody else does."""
     folder.mkdir(parents=True, exist_ok=True)
     with _opened(folder) as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RetryLater(f"a command has the journal in {folder} to itself just now") from None
+            raise RetryLater(
+                f"another agent, or `journal copy`, has the journal in {folder} to itself; of two "
+                "agents with one key one has to be ended"
+            ) from None
         except OSError as error:  # a file system without such locks: nothing else depends on it
             log.warning("journal.no_lock", folder=str(folder), error=error.strerror)
         yield

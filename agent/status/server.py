@@ -134,6 +134,7 @@ def _listen(address: str, share: Share) -> socket.socket:
         bound.close()
         said = f"cannot listen on {address}: {error.strerror}"
         if error.errno in _TAKEN:
+            said = f"{said} (an agent that runs already? never two with one key)"
             raise RetryLater(f"{said}; end what has it, or change it in [status]") from error
         raise UsageFault(f"{said}; change it in [status]") from error
     return bound

@@ -149,7 +149,9 @@ def test_copy__cut_short__leaves_nothing_and_is_begun_again(
 
 def test_folder__an_agent_uses__is_nobodys_alone_and_the_other_way_round(tmp_path: Path) -> None:
     another = pytest.raises(Refused, match="an agent runs")
-    with used(tmp_path), used(tmp_path), another, alone(tmp_path):
+    with used(tmp_path), another, alone(tmp_path):
+        pass
+    with used(tmp_path), pytest.raises(RetryLater, match="another agent"), used(tmp_path):
         pass
     with alone(tmp_path), pytest.raises(RetryLater, match="to itself"), used(tmp_path):
         pass
