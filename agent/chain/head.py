@@ -18,6 +18,7 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
+from agent.chain.proxies import proxy_to
 from agent.chain.rpc import Json, NodeRefused, Reader, Request, Rpc, integer
 from agent.clock import passed
 from agent.market.model import BlockNumber, BlockRef
@@ -235,6 +236,9 @@ class HeadFollower:
         self._clock = clock
         self._pace = pace
         self._urls = [SecretUrl(url, ("ws", "wss")) for url in websockets]
+        # By name: the library goes by more variables, and wants packages for some of them.
+        found = {url: proxy_to(url.reveal()) for url in self._urls}
+        self._proxies = {url: proxy.url if proxy else None for url, proxy in found.items()}
         self._wake = asyncio.Event()
         self.live: SecretUrl | None = None  # the subscription that wakes us now
 
@@ -305,7 +309,7 @@ class HeadFollower:
         try:
             async with connect(
                 url.reveal(), logger=_SILENT, max_size=MAX_MESSAGE_BYTES, max_queue=4,
-                compression=None, user_agent_header=USER_AGENT,
+                compression=None, user_agent_header=USER_AGENT, proxy=self._proxies[url],
             ) as socket:  # fmt: skip
                 ask = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
                 await socket.send(json.dumps(ask))

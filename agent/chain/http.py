@@ -13,18 +13,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
 from agent.chain.answers import LARGE_BYTES, Error, Json, of_one, parsed, said_in
 from agent.chain.bounded_stream import BoundedBackend, Crumbs
+from agent.chain.proxies import Proxy, proxy_to
 from agent.chain.retry_after import asked_wait
 from agent.chain.rpc import EndpointDown, Got, Limited, NodeRefused
 from agent.secret import SecretUrl
 from enclave.shown import USER_AGENT
-from faults import UsageFault
 
 TIMEOUT_SECONDS = 10.0  # of one exchange; public nodes answer wide eth_getLogs in 2-5 s
 MAX_ANSWER_BYTES = 32 * 2**20  # 1,000 jobs are about 1.2 MiB; more is a mistake or an attack
@@ -79,8 +78,9 @@ class Http:
         self.url = url
         self._timeout = timeout_seconds
         self._now = now
-        self._pool = _pool(url)
-        self._anew = _pool(url, kept=0)
+        self._proxy = proxy_to(url.reveal())
+        self._pool = _pool(url, self._proxy)
+        self._anew = _pool(url, self._proxy, kept=0)
 
     async def close(self) -> None:
         await self._pool.aclose()
@@ -92,16 +92,21 @@ class Http:
             async with asyncio.timeout(self._timeout):
                 heard = await self._heard(body)
         except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout):
-            text = f"{self.url} did not answer in {self._timeout:g} s"
+            text = f"{self.url} did not answer in {self._timeout:g} s{self._through()}"
             raise EndpointDown(text, got=Got.SILENCE) from None
         except Crumbs as crumbs:
             raise EndpointDown(f"{self.url} answers {crumbs}", got=Got.WORDS) from None
         except _UNREACHED as broken:
             # "from None": the original may carry the request, and with it the whole URL.
-            raise EndpointDown(f"{self.url}: {_why(broken, self.url)}") from None
+            text = f"{self.url}: {_why(broken, self.url)}{self._through()}"
+            raise EndpointDown(text) from None
         except _CUT as broken:
             raise EndpointDown(f"{self.url}: {_why(broken, self.url)}", got=Got.WORDS) from None
         return await self._read(heard)
+
+    def _through(self) -> str:
+        """A proxy that is down looks like a node that is."""
+        return "" if self._proxy is None else f" (asked through {self._proxy})"
 
     async def _heard(self, body: Json) -> _Heard:
         """Over a connection that is kept, or, where that was cut, a new one: a balancer that ends
@@ -176,7 +181,8 @@ class Http:
             return f"{self.url} redirects (HTTP {heard.status}) to {place}: name that URL itself"
         said = self.url.redact(said_in(heard.body, answer))
         status = f"HTTP {heard.status}" if heard.status >= 300 else "no JSON"
-        return f"{self.url} answers {status}" + (f": {said}" if said else "")
+        through = self._through() if heard.status == 407 else ""
+        return f"{self.url} answers {status}{through}" + (f": {said}" if said else "")
 
 
 # Before anything was sent.
@@ -234,34 +240,19 @@ def _headers(url: SecretUrl, content: bytes) -> list[tuple[str, str]]:
     return given
 
 
-def _pool(url: SecretUrl, kept: int = CONNECTIONS) -> httpcore.AsyncConnectionPool:
-    """Through the proxy that the environment names for the scheme, if it does, as curl goes.
-    `kept`: how many connections stay for later requests."""
-    parts = httpx.URL(url.reveal())
-    tls = httpx.create_ssl_context() if parts.scheme == "https" else None
-    backend, proxy = BoundedBackend(), _proxy_of(parts.scheme)
-    if proxy is None or proxy_bypass(parts.host):
+def _pool(
+    url: SecretUrl, proxy: Proxy | None, kept: int = CONNECTIONS
+) -> httpcore.AsyncConnectionPool:
+    """`kept`: how many connections stay for later requests."""
+    tls = httpx.create_ssl_context() if httpx.URL(url.reveal()).scheme == "https" else None
+    backend = BoundedBackend()
+    if proxy is None:
         return httpcore.AsyncConnectionPool(
             ssl_context=tls, max_connections=CONNECTIONS, max_keepalive_connections=kept,
             keepalive_expiry=KEPT_SECONDS, network_backend=backend,
         )  # fmt: skip
     return httpcore.AsyncHTTPProxy(
-        proxy_url=str(proxy.url), proxy_auth=proxy.raw_auth, ssl_context=tls,
+        proxy_url=str(proxy.httpx.url), proxy_auth=proxy.httpx.raw_auth, ssl_context=tls,
         max_connections=CONNECTIONS, max_keepalive_connections=kept,
         keepalive_expiry=KEPT_SECONDS, network_backend=backend,
     )  # fmt: skip
-
-
-def _proxy_of(scheme: str) -> httpx.Proxy | None:
-    """As the environment has it; `proxy:3128` is one of http, as for curl. Raises UsageFault."""
-    given = getproxies().get(scheme)
-    if not given:
-        return None
-    try:
-        found = httpx.Proxy(given if "://" in given else f"http://{given}")
-    except (ValueError, httpx.InvalidURL):
-        found = None
-    if found is None or found.url.scheme not in ("http", "https") or not found.url.host:
-        text = f"{scheme}_proxy of the environment names no http:// or https:// proxy"
-        raise UsageFault(f"{text}: change it, or put the node's name into no_proxy")
-    return found

@@ -13,7 +13,7 @@ from typing import Any
 from agent.config import ConfigFault, load
 from agent.config.load import path_of
 from agent.config.running import running
-from commands.checkup import agent, aws, chain, here, nodes, refusals, several
+from commands.checkup import agent, aws, chain, here, nodes, proxies, refusals, several
 from commands.checkup.patient import Finding, Patient, skipped
 from faults import Fault
 
@@ -21,6 +21,7 @@ __all__ = ["Finding", "examine"]
 
 CHECKS: tuple[tuple[str, Callable[[Patient], Any]], ...] = (
     ("key", chain.key),
+    ("proxies", proxies.proxies),
     ("nodes", nodes.nodes),
     ("chain id", chain.chain),
     ("finality", nodes.finality),

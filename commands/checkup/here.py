@@ -6,6 +6,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from urllib.request import getproxies
 
 from agent.config.units import show_bytes
 from commands.checkup.patient import Finding, Patient, no_journal
@@ -41,6 +42,7 @@ async def ipfs(patient: Patient) -> list[Finding]:
         found = [Finding("images", "warn", f"{text}: none has the test block", todo)]
     else:
         todo = "check images.gateways and this machine's network"
+        todo += "; images are fetched directly, through no proxy" if getproxies() else ""
         found = [Finding("images", "fail", text, todo)]
     todo = "take it out of [images], or see what it says; the others serve meanwhile"
     bad = [Finding(one.name, "warn", one.fault, todo) for one in asked if not one.serves]

@@ -54,6 +54,7 @@ class _KuboSession:
             self._client = Client(address, headers=headers, auth=self._taming, session=True)
         except Error as fault:
             raise BadAnswer(f"{address} can't be asked: {shown(fault)}") from None
+        _go_directly(self._client, address)
 
     def car(self, root: Cid, start: int) -> Blocks:
         raise BadAnswer("a Kubo node is asked block by block")
@@ -110,6 +111,15 @@ class _KuboSession:
             if pieces > FREE_PIECES and PROOF_BYTES - left < pieces * LEAST_PIECE_BYTES:
                 raise BadAnswer("the Kubo node answers in crumbs")
             yield piece
+
+
+def _go_directly(client: Any, address: str) -> None:
+    """Images are fetched through no proxy, and requests goes by the environment's ALL_PROXY. Only
+    an argument of each request is heard instead, which the client keeps for UNIX sockets; the host
+    by its name, since another entry would be put into the environment of all threads."""
+    kind, host = address.split("/")[1:3]
+    if kind != "unix":
+        client._client._request_proxies = {"no_proxy": host}  # noqa: SLF001 - no other way
 
 
 def _no_rpc(status: int, kind: str) -> str | None:

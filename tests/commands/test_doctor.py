@@ -50,6 +50,31 @@ def test_doctor__no_node_answers__still_looks_at_the_rest(world: World) -> None:
     assert verdicts["AWS identity"] == "fail", "AWS is looked at all the same"
 
 
+def test_doctor__proxies_of_the_environment__says_who_is_asked_through_which(world: World) -> None:
+    environ = _environ(
+        world, OYSTER_IMAGES__GATEWAYS=NOBODY, OYSTER_CHAIN__RPC_URLS="http://node.invalid",
+        http_proxy="http://user:hidden@127.0.0.1:9", https_proxy="", no_proxy="", all_proxy="socks5://x:1",
+    )  # fmt: skip
+    done = oyster_here("doctor", "--json", environ=environ)
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    assert found["http_proxy"]["verdict"] == "fail"
+    assert "127.0.0.1:9 takes no connections" in found["http_proxy"]["found"]
+    assert "through it: http://node.invalid, AWS; images never" in found["http_proxy"]["found"]
+    assert "asked through http_proxy's 127.0.0.1:9" in found["http://node.invalid"]["found"]
+    assert found["all_proxy"]["verdict"] == found["no_proxy"]["verdict"] == "warn"
+    assert "169.254.169.254" in found["no_proxy"]["todo"]
+    assert "through no proxy" in found["images"]["todo"]
+    assert "hidden" not in done.stdout
+
+
+@pytest.mark.parametrize("given", ["socks5://127.0.0.1:1", "http://127.0.0.1:99999"])
+def test_doctor__a_proxy_that_is_none__is_named_by_its_variable(world: World, given: str) -> None:
+    environ = _environ(world, OYSTER_IMAGES__GATEWAYS=NOBODY, http_proxy=given, no_proxy="")
+    done = oyster_here("doctor", "--json", environ=environ)
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    assert "names no http:// or https:// proxy" in found["http_proxy"]["found"]
+
+
 def test_doctor__the_key_is_gone__still_looks_at_chain_and_aws(world: World) -> None:
     (world.config.parent / "key").unlink()
     environ = _environ(world, OYSTER_IMAGES__GATEWAYS=NOBODY)

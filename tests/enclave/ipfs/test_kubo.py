@@ -75,6 +75,18 @@ def test_kubo__a_file__is_read_block_by_block() -> None:
     assert list(fetch.used) == [node.name]
 
 
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_kubo__a_proxy_in_the_environment__is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    block = b"a block"
+    cid = cid_of(block)
+    with kubo({str(cid): block}) as node, closing(node.open(guard())) as session:
+        assert session.block(cid) == block
+
+
 @pytest.mark.parametrize(
     "written",
     ["http://127.0.0.1:5001", "http://127.0.0.1:5001/api/v0/", "127.0.0.1:5001",
