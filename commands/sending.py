@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.chain.encoding import Fees
 from agent.chain.fees import Asked, asked_by, fees_asked
-from agent.chain.rpc import CallReverted, integer
+from agent.chain.rpc import CallReverted, NodeRefused, integer
 from agent.chain.transactions import Call, Confirmed, Reverted, Waiting
 from agent.config.units import show_coin, show_wei
 from agent.journal.transactions import TxJournal
@@ -143,6 +143,10 @@ async def _gas(desk: Desk, step: Step, *, must: bool) -> tuple[int, bool]:
     }
     try:
         return integer(await desk.endpoints.call("eth_estimateGas", request)), True
+    except NodeRefused as refused:
+        if not refused.no_method:
+            raise
+        return USUAL_GAS, False  # whether the contract says no is asked when it is sent
     except CallReverted as no:
         if must:
             raise Refused(f"{step.text}: the contract says no ({no.reason})") from no

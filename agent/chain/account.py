@@ -37,6 +37,9 @@ AT_ONCE_PERCENT, AT_ONCE_MOST = 100, 12
 # No call of ours takes a million (docs/gas.md), some where a rollup counts its parent chain's bytes
 # as gas; what no block has room for would hold its nonce, and all after it, for ever.
 MOST_GAS = 10_000_000
+# What to try, with a quarter more and as far as budgets and balance go, where no node estimates:
+# what is not used is not paid. The reference contracts' calls for jobs stay below 160,000.
+UNESTIMATED_GAS = [800_000, 240_000]
 
 
 class Account:
@@ -73,14 +76,16 @@ class Account:
         two say so, or in `doubt` one; NodeRefused, RetryLater."""
         request = {"from": self.address, "to": to, "data": "0x" + data.hex()}
 
-        async def one(reader: Reader) -> int:
-            return await number(reader, "eth_estimateGas", request, most=MOST_GAS)
+        async def one(reader: Reader) -> int | None:
+            return await _gas_of(reader, request)
 
         told = await self._endpoints.several(one)
-        numbers = [each for each in told if isinstance(each, int)]
-        if doubt and len(numbers) < len(told):
-            raise next(each for each in told if isinstance(each, CallReverted))
-        return gas_of(numbers or [await one(self._endpoints)])
+        no = next((each for each in told if isinstance(each, CallReverted)), None)
+        if no is not None and doubt:
+            raise no
+        passes = [each for each in told if not isinstance(each, CallReverted)]
+        numbers = [n for n in passes or [await one(self._endpoints)] if n is not None]
+        return gas_of(numbers) if numbers else UNESTIMATED_GAS
 
     async def gas(self, call: Call, send: int) -> list[int]:
         """Simulates; more room each time, since a failed send may have run out of gas."""
@@ -163,6 +168,17 @@ class Account:
         self.held_up.note(record.key, record.label, why, self._clock.now())
         if are_too_cheap(refusals):
             self._too_cheap.add(last.hash)
+
+
+async def _gas_of(reader: Reader, request: Json) -> int | None:
+    """None: it would pass, and this node has no method that tells its gas. Raises as `number`."""
+    try:
+        return await number(reader, "eth_estimateGas", request, most=MOST_GAS)
+    except NodeRefused as no:
+        if not no.no_method:
+            raise
+    await reader.call("eth_call", request, "latest")
+    return None
 
 
 def _refusal(answer: Json | TryElsewhere) -> TryElsewhere | None:

@@ -64,6 +64,14 @@ OF_ITSELF_WORDS = re.compile(
     r"|no state|method .{0,60}(?:not|unsupported)|ahead of|unfinalized",
     re.IGNORECASE,
 )
+# Whoever answers has no such method, or lets nobody call it. Gateways have words of their own, some
+# beside -32600 or -32000.
+NO_METHOD_CODES = frozenset({-32601, -32604})  # EIP-1474: method not found, not supported
+NO_METHOD_WORDS = re.compile(
+    r"method .{0,60}(?:not |unsupported|disabled|blocked|forbidden|unavailable)"
+    r"|(?:unsupported|unknown|no such|invalid|disallowed|disabled) (?:rpc )?method",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,11 @@ class Error:
     def is_rate(self) -> bool:
         """More was asked in a time than this node takes; the same may pass later."""
         return self.code in RATE_CODES or bool(RATE_WORDS.search(self.message))
+
+    @property
+    def is_no_method(self) -> bool:
+        by_word = self.code in NO_METHOD_CODES or bool(NO_METHOD_WORDS.search(self.message))
+        return by_word and not self.is_rate and not self.of_all
 
     @property
     def is_of_itself(self) -> bool:

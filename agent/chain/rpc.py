@@ -67,11 +67,14 @@ class NodeRefused(TryElsewhere):
     """The node answered with an error that is not a revert: lagging, limited, or unable.
 
     `of_itself`: by its words it is about this request and not about how many there were.
+    `no_method`: it has no such method, or none for us.
     """
 
-    def __init__(self, message: str, code: int = 0, *, of_itself: bool = False) -> None:
+    def __init__(
+        self, message: str, code: int = 0, *, of_itself: bool = False, no_method: bool = False
+    ) -> None:
         super().__init__(message)
-        self.code, self.of_itself = code, of_itself
+        self.code, self.of_itself, self.no_method = code, of_itself, no_method
 
 
 class CallReverted(Refused):
@@ -323,7 +326,8 @@ class Rpc:
         text = f"{self.url} {told}"
         if error.is_rate:
             return Limited(text, after_seconds=self._wish(error), got=Got.WORDS)
-        return NodeRefused(text, error.code, of_itself=error.is_of_itself)
+        of_itself, no_method = error.is_of_itself, error.is_no_method
+        return NodeRefused(text, error.code, of_itself=of_itself, no_method=no_method)
 
 
 def _reverts(answer: Answer, request: Request) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,13 +11,13 @@ import pytest_asyncio
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import is_old_form
-from agent.chain.fees import Asked, asked_by
+from agent.chain.fees import Asked, asked_by, market_fees
 from agent.chain.head import Finality
 from agent.chain.pool_refusals import are_of_what_is_there
 from agent.chain.rpc import NodeRefused
 from agent.chain.transaction_log import TxStatus
-from agent.chain.transactions import Confirmed, Transactions, Waiting
-from agent.market.model import JobId
+from agent.chain.transactions import Confirmed, Pending, Reverted, Transactions, Waiting
+from agent.market.model import JobId, Wei
 from devnet.chain.evm import Rejected
 from tests.agent.chain.memory_log import MemoryLog
 from tests.agent.chain.test_transactions import RICH, begin, sender
@@ -253,14 +254,57 @@ async def test_submit__no_node_says_what_it_costs__is_told_once_that_lasts(
     stage: Stage, transactions: Transactions, job: JobId
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        refusing(stage, patch, "eth_estimateGas", Rejected(-32601, "no such method"))
+        refusing(stage, patch, "eth_estimateGas", Rejected(-32000, "state is not there"))
         for _ in range(3):
             await begin(transactions, stage, job)
             stage.clock.at += 6
         (held,) = transactions.held_up.lasting(stage.clock.now())
-        assert "no such method" in held.why
+        assert "state is not there" in held.why
     stage.clock.at += 60
     assert not transactions.held_up.lasting(stage.clock.now())  # nobody tries it any more
+
+
+NO_METHOD = [
+    Rejected(-32601, "the method eth_estimateGas does not exist/is not available"),
+    Rejected(-32600, "Unsupported method: eth_estimateGas"),
+    Rejected(-32000, "rpc method is not whitelisted"),
+]
+
+
+@pytest.mark.parametrize("no", NO_METHOD, ids=lambda no: no.args[0])
+async def test_submit__no_node_estimates_gas__is_sent_with_a_limit_that_none_of_ours_reaches(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId, no: Rejected
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(stage, patch, "eth_estimateGas", no)
+        state = await begin(transactions, stage, job)
+        assert isinstance(state, Pending)
+        await transactions.pump()
+        assert isinstance(await begin(transactions, stage, job), Confirmed)
+    assert log.records[(f"reportStarted:{job}:1", 1)].gas == 1_000_000
+
+
+async def test_submit__no_node_estimates_gas_and_the_job_may_spend_little__is_sent_with_less(
+    stage: Stage, endpoints: Endpoints, log: MemoryLog, job: JobId
+) -> None:
+    fees = await market_fees(endpoints, RICH)
+    assert fees is not None
+    policy = replace(RICH, per_job=Wei(fees.max_fee * 500_000))
+    transactions = sender(stage, endpoints, log, policy=policy)
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(stage, patch, "eth_estimateGas", NO_METHOD[0])
+        assert isinstance(await begin(transactions, stage, job), Pending)
+    assert log.records[(f"reportStarted:{job}:1", 1)].gas == 300_000
+
+
+async def test_submit__no_node_estimates_gas_and_it_would_revert__is_not_sent(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(stage, patch, "eth_estimateGas", NO_METHOD[0])
+        state = await transactions.submit(stage.calls.settle(JobId(job + 1)), key="none")
+    assert isinstance(state, Reverted)
+    assert not log.records
 
 
 @pytest.mark.parametrize(
