@@ -164,6 +164,9 @@ def _follows(
         "history": partial(_once_leading, world, world.history.follow),
         "books": books.follow,
     }
+    if world.chain.transactions is not None:
+        others = world.chain.transactions.others
+        follows["senders"] = partial(_once_leading, world, others.follow)
     if world.alike is not None:
         follows["alike"] = partial(world.alike.follow, clock)
     return follows

@@ -24,7 +24,8 @@ from agent.chain.gap_filling import GapFilling
 from agent.chain.head import Finality
 from agent.chain.hearsay import Hearsay
 from agent.chain.held_up import HeldUpCalls
-from agent.chain.pending import Sight, is_ours_still, look
+from agent.chain.other_senders import OtherSenders
+from agent.chain.pending import VOICES, Sight, is_ours_still, look
 from agent.chain.receipts import Receipt, parent_fee, receipt_of
 from agent.chain.rpc import CallReverted, Json
 from agent.chain.transaction_log import (
@@ -79,12 +80,12 @@ class Transactions:
         self._pumping = asyncio.Lock()  # one look at a time changes records
         self._starting: set[str] = set()
         self._held: dict[str, tuple[float, TxState]] = {}
-        self.nonce_taken_at: float | None = None  # when another program last used a nonce of ours
         self._lost_since: dict[tuple[str, int], int] = {}
         self._hearsay = Hearsay(clock, self._patience.hearsay)
         self._budget = Budget(self._log, self._policy)
         age = self._patience.fees_age
         self._account = Account(endpoints, signer, self._log, clock, self._policy, age)
+        self.others = OtherSenders(self._account, self._log, clock, min(VOICES, endpoints.count))
         self._filling = GapFilling(self._account, self._log, self._nonces, clock)
 
     # Beginning
@@ -346,7 +347,7 @@ class Transactions:
             self._lost_since.pop((record.key, record.send))  # and three blocks later once more
             return
         log.error("tx.nonce_taken_by_another", key=record.key, nonce=record.nonce)
-        self.nonce_taken_at = self._clock.now()
+        self.others.note()
         await self._log.change(replace(record, status=TxStatus.LOST, final=True))
 
     async def _nudge(self, record: TxRecord, *, beyond_market: bool = True) -> None:

@@ -179,7 +179,7 @@ class AgentView:
             file=upkeep.lines(),
             broken=upkeep.fault,
             disk=upkeep.disk,
-            other_agent_at=sent.nonce_taken_at if sent else None,
+            other_agent_at=sent.others.noticed_at if sent else None,
             held_up=list(self._held_up()),
             gas_jobs=row.gas_jobs,
             signs=sent is not None,
