@@ -14,18 +14,17 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 from urllib.parse import quote, unquote
 
 from enclave.cid import BadCid, Cid, parse_cid
 from enclave.eif.signature import Signer
 from enclave.fetch.disk import disk_fault, of_the_disk
+from enclave.fetch.small_files import flush, locked, write_whole
 from faults import Refused, RetryLater
 
 
@@ -56,12 +55,22 @@ class ImageStore:
     """A directory of images that several fetches, jobs and processes use at the same time."""
 
     def __init__(self, root: Path, *, quota_bytes: int) -> None:
+        """Raises RetryLater."""
         self._quota_bytes = quota_bytes
         self._unwritten: dict[str, str] = {}  # pins that the disk did not take; they are held here
         self._images, self._locks, self._pins = root / "images", root / "locks", root / "pins"
         self._names = root / "names"
-        for folder in (self._images, self._locks, self._pins, self._names):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._make_folders()
+
+    def _make_folders(self) -> None:
+        """Those that are not there: somebody may have cleared them away meanwhile."""
+        try:
+            for folder in (self._images, self._locks, self._pins, self._names):
+                if not folder.is_dir():
+                    folder.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            text = f"no store of images can be made at {self._images.parent}"
+            raise RetryLater(f"{text}: {disk_fault(fault)}") from None
 
     def path(self, cid: Cid) -> Path:
         """Where the image is, or would be."""
@@ -98,8 +107,8 @@ class ImageStore:
         with of_the_disk():
             self.part(cid).rename(path)
             try:
-                _flush(self._images)
-                _write_whole(path.with_suffix(".json"), json.dumps(record))
+                flush(self._images)
+                write_whole(path.with_suffix(".json"), json.dumps(record))
             except OSError:
                 path.rename(self.part(cid))
                 raise
@@ -145,11 +154,13 @@ class ImageStore:
         when there is no room.
         """
         part = self.part(cid)
-        if size_bytes and _size(part) == size_bytes:
-            return part
-        with _locked(self._locks / ".room", fcntl.LOCK_EX):  # held for moments only
-            self._make_room(size_bytes, min_free_disk_bytes)
-            allocate(part, size_bytes)
+        self._make_folders()
+        with of_the_disk():
+            if size_bytes and _size(part) == size_bytes:
+                return part
+            with locked(self._locks / ".room", fcntl.LOCK_EX):  # held for moments only
+                self._make_room(size_bytes, min_free_disk_bytes)
+                allocate(part, size_bytes)
         return part
 
     def recall(self, name: str) -> Cid | None:
@@ -162,15 +173,16 @@ class ImageStore:
     def remember(self, name: str, cid: Cid) -> None:
         """Where the disk does not take it, it is found out again."""
         with suppress(OSError):
-            _write_whole(self._name(name), str(cid))
+            write_whole(self._name(name), str(cid))
 
     def _name(self, name: str) -> Path:
         return self._names / hashlib.sha256(name.encode()).hexdigest()
 
     @contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:
+        self._make_folders()
         try:
-            held = _locked(self._locks / name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = locked(self._locks / name, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(f"another process is fetching {name}; wait for it") from None
         with held:
@@ -180,23 +192,36 @@ class ImageStore:
         """`holder` (a job, say) uses this image from now on: it is not evicted.
 
         A pin that says so already is left as it is: after a restart all do. One that a full disk
-        does not take is held by this process alone: the image is there, and its job must not wait.
+        does not take is held by this process alone until there is room: the image is there, and its
+        job must not wait.
         """
-        file, held = self._pins / quote(holder, safe=""), str(cid.canonical)
+        file, held = self._pin_of(holder), str(cid.canonical)
         self._unwritten.pop(holder, None)
         with suppress(OSError, UnicodeDecodeError):
             if file.read_text() == held:
                 return
-        try:
-            _write_whole(file, held)
-        except OSError:
-            self._unwritten[holder] = held
+        self._unwritten[holder] = held
+        self._write_pins()
+
+    def _pin_of(self, holder: str) -> Path:
+        return self._pins / quote(holder, safe="")
+
+    def _write_pins(self) -> None:
+        """Those that the disk did not take before, as far as it does now."""
+        for holder, held in list(self._unwritten.items()):
+            try:
+                write_whole(self._pin_of(holder), held)
+            except OSError:
+                return
+            if self._unwritten.get(holder) == held:
+                del self._unwritten[holder]
 
     def release(self, holder: str) -> None:
         """`holder` uses no image any more. Raises RetryLater."""
         self._unwritten.pop(holder, None)
         with of_the_disk():
-            (self._pins / quote(holder, safe="")).unlink(missing_ok=True)
+            self._pin_of(holder).unlink(missing_ok=True)
+        self._write_pins()
 
     def distrust(self, cid: Cid) -> None:
         """Remove an image whose bytes are not those that were measured: a disk altered them. Who
@@ -210,10 +235,8 @@ class ImageStore:
         """Who holds which image, by canonical CID; for finding holders that are gone."""
         found = dict(self._unwritten)
         for file in self._pins.glob("[!.]*"):
-            try:
+            with suppress(FileNotFoundError, UnicodeDecodeError):  # ended meanwhile; damaged
                 found.setdefault(unquote(file.name), file.read_text())
-            except FileNotFoundError:
-                continue
         return found
 
     def sweep(self) -> None:
@@ -273,7 +296,7 @@ class ImageStore:
         """The measurements first: without them there is no image. Raises RetryLater."""
         with of_the_disk():
             image.with_suffix(".json").unlink(missing_ok=True)
-            _flush(self._images)
+            flush(self._images)
             image.unlink(missing_ok=True)
 
     def _read(self, sidecar: Path) -> StoredImage | None:
@@ -342,48 +365,3 @@ def _used_at(sidecar: Path) -> int:
         return sidecar.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a small file so that a crash leaves the old or the new one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
-    try:
-        with scratch.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.rename(path)
-    except OSError:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
-
-
-def _locked(lock: Path, how: int) -> TextIO:
-    """A lock's file, locked until it is closed. Raises BlockingIOError, RetryLater."""
-    try:
-        file = _opened_alone(lock)
-        try:
-            fcntl.flock(file, how)
-        except OSError:
-            file.close()
-            raise
-    except BlockingIOError:
-        raise
-    except OSError as fault:
-        raise disk_fault(fault) from None
-    return file
-
-
-def _opened_alone(lock: Path) -> TextIO:
-    """A lock's file: its owner's alone, whatever umask the one who makes it first has."""
-    return open(lock, "w", opener=lambda name, flags: os.open(name, flags, 0o600))  # opener
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

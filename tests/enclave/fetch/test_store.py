@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -236,6 +237,44 @@ def test_claim__disk_without_room_for_a_pin__is_held_all_the_same(
     store.release("job")
     store.reserve(CIDS[1], 250, 0)
     assert store.get(CIDS[0]) is None
+
+
+def test_pin__that_a_full_disk_did_not_take__is_written_once_there_is_room(
+    store: ImageStore, tmp_path: Path
+) -> None:
+    keep(store, CIDS[0])
+    full_for(tmp_path / "pins", "job")
+    store.pin("job", CIDS[0])
+    assert ImageStore(tmp_path, quota_bytes=300).pins() == {}
+    store.release("another")
+    assert ImageStore(tmp_path, quota_bytes=300).pins() == {"job": str(CIDS[0])}
+    store.release("job")
+    store.release("another")
+    assert ImageStore(tmp_path, quota_bytes=300).pins() == {}
+
+
+def test_pins__damaged_one__is_none(store: ImageStore, tmp_path: Path) -> None:
+    keep(store, CIDS[0])
+    (tmp_path / "pins" / "job").write_bytes(b"\xff")
+    assert store.pins() == {}
+    store.reserve(CIDS[1], 250, 0)
+    assert store.get(CIDS[0]) is None
+
+
+def test_store__where_no_folder_can_be_made__is_a_fault_that_time_may_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RetryLater, match=r"no store of images .*Not a directory"):
+        ImageStore(tmp_path / "file" / "store", quota_bytes=300)
+
+
+def test_anything__folders_cleared_away__are_made_anew(store: ImageStore, tmp_path: Path) -> None:
+    keep(store, CIDS[0])
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder)
+    assert store.claim("job", CIDS[0]) is None
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder)
+    assert keep(store, CIDS[1]) == store.get(CIDS[1])
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
