@@ -21,6 +21,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from enclave.cid import RAW, SHA2_256, SHA2_384, BadCid, Cid, parse_cid
+from enclave.web.slips import slip
 from faults import Refused
 
 MAX_URL_CHARS: Final = 512  # the contract's own bound on enclaveUrl
@@ -125,6 +126,8 @@ def _parsed(text: str, most: int, allowed: Collection[str] | None) -> IpfsUrl | 
     if _NAMES_A_NAME.match(text):
         only = "only ipfs:// and https:// are fetched: " if separator else ""
         raise BadUrl(f"{told(text)!r}: {only}it {_IPNS_WORDS}")
+    if wrong := slip(text):
+        raise BadUrl(f"{told(text)!r}: {wrong}")
     if not separator and "." not in re.split("[/?#]", text, maxsplit=1)[0]:  # no host, no dot
         return _from_names(_names(text, text))
     if not separator:
@@ -132,7 +135,7 @@ def _parsed(text: str, most: int, allowed: Collection[str] | None) -> IpfsUrl | 
     if scheme.lower() != "https":
         raise BadUrl(
             f"{told(text)!r}: only ipfs:// and https:// are fetched, not {scheme[:20]!r}"
-            + _instead(text)
+            + (_instead(text) or _over_tls(text))
         )
     return _parse_https(text, allowed)
 
@@ -282,6 +285,12 @@ def _is_cid(text: str) -> bool:
     except BadCid:
         return False
     return True
+
+
+def _over_tls(text: str) -> str:
+    if not text.lower().startswith("http://"):
+        return ""
+    return "; write https:// where the host answers by it, or an ipfs:// URL"
 
 
 def _instead(text: str) -> str:

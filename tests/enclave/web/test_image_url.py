@@ -239,6 +239,31 @@ def test_open__any_public_host__is_a_file_by_its_url_alone(url: str) -> None:
     assert (pinned.cid.digest.hex(), pinned.url, pinned.pinned) == ("ab" * 32, found.url, True)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{CID}.car", "name of a file.*write ipfs://CID"), ("app.eif", "name of a file"),
+        (f"{V0}.eif", "name of a file"), ("base-blue_v3.0.0_linux_amd64.EIF", "name of a file"),
+        ("/home/me/app.eif", "its writer's machine"), ("./app.eif", "its writer's machine"),
+        ("~/app.eif", "its writer's machine"), ("C:/app.eif", "its writer's machine"),
+        ("https:/files.example/x", "scheme is cut; write https://"),
+        ("https//files.example/x", "scheme is cut"), ("http:files.example/x", "scheme is cut"),
+        ("http://files.example/x", "not 'http'; write https:// where the host answers by it"),
+    ],
+)  # fmt: skip
+def test_open__what_no_host_can_be_meant_by__is_told_as_what_it_is(text: str, why: str) -> None:
+    for parse in (parse_open_url, parse_image_url):
+        with pytest.raises(BadUrl, match=why):
+            parse(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["files.example", "files.example/app.eif", "https://dealers.car", "www.app.zip"]
+)
+def test_open__a_host_with_and_without_its_scheme__is_asked(url: str) -> None:
+    assert isinstance(parse_open_url(url), OpenUrl)
+
+
 def test_open__what_names_its_content__does_as_ever() -> None:
     digest = f"{OPEN}#sha256={'ab' * 32}"
     found = parse_open_url(digest)
