@@ -97,6 +97,7 @@ class Offering:
         )  # types priced by rule, whether their price is known yet or not
         self.seen: set[str] = set()  # types of jobs: a drain withdraws these too
         self.pressed = False  # somebody waits for the next round
+        self.stake_left: int | None = None  # jobs that it allowed in the last; None: no matter
         self._looked = False
         self._began = clock.now()
         self.began_after: int | None = None  # the last order before this process, where it is known
@@ -197,7 +198,7 @@ class Offering:
         self.pressed = False
         self._urged = {name: self._sure(name, self._clock.now()) for name in self.desk.listed}
         blocks = await self._market.blocks()
-        stake_left = await self._market.openings(blocks.head)
+        stake_left = self.stake_left = await self._market.openings(blocks.head)
         own = {*self.prices, *self.desk.listed, *self.desk.asked, *self.seen}
         kinds = sorted(own | self.bulk.due(self.seen))
         if not closed:

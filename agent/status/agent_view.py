@@ -183,7 +183,7 @@ class AgentView:
             held_up=list(self._held_up()),
             gas_jobs=row.gas_jobs,
             signs=sent is not None,
-            stake_jobs=row.stake_jobs,
+            stake_jobs=stake_jobs(row.stake_jobs, state.offering.stake_left),
             has_stake=self._abilities.has_stake,
             leadership=state.leadership.words,
             stands_by=state.leadership.stands_by,
@@ -303,3 +303,10 @@ class AgentView:
         for region, call in sorted(calls.sent):
             place = (region, call)
             yield CallRow(region, call, calls.sent[place], calls.throttled[place])
+
+
+def stake_jobs(figure: int | None, left: int | None) -> int | None:
+    """How many more jobs the stake allows, by the last round over the offers where there was one.
+    The figures are a minute old: who has just staked would be told to stake, beside a line that
+    knows of it."""
+    return figure if left is None else left

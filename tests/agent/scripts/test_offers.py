@@ -166,6 +166,22 @@ def test_offer__ordered_without_room__waits_for_room_and_says_so() -> None:
     assert said[0].startswith("no room")
 
 
+def test_stake_left__of_the_last_round__is_known_before_and_after_it_is_used_up() -> None:
+    said: list[int | None] = []
+
+    def tell(simulation: Simulation) -> None:
+        said.append(simulation.state.offering.stake_left)
+
+    def used_up(simulation: Simulation) -> None:
+        simulation.market.stake = 0
+
+    Simulation().run([at(0, tell), at(90, tell), at(100, used_up), at(200, tell)], 300)
+    before, while_there, after = said
+    assert before is None
+    assert while_there
+    assert after == 0
+
+
 @pytest.mark.parametrize("down_at", [100.5, 104.0, 109.0, 120.0, 200.0])
 def test_offer__ordered_and_the_agent_dies__is_carried_out_once(down_at: float) -> None:
     """The file that it starts with says the same: the command wrote it first."""

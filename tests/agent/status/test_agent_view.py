@@ -12,6 +12,7 @@ from agent.decide.job_view import JobView
 from agent.history.earned import Earned
 from agent.load.remembered import JobMemory
 from agent.market.model import Ending, JobId, JobStatus, StopReason, Wei
+from agent.status.agent_view import stake_jobs
 from agent.status.job_rows import JobRows, money_of, since_of, state_of, waits_for
 from agent.status.source import JobState
 from enclave.host.documents import Status
@@ -90,3 +91,12 @@ def test_census__of_many__counts_states_and_finds_what_is_left_of_the_tightest_s
     assert found.counts == {JobState.BOOTSTRAPPING: 2, JobState.RUNNING: 1}
     assert (found.seconds, found.share) == (30.0, 0.5)
     assert rows.one(4) is None
+
+
+@pytest.mark.parametrize(
+    ("figure", "left", "told"), [(0, 3, 3), (3, 0, 0), (2, None, 2), (None, None, None)]
+)
+def test_stake_jobs__of_a_minute_ago__gives_way_to_what_the_offers_go_by(
+    figure: int | None, left: int | None, told: int | None
+) -> None:
+    assert stake_jobs(figure, left) == told
