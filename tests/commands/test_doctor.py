@@ -77,6 +77,7 @@ def test_doctor__a_proxy_that_is_none__is_named_by_its_variable(world: World, gi
 
 def test_doctor__the_key_is_gone__still_looks_at_chain_and_aws(world: World) -> None:
     (world.config.parent / "key").unlink()
+    world.node.call("evm_mine")  # the chain is as old as the session
     environ = _environ(world, OYSTER_IMAGES__GATEWAYS=NOBODY)
     done = oyster_here("doctor", "--json", environ=environ)
     found = {each["check"]: each for each in json.loads(done.stdout)}
