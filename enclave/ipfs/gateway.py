@@ -122,6 +122,8 @@ class _GatewaySession:
         with self._http.get(url, {"Accept": RAW_TYPE}) as response:
             is_said = _check_answer(response, RAW_TYPE) and _says_its_end(response)
             block = read_bounded(body(response))
+        if not block and not cid.matches(block):
+            raise BadAnswer("the gateway answers with nothing at all")
         if not is_said and not cid.matches(block):
             raise BadAnswer(f"what the gateway sends for {cid} is another thing, or cut off")
         return verified(cid, block)

@@ -84,7 +84,7 @@ class _KuboSession:
             ArithmeticError,
             ValueError,
         ) as fault:
-            raise BadAnswer(f"the Kubo node does not give {cid}: {shown(fault)}") from None
+            raise BadAnswer(f"the Kubo node does not give {cid}: {shown(_said(fault))}") from None
 
     def _taming(self, request: Any) -> Any:
         """requests' own door for looking at answers before anybody reads them (`AuthBase`)."""
@@ -120,6 +120,18 @@ def _go_directly(client: Any, address: str) -> None:
     kind, host = address.split("/")[1:3]
     if kind != "unix":
         client._client._request_proxies = {"no_proxy": host}  # noqa: SLF001 - no other way
+
+
+def _said(fault: BaseException) -> object:
+    """The sentence of the node's own, or what is within: its libraries put one fault into another,
+    the last with a URL before the reason, which is cut off then."""
+    from ipfshttpclient.exceptions import ErrorResponse
+
+    if isinstance(fault, ErrorResponse):
+        return fault
+    held = [getattr(fault, "original", None), getattr(fault, "reason", None), *fault.args]
+    within = next((one for one in held if isinstance(one, BaseException)), None)
+    return fault if within is None else _said(within)
 
 
 def _no_rpc(status: int, kind: str) -> str | None:

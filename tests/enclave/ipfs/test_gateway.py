@@ -79,7 +79,7 @@ BLOCK, OTHER = b"block" * 99, b"other" * 99
 ANSWERS = [
     (RAW_TYPE, True, BLOCK, "block"), (RAW_TYPE.upper(), False, BLOCK, "block"),
     (STORED, True, BLOCK, "block"), ("binary/octet-stream", False, BLOCK, "block"),
-    (None, True, BLOCK, "block"), (RAW_TYPE, True, OTHER, "lie"), (RAW_TYPE, True, b"", "lie"),
+    (None, True, BLOCK, "block"), (RAW_TYPE, True, OTHER, "lie"), (RAW_TYPE, True, b"", "neither"),
     (RAW_TYPE, False, BLOCK[:-1], "neither"), (STORED, True, OTHER, "neither"),
     (None, False, b"", "neither"), (STORED, True, b"{}", "neither"),
     ("text/html", True, BLOCK, "neither"), ("text/plain", True, b"no providers", "neither"),

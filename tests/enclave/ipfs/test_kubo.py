@@ -115,8 +115,18 @@ def test_kubo__wrong_missing_or_huge__is_said_in_our_words() -> None:
 def test_kubo__nobody_listens__is_a_bad_answer() -> None:
     with kubo({}) as node:
         pass
-    with closing(node.open(guard())) as session, pytest.raises(BadAnswer):
+    with closing(node.open(guard())) as session, pytest.raises(BadAnswer, match="refused"):
         session.block(cid_of(b"x"))
+
+
+def test_kubo__tls_with_who_speaks_none__is_told_without_the_url_around_it() -> None:
+    with kubo({}) as node:
+        place = node.name.removeprefix("kubo:").removesuffix("/http")
+        secure = KuboNode(f"{place}/https")
+        with closing(secure.open(guard())) as session, pytest.raises(BadAnswer) as bad:
+            session.block(cid_of(b"x"))
+    assert "SSL" in str(bad.value)
+    assert "Max retries" not in str(bad.value)
 
 
 def test_kubo__an_address_that_is_none__is_a_usage_fault() -> None:
