@@ -120,11 +120,6 @@ class Market(Protocol):
 class Wakes(Protocol):
     """What may have changed on the chain; hints only (rule 1)."""
 
-    @property
-    def unheard(self) -> bool:
-        """Events can't be read now, or not up to the head: only lists tell of what is new."""
-        ...
-
     async def wait(self) -> Sequence[JobId]:
         """Returns when there is a new head: the jobs that may have changed, often none.
 

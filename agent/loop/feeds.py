@@ -146,7 +146,7 @@ class Feeds:
             await self._later(self.relist, pause)
 
     async def _pause_relist(self, seconds: float) -> None:
-        """Cut short when events can be read no more meanwhile."""
+        """Cut short when a job with less time is seen meanwhile."""
         waited = 0.0
         while waited < min(seconds, self._relist_pause()):
             step = min(LEAST_RELIST_SECONDS, seconds - waited)
@@ -155,10 +155,9 @@ class Feeds:
 
     def _relist_pause(self) -> float:
         """Often enough that a job which a node hides, or of which no event tells (a plan without
-        logs), is seen while it can still be started."""
+        logs, a backend that answers no logs of blocks that it has not indexed), is seen while it
+        can still be started."""
         most, memory = self._state.rules.service.relist_seconds, self._state.world.memory
-        if self._state.sources.witness is None and not self._wakes.unheard:
-            return most
         views = (known.view for known in memory.jobs.values() if known.view)
         windows = [view.deadline - view.head.assigned_at for view in views if view.head]
         window = min(windows, default=UNKNOWN_WINDOW_SECONDS)

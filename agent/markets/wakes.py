@@ -41,11 +41,6 @@ class ChainWakes:
         self._refused_at: int | None = None  # chain's second since which nodes say no to a range
         self._skipped = False  # and that was said
 
-    @property
-    def unheard(self) -> bool:
-        """For two looks at least: the first may be a backend that lags."""
-        return self._missed > 1
-
     async def wait(self) -> Sequence[JobId]:
         """Cancelling it loses nothing: the next call takes up the same head."""
         if self._next is None:

@@ -157,8 +157,6 @@ class SimChain(BlockChain):
         free: int = state.total[US] - state.locked[US]
         return free // int(self.model.terms.stake_per_job)
 
-    unheard = False  # events are lost here unnoticed
-
     async def wait(self) -> Sequence[JobId]:
         await self._heads.wait()
         self._heads.clear()

@@ -153,8 +153,6 @@ class SimMarket(SimContract):
         active = sum(j.provider == US and not j.is_stopped for j in self.jobs_.values())
         return self.stake // self.terms_.stake_per_job - active
 
-    unheard = False  # events are lost here unnoticed
-
     async def wait(self) -> Sequence[JobId]:
         await self._heads.wait()
         self._heads.clear()
