@@ -25,7 +25,7 @@ MOST_ADDRESSES: Final = 8  # of a name that a user chose; each holds a socket wh
 def connected(addresses: Sequence[str], port: int, seconds: float, guard: Guard) -> socket.socket:
     """The first that is there; `seconds` are given to the last one that was tried. Raises OSError,
     the last one's, and what the guard does."""
-    waiting, trying = deque(in_turns(addresses)[:MOST_ADDRESSES]), _Trying()
+    waiting, trying = deque(in_turns(addresses)[:MOST_ADDRESSES]), Trying()
     try:
         until = time.monotonic() + seconds
         while waiting or trying.count:
@@ -50,8 +50,8 @@ def in_turns(addresses: Iterable[str]) -> list[str]:
     return [one for one in chain(*zip_longest(first, other)) if one is not None]
 
 
-class _Trying:
-    """Connections that are being made; `fault` is the last that failed."""
+class Trying:
+    """Connections that are being made, until one is; `fault` is the last that failed."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -59,9 +59,11 @@ class _Trying:
 
     @property
     def count(self) -> int:
+        """How many are under way."""
         return len(self._selector.get_map())
 
     def begin(self, address: str, port: int) -> None:
+        """One more; what is refused at once is a fault at once."""
         made = None
         try:
             family, kind, _, _, place = socket.getaddrinfo(
