@@ -17,7 +17,7 @@ from agent.chain.estimates import fees_of, gas_of, is_old_form
 from agent.chain.fees import FeePolicy, asked_by
 from agent.chain.held_up import HeldUpCalls
 from agent.chain.nonces import MOST_NONCE, Leap
-from agent.chain.pool_refusals import are_of_what_is_there, are_too_cheap
+from agent.chain.pool_refusals import are_of_little_gas, are_of_what_is_there, are_too_cheap
 from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Rpc, number
 from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
 from agent.chain.transaction_states import Call
@@ -34,6 +34,7 @@ GAS_ROOM_PERCENT = 25  # over the estimate: state moves until inclusion
 # What is in no pool costs nothing to send dearer at each look; twelve times twice is from 0.01 to
 # 40 gwei. After that it is raised as what waits in a pool is.
 AT_ONCE_PERCENT, AT_ONCE_MOST = 100, 12
+MORE_GAS_PERCENT = 50  # at each look: from a report's 160,000 to MOST_GAS in eleven
 # No call of ours takes a million (docs/gas.md), some where a rollup counts its parent chain's bytes
 # as gas; what no block has room for would hold its nonce, and all after it, for ever.
 MOST_GAS = 10_000_000
@@ -57,6 +58,7 @@ class Account:
         self.sent_at: dict[str, float] = {}  # unix seconds, by hash
         self.held_up = HeldUpCalls()
         self._too_cheap = set[str]()  # hashes of what no node took, for its price
+        self._little_gas = set[str]()  # or for its gas limit
         self._endpoints = endpoints
         self._signer = signer
         self._log = record
@@ -154,6 +156,13 @@ class Account:
         refused = record.attempts[-1].hash in self._too_cheap
         return AT_ONCE_PERCENT if refused and len(record.attempts) <= AT_ONCE_MOST else 0
 
+    def with_more_gas(self, record: TxRecord) -> TxRecord | None:
+        """What to sign anew, since no node takes the gas limit that was sent last; None: it is not
+        that, or there is no more to be had. What is not used is not paid."""
+        if record.attempts[-1].hash not in self._little_gas or record.gas >= MOST_GAS:
+            return None
+        return replace(record, gas=min(MOST_GAS, record.gas * (100 + MORE_GAS_PERCENT) // 100))
+
     async def broadcast(self, record: TxRecord) -> None:
         """To all endpoints. What they answer decides nothing: `pump` looks at the chain."""
         last = record.attempts[-1]
@@ -168,6 +177,8 @@ class Account:
         self.held_up.note(record.key, record.label, why, self._clock.now())
         if are_too_cheap(refusals):
             self._too_cheap.add(last.hash)
+        if are_of_little_gas(refusals):
+            self._little_gas.add(last.hash)
 
 
 async def _gas_of(reader: Reader, request: Json) -> int | None:

@@ -353,6 +353,9 @@ class Transactions:
     async def _nudge(self, record: TxRecord, *, beyond_market: bool = True) -> None:
         """Replace what waits too long; broadcast again what a node may have forgotten."""
         now, last = self._clock.now(), record.attempts[-1]
+        larger = self._account.with_more_gas(record)
+        if larger and not await self._budget.over(self._extra(larger, last.fees, record), now):
+            return await self._replace(larger, last.fees)
         percent = self._account.raise_at_once(record)
         if percent or passed(now, last.at, self._patience.replace):
             for market in (*await self._account.market(),) or (None,):
@@ -360,7 +363,7 @@ class Transactions:
                 fees = raised(last.fees, market, self._policy, percent or BUMP_PERCENT)
                 if fees is None or not (dearer or beyond_market):
                     continue
-                if not await self._budget.over(self._extra(record, fees), now):
+                if not await self._budget.over(self._extra(record, fees, record), now):
                     return await self._replace(record, fees)
         untaken = self._account.held_up.has(record.key)
         again = self._patience.untaken if untaken else self._patience.rebroadcast
@@ -369,15 +372,16 @@ class Transactions:
         return None
 
     @staticmethod
-    def _extra(record: TxRecord, fees: Fees) -> Spending:
+    def _extra(record: TxRecord, fees: Fees, was: TxRecord) -> Spending:
         """Urgent in any case: what is sent holds up all that comes after it."""
-        return Spending(record.job, record.gas * fees.max_fee - record.worst_fee, urgent=True)
+        return Spending(record.job, record.gas * fees.max_fee - was.worst_fee, urgent=True)
 
     async def _replace(self, record: TxRecord, fees: Fees) -> None:
         attempt = await self._account.sign(record, fees)
         replaced = replace(record, attempts=(*record.attempts, attempt))
         await self._log.change(replaced)
-        log.info("tx.replaced", key=record.key, nonce=record.nonce, max_fee=fees.max_fee)
+        bid = {"max_fee": fees.max_fee, "gas": record.gas}
+        log.info("tx.replaced", key=record.key, nonce=record.nonce, **bid)
         await self._account.broadcast(replaced)
 
 

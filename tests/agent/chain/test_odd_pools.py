@@ -164,6 +164,55 @@ async def test_submit__no_node_takes_it_for_its_price__is_raised_at_once(
     assert len(log.records[(f"reportStarted:{job}:1", 1)].attempts) <= 6
 
 
+LITTLE_GAS = [
+    "intrinsic gas too low: gas 160885, minimum needed 900000",
+    "Intrinsic gas exceeds gas limit",
+    "INTRINSIC_GAS_EXCEEDS_GAS_LIMIT",
+    "GasLimitTooLow, GasLimit: 160885, IntrinsicGas: 900000",
+    "insufficient gas for floor data gas cost",
+    "Transaction gas is too low. There is not enough gas to cover minimal cost",
+]
+
+
+@pytest.mark.parametrize("words", LITTLE_GAS)
+async def test_submit__no_node_takes_it_for_its_gas_limit__is_sent_with_more_gas_at_once(
+    stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId, words: str
+) -> None:
+    """A rollup whose parent chain became dear after the estimate."""
+    true, wanted, key = stage.node.methods.call, 900_000, (f"reportStarted:{job}:1", 1)
+
+    def call(asked: str, params: list[Any]) -> Any:
+        if asked == "eth_sendRawTransaction" and log.records[key].gas < wanted:
+            raise Rejected(-32000, words)
+        return true(asked, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.node.methods, "call", call)
+        await begin(transactions, stage, job)
+        for _ in range(8):
+            stage.clock.at += 1
+            await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
+    fees = {attempt.fees.max_fee for attempt in log.records[key].attempts}
+    assert len(fees) == 1, "no dearer gas was bid"
+
+
+async def test_more_gas__is_bounded_by_what_a_call_can_take_and_by_the_budget(
+    stage: Stage, endpoints: Endpoints, log: MemoryLog, job: JobId
+) -> None:
+    policy = replace(RICH, cap_per_gas=Wei(4 * 10**9), per_job=Wei(10**7 * 4 * 10**9))
+    transactions, key = sender(stage, endpoints, log, policy=policy), f"reportStarted:{job}:1"
+    with pytest.MonkeyPatch.context() as patch:
+        refusing(stage, patch, "eth_sendRawTransaction", Rejected(-32000, LITTLE_GAS[0]))
+        await begin(transactions, stage, job)
+        for _ in range(20):
+            stage.clock.at += 1
+            await transactions.pump()
+    record = log.records[(key, 1)]
+    assert 1_000_000 < record.gas <= 10_000_000
+    assert record.worst_fee <= policy.per_job
+
+
 async def test_raises_at_once__are_bounded_by_number_budget_and_cap(
     stage: Stage, transactions: Transactions, log: MemoryLog, job: JobId
 ) -> None:
