@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from agent.apply.clock_by_aws import ClockByAws
 from agent.chain.endpoints import Endpoints
 from agent.chain.head import Finality
 from agent.load.remembered import JobMemory
@@ -162,8 +163,13 @@ class Storm(Stage):
     def _rest(self) -> Rest:
         return Rest(
             Account(1, REGISTRY, US), self.cloud, self.cloud, self.cloud, self.images,
-            self.agent_clock, (HOME,),
+            ClockByAws(self.agent_clock, self._aws_ahead), (HOME,),
         )  # fmt: skip
+
+    def _aws_ahead(self) -> float | None:
+        """By the date of its answers, of which there is one every few seconds; a process that has
+        none yet asks before it decides."""
+        return -self.agent_clock.skew_seconds if self.what.plan.told_time else None
 
     def _nodes(self) -> Iterator[Node]:
         if isinstance(self.chain, WireChain):
@@ -214,7 +220,7 @@ class Storm(Stage):
         return self.chain, self.cloud, what.plan, what.image_seconds, allow, self._clock_off
 
     def _clock_off(self) -> bool:
-        return abs(self.agent_clock.skew_seconds) > FAR_OFF
+        return not self.what.plan.told_time and abs(self.agent_clock.skew_seconds) > FAR_OFF
 
     def _sent(self, tx: Tx, order: Order) -> None:
         self.note(f"{order.call} {order.key}")

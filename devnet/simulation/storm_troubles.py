@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -156,6 +156,7 @@ class Plan:
     seed: int
     troubles: tuple[Trouble, ...] = ()
     gentle: bool = False
+    told_time: bool = False  # AWS's answers say when they were given: a wrong clock is no excuse
     spans: dict[str, list[tuple[float, float]]] = field(default_factory=dict, compare=False)
 
     def fate(self, job: int, generation: int, attempt: int) -> Fate:
@@ -194,7 +195,7 @@ class Plan:
     def _with_tails(self, which: str) -> Iterator[tuple[float, float]]:
         for one in self.troubles:
             tail = getattr(_nature(one.kind), which)
-            if tail is not None:
+            if tail is not None and not (self.told_time and one.kind is Kind.CLOCK_JUMPS):
                 yield one.since, one.until + tail
 
     def forgets(self, since: float, until: float) -> bool:
@@ -255,7 +256,8 @@ def draw(seed: int, *, length: float, witness: bool) -> Plan:
         for one in _some(kind, nature, rng, length)
     ]
     found += _liars(seed, found, length) if witness else []
-    return Plan(seed, tuple(sorted(found, key=lambda one: (one.since, one.kind))))
+    told_time = random.Random(f"{seed}:time").random() < 0.5
+    return Plan(seed, _in_order(found), told_time=told_time)
 
 
 def _liars(seed: int, others: Sequence[Trouble], length: float) -> Iterator[Trouble]:
@@ -276,9 +278,11 @@ def draw_wire(seed: int, *, length: float, witness: bool) -> Plan:
         if rng.random() < 0.5
         for one in _some(kind, nature, rng, length)
     ]
-    return Plan(
-        seed, tuple(sorted((*plan.troubles, *found), key=lambda one: (one.since, one.kind)))
-    )
+    return replace(plan, troubles=_in_order([*plan.troubles, *found]))
+
+
+def _in_order(troubles: Iterable[Trouble]) -> tuple[Trouble, ...]:
+    return tuple(sorted(troubles, key=lambda one: (one.since, one.kind)))
 
 
 def _some(kind: Kind, nature: Nature, rng: random.Random, length: float) -> Iterator[Trouble]:
