@@ -12,6 +12,7 @@ from enclave.cid import RAW, SHA2_256, Cid
 from enclave.eif.measure import Measured, StreamingMeasurer
 from enclave.fetch.pipeline import Pipeline
 from enclave.fetch.plain import PlainFetch
+from enclave.fetch.plain_left import left_at
 from enclave.fetch.store import StoredImage
 from enclave.ipfs.assembly import Emit
 from enclave.ipfs.gateway import Source, gateway_for
@@ -110,11 +111,14 @@ class Download:
             return Cid(RAW, SHA2_256, hashlib.sha256(b"open " + self._url.url.encode()).digest())
         return self._url.cid if isinstance(self._url, HttpsUrl) else self._ipfs.resolve(self._url)
 
-    def save(self, cid: Cid, reserve: Callable[[int], Path]) -> StoredImage:
-        """The image at the place that `reserve(size)` gives; not yet in any store."""
+    def save(
+        self, cid: Cid, reserve: Callable[[int], Path], before: Path | None = None
+    ) -> StoredImage:
+        """The image at the place that `reserve(size)` gives; not yet in any store. `before`: where
+        an earlier fetch of it may have left a part, which `reserve` then gives as it is."""
         url = self._url
         if not isinstance(url, IpfsUrl):
-            measured, part = self._save_plain(url, reserve)
+            measured, part = self._save_plain(url, reserve, before)
             sources: tuple[str, ...] = (f"https://{url.host}",)
         else:
             measured, part = self._save_ipfs(cid, reserve)
@@ -148,7 +152,7 @@ class Download:
             return pipeline.finish(), part
 
     def _save_plain(
-        self, url: HttpsUrl | OpenUrl, reserve: Callable[[int], Path]
+        self, url: HttpsUrl | OpenUrl, reserve: Callable[[int], Path], before: Path | None
     ) -> tuple[Measured, Path]:
         with ExitStack() as stack:
             begun: list[tuple[Pipeline[Measured], Path]] = []
@@ -163,7 +167,7 @@ class Download:
                 return self._counted(pipeline.put, size)
 
             fetch = PlainFetch(url, self._guard, self._connect, rounds=self._limits.rounds)
-            fetch.run(begin)
+            fetch.run(begin, left_at(before) if before else None)
             pipeline, part = begun[0]
             return pipeline.finish(), part
 

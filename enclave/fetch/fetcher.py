@@ -226,7 +226,8 @@ class ImageFetcher:
         return cid
 
     def _save(self, download: Download, cid: Cid) -> StoredImage:
-        return self._store.add(cid, download.save(cid, self._reserve(cid)))
+        image = download.save(cid, self._reserve(cid), self._store.part(cid))
+        return self._store.add(cid, image)
 
     def _reserve(self, cid: Cid) -> Callable[[int], Path]:
         def reserve(size: int) -> Path:

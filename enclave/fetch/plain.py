@@ -16,6 +16,7 @@ from typing import Final
 from enclave.cid import SHA2_384
 from enclave.eif.format import ImageRefused
 from enclave.fetch.plain_answer import AskedToRest, NoRange, Part, is_date, read_part
+from enclave.fetch.plain_left import Left
 from enclave.web.guard import Guard
 from enclave.web.http import HttpSession, Unreachable
 from enclave.web.image_url import HttpsUrl, OpenUrl, told
@@ -60,9 +61,10 @@ class PlainFetch:
         self._rest_until = 0.0  # by the guard's clock
         self._emit: Take | None = None
 
-    def run(self, begin: Callable[[int], Take]) -> None:
+    def run(self, begin: Callable[[int], Take], left: Left | None = None) -> None:
         """`begin` is told the size and says what takes the bytes, in order; it is called again
-        where the file has to be read anew from its first byte.
+        where the file has to be read anew from its first byte. `left`: of an earlier fetch, from
+        which is gone on where a digest tells in the end.
 
         They are the file that the digest names only once this has returned. Raises WrongDigest,
         Unreachable, Stalled, OutOfTime.
@@ -71,6 +73,10 @@ class PlainFetch:
         def worth_it(fault: BaseException) -> bool:
             return isinstance(fault, TryElsewhere)
 
+        if left is not None and self._wanted is not None:
+            self._go_on_from(left, begin)
+            if self._is_proven:
+                return None
         while True:
             before, ranges = self._position, self._ranges
             try:
@@ -81,6 +87,18 @@ class PlainFetch:
                 self._forgo_ranges()
                 if self._ranges == ranges:
                     raise
+
+    def _go_on_from(self, left: Left, begin: Callable[[int], Take]) -> None:
+        """It counts as an answer of its own: where the whole proves wrong, all is read anew."""
+        self._size, self._emit, self._answers = left.size, begin(left.size), 1
+        try:
+            for data in left.pieces():
+                self._guard.remaining()
+                self._position += len(data)
+                self._hash.update(data)
+                self._emit(data)
+        except (OSError, ImageRefused):
+            self._anew()
 
     def _forgo_ranges(self) -> None:
         """Where a part was asked for in vain, the whole file is from now on: there are hosts, and

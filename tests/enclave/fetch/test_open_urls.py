@@ -13,6 +13,7 @@ from pathlib import Path
 import httpcore
 import pytest
 
+from enclave.cid import RAW, SHA2_256, Cid
 from enclave.eif.writer import ImageSpec, build
 from enclave.fetch.download import FetchLimits, Reach
 from enclave.fetch.fetcher import ImageFetcher
@@ -21,6 +22,8 @@ from enclave.fetch.store import ImageStore
 from enclave.web.guard import Guard
 from enclave.web.http import HttpSession, Unreachable
 from faults import Refused
+from tests.enclave.fetch.test_plain import Host as Parts
+from tests.enclave.fetch.test_plain import serving
 from tests.enclave.ipfs.test_gateway import http_server
 
 pytestmark = pytest.mark.integration
@@ -128,6 +131,29 @@ async def test_pinned__file_changed_and_the_first_is_lost__is_refused_and_says_s
     assert "s3cret" not in str(no.value)
     assert not list(tmp_path.rglob("*.eif"))
     await one.close()
+
+
+async def test_pinned__part_of_an_earlier_fetch_is_there__only_the_rest_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    ranges: list[str | None] = []
+
+    class Ranged(Parts):
+        data = FIRST
+
+        def do_GET(self) -> None:
+            ranges.append(self.headers.get("Range"))
+            super().do_GET()
+
+    pin = hashlib.sha256(FIRST).hexdigest()
+    with serving(Ranged) as there:
+        one = fetcher(tmp_path, there)
+        part = tmp_path / "images" / f"{Cid(RAW, SHA2_256, bytes.fromhex(pin)).canonical}.part"
+        part.write_bytes(FIRST[:90_000].ljust(len(FIRST), b"\0"))
+        image = await one.fetch(URL, holder="job-1", pin=pin)
+        await one.close()
+    assert image.path.read_bytes() == FIRST
+    assert ranges == ["bytes=90000-"]
 
 
 async def test_another_job__gets_what_is_there_now(

@@ -7,12 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from enclave.cid import RAW, SHA2_256, SHA2_384, Cid
+from enclave.eif.format import MAGIC
 from enclave.fetch import plain
 from enclave.fetch.plain import PlainFetch, Take, WrongDigest
+from enclave.fetch.plain_left import Left, left_at
 from enclave.web.guard import Guard, Stalled
 from enclave.web.http import HttpSession, Unreachable
 from enclave.web.image_url import HttpsUrl
@@ -38,7 +42,8 @@ class Host(BaseHTTPRequestHandler):
         body = self.data[start:]
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(DATA) - 1}/{len(DATA)}")
+            size = len(self.data)
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         self.send_header("Content-Length", str(self.said_length or len(body)))
         self.end_headers()
         self.wfile.write(body if self.cut_after is None else body[: self.cut_after])
@@ -54,7 +59,9 @@ def serving(handler: type[Host]) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}"
 
 
-def fetch(handler: type[Host], *, name: str = "sha256", rounds: int = 1) -> tuple[int, bytes]:
+def fetch(
+    handler: type[Host], *, name: str = "sha256", rounds: int = 1, left: Left | None = None
+) -> tuple[int, bytes]:
     out, sizes = bytearray(), list[int]()
 
     def begin(size: int) -> Take:
@@ -72,7 +79,7 @@ def fetch(handler: type[Host], *, name: str = "sha256", rounds: int = 1) -> tupl
             lambda fork: HttpSession(fork, trusted=url),
             rounds=rounds,
         )
-        one.run(begin)
+        one.run(begin, left)
     return sizes[-1], bytes(out)
 
 
@@ -86,6 +93,64 @@ def test_run__a_connection_that_breaks__resumes_by_range() -> None:
         cut_after = 400_000
 
     assert fetch(Breaks, rounds=3) == (len(DATA), DATA)
+
+
+class Asked(Host):
+    """Notes from which byte on it was asked."""
+
+    starts: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.starts.append(self.headers.get("Range", "all"))
+        super().do_GET()
+
+
+def left_of(folder: Path, data: bytes, size: int = len(DATA)) -> Left:
+    part = folder / "a.part"
+    part.write_bytes(data.ljust(size, b"\0"))
+    return Left(part, size, len(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [
+        (DATA[:400_000], ["bytes=400000-"]), (DATA, []), (b"", ["all"]),
+        (b"?" + DATA[1:400_000], ["bytes=400000-", "all"]), (b"?" + DATA[1:], ["all"]),
+    ],
+)  # fmt: skip
+def test_run__part_of_an_earlier_fetch__is_gone_on_from_and_proven_in_the_end(
+    tmp_path: Path, data: bytes, asked: list[str]
+) -> None:
+    class Noting(Asked):
+        starts: ClassVar[list[str]] = []
+
+    assert fetch(Noting, rounds=2, left=left_of(tmp_path, data)) == (len(DATA), DATA)
+    assert Noting.starts == asked
+
+
+def test_run__part_of_another_size_or_no_ranges__is_read_anew(tmp_path: Path) -> None:
+    class Whole(Asked):
+        ranges = False
+
+    for host, size in ((Host, len(DATA) + 1), (Whole, len(DATA))):
+        left = left_of(tmp_path, DATA[:400_000], size)
+        assert fetch(host, rounds=3, left=left) == (len(DATA), DATA)
+
+
+@pytest.mark.parametrize("came", [0, 3, 4, 548, 1 << 20, (1 << 20) + 7, 3_000_000])
+def test_left__what_came__ends_at_the_last_byte_that_is_none(tmp_path: Path, came: int) -> None:
+    part, data = tmp_path / "a.part", (MAGIC + b"x" * 3_000_000)[:came]
+    part.write_bytes(data.ljust(3_000_000, b"\0"))
+    found = left_at(part)
+    assert (found is not None) == (came >= len(MAGIC))
+    if found is not None:
+        assert (found.size, found.came) == (3_000_000, came)
+        assert b"".join(found.pieces()) == data
+
+
+def test_left__nothing_there__is_none(tmp_path: Path) -> None:
+    assert left_at(tmp_path / "a.part") is None
+    assert left_at(tmp_path) is None
 
 
 def test_run__no_ranges__begins_anew() -> None:
