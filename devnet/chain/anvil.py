@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from devnet.processes import free_port
+
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.05
 
@@ -28,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     program = shutil.which("anvil")
     if program is None:
         sys.exit("anvil is not installed: 'npm install -g @foundry-rs/anvil', or --chain py-evm")
-    port = _free_port()
+    port = free_port()
     command = [program, "--silent", "--port", str(port), "--chain-id", str(args.chain_id)]
     command += ["--block-time", str(args.block_time), "--mixed-mining"]
     command += ["--timestamp", str(int(time.time() - args.behind))]
@@ -38,13 +40,6 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout.write(json.dumps(hello) + "\n")
         sys.stdout.flush()
         sys.exit(anvil.wait())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int, anvil: subprocess.Popen[bytes]) -> None:

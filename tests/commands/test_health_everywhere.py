@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from agent.status.health import (
 from agent.status.waiting_room import WaitingRoom
 from commands.checkup import agent as agent_check
 from commands.checkup.patient import Finding, Patient
+from devnet.processes import free_port
 from tests.agent.status.conftest import Past, Source, a_view
 from tests.clocks import MovingClock
 
@@ -238,8 +238,7 @@ AWAY = "waiting to start: no answer from AWS: Read timeout"
 
 async def test_health__the_agent_waits_to_start__every_surface_says_for_what(stage: Stage) -> None:
     """Nobody who asks is told to start what runs."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     room, waits = WaitingRoom(Settings(listen=address)), replace(stage, address=address)
     await room.say("waiting to start: no node answers")
     await room.say(AWAY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from agent.journal.lines import Event
 from agent.journal.orders import OrderKind, Orders
 from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
+from devnet.processes import free_port
 
 from .conftest import POND, TYPE, World
 from .program import answering, oyster_here
@@ -218,10 +218,9 @@ def test_exit__bad_input__orders_nothing(
 
 
 def test_status__nobody_there_or_somebody_else__is_exit_4(tmp_path: Path, world: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     environ = {"OYSTER_CONFIG": str(world.config)}
-    down = oyster_here("status", environ={**environ, "OYSTER_STATUS__LISTEN": f"127.0.0.1:{port}"})
+    nobody = f"127.0.0.1:{free_port()}"
+    down = oyster_here("status", environ={**environ, "OYSTER_STATUS__LISTEN": nobody})
     assert (down.returncode, down.stderr.count("\n")) == (4, 1)
     assert "systemctl start" in down.stderr
     with answering(b'{"hello": 1}') as listen:

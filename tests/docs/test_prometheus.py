@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 import tomlkit
 
 import program
+from devnet.processes import free_port
 
 pytestmark = [
     pytest.mark.integration,
@@ -118,8 +118,7 @@ def _prometheus(folder: Path, listen: str) -> Iterator[str]:
         "scrape_configs": [job],
     }  # fmt: skip
     (folder / "prometheus.yml").write_text(json.dumps(whole))  # YAML is more than JSON
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = (
         "prometheus", f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={address}",

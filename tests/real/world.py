@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import sqlite3
 import subprocess
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import tomlkit
 
 import program
+from devnet.processes import free_port
 from tests.real.gate import Gate
 from tests.real.machine import Machine, until
 from tests.real.packages import NEW, OLD, OURS, before, built, renumbered
@@ -180,20 +180,12 @@ def _settle(world: World) -> None:
     world.configure({
         "chain": {"finality": chain["finality"], "poll": chain["poll"]},
         "aws": {"endpoint_url": given["aws"]["endpoint_url"]},
-        "status": {"listen": f"127.0.0.1:{_free_port()}"},  # the loopback is everybody's
+        "status": {"listen": f"127.0.0.1:{free_port()}"},  # the loopback is everybody's
         "images": {"gateways": given["images"]["gateways"]},
         "enclave": {**_ports(given), "root_file": "/etc/oyster-provider/root.pem"},
     })  # fmt: skip
     world.oyster("cloud", "setup")
     world.oyster("register", TYPE, PRICE, "--stake", "500", "--yes")
-
-
-def _free_port() -> int:
-    """Below the ports that outgoing connections get: one of those may be taken at a restart."""
-    for port in range(21000, 32000):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no port is free")
 
 
 def _ports(given: dict[str, Any]) -> dict[str, Any]:

@@ -142,15 +142,6 @@ def carrier(
         one.close()
 
 
-def free_port() -> int:
-    """Below those that the kernel gives to whoever connects, so that nobody takes it meanwhile."""
-    while True:
-        port = secrets.choice(range(10_000, 32_000))
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("0.0.0.0", port))
-            return port
-
-
 def client(port: int, source: str = "127.0.0.1") -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS, (source, 0))
 

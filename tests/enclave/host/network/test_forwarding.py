@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from devnet.processes import free_port
 from enclave.host.documents import Egress, Port
 from enclave.host.network import joint, lane
 from enclave.host.network.joint import Joint
@@ -26,7 +27,6 @@ from tests.enclave.host.network.carrier import (
     carrier,
     client,
     everything,
-    free_port,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.allow_hosts(["127.0.0.0/8"])]

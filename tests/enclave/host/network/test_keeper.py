@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from devnet.processes import free_port
 from enclave.host.config import Places
 from enclave.host.documents import Egress, Port
 from enclave.host.network import keeper as keeping
@@ -29,7 +30,6 @@ from tests.enclave.host.network.carrier import (
     accepted,
     client,
     everything,
-    free_port,
 )
 from tests.enclave.host.rig import until
 
