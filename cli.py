@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -128,8 +129,18 @@ def main() -> None:
     except typer.Abort:
         _fail("not agreed; nothing was done", Refused.exit_code)
     except OSError as error:
+        if _is_nowhere():
+            _fail("the folder that one is in is gone: cd to another", UsageFault.exit_code)
         _unheard(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_nowhere() -> bool:
+    """Whether no relative path leads anywhere."""
+    try:
+        return not Path.cwd()
+    except FileNotFoundError:
+        return True
 
 
 # Of an error without a file's name, that of what is printed: nobody else leaves these to us.

@@ -29,7 +29,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json({"path": str(path), "sound": not problems, "problems": list(problems)})
     elif not problems:
         regions, offers = len(loaded.aws.regions), len(loaded.offers)
-        say(f"{path} is sound: {regions} regions, {offers} offers")
+        say(f"{path} is sound; regions: {regions}, offers: {offers}")
     else:
         say("\n".join(problems))
     if problems:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import typer
 
 EXAMPLES = {
@@ -86,8 +88,9 @@ EXAMPLES = {
 
 
 def add_examples(app: typer.Typer, above: str = "") -> None:
-    """Write each command's example below its help."""
+    """Write each command's example below its help, whose lines a terminal breaks where it ends."""
     for command in app.registered_commands:
+        command.help = command.help or _unbroken(inspect.getdoc(command.callback) or "")
         own = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
         example = EXAMPLES.get(f"{above}{own}")
         if example:
@@ -96,3 +99,9 @@ def add_examples(app: typer.Typer, above: str = "") -> None:
     for group in app.registered_groups:
         if group.typer_instance is not None:
             add_examples(group.typer_instance, f"{above}{group.name} ")
+
+
+def _unbroken(text: str) -> str:
+    """Each paragraph as one line: broken as in its source, half of its lines would be a word or two
+    on eighty columns."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))

@@ -51,8 +51,11 @@ class Answers:
             replace_private(self.file, json.dumps(self.given, indent=1))
 
     def path(self, name: str) -> Path:
-        """The file that was answered."""
-        return Path(self.given[name]).expanduser()
+        """The file that was answered. Raises Refused: its ~ leads nowhere."""
+        try:
+            return Path(self.given[name]).expanduser()
+        except RuntimeError:
+            raise Refused(f"{self.given[name]}: ~ is no folder here; write it whole") from None
 
     def mean(self, doubts: Sequence[str], what: str) -> None:
         """Returns when nothing is doubtful, or `what` was answered twice. Raises Refused."""

@@ -51,9 +51,9 @@ def report(
 ) -> None:
     """What jobs earned and cost: the chain's money, AWS's list price, the journal's gas.
 
-    `cost` in [[offers]] goes before the list price; each hour costs what it did then, as the agent
-    wrote it down. Margin is what the instances leave; gas is paid
-    in the chain's coin, and stake that was slashed is lost POND: both are shown beside it.
+    `cost` of an offer in the file goes before the list price; each hour costs what it did then, as
+    the agent wrote it down. Margin is what the instances leave; gas is paid in the chain's coin,
+    and stake that was slashed is lost POND: both are shown beside it.
     """
     from commands.context import at_desk
     from commands.ledger import read_ledger

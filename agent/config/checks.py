@@ -31,6 +31,7 @@ _EGRESS = re.compile(r"\d{1,9}=[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:(\d{1,5})
 def contradictions(config: Config) -> Iterator[Finding]:
     """Every finding about `config`; none when it can be run with."""
     for check in (
+        _state,
         _chain,
         _wallet,
         _aws,
@@ -44,6 +45,11 @@ def contradictions(config: Config) -> Iterator[Finding]:
         _gas,
     ):
         yield from check(config)
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    if not config.state_dir:
+        yield ("state_dir",), "is empty; name a folder"
 
 
 def _chain(config: Config) -> Iterator[Finding]:

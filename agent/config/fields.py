@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.config.presets import FINALITY_AUTO
@@ -164,6 +165,21 @@ def _finality(raw: object) -> str:
     return text
 
 
+def _path(raw: object) -> str:
+    """Raises ValueError: it is none, or leads nowhere on this machine, which opening it would end
+    by."""
+    text = _text(raw)
+    if text.startswith("$"):
+        raise ValueError(f"{text!r}: nothing is put in place of variables; write the whole path")
+    if "\0" in text:
+        raise ValueError(f"{text!r} is no path")
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{text!r}: ~ is no folder here; write the whole path") from None
+    return text
+
+
 def _quoted(value: object) -> str:
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -201,7 +217,8 @@ RULE = Kind("price, or rule", _of_text(read_rate_or_rule), _quoted)
 PERCENT = Kind("share", _of_text(read_percent), lambda value: _quoted(show_percent(value)))
 ADDRESS = Kind("address", _address, _quoted)
 LISTEN = Kind("host:port", _listen, _quoted)
-FILE = Kind("file", _text, _quoted)
+FILE = Kind("file", _path, _quoted)
+FOLDER = Kind("folder", _path, _quoted)
 FINALITY = Kind("finality", _finality, _quoted)
 SECRET_URL = Kind("URL", _of_text(check_url), _quoted)
 
@@ -218,6 +235,11 @@ def text(default: str, reason: str, *, choices: tuple[str, ...] = (), example: s
 def file(default: str, reason: str, *, example: str = "") -> str:
     """A path or "credential:NAME"; `secrets.locate` finds it."""
     return _field(default, Setting(FILE, reason, example=example))
+
+
+def folder(default: str, reason: str) -> str:
+    """A path of a folder."""
+    return _field(default, Setting(FOLDER, reason))
 
 
 def texts(

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import errno
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -57,7 +58,23 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     return parse(text, name=str(path), base=path.absolute().parent, environ=environ)
 
 
+# tomllib's words for what people mistype most, and ours.
+_TOML_WORDS = (
+    (re.compile("Cannot overwrite a value"), "a setting or a section stands there twice"),
+    (re.compile(r"Cannot declare \('(.+)',\) twice"), r"the section [\1] stands there twice"),
+    (re.compile("Invalid value"), "no value (a text stands in quotes, a list in brackets)"),
+)
+
+
+def _in_words(said: str) -> str:
+    for theirs, ours in _TOML_WORDS:
+        said = theirs.sub(ours, said)
+    return said
+
+
 def _instead(error: OSError) -> str:
+    if error.errno == errno.EISDIR:
+        return "name the file in it (a name that is empty is the folder that one is in)"
     if error.errno in (errno.EACCES, errno.EPERM):
         return "run this as root, or as the account that may read it"
     return "write one with `oyster-provider setup`, or name one with --config"
@@ -79,7 +96,7 @@ def parse(
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigFault([f"{name}: {error}"]) from error
+        raise ConfigFault([f"{name}: {_in_words(str(error))}"]) from error
     reader = _Reader(name, text)
     overridden = reader.override(data, environ or {})
     config: Config = reader.section(Config, overridden, ())

@@ -256,7 +256,7 @@ class Images:
     max_size_bytes: int = f.size(
         "2GiB", "1MiB", "64GiB", "Larger images are refused; memory of the enclave is 4 x this."
     )
-    store_dir: str = f.text("", "Folder of verified images; STATE_DIR/images when empty.")
+    store_dir: str = f.folder("", "Folder of verified images; STATE_DIR/images when empty.")
     quota_bytes: int = f.size(
         "40GiB", "16MiB", "16TiB", "The store's size; images without a job go, oldest use first."
     )
@@ -545,7 +545,7 @@ NO_SETTINGS = ("base", "text")  # what a configuration has of its file
 class Config:
     """The whole file."""
 
-    state_dir: str = f.text(
+    state_dir: str = f.folder(
         "/var/lib/oyster-provider", "Journal and image store. Losing it costs history, not jobs."
     )
     chain: Chain = field(default_factory=Chain)
@@ -587,4 +587,5 @@ class Config:
     @property
     def image_store(self) -> Path:
         """Where verified images are kept."""
-        return self.base / self.images.store_dir if self.images.store_dir else self.state / "images"
+        given = self.images.store_dir
+        return self.base / Path(given).expanduser() if given else self.state / "images"

@@ -11,6 +11,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def glimpse(path: Path, environ: Mapping[str, str] = os.environ) -> Glimpse:
     data = overridden(salvaged(text), environ)
     state, status = data.get("state_dir"), data.get("status")
     listen = status.get("listen") if isinstance(status, dict) else None
-    folder = Path(state if isinstance(state, str) else Config().state_dir).expanduser()
+    folder = Path(state if isinstance(state, str) else Config().state_dir)
+    with suppress(RuntimeError):  # a ~ that leads nowhere is among what is broken
+        folder = folder.expanduser()
     return Glimpse(
         path.absolute().parent / folder, listen if isinstance(listen, str) else Status().listen
     )

@@ -48,6 +48,15 @@ def test_tree__walked__is_whole() -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
+def test_help__of_any_command__is_broken_by_the_terminal_alone_and_loses_no_brackets(
+    path: str,
+) -> None:
+    help = COMMANDS[path].help or ""
+    assert "[" not in help, "a terminal's markup"
+    assert all("\n" not in paragraph for paragraph in help.split("\n\n"))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
 def test_json__every_command_that_prints__has_it(path: str) -> None:
     assert ("--json" in _options(COMMANDS[path])) != (path in NO_JSON)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,16 @@ def test_streams__closed_or_full__are_no_bug(streams: str, code: int, said: str)
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_folder__that_one_is_in_is_gone__is_said_in_a_line(tmp_path: Path) -> None:
+    words = shlex.join(program.command("status", "-c", "config.toml"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"rmdir {shlex.quote(str(gone))} && {words}"], cwd=gone,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    said = "error: the folder that one is in is gone: cd to another\n"
+    assert (done.returncode, done.stderr) == (2, said)

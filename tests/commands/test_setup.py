@@ -245,6 +245,14 @@ def test_setup__nobody_at_a_terminal__is_refused(tmp_path: Path) -> None:
     assert oyster_here("setup", tmp_path / "c.toml").returncode == 3
 
 
+def test_path__of_an_answer_whose_tilde_leads_nowhere__is_refused_and_asked_again(
+    tmp_path: Path,
+) -> None:
+    answers = Answers(tmp_path / "notes", {"keystore": "~nobody-of-that-name/key"})
+    with pytest.raises(Refused, match="~ is no folder here"):
+        answers.path("keystore")
+
+
 def test_doubts__of_an_answer__hold_it_up_until_it_is_given_twice(tmp_path: Path) -> None:
     answers = Answers(tmp_path / "answers")
     answers.mean([], "0.2/h")

@@ -153,7 +153,7 @@ BLUE = "mine=" + ":".join(KNOWN_IMAGES[0].pcrs)
             15,
             "allow_images too",
         ),
-        ("[chain]\nx = 1", None, "Cannot declare"),
+        ("[chain]\nx = 1", None, "[chain] stands there twice"),
     ],
 )
 def test_parse__something_wrong__is_said_with_its_line(
@@ -252,6 +252,36 @@ def test_environment__names_of_others__are_none_of_ours(variable: str) -> None:
 def test_parse__a_line_of_the_top_stands_in_a_section__is_told_where_it_belongs(line: str) -> None:
     with pytest.raises(ConfigFault, match=r"write \w+ above the first \[section\]"):
         parse(BASE + "[log]\n" + line)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('state_dir = ""', "state_dir: is empty"),
+        ('state_dir = "~nobody-of-that-name/state"', "~ is no folder here"),
+        ('state_dir = "$HOME/state"', "nothing is put in place of variables"),
+        ('state_dir = "a\\u0000b"', "is no path"),
+        ('images.store_dir = "${HOME}/images"', "nothing is put in place of variables"),
+        ('notify.urls_file = "~nobody-of-that-name/urls"', "~ is no folder here"),
+        ('state_dir = "state"\nstate_dir = "other"', "a setting or a section stands there twice"),
+        ("log = {}\n[log]", r"the section \[log\] stands there twice"),
+        ("state_dir = /var/lib", "a text stands in quotes"),
+    ],
+)
+def test_parse__what_leads_nowhere_or_stands_twice__is_said_in_words(line: str, said: str) -> None:
+    with pytest.raises(ConfigFault, match=said):
+        parse(BASE.replace('state_dir = "state"', line))
+
+
+def test_store__below_the_home_folder__is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = parse('images.store_dir = "~/images"\n' + BASE, base=Path("/etc/oyster-provider"))
+    assert config.image_store == Path("/home/somebody/images")
+
+
+def test_load__a_folder__is_said_with_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFault, match="name the file in it"):
+        load(tmp_path, {})
 
 
 def test_load__a_file_that_one_may_not_read__is_no_file_to_be_written(
