@@ -129,6 +129,8 @@ def main() -> None:
     except typer.Abort:
         _fail("not agreed; nothing was done", Refused.exit_code)
     except OSError as error:
+        if sys.argv[1:2] == ["--install-completion"]:
+            _fail(f"completion can't be installed: {error}", UsageFault.exit_code)
         if _is_nowhere():
             _fail("the folder that one is in is gone: cd to another", UsageFault.exit_code)
         _unheard(error)

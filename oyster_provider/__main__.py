@@ -15,11 +15,14 @@ HOME = _HERE if (_HERE / "cli.py").is_file() else _HERE.parent
 
 
 def main() -> None:
-    """`oyster-provider`, with the words of the command line."""
+    """`oyster-provider`, with the words of the command line; 130 by Ctrl-C, also while it loads."""
     sys.path.insert(0, str(HOME))
-    from cli import main as program
+    try:
+        from cli import main as program
 
-    program()
+        program()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

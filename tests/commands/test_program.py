@@ -7,10 +7,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import program
+from oyster_provider.__main__ import main
 
 from .program import ROOT, oyster
 
@@ -76,6 +78,31 @@ def test_program__words_it_does_not_know__exit_2_without_a_traceback(
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c__while_it_loads__ends_it_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "cli", Broken("cli"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+
+
+def test_completion__where_it_can_t_be_written__is_said_in_a_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.touch()
+    words = shlex.join(program.command("--install-completion"))
+    done = subprocess.run(  # the shell is found among its parents
+        ["bash", "-c", f"{words}; exit $?"], capture_output=True, text=True, check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: completion can't be installed: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
