@@ -10,6 +10,7 @@ from agent.market.model import Price, Wei
 from agent.markets.token import Token
 from faults import UsageFault
 
+MOST_DIGITS = 12  # of whole tokens, before a rate is shown by its size
 _AMOUNT = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?\Z")
 
 
@@ -41,8 +42,10 @@ def show_amount(units: int, token: Token, places: int = 2) -> str:
 
 
 def show_price(price: Price, token: Token) -> str:
-    """A rate as people say it: 0.17 USDC/h."""
+    """A rate as people say it: 0.17 USDC/h. Users may write one of 256 bits: 2.084e+68."""
     amount, _, unit = price.text(token.decimals).partition("/")
+    if len(amount.partition(".")[0]) > MOST_DIGITS:
+        amount = f"{Decimal(amount):.3e}"
     return f"{amount} {token.symbol}/{unit}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from agent.market.model import ZERO_ADDRESS
+from agent.market.model import ZERO_ADDRESS, JobStatus
 from agent.market.terms import DueKind
 from commands.amounts import show_amount, show_price, show_time, show_until
 from commands.context import Standing
@@ -57,8 +57,9 @@ def _work_json(told: Told) -> dict[str, Any] | None:
 def state_of(told: Told, standing: Standing) -> str:
     job, now = told.job, standing.at.timestamp
     if job.is_stopped or not standing.terms.is_over(job, now):
-        waits = not job.is_stopped and told.refused
-        return "refused" if waits else job.status.name.lower()
+        if not job.is_stopped and (told.refused or told.awaited):
+            return "refused" if told.refused else JobStatus.BOOTSTRAPPING.name.lower()
+        return job.status.name.lower()
     return "over, not settled" if standing.terms.unrecorded(job, now) else "over"
 
 

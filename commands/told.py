@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from agent.chain.rpc import NodeRefused
 from agent.history.earnings import EARNINGS_READ
-from agent.journal.lines import ASSIGNED, ATTESTED, ENDED, PAID, Event
+from agent.journal.lines import ASSIGNED, ATTESTED, ENDED, PAID, Event, LaunchRecord
 from agent.journal.reading import Reader
 from agent.market.model import ZERO_ADDRESS, BlockNumber, Job, JobId, Price, Settlement
 from agent.wiring.adapters import known_deployment
@@ -26,11 +26,13 @@ MOST_RANGES = 200
 @dataclass(frozen=True, slots=True)
 class Told:
     """`earned` by the block, in base units (None: no node tells), settled or not; `refused` is why
-    the job is not served, in the agent's words."""
+    the job is not served, in the agent's words; `awaited`: the journal knows it taken and not up,
+    of which such a market says nothing."""
 
     job: Job
     earned: int | None
     refused: str = ""
+    awaited: bool = False
 
 
 async def tell(
@@ -38,7 +40,8 @@ async def tell(
 ) -> dict[JobId, Told]:
     """These jobs, by their ids. Raises RetryLater: the journal's file is held."""
     known = {job.id: job for job in jobs}
-    refused = _refusals(reader, list(known))
+    launched = reader.launches(list(known))
+    refused = _refusals(reader, launched)
     if standing.abilities.keeps_sums:
         return {n: Told(job, _summed(desk, standing, job), refused.get(n, "")) for n, job in
                 known.items()}  # fmt: skip
@@ -46,11 +49,12 @@ async def tell(
     paid = await _settled(desk, standing, reader, known)
     found = {}
     for number, job in known.items():
-        why = job.unreadable or refused.get(number, "")
+        # One that runs goes on as it was when its user writes what nobody can serve.
+        why = refused.get(number, "") or ("" if number in launched else job.unreadable)
         # What its user owes a job that is not served is nobody's earning until somebody settles it.
         open_ = 0 if why else standing.terms.earned(job, standing.at.timestamp)
         earned = None if paid is None else paid.get(number, 0) + open_
-        found[number] = Told(lines.complete(desk, job), earned, why)
+        found[number] = Told(lines.complete(desk, job), earned, why, lines.awaits(number))
     return found
 
 
@@ -60,9 +64,10 @@ def _summed(desk: Desk, standing: Standing, job: Job) -> int | None:
     return standing.terms.earned(job, standing.at.timestamp) if ours else None
 
 
-def _refusals(reader: Reader, jobs: Sequence[JobId]) -> Mapping[JobId, str]:
+def _refusals(
+    reader: Reader, launches: Mapping[JobId, Sequence[LaunchRecord]]
+) -> Mapping[JobId, str]:
     """The last refusal of each that nothing was launched for since."""
-    launches = reader.launches(jobs)
     newest = {job: max(each.at for each in found) for job, found in launches.items()}
     return {
         job: event.text
@@ -82,8 +87,12 @@ class _Lines:
             if event.job is not None:
                 self._proven.setdefault(event.job, event)
 
+    def awaits(self, job: JobId) -> bool:
+        return job in self._assigned and job not in self._proven
+
     def complete(self, desk: Desk, job: Job) -> Job:
-        """With its opening and its start; a closed one, with what it was."""
+        """With its opening and its start; a closed one, and one whose metadata names nothing any
+        more, with what it was."""
         began, up = self._assigned.get(job.id), self._proven.get(job.id)
         opened = began.fields.get("assigned_at") if began else None
         found = replace(
@@ -91,8 +100,11 @@ class _Lines:
             assigned_at=int(opened) if isinstance(opened, int | float) else job.assigned_at,
             started_at=int(up.at) if up else 0,
         )
-        if job.provider != ZERO_ADDRESS or began is None:
+        if began is None:
             return found
+        if job.provider != ZERO_ADDRESS:
+            kind = job.instance_type or str(began.fields.get("instance_type", ""))
+            return replace(found, instance_type=kind)
         ended = self._ended.get(job.id)
         return replace(
             found,

@@ -14,8 +14,9 @@ from web3 import HTTPProvider, Web3
 
 from agent.chain.transactions import Call
 from agent.config import load
+from agent.decide.job_view import LaunchPhase
 from agent.journal.engines import open_file
-from agent.journal.lines import Event
+from agent.journal.lines import Event, LaunchRecord
 from agent.journal.orders import Orders
 from agent.journal.writing import Journal
 from agent.market.model import Address, InstanceType, JobId, Price, Wei
@@ -77,6 +78,12 @@ class Market:
         return int(token_abi().decode("balanceOf", answer))
 
     _money: str = ""
+
+    def launched(self, job: JobId, at: float) -> None:
+        journal = Journal(open_file(load(self.config, {}).journal_file))
+        kind, phase = KIND.ec2_type, LaunchPhase.LAUNCHED
+        journal.launch(LaunchRecord(at, job, 1, 1, KIND.region, kind, phase, "i-1"))
+        journal.close()
 
     def write(self, *events: Event) -> None:
         journal = Journal(open_file(load(self.config, {}).journal_file))
@@ -167,6 +174,42 @@ def test_jobs__that_nobody_can_serve__are_named_with_the_reason(market: Market) 
     assert "JSON" in first["refused"]
     assert second["refused"] == "price: it pays too little"
     assert market.ask("report")["jobs"] == [], "nothing was served, so nothing was earned"
+
+
+def test_jobs__that_run_though_their_user_wrote_what_is_none__run_on_and_earn(
+    market: Market,
+) -> None:
+    market.open()
+    market.send(market.calls.update(JobId(0), "no json"))
+    opened = START + 1
+    market.launched(JobId(0), opened + 3.0)
+    market.write(
+        Event(opened + 2.0, "job.assigned", JobId(0), 1, fields={
+            "instance_type": str(KIND), "url": WORK.url, "assigned_at": opened}),
+        Event(opened + 60.0, "enclave.attested", JobId(0), 1),
+        Event(opened + 90.0, "job.change_refused", JobId(0), 1, 40, "metadata: no JSON"),
+    )  # fmt: skip
+    market.later(100)
+    (row,) = market.ask("jobs", "list")
+    assert (row["state"], row["refused"], row["instance_type"]) == ("running", "", str(KIND))
+    assert int(row["earned"]["units"]) > 0
+
+
+def test_jobs__taken_and_not_up_yet__are_bootstrapping(market: Market) -> None:
+    market.open()
+    fields = {"instance_type": str(KIND), "url": WORK.url, "assigned_at": START + 1}
+    market.write(Event(START + 2.0, "job.assigned", JobId(0), 1, fields=fields))
+    assert [row["state"] for row in market.ask("jobs", "list")] == ["bootstrapping"]
+    market.write(Event(START + 60.0, "enclave.attested", JobId(0), 1))
+    assert [row["state"] for row in market.ask("jobs", "list")] == ["running"]
+
+
+def test_jobs__at_a_rate_that_nobody_can_pay__are_shown_by_its_size(market: Market) -> None:
+    us = Address(Account.from_key(KEYS[0]).address)
+    market.send(market.calls.open(write(KIND, WORK), us, Price(2**255), Wei(10)))
+    shown = market.run("jobs", "list").stdout + market.run("jobs", "show", "0").stdout
+    assert "e+62 " in shown
+    assert "208425760627169" not in shown
 
 
 def test_confirm_terminations__of_job_zero__is_of_that_job_alone(market: Market) -> None:
