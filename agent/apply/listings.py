@@ -40,6 +40,8 @@ class Room:
     open_since: float | None
     never: bool = False  # EC2 does not know the type, or it holds no enclave
     sure: bool = False
+    blip: bool = False  # it is no want of room: AWS, or something of ours, is in the way
+    away_seconds: float = 0.0  # for how long it was full before it was open
 
 
 @dataclass(slots=True)
@@ -50,7 +52,8 @@ class Desk:
     it changed listings lately; `changed_in` is the block of each type's last change. `asked` has
     the number of the order that is still to be carried out for a type, `done` of the last that was;
     `troubles` says why a change that is due was not made. `reasons` are why rules want the prices
-    that they do, `by_rule` what of `fees` their changes cost.
+    that they do, `by_rule` what of `fees` their changes cost. `blips` is when a type was taken off
+    for what was no want of room, `off_for_blip` which are off for that alone.
     """
 
     rooms: dict[str, Room] = field(default_factory=dict)
@@ -63,6 +66,8 @@ class Desk:
     troubles: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     by_rule: list[tuple[float, int]] = field(default_factory=list)
+    blips: dict[str, list[float]] = field(default_factory=dict)
+    off_for_blip: set[str] = field(default_factory=set)
     sends: int = 0
 
 
@@ -229,6 +234,8 @@ class Offering:
             withdrawn=self.desk.withdrawn.get(instance_type, ""),
             ordered=instance_type in self.desk.asked,
             rule=self.desk.reasons.get(instance_type, ""),
+            blips=self._blips(instance_type),
+            away_seconds=room.away_seconds if room else 0.0,
         )
         now = self._clock.now()
         change = decide(view, now, self.rules, closed=closed, spent=self._spent(now))
@@ -273,13 +280,13 @@ class Offering:
         kind = parse_instance_type(instance_type)
         if kind is None:
             return None
-        never = False
+        never, blip = False, False
         try:
             more, limit = await self._more(kind)
         except Refused as refused:
             more, limit, never = 0, str(refused), True
         except (RetryLater, TryElsewhere) as later:
-            more, limit = 0, f"AWS does not answer: {later}"  # nothing could be launched there
+            more, limit, blip = 0, f"AWS does not answer: {later}", True  # nothing launches there
             log.warning("offers.room_unknown", type=instance_type, error=str(later))
         if stake_left is not None and stake_left < more:
             more, limit = stake_left, "stake"
@@ -287,8 +294,10 @@ class Offering:
         if blocked:
             more, limit = 0, blocked
         room = self._since(self.desk.rooms.get(instance_type), more, limit)
-        room = replace(room, never=never, sure=sure)
+        room = replace(room, never=never, sure=sure, blip=blip or bool(blocked))
         self.desk.rooms[instance_type] = room
+        if room.full_since is not None and not room.blip:
+            self.desk.off_for_blip.discard(instance_type)
         return room
 
     async def _more(self, kind: InstanceType) -> tuple[int, str]:
@@ -299,11 +308,27 @@ class Offering:
             raise RetryLater(f"nothing from {kind.region} in {ANSWER_SECONDS:.0f} s") from None
         return found.more, found.limited_by
 
+    def _blips(self, name: str) -> int:
+        """How often within a day, if it is off for one."""
+        now, told = self._clock.now(), self.desk.blips.get(name, [])
+        return sum(now - at < DAY for at in told) if name in self.desk.off_for_blip else 0
+
+    def _note_off(self, name: str) -> None:
+        """It was taken off the market."""
+        room = self.desk.rooms.get(name)
+        if room is not None and room.blip:
+            self.desk.blips.setdefault(name, []).append(self._clock.now())
+            self.desk.off_for_blip.add(name)
+        else:
+            self.desk.off_for_blip.discard(name)
+
     def _since(self, before: Room | None, more: int, limit: str) -> Room:
         now = self._clock.now()
         if more > 0:
-            since = before.open_since if before and before.open_since is not None else now
-            return Room(more, limit, None, since)
+            if before is not None and before.open_since is not None:
+                return Room(more, limit, None, before.open_since, away_seconds=before.away_seconds)
+            away = now - before.full_since if before and before.full_since is not None else 0.0
+            return Room(more, limit, None, now, away_seconds=away)
         since = before.full_since if before and before.full_since is not None else now
         return Room(more, limit, since, None)
 
@@ -327,6 +352,7 @@ class Offering:
             self.desk.withdrawn.pop(change.instance_type, None)
         else:
             self.desk.listed.pop(change.instance_type, None)
+            self._note_off(change.instance_type)
             if change.instance_type in self.prices:  # else a person took it off, for good
                 self.desk.withdrawn[change.instance_type] = change.why
         self.pressed = change.instance_type in self.desk.asked

@@ -27,6 +27,7 @@ class OfferRules:
     day_wei: int = 5 * 10**16
 
 
+BLIP_SECONDS = 60.0  # at least: two rounds of probes
 CLOSED = frozenset({"draining", "paused"})  # why nothing is to be listed at all: people's orders
 
 
@@ -38,6 +39,9 @@ class OfferView:
     is None; `sure`: it is full for a reason that needs no waiting. `withdrawn`: why the agent
     took it off, which was the last change; empty: it did not. `ordered`: a person asks for what is
     wanted, listed or not. `rule`: why its rule wants that price; empty: the configuration says it.
+    `blips`: how often the agent took it off within a day for what was no want of room (keys or
+    launches that AWS refused, a region that was silent), if it is off for that; 0: it is not.
+    `away_seconds`: how long the last of them lasted.
     """
 
     instance_type: str
@@ -51,6 +55,8 @@ class OfferView:
     withdrawn: str = ""
     ordered: bool = False
     rule: str = ""
+    blips: int = 0
+    away_seconds: float = 0.0
 
     @property
     def agrees(self) -> bool:
@@ -107,7 +113,7 @@ def decide(
     if (
         view.withdrawn
         and rules.follow
-        and _lasted(view.open_since, now, rules.restore_after_seconds)
+        and _lasted(view.open_since, now, _restore_after(view, rules))
     ):
         return Relist(view.instance_type, view.wanted, "there is room again")
     return None
@@ -130,6 +136,15 @@ def _listed(view: OfferView, wanted: Price, now: float, rules: OfferRules) -> Ch
     if view.listed != wanted:
         return Relist(view.instance_type, wanted, view.rule or "the configured price changed")
     return None
+
+
+def _restore_after(view: OfferView, rules: OfferRules) -> float:
+    """Room comes and goes, and its return is waited out. What was AWS's or our own trouble is
+    believed to be over once it is for as long as it lasted; twice as late each time it comes."""
+    if not view.blips:
+        return rules.restore_after_seconds
+    wait = max(BLIP_SECONDS, view.away_seconds) * 2.0 ** min(view.blips - 1, 20)
+    return min(rules.restore_after_seconds, wait)
 
 
 def _lasted(since: float | None, now: float, seconds: float) -> bool:
