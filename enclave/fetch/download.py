@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,6 +86,7 @@ class Download:
         self._guard = guard
         self._progress = progress or (lambda done, size: None)
         self._begun = guard.now()
+        self._done = self._size = 0
         self._ipfs = IpfsFetch(self._sources(), reach.standings, guard, rounds=limits.rounds)
 
     @property
@@ -103,9 +104,29 @@ class Download:
         """Is only known what the file is when it is here?"""
         return isinstance(self._url, OpenUrl)
 
+    def so_far(self) -> str:
+        """What had come and from whom, for whoever's time is over. From any thread."""
+        came = f"{self._done} of {self._size} bytes had come" if self._size else "nothing had come"
+        if isinstance(self._url, IpfsUrl):
+            return f"{came} ({self._ipfs.heard() or 'no source is left'})"
+        return f"{came} from {self._url.host}"
+
+    @contextmanager
+    def _told_late(self) -> Iterator[None]:
+        try:
+            yield
+        except OutOfTime as late:
+            if self._guard.seconds_left > 0:  # it was not begun, since it could not be in time
+                raise
+            raise OutOfTime(f"{late}; {self.so_far()}") from None
+
     def locate(self) -> Cid:
         """The CID of the file itself; of an open URL, a place of its own for what comes from it.
         Raises BadDag, Unavailable, OutOfTime."""
+        with self._told_late():
+            return self._located()
+
+    def _located(self) -> Cid:
         self._guard.remaining()
         if isinstance(self._url, OpenUrl):
             return Cid(RAW, SHA2_256, hashlib.sha256(b"open " + self._url.url.encode()).digest())
@@ -117,12 +138,13 @@ class Download:
         """The image at the place that `reserve(size)` gives; not yet in any store. `before`: where
         an earlier fetch of it may have left a part, which `reserve` then gives as it is."""
         url = self._url
-        if not isinstance(url, IpfsUrl):
-            measured, part = self._save_plain(url, reserve, before)
-            sources: tuple[str, ...] = (f"https://{url.host}",)
-        else:
-            measured, part = self._save_ipfs(cid, reserve)
-            sources = tuple(self._ipfs.used)
+        with self._told_late():
+            if not isinstance(url, IpfsUrl):
+                measured, part = self._save_plain(url, reserve, before)
+                sources: tuple[str, ...] = (f"https://{url.host}",)
+            else:
+                measured, part = self._save_ipfs(cid, reserve)
+                sources = tuple(self._ipfs.used)
         if isinstance(url, OpenUrl):
             cid = Cid(RAW, SHA2_256, bytes.fromhex(measured.sha256))
         return StoredImage(
@@ -179,13 +201,12 @@ class Download:
         return HttpSession(guard, hosts=hosts, resolve=reach.resolve)
 
     def _counted(self, put: Emit, size: int) -> Emit:
-        done = 0
+        self._done, self._size = 0, size
 
         def emit(piece: Piece) -> None:
-            nonlocal done
             put(piece)
-            done += piece.size if isinstance(piece, Span) else len(piece)
-            self._progress(done, size)
+            self._done += piece.size if isinstance(piece, Span) else len(piece)
+            self._progress(self._done, size)
 
         return emit
 

@@ -151,16 +151,21 @@ class ImageFetcher:
 
     def _share(self, url: Asked, deadline: float, progress: Progress | None) -> _Shared:
         guard = Guard(self._clock, deadline, self._limits.stall_seconds)
+        begun: list[Download] = []
 
         def download(guard: Guard) -> Download:
-            return Download(url, self._reach, self._limits, guard, progress)
+            begun[:] = [Download(url, self._reach, self._limits, guard, progress)]
+            return begun[0]
 
-        name = download(guard).name
+        def so_far() -> str:
+            return begun[0].so_far() if begun else "it had no turn beside others yet"
+
+        name = name_of(url)
         shared = self._running.get(name)
         if shared is None or shared.guard.cancelled:
             place = Place(deadline)
             work = asyncio.create_task(self._in_turns(place, guard, download), name="image-fetch")
-            shared = _Shared(work, guard, deadline, partial(self._turns.leave, place))
+            shared = _Shared(work, guard, deadline, partial(self._turns.leave, place), so_far)
             self._running[name] = shared
             work.add_done_callback(lambda done: self._forget(name, done))
         return shared
@@ -244,6 +249,7 @@ class _Shared:
     guard: Guard
     deadline: float
     leave: Callable[[], None]
+    so_far: Callable[[], str]
     waiting: int = 0
 
     def stop(self) -> None:
@@ -256,7 +262,8 @@ class _Shared:
         try:
             return await asyncio.wait_for(asyncio.shield(self.work), max(0.0, seconds))
         except TimeoutError:
-            raise OutOfTime("the time for fetching the image is over; try again") from None
+            text = f"the time for fetching the image is over; try again; {self.so_far()}"
+            raise OutOfTime(text) from None
         finally:
             self.waiting -= 1
             if not self.waiting:

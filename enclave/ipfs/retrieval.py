@@ -48,6 +48,7 @@ class IpfsFetch:
         self, sources: Sequence[Source], standings: Standings, guard: Guard, *, rounds: int
     ) -> None:
         self._sources = standings.order(sources)
+        self._all = tuple(self._sources)  # those that are asked no more, too
         self._standings = standings
         self._guard = guard
         self._rounds = rounds
@@ -83,6 +84,14 @@ class IpfsFetch:
                 raise self._unavailable(f"{intake.root} from byte {intake.walk.position} on")
 
         self._repeat()(one_round)
+
+    def heard(self) -> str:
+        """What became of each source, for whom the time is over. From any thread."""
+        notes, used = dict(self._notes), dict(self.used)
+        silent = {
+            one.name: "gave some of it" if one.name in used else "no answer" for one in self._all
+        }
+        return "; ".join(f"{name}: {notes.get(name, said)}" for name, said in silent.items())
 
     def _pass(self, intake: Intake) -> None:
         """Races for the wanted block; each winner serves while it can, until none is left."""

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -144,6 +145,36 @@ def test_fetch_file__a_disk_that_fills_meanwhile__leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_fetch_file__its_time_is_over__says_what_had_come_and_who_was_silent(
+    world: World, url: str, tmp_path: Path
+) -> None:
+    ahead = 0.0
+
+    def late() -> None:
+        nonlocal ahead
+        ahead += 1000
+
+    class Silent(lying.Silent):
+        def raw(self, cid: Cid) -> bytes | None:
+            late()
+            return super().raw(cid)
+
+    class Stalls(lying.Stalls):
+        def bent(self, frames: lying.Frames) -> lying.Frames:
+            late()
+            return super().bent(frames)
+
+    limits = replace(LIMITS, max_seconds=500, stall_seconds=5000)
+    for kind, said in ((Silent, "nothing.*: no answer"), (Stalls, r"bytes.*: gave some of it")):
+        gateway = world.serve(kind)
+        with pytest.raises(OutOfTime, match=rf"{said}\)$") as over:
+            fetch_file(
+                url, tmp_path / "x.eif", reach(gateway), limits,
+                clock=lambda: time.monotonic() + ahead,
+            )  # fmt: skip
+        assert f"had come ({gateway.url}" in str(over.value)
+
+
 def test_fetch_file__no_time_for_its_size__is_not_begun(
     world: World, url: str, tmp_path: Path
 ) -> None:
@@ -236,9 +267,11 @@ async def test_fetcher__one_caller_gives_up__the_other_gets_it(world: World, url
 
 
 async def test_fetcher__nobody_waits_any_more__the_download_stops(world: World, url: str) -> None:
-    fetcher = world.fetcher(world.serve(lying.Silent))
-    with pytest.raises(OutOfTime):
+    gateway = world.serve(lying.Silent)
+    fetcher = world.fetcher(gateway)
+    with pytest.raises(OutOfTime) as late:
         await fetcher.fetch(url, holder="a", seconds_left=0.2)
+    assert f"nothing had come ({gateway.url}: no answer)" in str(late.value)
     await fetcher.close()
     assert list((world.folder / "store/images").iterdir()) == []
 
