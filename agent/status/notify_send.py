@@ -6,7 +6,10 @@ apprise (https://github.com/caronc/apprise) is an extra: `pip install 'oyster-pr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -37,18 +40,63 @@ class Notifier:
             )
         import apprise
 
-        self._places: Any = apprise.Apprise()
-        urls = list(listed("\n".join(lines)))
-        for number, url in urls:
-            if not self._places.add(url):
-                raise UsageFault(f"line {number} of notify.urls_file is no URL that apprise knows")
-        self.count = len(urls)
+        # A message that follows a redirect arrives without its text, and counts as taken.
+        asset = apprise.AppriseAsset(http_redirects=False)
+        self._places: dict[int, Any] = {}
+        for number, url in listed("\n".join(lines)):
+            place = self._places[number] = apprise.Apprise(asset=asset)
+            if not place.add(url):
+                text = f"line {number} of notify.urls_file is no URL that apprise knows"
+                plain = url.lower().startswith(("http://", "https://"))
+                raise UsageFault(f"{text}{_WEBHOOK if plain else ''}")
+        self.count = len(self._places)
 
     async def send(self, message: Message) -> None:
-        """To every place. Raises RetryLater: one of them did not take it."""
-        taken = await asyncio.to_thread(self._places.notify, body=message.body, title=message.title)
-        if not taken:
-            raise RetryLater("a place of notify.urls_file did not take the message")
+        """To every place. Raises RetryLater: some did not take it, by their lines, and why."""
+        refused = await asyncio.to_thread(self._refused, message)
+        if refused:
+            raise RetryLater(f"notify.urls_file: not taken by {', '.join(refused)}")
+
+    def _refused(self, message: Message) -> list[str]:
+        """One after the other, so that what apprise says in between is of one place."""
+        refused = []
+        for number, place in self._places.items():
+            with _hearing() as heard:
+                taken = place.notify(body=message.body, title=message.title)
+            if not taken:
+                refused.append(f"line {number}{_why(heard)}")
+        return refused
+
+
+_WEBHOOK = "; a webhook is written json://HOST/PATH, with TLS jsons://HOST/PATH"
+
+
+@contextmanager
+def _hearing() -> Iterator[list[str]]:
+    """What apprise warns of meanwhile. It may hold what a URL has: none of it is for showing."""
+    ear, logger = _Ear(logging.WARNING), logging.getLogger("apprise")
+    logger.addHandler(ear)
+    try:
+        yield ear.heard
+    finally:
+        logger.removeHandler(ear)
+
+
+class _Ear(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record.getMessage())
+
+
+def _why(heard: Sequence[str]) -> str:
+    """In our words: apprise's plugins warn of error=CODE, or of a connection."""
+    said = "\n".join(heard)
+    if (code := re.search(r"\berror=([1-5]\d\d)\b", said)) is not None:
+        return f" (HTTP {code[1]})"
+    return " (no connection, or no answer)" if "onnection error" in said else ""
 
 
 def notifier_of(config: Config) -> Notifier | None:

@@ -36,6 +36,11 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
             length = int(self.headers["Content-Length"])
             told.append(json.loads(self.rfile.read(length)))
             self.send_response(codes.pop() if codes else 200)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
@@ -84,5 +89,29 @@ def test_notifier__comments_between_the_urls__are_none_and_count_as_lines() -> N
 
 
 def test_notifier__nobody_listens__is_later() -> None:
-    with pytest.raises(RetryLater):
+    with pytest.raises(RetryLater, match=r"line 1 \(no connection"):
         asyncio.run(Notifier(["json://127.0.0.1:9/"]).send(Message("a", "b")))
+
+
+def test_notifier__one_place_of_several_refuses__is_named_by_its_line_and_the_others_hear(
+    hook: Any,
+) -> None:
+    url, told, codes = hook
+    codes += [200, 401, 200]
+    with pytest.raises(RetryLater) as later:
+        asyncio.run(Notifier(["# chat", url, url, url]).send(Message("a", "b")))
+    assert str(later.value) == "notify.urls_file: not taken by line 3 (HTTP 401)"
+    assert len(told) == 3
+
+
+def test_notifier__a_place_that_moved__is_not_told_to_have_taken_it(hook: Any) -> None:
+    url, _told, codes = hook
+    codes.append(301)
+    with pytest.raises(RetryLater, match="HTTP 301"):
+        asyncio.run(Notifier([url]).send(Message("a", "b")))
+
+
+def test_notifier__a_plain_url__is_told_how_a_webhook_is_written() -> None:
+    with pytest.raises(UsageFault, match="jsons://HOST/PATH") as wrong:
+        Notifier(["https://example.org/token-of-mine"])
+    assert "token-of-mine" not in str(wrong.value)
