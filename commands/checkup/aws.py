@@ -9,6 +9,7 @@ from agent.config.model import Offer
 from agent.wiring.adapters import contract_of
 from cloud.kinds import NotAllowed, NotSetUp
 from cloud.model import Identity, LaunchOrder, Region
+from commands.checkup import certificates
 from commands.checkup.patient import Finding, Patient, no_journal, skipped
 from commands.context import open_cloud
 from commands.terminal import how_many
@@ -45,7 +46,8 @@ def remedy(fault: Fault, otherwise: str = "") -> str:
     if isinstance(fault, NotAllowed):
         return f"check the AWS credentials; {POLICY}"
     if isinstance(fault, RetryLater):
-        return "AWS does not answer: check this machine's network, and health.aws.amazon.com"
+        away = "AWS does not answer: check this machine's network, and health.aws.amazon.com"
+        return certificates.about(str(fault), "AWS_CA_BUNDLE") or away
     return otherwise
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.request import getproxies
 
 from agent.config.units import show_bytes
+from commands.checkup import certificates
 from commands.checkup.patient import Finding, Patient, no_journal
 from commands.terminal import how_many
 
@@ -44,9 +45,15 @@ async def ipfs(patient: Patient) -> list[Finding]:
         todo = "check images.gateways and this machine's network"
         todo += "; images are fetched directly, through no proxy" if getproxies() else ""
         found = [Finding("images", "fail", text, todo)]
-    todo = "take it out of [images], or see what it says; the others serve meanwhile"
-    bad = [Finding(one.name, "warn", one.fault, todo) for one in asked if not one.serves]
+    bad = [
+        Finding(one.name, "warn", one.fault, _todo(one.fault)) for one in asked if not one.serves
+    ]
     return [*found, *bad]
+
+
+def _todo(fault: str) -> str:
+    others = "take it out of [images], or see what it says; the others serve meanwhile"
+    return certificates.about(fault, "SSL_CERT_FILE") or others
 
 
 async def bugs(patient: Patient) -> list[Finding]:

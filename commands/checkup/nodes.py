@@ -21,6 +21,7 @@ from agent.status.health import FINAL_SECONDS
 from agent.wiring.adapters import contract_of, finality_of
 from agent.wiring.markets import abilities_of, market_of
 from commands.amounts import show_span
+from commands.checkup import certificates
 from commands.checkup.patient import Finding, Patient, skipped
 from commands.terminal import how_many
 from faults import Fault
@@ -82,7 +83,7 @@ def _how_many(configured: int, serve: int) -> Finding:
 
 
 def _down(node: Diagnosis, verdict: str) -> Finding:
-    todo = "check the URL and the node"
+    todo = certificates.about(node.down, "SSL_CERT_FILE") or "check the URL and the node"
     if "redirects" in node.down:
         todo = "write the URL that it redirects to into chain.rpc_urls: a POST follows none"
     elif "HTTP 401" in node.down or "HTTP 403" in node.down:
