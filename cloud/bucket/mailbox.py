@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cloud import layout
 from cloud.bucket.host_words import DOCUMENT_LIMIT, ahead_of, beaten, report_of
+from cloud.bucket.programs import Programs, Put
 from cloud.bucket.staging import Staging
 from cloud.bucket.status_cache import KeptWords, Words
 from cloud.clients import Clients
@@ -65,6 +66,7 @@ class Mailbox:
         self._find = find
         self._now = now
         self._staging = Staging(clients, now, REFRESH_SECONDS)
+        self._programs = Programs(clients, now)
         self._kept = KeptWords(kept)
         self._reports: dict[Region, dict[InstanceId, HostReport]] = {}
         self._desired: dict[tuple[Region, InstanceId], _Seen] = {}
@@ -139,6 +141,7 @@ class Mailbox:
         key = layout.desired_key(account.role_id, instance)
         await self._replace(account, region, key, body, seen)
         self._desired[region, instance] = _Seen(etag, self._now(), next(self._turns))
+        await self._programs.keep(region, account, self._putting(account, region))
 
     async def _replace(
         self, account: Account, region: Region, key: str, body: bytes, seen: _Seen | None
@@ -262,8 +265,11 @@ class Mailbox:
         """Have the host program in the region's bucket; returns its SHA-256 in hex."""
         account = await self._find()
         digest = hashlib.sha256(program).hexdigest()
-        await self._put(account, region, layout.program_key(digest), program)
+        await self._programs.publish(region, digest, program, self._putting(account, region))
         return digest
+
+    def _putting(self, account: Account, region: Region) -> Put:
+        return lambda key, body: self._put(account, region, key, body)
 
     async def _list(self, region: Region, prefix: str, doing: str) -> list[ObjectTypeDef]:
         account = await self._find()

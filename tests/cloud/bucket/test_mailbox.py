@@ -21,6 +21,7 @@ from cloud.aws import Aws
 from cloud.bucket import staging
 from cloud.bucket.host_words import parsed
 from cloud.bucket.mailbox import REFRESH_SECONDS
+from cloud.bucket.programs import SEEN_SECONDS
 from cloud.kinds import NotSetUp, OutcomeUnknown
 from cloud.model import InstanceId
 from cloud.settings import Owner
@@ -351,3 +352,46 @@ def test_parsed__the_same_words_of_two_hosts__are_kept_once() -> None:
     for first, second in zip(one, other, strict=True):
         assert first is second
     assert one["phase"] is other["phase"]
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["gone", "cut short"])
+async def test_write_desired__the_program_is_gone_from_the_bucket__is_there_again(
+    aws: Aws, clock: FakeClock, cut: bool
+) -> None:
+    """Emptied by hand, by a rule that has old objects expire, or set up anew beside the agent."""
+    digest = await aws.mailbox.publish_program(REGION, b"program")
+    client, key = boto3.client("s3", region_name=REGION), f"programs/{digest}.pyz"
+    client.delete_object(Bucket=BUCKET, Key=key)
+    if cut:
+        client.put_object(Bucket=BUCKET, Key=key, Body=b"pro")
+    clock.time += SEEN_SECONDS
+    await aws.mailbox.write_desired(REGION, ONE, {"run": "1"})
+    assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"program"
+
+
+async def test_write_desired__many_hosts__the_program_is_looked_for_once_a_minute(
+    aws: Aws, clock: FakeClock, s3: Faults
+) -> None:
+    await aws.mailbox.publish_program(REGION, b"program")
+    looks = list[dict[str, Any]]()
+    s3.before("HeadObject", looks.append)
+    for number in range(3):
+        await aws.mailbox.write_desired(REGION, InstanceId(f"i-{number}"), {"run": "1"})
+    assert not looks
+    clock.time += SEEN_SECONDS
+    for number in range(3):
+        await aws.mailbox.write_desired(REGION, InstanceId(f"i-{number}"), {"run": "2"})
+    assert len(looks) == 1
+
+
+async def test_write_desired__nobody_tells_whether_the_program_is_there__orders_are_written(
+    aws: Aws, clock: FakeClock, s3: Faults
+) -> None:
+    def cut(_params: dict[str, Any]) -> None:
+        raise EndpointConnectionError(endpoint_url="https://s3")
+
+    await aws.mailbox.publish_program(REGION, b"program")
+    clock.time += SEEN_SECONDS
+    s3.before("HeadObject", cut)
+    await aws.mailbox.write_desired(REGION, ONE, {"run": "1"})
+    await aws.mailbox.write_desired(REGION, ONE, {"run": "2"})
