@@ -40,6 +40,19 @@ class SecretUrl:
         """The whole URL, for the client that connects and nothing else."""
         return self._text
 
+    @property
+    def place(self) -> str:
+        """Who is asked, however the URL is written: host and port."""
+        port = self._parts.port or (443 if self._parts.scheme in ("https", "wss") else 80)
+        return f"{self._parts.hostname}:{port}"
+
+    @property
+    def same(self) -> tuple[str, ...]:
+        """Equal for URLs that lead to the same. It has the keys in it: not for showing."""
+        parts = self._parts
+        who = (parts.username or "", parts.password or "")
+        return (parts.scheme, self.place, parts.path.rstrip("/"), parts.query, *who)
+
     def redact(self, text: str) -> str:
         """`text` without the secret pieces of this URL: nodes echo keys in their errors."""
         parts = (self._parts.username, self._parts.password, self._parts.path, self._parts.query)

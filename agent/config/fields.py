@@ -193,7 +193,7 @@ def _many(kind: Kind) -> Kind:
         items = _split(raw) if isinstance(raw, str) else raw
         if not isinstance(items, list):
             raise ValueError(f"{raw!r} is not a list in brackets")
-        return tuple(kind.read(item) for item in items)
+        return tuple(dict.fromkeys(kind.read(item) for item in items))  # twice is once
 
     def show(values: tuple[Any, ...]) -> str:
         return "[" + ", ".join(kind.show(value) for value in values) + "]"

@@ -22,7 +22,7 @@ from agent.config.fields import KEY, Setting, key_of, setting_of
 from agent.config.locate import line_of
 from agent.config.model import NO_SETTINGS, Config, Offer
 from agent.config.secrets import check_url, locate
-from agent.secret import listed, read_secret
+from agent.secret import SecretUrl, listed, read_secret
 from faults import UsageFault
 
 CONFIG_VARIABLE = "OYSTER_CONFIG"
@@ -102,7 +102,7 @@ def parse(
     config: Config = reader.section(Config, overridden, ())
     if not reader.problems:
         config = dataclasses.replace(config, base=base, text=text)
-        config = _with_file_urls(config, reader, environ or {})
+        config = _each_node_once(_with_file_urls(config, reader, environ or {}))
         for where, problem in checks.contradictions(config):
             reader.complain(where, problem)
     if reader.problems:
@@ -295,4 +295,13 @@ def _with_file_urls(config: Config, reader: _Reader, environ: Mapping[str, str])
     except UsageFault as error:
         reader.complain(("chain", "rpc_urls_file"), str(error))
     chain = dataclasses.replace(config.chain, rpc_urls=urls)
+    return dataclasses.replace(config, chain=chain)
+
+
+def _each_node_once(config: Config) -> Config:
+    """A node that is listed twice is no second one: it would confirm its own word."""
+    urls: dict[tuple[str, ...], SecretUrl] = {}
+    for url in config.chain.rpc_urls:
+        urls.setdefault(url.same, url)
+    chain = dataclasses.replace(config.chain, rpc_urls=tuple(urls.values()))
     return dataclasses.replace(config, chain=chain)

@@ -67,13 +67,17 @@ async def nodes(patient: Patient) -> list[Finding]:
     for node in wrong:
         text = f"is on chain {node.chain_id}, not {wanted}"
         findings.append(Finding(node.name, "fail", text, "check this URL and chain.chain_id"))
-    return [*findings, _how_many(len(found), len(well) - len(wrong))]
+    places = {url.place for url in urls}
+    return [*findings, _how_many(len(found), len(well) - len(wrong), places)]
 
 
-def _how_many(configured: int, serve: int) -> Finding:
+def _how_many(configured: int, serve: int, places: set[str]) -> Finding:
+    todo = "add a second node of another operator to chain.rpc_urls"
     if configured == 1:
-        todo = "add a second node of another operator to chain.rpc_urls"
         return Finding("nodes", "warn", "one node: nobody confirms its word", todo)
+    if len(places) == 1:
+        text = f"{configured} URLs of {next(iter(places))}: it confirms its own word"
+        return Finding("nodes", "warn", text, todo)
     if not serve:
         return skipped("nodes", f"none of {configured} can be used: see each of them above")
     if serve < 2:

@@ -67,6 +67,12 @@ async def test_nodes__all_is_well__one_line_each(world: World, second: ChainServ
     ]  # fmt: skip
 
 
+async def test_nodes__two_urls_of_one_host__are_no_second_word(world: World) -> None:
+    (found,) = _of(await _examined(world, world.node.url, f"{world.node.url}/?key=other"), "nodes")
+    assert (found.verdict, found.found.startswith("2 URLs of 127.0.0.1:")) == ("warn", True)
+    assert "another operator" in found.todo
+
+
 @pytest.mark.parametrize(
     ("method", "when", "code", "text", "check", "todo"),
     [

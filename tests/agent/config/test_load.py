@@ -329,6 +329,22 @@ def test_load__relative_paths__start_at_the_file(tmp_path: Path) -> None:
     assert config.image_store == tmp_path / "state" / "images"
 
 
+def test_urls__of_one_node_written_twice__are_one_node(tmp_path: Path) -> None:
+    urls = [
+        "https://a.example/v2/KEY", "https://b.example", "https://A.example:443/v2/KEY/",
+        "https://a.example/v2/OTHER", "https://b.example/",
+    ]  # fmt: skip
+    config = parse(BASE.replace('["http://127.0.0.1:8545"]', str(urls).replace("'", '"')))
+    assert [url.reveal() for url in config.chain.rpc_urls] == [urls[0], urls[1], urls[3]]
+    (tmp_path / "urls").write_text("http://127.0.0.1:8545/\n")
+    (tmp_path / "urls").chmod(0o600)
+    told = parse(BASE.replace("[wallet]", 'rpc_urls_file = "urls"\n[wallet]'), base=tmp_path)
+    assert len(told.chain.rpc_urls) == 1
+    assert parse(BASE.replace('["us-east-1"]', '["us-east-1", "us-east-1"]')).aws.regions == (
+        "us-east-1",
+    )
+
+
 def test_urls__in_a_secret_file__are_added_and_never_shown(tmp_path: Path) -> None:
     secret = tmp_path / "urls"
     secret.write_text("https://user:hunter2@a.example/v3/hunter3?key=hunter4\n\n")

@@ -88,7 +88,8 @@ def test_examples__all__are_used_somewhere() -> None:
 
 
 async def test_nodes__as_documented__are_read(stage: Stage, tmp_path: Path) -> None:
-    urls = [stage.node.url for _ in json.loads(example("chain", "rpc_urls"))]
+    named = enumerate(json.loads(example("chain", "rpc_urls")))
+    urls = [f"{stage.node.url}/?node={number}" for number, _ in named]  # one URL twice is one node
     file = secret(tmp_path, example("chain", "rpc_urls_file"), stage.node.url + "\n")
     chain = {**ANSWERS["chain"], "chain_id": 31337, "rpc_urls": urls, "rpc_urls_file": file}
     endpoints = await open_endpoints(configured(tmp_path, chain=chain), SystemClock())
