@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import structlog
 
 from agent.apply.bugs import Bugs
-from agent.apply.troubles import Troubles
 from agent.decide.deadline import Learner
 from agent.decide.plan import Level
 from agent.journal.hosts import Alone, Lease
@@ -20,6 +19,7 @@ from agent.journal.lines import Event
 from agent.journal.writing import Journal
 from agent.load.fleet import Fleet
 from agent.load.remembered import Memory
+from agent.load.troubles import Troubles
 from agent.market.model import JobId
 from agent.ports import Attester, Clock, Cloud, Images, Mailbox, Transactor
 from enclave.attest.init_params import KNOWN_IMAGES, KnownImage

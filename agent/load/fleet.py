@@ -17,6 +17,7 @@ from agent.load.answers import Evidence
 from agent.load.fleet_record import Record, count_quiet, status_of, step, telling
 from agent.load.launch_trouble import LaunchTrouble
 from agent.load.strangers import Strangers
+from agent.load.troubles import Troubles
 from agent.market.model import InstanceType, JobId
 from agent.ports import Account, Clock, Cloud, Mailbox
 from cloud.model import (
@@ -68,6 +69,7 @@ class Fleet:
         self._observed: dict[Region, Observed] = {}
         self.faults: dict[Region, RetryLater] = {}  # why a region could not be seen the last time
         self._strangers = Strangers()
+        self._troubles = Troubles()
         self.ended_jobs: set[JobId] = set()  # told as ended: their gone instances are no news
         self._done: set[InstanceId] = set()  # ended and forgotten; EC2 lists them for an hour
 
@@ -339,6 +341,11 @@ class Fleet:
         record.written_at = report.written_at
         return before is None or telling(before) != telling(status)
 
+    def _tell_unseen(self, region: Region, look: str, error: str) -> None:
+        """A region is looked at each second while anything of it is on its way."""
+        if tries := self._troubles.note((region, look), error, self._clock.now()):
+            log.warning("fleet.unseen", region=region, error=error, tries=tries)
+
     async def look(self, region: Region) -> set[JobId]:
         """Both looks; what one can't see now is seen the next time."""
         changed: set[JobId] = set()
@@ -347,7 +354,7 @@ class Fleet:
             try:
                 changed |= await look(region)
             except RetryLater as later:
-                log.warning("fleet.unseen", region=region, error=str(later))
+                self._tell_unseen(region, look.__name__, str(later))
                 faults.append(later)
         if faults:
             self.faults[region] = faults[0]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.load.fleet import Fleet
 from agent.load.fleet_record import SKEW_SECONDS
@@ -23,6 +24,7 @@ from cloud.model import (
     Region,
 )
 from enclave.host.documents import Status
+from faults import RetryLater
 from tests.agent.samples import ACCOUNT, HOME, INSTANCE, NOW
 from tests.clocks import StandingClock
 
@@ -167,3 +169,19 @@ async def test_serves_since__only_where_all_of_aws_says_well(
     assert fleet.serves_since(job) == (INSTANCE.launched_at if well else None)
     fleet.add(replace(INSTANCE, id=InstanceId("i-2")))
     assert fleet.serves_since(job) is None
+
+
+async def test_look__the_mailbox_is_away_for_minutes__is_said_more_and_more_rarely() -> None:
+    class Away(Mail):
+        async def reports(self, region: Region) -> Mapping[InstanceId, HostReport]:
+            raise RetryLater("the specified bucket does not exist")
+
+    clock = StandingClock(NOW)
+    fleet = Fleet(Nothing(), Away({}), clock, ACCOUNT)
+    with capture_logs() as logs:
+        for _ in range(600):
+            await fleet.look(HOME)
+            clock.at += 1
+    said = [line["tries"] for line in logs if line["event"] == "fleet.unseen"]
+    assert said == [1, 61, 181, 421]
+    assert fleet.faults[HOME]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.apply.troubles import OVER_SECONDS, Troubles
+from agent.load.troubles import OVER_SECONDS, Troubles
 from agent.market.model import JobId
 from devnet.simulation.world import Simulation
 from faults import RetryLater, TryElsewhere
