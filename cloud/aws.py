@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -116,6 +116,11 @@ class Aws:
         if self._settings.elastic_ips:
             return await self._addresses.follow(region, listed)
         return listed
+
+    def nameless(self) -> Mapping[InstanceId, Region]:
+        """Live instances with this provider's tags of which the tag of the job, or another one of
+        theirs, was taken away or is no number: nobody knows what they are for."""
+        return dict(self._instances.nameless)
 
     async def launch(self, order: LaunchOrder) -> Instance:
         """Launch once, in the first zone with room; see `Instances.launch` for what it raises."""

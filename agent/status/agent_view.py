@@ -190,6 +190,7 @@ class AgentView:
             aws_ahead=self._world.aws.clock_ahead(),
             bugs=[self._bug(one) for one in bugs if not one.wanting],
             unended=state.world.fleet.unended(),
+            nameless=sorted(self._world.aws.nameless()),
             wanting=[self._bug(one) for one in bugs if one.wanting],
         )
 

@@ -161,6 +161,7 @@ class Seen:
     recent: Mapping[str, int] = field(default_factory=dict)
     bugs: Sequence[str] = ()
     unended: Mapping[str, int] = field(default_factory=dict)
+    nameless: Sequence[str] = ()  # instances of ours whose tags lack the job
     wanting: Sequence[str] = ()  # effects to which this machine did not give what they take
     file: Sequence[str] = ()
     broken: str = ""
@@ -431,3 +432,8 @@ def _effects(seen: Seen) -> Iterator[Part]:
         more = f" (and {len(seen.unended) - 1} more)" if len(seen.unended) > 1 else ""
         text = f"{name}{more} runs and costs on, though EC2 said {times} times that it ends it"
         yield Part("effects", "", Grade.WARN, text, "end it in EC2's console, or ask AWS")
+    for name in seen.nameless[:1]:
+        more = f" (and {len(seen.nameless) - 1} more)" if len(seen.nameless) > 1 else ""
+        text = f"{name}{more} runs and costs on, and lacks tags that say for which job"
+        todo = "give it its oyster: tags back, or end it, in EC2's console"
+        yield Part("effects", "", Grade.WARN, text, todo)

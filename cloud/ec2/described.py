@@ -18,10 +18,23 @@ if TYPE_CHECKING:
 TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
 
 
-def reserved(region: Region, reservation: ReservationTypeDef) -> tuple[Instance, ...]:
-    """Those of a reservation that are ours."""
-    found = (instance_of(region, one) for one in reservation["Instances"])
-    return tuple(instance for instance in found if instance is not None)
+def reserved(
+    region: Region, nameless: dict[InstanceId, Region], reservation: ReservationTypeDef
+) -> tuple[Instance, ...]:
+    """Those of a reservation that are ours; notes in `nameless` which others run on, that are asked
+    for by whose they are and do not say what for."""
+    found = []
+    for one in reservation["Instances"]:
+        instance, name = instance_of(region, one), InstanceId(one["InstanceId"])
+        if instance is None and one["State"]["Name"] not in _ENDED:
+            nameless[name] = region
+        else:
+            nameless.pop(name, None)
+        found += [instance] if instance is not None else []
+    return tuple(found)
+
+
+_ENDED = (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED)
 
 
 def tag_specifications(identity: Identity) -> list[TagSpecificationTypeDef]:

@@ -98,12 +98,13 @@ class Instances:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.sold_out = SoldOut(calls.clock.now)
         self._memos: dict[Region, Reserved] = {}
+        self.nameless: dict[InstanceId, Region] = {}  # by the last listings
 
     async def listing(self, region: Region) -> Sequence[Instance]:
         """Every instance of this owner, recently terminated ones too. Raises RetryLater."""
         filters = _tagged(self._settings.owner.tags())
         filters.append({"Name": "instance-state-name", "Values": [s.value for s in InstanceState]})
-        memo = self._memos.setdefault(region, Memo(partial(reserved, region)))
+        memo = self._memos.setdefault(region, Memo(partial(reserved, region, self.nameless)))
         return await self._described(region, filters, f"listing instances in {region}", memo)
 
     async def launch(self, order: LaunchOrder) -> Instance:
@@ -299,7 +300,7 @@ class Instances:
     async def _launched_before(self, order: LaunchOrder) -> Instance:
         """The instance of this order, launched before the settings changed."""
         doing = f"looking for the instance of job {order.identity.job} with other parameters"
-        memo = Memo(partial(reserved, order.region))
+        memo = Memo(partial(reserved, order.region, {}))
         found = await self._described(order.region, _tagged(order.identity.tags()), doing, memo)
         live = [instance for instance in found if instance.live]
         if live:

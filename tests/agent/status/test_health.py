@@ -62,6 +62,8 @@ def test_health__all_is_well__serves() -> None:
         ({"wanting": ("a", "b")}, "effects", "warn", "a"),
         ({"unended": {"i-1": 7, "i-2": 4}}, "effects", "warn",
          "i-1 (and 1 more) runs and costs on, though EC2 said 7 times"),
+        ({"nameless": ("i-1", "i-2")}, "effects", "warn",
+         "i-1 (and 1 more) runs and costs on, and lacks tags"),
         ({"journal": "disk full"}, "journal", "fail", "disk full"),
         ({"journal_gone": True}, "journal", "fail", "was moved or deleted"),
         ({"disk": Disk(2**20, 2**32)}, "disk", "fail", "0.0 GiB free"),

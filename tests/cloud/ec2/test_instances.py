@@ -426,3 +426,19 @@ async def test_note_image__on_an_instance__is_listed_and_its_identity_stays(aws:
     (found,) = await aws.instances(REGION)
     assert found.image == "0123456789abcdef:" + "a" * 64
     assert found.identity == instance.identity
+
+
+async def test_listing__the_tag_of_the_job_was_taken_away__is_named_until_it_is_back_or_ended(
+    aws: Aws,
+) -> None:
+    ec2, tag = boto3.client("ec2", region_name=REGION), "oyster:job"
+    one, two = [(await aws.launch(order(job=number))).id for number in (1, 2)]
+    assert len(await aws.instances(REGION)) == 2
+    assert not aws.nameless()
+    ec2.delete_tags(Resources=[one, two], Tags=[{"Key": tag}])
+    assert await aws.instances(REGION) == []
+    assert aws.nameless() == {one: REGION, two: REGION}
+    ec2.create_tags(Resources=[one], Tags=[{"Key": tag, "Value": "1"}])
+    ec2.terminate_instances(InstanceIds=[two])
+    assert [each.id for each in await aws.instances(REGION)] == [one]
+    assert not aws.nameless()
