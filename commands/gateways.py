@@ -40,17 +40,19 @@ async def ask_all(sources: Sequence[Source]) -> list[Asked]:
 
 
 def _ask(source: Source) -> Asked:
-    from enclave.ipfs.answers import BadAnswer
+    from enclave.ipfs.answers import BadAnswer, NotReached
     from enclave.ipfs.car import BadCar
     from enclave.ipfs.gateway import unbroken
-    from enclave.web.guard import Guard
+    from enclave.web.guard import Guard, OutOfTime
 
     guard = Guard(time.monotonic, time.monotonic() + _SECONDS, _SECONDS)
     try:
         with unbroken(source), closing(source.open(guard)) as session:
             session.block(parse_cid(EMPTY_DIRECTORY))
+    except OutOfTime:  # its words are for whoever fetches an image
+        return Asked(source.name, f"no answer in {_SECONDS:g} s", answered=False)
     except (BadAnswer, BadCar) as fault:
-        return Asked(source.name, str(fault))
+        return Asked(source.name, str(fault), answered=not isinstance(fault, NotReached))
     except Fault as fault:
         return Asked(source.name, str(fault), answered=False)
     return Asked(source.name)

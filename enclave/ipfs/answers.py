@@ -29,6 +29,10 @@ class BadAnswer(TryElsewhere):
         self.status = status
 
 
+class NotReached(BadAnswer):
+    """Nobody answers there."""
+
+
 class Withheld(BadAnswer):
     """It will not give this, now or in a minute: it is not asked again in this fetch."""
 

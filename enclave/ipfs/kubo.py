@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from enclave.cid import Cid
-from enclave.ipfs.answers import BadAnswer
+from enclave.ipfs.answers import BadAnswer, NotReached
 from enclave.ipfs.configured_sources import kubo_multiaddr
 from enclave.ipfs.gateway import PROOF_BYTES, Blocks, Session, read_bounded, verified
 from enclave.shown import USER_AGENT, shown
@@ -67,7 +67,7 @@ class _KuboSession:
         self._client.close()
 
     def _asked(self, cid: Cid) -> bytes:
-        from ipfshttpclient.exceptions import Error
+        from ipfshttpclient import exceptions
         from urllib3.exceptions import HTTPError
 
         try:
@@ -77,14 +77,16 @@ class _KuboSession:
                 return read_bounded(pieces)
         # Besides its own errors the client lets those of requests (OSError) and urllib3 through.
         except (
-            Error,
+            exceptions.Error,
             HTTPError,
             http.client.HTTPException,
             OSError,
             ArithmeticError,
             ValueError,
         ) as fault:
-            raise BadAnswer(f"the Kubo node does not give {cid}: {shown(_said(fault))}") from None
+            text = f"the Kubo node does not give {cid}: {shown(_said(fault))}"
+            silent = isinstance(fault, exceptions.ConnectionError | exceptions.TimeoutError)
+            raise (NotReached if silent else BadAnswer)(text) from None
 
     def _taming(self, request: Any) -> Any:
         """requests' own door for looking at answers before anybody reads them (`AuthBase`)."""
