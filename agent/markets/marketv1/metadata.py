@@ -175,6 +175,8 @@ def _count(fields: Mapping[str, Any], name: str, most: int) -> int:
 
 def _url(fields: Mapping[str, Any]) -> str:
     url = _text(fields, "url")
+    if not url:
+        raise _Wrong("the url of the metadata is empty")
     if len(url) > MAX_URL_CHARS:
         raise _Wrong(f"the url has {len(url)} characters, at most {MAX_URL_CHARS} are read")
     if not _PRINTABLE.fullmatch(url):

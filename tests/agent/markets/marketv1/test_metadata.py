@@ -116,6 +116,10 @@ def test_read__no_json_of_ours__says_what_is_wrong(raw: str | bytes, word: str) 
     assert word in refused(raw)
 
 
+def test_read__an_empty_url__is_told_as_that() -> None:
+    assert refused(json.dumps({**GOOD, "url": ""})) == "the url of the metadata is empty"
+
+
 def test_read__brackets_within_a_text__do_not_count() -> None:
     assert isinstance(said(name="[" * 500 + '\\"{' * 500), Metadata)
 
