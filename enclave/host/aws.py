@@ -128,13 +128,23 @@ class Metadata:
         return instance, region
 
     def credentials(self, now: float) -> Credentials:
-        """The role's credentials, asked for again before they expire. Raises Unreachable."""
+        """The role's credentials, asked for again before they expire; those that are known serve
+        until then where no others are to be had. Raises Unreachable."""
         known = self._credentials
-        if known is None or now >= known.expires_at - REFRESH_BEFORE_SECONDS:
-            base = "meta-data/iam/security-credentials/"
-            role = self.get(base).split("\n")[0].strip()
-            known = self._credentials = _credentials(self.get(base + role))
-        return known
+        if known is not None and now < known.expires_at - REFRESH_BEFORE_SECONDS:
+            return known
+        try:
+            self._credentials = self._newest()
+        except Unreachable:
+            if known is None or now >= known.expires_at:
+                raise
+            return known
+        return self._credentials
+
+    def _newest(self) -> Credentials:
+        base = "meta-data/iam/security-credentials/"
+        role = self.get(base).split("\n")[0].strip()
+        return _credentials(self.get(base + role))
 
     def _session(self) -> str:
         if time.monotonic() >= self._token_until:

@@ -131,6 +131,21 @@ def test_metadata__role_not_ready__is_asked_again_later(aws: FakeAws, role: obje
     assert metadata.credentials(0.0).key_id == "AKIA"
 
 
+@pytest.mark.parametrize("role", NOT_READY)
+def test_metadata__no_newer_role_to_be_had__serves_by_the_known_one_until_it_expires(
+    aws: FakeAws, role: object
+) -> None:
+    metadata = Metadata()
+    expires = metadata.credentials(0.0).expires_at
+    aws.role = role
+    assert metadata.credentials(expires - 299.0).key_id == "AKIA"
+    assert metadata.credentials(expires - 1.0).key_id == "AKIA"
+    with pytest.raises(Unreachable):
+        metadata.credentials(expires)
+    aws.role = {**ROLE, "AccessKeyId": "NEXT"}
+    assert metadata.credentials(expires).key_id == "NEXT"
+
+
 @pytest.mark.parametrize("ahead", [-20_000.0, 20_000.0])
 def test_mailbox__clock_off_by_hours__takes_the_bucket_s(aws: FakeAws, ahead: float) -> None:
     aws.ahead = ahead
