@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from faults import UsageFault
 
@@ -44,7 +44,7 @@ class SecretUrl:
     def place(self) -> str:
         """Who is asked, however the URL is written: host and port."""
         port = self._parts.port or (443 if self._parts.scheme in ("https", "wss") else 80)
-        return f"{self._parts.hostname}:{port}"
+        return f"{_host(self._parts)}:{port}"
 
     @property
     def same(self) -> tuple[str, ...]:
@@ -72,10 +72,16 @@ class SecretUrl:
         parts = self._parts
         port = f":{parts.port}" if parts.port else ""
         hidden = "/…" if parts.path.strip("/") or parts.query or parts.username else ""
-        return f"{parts.scheme}://{parts.hostname}{port}{hidden}"
+        return f"{parts.scheme}://{_host(parts)}{port}{hidden}"
 
     def __repr__(self) -> str:
         return f"SecretUrl({self})"
+
+
+def _host(parts: SplitResult) -> str:
+    """As it stands in a URL: an IPv6 address is in brackets, or its end reads as a port."""
+    host = parts.hostname or ""
+    return f"[{host}]" if ":" in host else host
 
 
 def read_secret(path: Path) -> str:

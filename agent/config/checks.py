@@ -63,7 +63,8 @@ def _chain(config: Config) -> Iterator[Finding]:
         yield ("chain", "ws_url"), "is not a ws:// or wss:// URL"
     for url in config.chain.rpc_urls:
         if not url.reveal().startswith("http"):
-            yield ("chain", "rpc_urls"), f"{url} is not an http:// or https:// URL"
+            text = f"{url} is not an http:// or https:// URL, by which the chain is read; one of"
+            yield ("chain", "rpc_urls"), f"{text} ws:// or wss:// that tells of blocks is a ws_url"
 
 
 def _wallet(config: Config) -> Iterator[Finding]:

@@ -423,3 +423,8 @@ async def test_answers__of_another_shape__are_faults_of_the_endpoint(
             await endpoints.call("eth_blockNumber")
         with pytest.raises((NoEndpoint, NodeRefused)):
             await endpoints.batch([HEIGHT, HEIGHT])
+
+
+def test_secret_url__of_an_ipv6_address__is_shown_as_it_is_written() -> None:
+    assert str(SecretUrl("http://[2001:db8::1]:8545/key-0123")) == "http://[2001:db8::1]:8545/…"
+    assert SecretUrl("https://[::1]").place == "[::1]:443"
