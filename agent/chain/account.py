@@ -18,7 +18,7 @@ from agent.chain.fees import FeePolicy, asked_by
 from agent.chain.held_up import HeldUpCalls
 from agent.chain.nonces import MOST_NONCE, Leap
 from agent.chain.pool_refusals import are_of_little_gas, are_of_what_is_there, are_too_cheap
-from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Rpc, number
+from agent.chain.rpc import CallReverted, Json, NodeRefused, Reader, Request, Rpc, number
 from agent.chain.transaction_log import Attempt, TransactionLog, TxRecord
 from agent.chain.transaction_states import Call
 from agent.chain.wallet import Signer
@@ -188,7 +188,9 @@ async def _gas_of(reader: Reader, request: Json) -> int | None:
     except NodeRefused as no:
         if not no.no_method:
             raise
-    await reader.call("eth_call", request, "latest")
+    (outcome,) = await reader.outcomes([Request("eth_call", (request, "latest"))])
+    if isinstance(outcome, CallReverted):
+        raise outcome
     return None
 
 

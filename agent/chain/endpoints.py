@@ -41,7 +41,7 @@ WRONG_CHAIN_REST_SECONDS = 300.0
 PROBE_SECONDS = 15.0  # between looks at every endpoint's height, beside what is asked anyway
 SECOND_SECONDS = 1.0  # for which a second endpoint's word is waited for, where a start is pressed
 # What a node refuses by itself: a lie here keeps a report from being sent, and costs the stake.
-ASKED_TWICE = frozenset({"eth_estimateGas", "eth_call"})
+ASKED_TWICE = frozenset({"eth_estimateGas"})
 
 
 class NoEndpoint(RetryLater):
