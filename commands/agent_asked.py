@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from faults import RetryLater, printable
+from faults import Refused, RetryLater, printable
 
 _ANSWER_SECONDS = 3.0
 _GLANCE_SECONDS = 1.0  # for what is shown beside, where there is an agent
@@ -52,3 +54,15 @@ def ask_hosts(listen: str, job: int, provider: str) -> list[dict[str, Any]] | No
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
         return None
     return hosts if str(whose).lower() == provider.lower() else None
+
+
+def require_same_file(view: Mapping[str, Any], path: Path) -> None:
+    """Returns where the agent goes by this file, or by one that is not of this machine (a
+    container's). Raises Refused: by another, and what is written here it would never read."""
+    place = str(view.get("config") or "")
+    try:
+        same = not place or Path(place).samefile(path)
+    except (OSError, ValueError):
+        return
+    if not same:
+        raise Refused(f"the agent that runs goes by {place}, not by {path}: --config {place}")

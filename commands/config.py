@@ -40,10 +40,13 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def diff(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What the file says otherwise than the agent that runs; exit 3 when it does."""
     from agent.config import load
-    from commands.agent_asked import ask_agent
+    from agent.config.load import path_of
+    from commands.agent_asked import ask_agent, require_same_file
     from faults import Refused
 
-    lines = ask_agent(load(config).status.listen)["file"]
+    view = ask_agent(load(config).status.listen)
+    require_same_file(view, path_of(config))
+    lines = view["file"]
     if as_json:
         print_json({"agrees": not lines, "differences": lines})
     else:

@@ -15,7 +15,7 @@ from agent.config import load
 from agent.config.load import path_of
 from agent.journal.orders import OrderKind
 from agent.market.model import Price
-from commands.agent_asked import ask_agent
+from commands.agent_asked import ask_agent, require_same_file
 from commands.amounts import show_price
 from commands.context import Desk
 from commands.journal import order
@@ -65,12 +65,14 @@ async def carry_through(desk: Desk, wish: Wish, how: How, config: Path | None) -
     """Show, ask twice where it looks like a slip, do. Raises Refused (not agreed, or it would
     revert), RetryLater: not yet so, and what it waits for."""
     agent = await asyncio.to_thread(running_agent, desk)
+    path = path_of(config)
+    if agent:
+        require_same_file(agent, path)
     _require_open(agent, wish)
     steps = [*wish.steps, *([wish.step] if wish.step else [])]
     quotes = await quote(desk, steps) if steps else []
     if not agree_to(quotes, how, _before(wish), _doubts(wish), below_cost=wish.below_cost):
         return
-    path = path_of(config)
     before = write_offer(path, wish.type, wish.ask)
     try:
         mined = await _do(desk, wish, quotes, how, alone=agent is None)

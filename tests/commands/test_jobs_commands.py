@@ -16,7 +16,9 @@ from agent.journal.lines import Event
 from agent.journal.orders import OrderKind, Orders
 from agent.journal.writing import Journal
 from agent.market.model import JobId, Price, Wei
+from commands.agent_asked import require_same_file
 from devnet.processes import free_port
+from faults import Refused
 
 from .conftest import POND, TYPE, World
 from .program import answering, oyster_here
@@ -281,6 +283,37 @@ def test_config_diff__the_agent_goes_by_another__says_what(world: World) -> None
             )  # fmt: skip
         assert done.returncode == code
         assert ("1 in the file" in done.stdout) == bool(lines)
+
+
+@pytest.mark.parametrize(
+    "words", [("config", "diff"), ("offers", "set", TYPE, "0.18/h", "--yes")], ids=["diff", "set"]
+)
+def test_file__that_the_agent_does_not_go_by__is_not_compared_or_written(
+    world: World, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """What is written into another one is lost at the agent's next start."""
+    others, before = tmp_path / "others.toml", world.config.read_text()
+    others.write_text(before)
+    view = {
+        "jobs": [], "file": [], "provider": PROVIDER, "registry": world.registry,
+        "chain_id": world.node.evm.chain_id, "config": str(others),
+    }  # fmt: skip
+    with answering(json.dumps(view).encode()) as listen:
+        environ = {"OYSTER_CONFIG": str(world.config), "OYSTER_STATUS__LISTEN": listen}
+        done = oyster_here(*words, environ=environ)
+    assert (done.returncode, f"goes by {others}, not by" in done.stderr) == (3, True), done.stderr
+    assert world.config.read_text() == before
+
+
+def test_same_file__by_a_link_or_of_another_machine__is_no_other(tmp_path: Path) -> None:
+    file, link = tmp_path / "config.toml", tmp_path / "link.toml"
+    file.touch()
+    link.symlink_to(file)
+    for place in (str(file), "/of/a/container.toml", "", "\0"):
+        require_same_file({"config": place}, link)
+    (tmp_path / "other.toml").touch()
+    with pytest.raises(Refused, match="goes by"):
+        require_same_file({"config": str(tmp_path / "other.toml")}, link)
 
 
 def test_runbook__by_either_name__is_the_guides_section() -> None:
