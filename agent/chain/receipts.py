@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.chain.answers import Json
 from agent.chain.endpoints import Endpoints
-from agent.chain.rpc import NodeRefused, Rpc, integer
+from agent.chain.rpc import MOST_INTEGER, NodeRefused, Rpc, integer
 from agent.chain.transaction_log import Attempt, TxRecord
 from agent.market.model import Wei
+from enclave.shown import shown
 
 MOST_BLOCKS = 2**48
 
@@ -32,16 +34,26 @@ def receipt_of(answer: Json, attempt: Attempt, gas: int) -> Receipt:
     named = answer.get("transactionHash", attempt.hash)
     if not isinstance(named, str) or named.lower() != attempt.hash.lower():
         raise NodeRefused("a node answers another transaction's receipt")
-    used, most_price = integer(answer.get("gasUsed")), int(attempt.fees.max_fee)
+    used, most_price = _told(answer, "gasUsed"), int(attempt.fees.max_fee)
     said = answer.get("effectiveGasPrice")  # of before EIP-1559: none, all that was bid is paid
-    price = most_price if said is None else integer(said)
+    price = most_price if said is None else _told(answer, "effectiveGasPrice")
     return Receipt(
-        block=integer(answer.get("blockNumber"), MOST_BLOCKS),
-        worked=integer(answer.get("status"), 1) == 1,
+        block=_told(answer, "blockNumber", MOST_BLOCKS),
+        worked=_told(answer, "status", 1) == 1,
         fee=Wei(min(used, gas) * min(price, most_price)),
-        beyond=Wei(integer(answer.get("l1Fee") or "0x0")),
+        beyond=Wei(_told(answer, "l1Fee") if answer.get("l1Fee") else 0),
         bounded=used > gas or price > most_price,
     )
+
+
+def _told(receipt: Mapping[str, Json], name: str, most: int = MOST_INTEGER) -> int:
+    """A number of it. Raises NodeRefused, with its name: it is none."""
+    said = receipt.get(name)
+    try:
+        return integer(said, most)
+    except NodeRefused:
+        text = f"a node answers a receipt whose {name} is {shown(repr(said), 40)}"
+        raise NodeRefused(f"{text}, which is no number that it can be") from None
 
 
 async def parent_fee(endpoints: Endpoints, record: TxRecord, receipt: Receipt, cap: Wei) -> int:

@@ -81,6 +81,7 @@ class Transactions:
         self._starting: set[str] = set()
         self._held: dict[str, tuple[float, TxState]] = {}
         self._lost_since: dict[tuple[str, int], int] = {}
+        self._untold: dict[str, str] = {}  # why nodes tell nothing of a key, as it was last said
         self._hearsay = Hearsay(clock, self._patience.hearsay)
         self._budget = Budget(self._log, self._policy)
         age = self._patience.fees_age
@@ -242,8 +243,11 @@ class Transactions:
         """What nodes refuse to say of one record holds up no other. Raises RetryLater."""
         try:
             await self._advance(record, sight)
+            self._untold.pop(record.key, None)
         except (TryElsewhere, CallReverted) as refused:
-            log.warning("tx.not_told", key=record.key, error=str(refused))
+            say = log.debug if self._untold.get(record.key) == str(refused) else log.warning
+            self._untold[record.key] = str(refused)  # each second is a look
+            say("tx.not_told", key=record.key, error=str(refused))
 
     async def _advance(self, record: TxRecord, sight: Sight) -> None:
         if not sight.alone:

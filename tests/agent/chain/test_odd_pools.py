@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from agent.chain.endpoints import Endpoints
 from agent.chain.estimates import is_old_form
@@ -387,3 +388,24 @@ async def test_submit__an_estimate_that_can_t_be__is_named_with_what_was_asked(
         state = await begin(transactions, stage, job)
     assert isinstance(state, Waiting)
     assert f"answers eth_estimateGas with {answer!r}, which is no number" in state.message
+
+
+@pytest.mark.parametrize("name", ["status", "gasUsed", "blockNumber"])
+async def test_pump__a_receipt_that_lacks_a_number__is_named_once_and_ends_well(
+    stage: Stage, transactions: Transactions, job: JobId, name: str
+) -> None:
+    await begin(transactions, stage, job)
+    true = stage.node.methods.call
+
+    def call(asked: str, params: list[Any]) -> Any:
+        found = true(asked, params)
+        return {**found, name: "soon"} if asked == "eth_getTransactionReceipt" else found
+
+    with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
+        patch.setattr(stage.node.methods, "call", call)
+        for _ in range(5):
+            await transactions.pump()
+    (said,) = [one for one in logs if one["event"] == "tx.not_told" and one["log_level"] != "debug"]
+    assert f"a receipt whose {name} is 'soon'" in said["error"]
+    await transactions.pump()
+    assert isinstance(await begin(transactions, stage, job), Confirmed)
