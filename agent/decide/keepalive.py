@@ -59,6 +59,9 @@ class Judgement:
     verdict: Verdict
     why: str
     doubtful: bool = True
+    alone: bool = (
+        False  # its host and EC2 both say that it runs: it may be this agent that is cut off
+    )
 
 
 _STOPPED = frozenset({InstanceState.STOPPED, InstanceState.STOPPING})
@@ -149,7 +152,12 @@ def _silent(host: Host, observed: Observed, now: float, rules: HealthRules) -> J
         return Judgement(Verdict.COMING, "restarted, not answering yet")
     if may_restart(host, now, rules):
         return Judgement(Verdict.ENCLAVE_DEAD, missed)
-    return Judgement(Verdict.HOST_DEAD, f"{missed}, after a restart too")
+    return Judgement(Verdict.HOST_DEAD, f"{missed}, after a restart too", alone=True)
+
+
+def silent_since(host: Host, observed: Observed) -> float:
+    """When it last answered, or was last given time to; unix seconds."""
+    return max(host.probe.passed_at or 0.0, host.probe.restarted_at or 0.0, observed.since or 0.0)
 
 
 def heartbeat_stale(host: Host, observed: Observed, rules: HealthRules) -> bool:

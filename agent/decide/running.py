@@ -44,6 +44,7 @@ from agent.decide.keepalive import (
     heartbeat_stale,
     judge,
     next_probe_at,
+    silent_since,
 )
 from agent.decide.plan import Draft, Level
 from agent.decide.relaunch_after_death import tell_deaths
@@ -220,7 +221,7 @@ def _mend(duty: Duty, judged: Sequence[Judged]) -> None:
         if one.judgement.verdict is Verdict.ENCLAVE_DEAD:
             _restart(duty, one)
     if all(one.judgement.verdict is Verdict.HOST_DEAD for one in dead):
-        _make_way(duty.view, [one.host for one in dead], duty.draft)
+        _make_way(duty, dead)
         _replace(duty, dead[0].judgement.why)
 
 
@@ -252,10 +253,20 @@ def _restart(duty: Duty, one: Judged) -> None:
     draft.look_at(duty.now + duty.health.restart_seconds)
 
 
-def _make_way(view: JobView, dead: Sequence[Host], draft: Draft) -> None:
-    """No room for a second instance: the dead one goes before its replacement comes."""
-    if view.launch is not None and view.launch.phase is LaunchPhase.NOWHERE:
-        give_back(view, dead, "dead, and no room for its replacement beside it", draft)
+def _make_way(duty: Duty, dead: Sequence[Judged]) -> None:
+    """No room for a second instance: the dead one goes before its replacement comes. Not soon where
+    it is only this agent that it does not answer: what others may reach is worth more than room in
+    which nothing may come up either."""
+    view, draft, now = duty.view, duty.draft, duty.now
+    if view.launch is None or view.launch.phase is not LaunchPhase.NOWHERE:
+        return
+    alone = [one.host for one in dead if one.judgement.alone]
+    since = max((silent_since(host, view.observed) for host in alone), default=0.0)
+    if now < since + duty.health.doubt_seconds:
+        draft.look_at(since + duty.health.doubt_seconds)
+        return
+    hosts = [one.host for one in dead]
+    give_back(view, hosts, "dead, and no room for its replacement beside it", draft)
 
 
 def _replace(duty: Duty, why: str) -> None:

@@ -75,3 +75,34 @@ def test_observer__when_everything_looks_dead__is_doubted_first() -> None:
     done = simulation.run([*(assigned(1, job) for job in jobs), at(1000, blind)], 3000)
     assert len([text for _, text in done if text.startswith("launch")]) == 8
     assert not [text for when, text in done if when > 900]
+
+
+@pytest.mark.parametrize(("seconds", "gone"), [(550, False), (900, True)])
+def test_enclave__that_this_agent_alone_does_not_reach__makes_way_for_another_after_minutes(
+    seconds: float, gone: bool
+) -> None:
+    """There is no room for a second instance, and the first one's host says that it runs."""
+
+    def cut_off(simulation: Simulation) -> None:
+        simulation.weather.fail("attest", seconds=seconds)
+        simulation.cloud.capacity = 1
+
+    simulation = Simulation()
+    done = simulation.run([assigned(), at(1000, cut_off)], 2200)
+    assert simulation.said(1, "launch.nowhere")
+    restarted = next(when for when, text in done if text == "order job=1 run=g1a1r1")
+    ends = [when for when, text in done if text == "terminate job=1 01"]
+    assert ends == ([pytest.approx(restarted + 300, abs=21)] if gone else [])
+
+
+def test_host__hung_and_no_room_for_another__makes_way_at_once() -> None:
+    """Its heartbeat has stopped, too: that is nobody's view alone."""
+
+    def hangs(simulation: Simulation) -> None:
+        machine(simulation).hangs_at = simulation.clock.now()
+        simulation.cloud.capacity = 1
+
+    simulation = Simulation()
+    done = simulation.run([assigned(), at(1000, hangs)], 3000)
+    texts = [text for _, text in done if text != "deregister"]
+    assert texts[3:5] == ["terminate job=1 01", "launch job=1 attempt=2"]
