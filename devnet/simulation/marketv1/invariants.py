@@ -8,6 +8,7 @@ plan of troubles, from the fates of machines and from what the owner did; never 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from agent.markets.marketv1.adapter import FORGOTTEN_SHARE
 from agent.ports import Image
@@ -67,8 +68,16 @@ class MarketV1Invariants(Watch):
             self._count_invented(machine)
         elif self.clock_off() and any(self.truth.worth(job_of(s, number)) for s in states):
             self.judged["instances bought by a wrong clock"] += 1
-        elif not any(self._worth(state, number) for state in states):
+        elif not any(self._worth(state, number) for state in [*states, *self._lately()]):
             self.violated(BOUGHT, f"job {number}: {job_of(states[0], number).metadata[:60]!r}")
+
+    def _lately(self) -> list[State]:
+        """The states that were the newest while what is on its way now was decided: an owner may
+        write in between."""
+        since, blocks = self.now + START - self.allow.on_its_way, self.chain.blocks_
+        pairs = zip(blocks[-2::-1], blocks[:0:-1], strict=True)  # the newest first
+        recent = takewhile(lambda pair: pair[1].ref.timestamp >= since, pairs)
+        return [before.state for before, _ in recent]
 
     def _newest_second(self) -> int:
         """Of the newest block. While none comes, one that a liar dates later is bounded by the
