@@ -5,9 +5,10 @@ What nodes say here decides nothing: `agent.chain.transactions` looks at the cha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import structlog
 
@@ -88,6 +89,17 @@ class Account:
         passes = [each for each in told if not isinstance(each, CallReverted)]
         numbers = [n for n in passes or [await one(self._endpoints)] if n is not None]
         return gas_of(numbers) if numbers else UNESTIMATED_GAS
+
+    async def asked(self, call: Call, send: int) -> tuple[list[int], list[Fees], int]:
+        """Gas, fees and balance for a call, all at once: on a slow node each exchange is seconds of
+        what a report has. Of several faults the first one's is raised."""
+        found = await asyncio.gather(
+            self.gas(call, send), self.market(), self.balance(), return_exceptions=True
+        )
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return cast(tuple[list[int], list[Fees], int], tuple(found))
 
     async def gas(self, call: Call, send: int) -> list[int]:
         """Simulates; more room each time, since a failed send may have run out of gas."""

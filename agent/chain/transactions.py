@@ -170,12 +170,11 @@ class Transactions:
         return Waiting(key, why, message, self._clock.now() + self._patience.retry)
 
     async def _begin(self, call: Call, key: str, job: JobId | None, send: int) -> TxState:
-        gas, fees = await self._account.gas(call, send), await self._account.market()
+        gas, fees, balance = await self._account.asked(call, send)
         if not fees:
             cap = self._policy.cap_per_gas
             text = f"gas costs more than {cap} wei now, which is gas.max_fee"
             return self._held_up(call, self._waiting(key, Why.FEES, text))
-        balance = await self._account.balance()
         async with self._nonces:
             found = await self._affordable(call, key, job, bids(gas, fees), balance)
             if isinstance(found, Waiting):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
@@ -94,6 +95,38 @@ async def begin(transactions: Transactions, stage: Stage, job: JobId) -> Any:
 
 def nonce(stage: Stage) -> int:
     return stage.node.evm.nonce(bytes.fromhex(stage.provider[2:]))
+
+
+async def test_submit__on_a_slow_node__asks_gas_fees_and_balance_at_once(
+    stage: Stage,
+    endpoints: Endpoints,
+    transactions: Transactions,
+    job: JobId,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    several, all_asked, asked = endpoints.several, asyncio.Event(), 0
+
+    async def slow(one: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            all_asked.set()
+        await asyncio.wait_for(all_asked.wait(), 30)
+        return await several(one)
+
+    monkeypatch.setattr(endpoints, "several", slow)
+    assert isinstance(await begin(transactions, stage, job), Pending)
+
+
+async def test_submit__would_revert_and_no_balance_is_told__is_told_as_reverting(
+    stage: Stage, transactions: Transactions, job: JobId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> int:
+        raise RetryLater("no node tells")
+
+    monkeypatch.setattr(transactions._account, "balance", away)
+    call = stage.calls.report_started(JobId(job + 1), "1.2.3.4:1300")
+    assert isinstance(await transactions.submit(call, key="x", job=job), Reverted)
 
 
 async def test_submit__again_and_again__is_one_transaction(
