@@ -74,12 +74,25 @@ def import_(
     }
     text = with_settings(path, values | {("jobs", name): each for name, each in read.items()})
     if not dry_run:
+        _read_by_the_agent(path)
         agree(f"Write these into {path}?", yes=yes, as_json=as_json)
         for one in copies.values():
             put_beside(path, one.to.name, one.text)
         put_back(path, text)
     if as_json:
         print_json({"read": said, "dry_run": dry_run})
+
+
+def _read_by_the_agent(path: Path) -> None:
+    """Raises Refused: an agent runs, and goes by another file."""
+    from contextlib import suppress
+
+    from agent.config import load
+    from commands.agent_asked import ask_agent, require_same_file
+    from faults import RetryLater, UsageFault
+
+    with suppress(RetryLater, UsageFault):  # none runs
+        require_same_file(ask_agent(load(path).status.listen), path)
 
 
 class _Copy:

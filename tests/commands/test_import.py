@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import load
 
-from .program import oyster_here
+from .program import answering, oyster_here
 
 pytestmark = pytest.mark.integration
 
@@ -74,3 +74,18 @@ def test_import__of_something_else__says_where_and_changes_nothing(
         done = oyster_here(*words)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert config.read_text() == before
+
+
+def test_import__beside_an_agent_that_goes_by_another_file__is_refused_and_changes_nothing(
+    config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(RATES))
+    others, before = tmp_path / "others.toml", config.read_text()
+    others.write_text(before)
+    words = ("import", "--config", str(config), "--rates", str(tmp_path / "r.json"), "--yes")
+    for place, code in ((others, 3), (config, 0)):
+        with answering(json.dumps({"jobs": [], "config": str(place)}).encode()) as listen:
+            done = oyster_here(*words, environ={"OYSTER_STATUS__LISTEN": listen})
+        assert done.returncode == code, done.stderr
+        assert (config.read_text() == before) == bool(code)
+        assert (f"goes by {others}, not by" in done.stderr) == bool(code)
