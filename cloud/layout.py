@@ -6,6 +6,7 @@
     owners/<digest>                                 an agent that uses the bucket
     hosts/<role-id>:<instance-id>/desired.json      written by the agent alone
     hosts/<role-id>:<instance-id>/status.json       written by that host alone
+    hosts/doctor/desired.json                       written to see whether it may be, and deleted
 
 The folder of a host is `hosts/` and the caller identity `aws:userid` that its credentials carry.
 For the role of an EC2 instance AWS sets it to `role-id:ec2-instance-id` (IAM User Guide, "Global
@@ -34,6 +35,8 @@ HOSTS = "hosts/"
 OWNERS = "owners/"
 DESIRED = "desired.json"
 STATUS = "status.json"
+# Of no host, and where the agent may write, read and delete: for whoever looks whether it does.
+PROBE = f"{HOSTS}doctor/{DESIRED}"
 CLOCK = "clock"  # metadata of status.json: the host's clock when it wrote, unix seconds
 
 

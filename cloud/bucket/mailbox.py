@@ -66,7 +66,7 @@ class Mailbox:
         self._find = find
         self._now = now
         self._staging = Staging(clients, now, REFRESH_SECONDS)
-        self._programs = Programs(clients, now)
+        self._programs = Programs(self._list, now)
         self._kept = KeptWords(kept)
         self._reports: dict[Region, dict[InstanceId, HostReport]] = {}
         self._desired: dict[tuple[Region, InstanceId], _Seen] = {}
@@ -141,7 +141,7 @@ class Mailbox:
         key = layout.desired_key(account.role_id, instance)
         await self._replace(account, region, key, body, seen)
         self._desired[region, instance] = _Seen(etag, self._now(), next(self._turns))
-        await self._programs.keep(region, account, self._putting(account, region))
+        await self._programs.keep(region, self._putting(account, region))
 
     async def _replace(
         self, account: Account, region: Region, key: str, body: bytes, seen: _Seen | None

@@ -2,8 +2,9 @@
 
 EC2 answers DryRun for every call that changes something; the launch itself is rehearsed by
 `Instances.rehearse`. S3 knows no DryRun, so a few bytes are written, read and deleted under a key
-of their own. What needs a thing that is not there (an address to associate, an instance of ours
-to terminate) is named as not tried rather than called fine.
+of no host, for which the agent's policy has all three. What needs a thing that is not there (an
+address to associate, an instance of ours to terminate) is named as not tried rather than called
+fine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cloud import layout
 from cloud.clients import Calls
 from cloud.errors import would_work
 from cloud.kinds import Missing, NotSetUp
@@ -21,7 +23,6 @@ from cloud.settings import Account, Settings
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import TagSpecificationTypeDef, TagTypeDef
 
-PROBE_KEY = "doctor/probe"
 PROBE = b"written by oyster-provider doctor; may be deleted"
 
 
@@ -70,15 +71,15 @@ class Rehearsal:
 
         def write_read_delete() -> None:
             s3.put_object(
-                Bucket=bucket, Key=PROBE_KEY, Body=PROBE, ExpectedBucketOwner=owner,
+                Bucket=bucket, Key=layout.PROBE, Body=PROBE, ExpectedBucketOwner=owner,
                 ServerSideEncryption="AES256",
             )  # fmt: skip
-            found = s3.get_object(Bucket=bucket, Key=PROBE_KEY, ExpectedBucketOwner=owner)
+            found = s3.get_object(Bucket=bucket, Key=layout.PROBE, ExpectedBucketOwner=owner)
             with found["Body"] as body:
                 body.read()
-            s3.delete_object(Bucket=bucket, Key=PROBE_KEY, ExpectedBucketOwner=owner)
+            s3.delete_object(Bucket=bucket, Key=layout.PROBE, ExpectedBucketOwner=owner)
 
-        doing = f"writing, reading and deleting {PROBE_KEY} in {bucket}"
+        doing = f"writing, reading and deleting {layout.PROBE} in {bucket}"
         try:
             await self._calls.clients.run(doing, write_read_delete)
         except Missing as fault:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from moto import mock_aws
 from moto.ec2.models.amis import AmiBackend
 from moto.utilities.utils import load_resource
 
+from cloud import own_answers
+from cloud.account.policies import render
 from cloud.aws import Aws
 from cloud.model import Identity, LaunchOrder, Region
 from cloud.settings import Home, Owner, Settings
@@ -203,8 +206,53 @@ def region(mocked: None) -> None:
     ec2.create_security_group(GroupName="oyster-host", Description="hosts", VpcId=vpc)
 
 
+# What an operation on an object asks for (S3 User Guide, "Required permissions").
+_RIGHTS = {
+    "GetObject": "s3:GetObject", "HeadObject": "s3:GetObject", "DeleteObject": "s3:DeleteObject",
+    "PutObject": "s3:PutObject", "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject", "CompleteMultipartUpload": "s3:PutObject",
+}  # fmt: skip
+
+
+@functools.cache
+def _agents_rights() -> list[tuple[str, str]]:
+    """(action, pattern of resources), of the policy that the agent has."""
+    document = render("agent", account="123456789012", prefix="oyster")
+
+    def many(one: Any) -> list[str]:
+        return one if isinstance(one, list) else [one]
+
+    return [
+        (action, resource)
+        for statement in document["Statement"]
+        for action in many(statement["Action"])
+        for resource in many(statement["Resource"])
+    ]
+
+
+def _refused_as_the_policy_does(params: dict[str, Any], model: Any, **_: Any) -> None:
+    right, arn = _RIGHTS.get(model.name), f"arn:aws:s3:::{params.get('Bucket')}/{params.get('Key')}"
+    if right and not any(right == one and fnmatchcase(arn, of) for one, of in _agents_rights()):
+        answer("AccessDenied", 403)(params)
+
+
 @pytest.fixture
-def make_aws(region: None, tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Aws]]:
+def bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto lets everybody do all; of objects S3 refuses what the agent's policy does not name."""
+    install = own_answers.install
+
+    def installed(made: Any) -> None:
+        install(made)
+        if made.meta.service_model.service_name == "s3":
+            made.meta.events.register_last("provide-client-params", _refused_as_the_policy_does)
+
+    monkeypatch.setattr(own_answers, "install", installed)
+
+
+@pytest.fixture
+def make_aws(
+    region: None, bounded: None, tmp_path: Path, clock: FakeClock
+) -> Iterator[Callable[..., Aws]]:
     made: list[Aws] = []
 
     def make(**changes: Any) -> Aws:

@@ -96,6 +96,7 @@ MAILBOX = {
     layout.owner_key({"a": "b"}): {"Put"},
     layout.desired_key("AROA", _HOST): {"Get", "Put", "Delete"},  # Get: for If-Match, says S3
     layout.status_key("AROA", _HOST): {"Get", "Delete"},
+    layout.PROBE: {"Get", "Put", "Delete"},
     "anything/else": set(),
 }
 

@@ -373,15 +373,17 @@ async def test_write_desired__many_hosts__the_program_is_looked_for_once_a_minut
     aws: Aws, clock: FakeClock, s3: Faults
 ) -> None:
     await aws.mailbox.publish_program(REGION, b"program")
-    looks = list[dict[str, Any]]()
-    s3.before("HeadObject", looks.append)
+
+    def looks() -> int:
+        return sum(one["Prefix"].startswith("programs/") for one in s3.calls("ListObjectsV2"))
+
     for number in range(3):
         await aws.mailbox.write_desired(REGION, InstanceId(f"i-{number}"), {"run": "1"})
-    assert not looks
+    assert not looks()
     clock.time += SEEN_SECONDS
     for number in range(3):
         await aws.mailbox.write_desired(REGION, InstanceId(f"i-{number}"), {"run": "2"})
-    assert len(looks) == 1
+    assert looks() == 1
 
 
 async def test_write_desired__nobody_tells_whether_the_program_is_there__orders_are_written(
@@ -392,6 +394,6 @@ async def test_write_desired__nobody_tells_whether_the_program_is_there__orders_
 
     await aws.mailbox.publish_program(REGION, b"program")
     clock.time += SEEN_SECONDS
-    s3.before("HeadObject", cut)
+    s3.before("ListObjectsV2", cut)
     await aws.mailbox.write_desired(REGION, ONE, {"run": "1"})
     await aws.mailbox.write_desired(REGION, ONE, {"run": "2"})

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from cloud import layout
 from cloud.aws import Aws
-from cloud.ec2.dry_run import PROBE_KEY
 from cloud.kinds import NotAllowed, NotSetUp
 from tests.cloud.conftest import REGION, Faults, answer, client, order
 
@@ -51,7 +51,7 @@ async def test_allowed__a_call_that_the_policy_forbids__is_named(
         await aws.allowed(REGION, order().identity)
     faults.watch("s3")
     faults.before("DeleteObject", answer("AccessDenied", 403))
-    with pytest.raises(NotAllowed, match=PROBE_KEY):
+    with pytest.raises(NotAllowed, match=layout.PROBE):
         await aws.allowed(REGION, order().identity)
 
 
