@@ -317,7 +317,8 @@ class Offering:
         """It was taken off the market."""
         room = self.desk.rooms.get(name)
         if room is not None and room.blip:
-            self.desk.blips.setdefault(name, []).append(self._clock.now())
+            now, told = self._clock.now(), self.desk.blips.get(name, [])
+            self.desk.blips[name] = [*(at for at in told if now - at < DAY), now]
             self.desk.off_for_blip.add(name)
         else:
             self.desk.off_for_blip.discard(name)
