@@ -20,6 +20,7 @@ from tests.cloud.conftest import (
     Killed,
     _models_read_once,
     aws,
+    bounded,
     client,
     clock,
     faults,
@@ -28,7 +29,7 @@ from tests.cloud.conftest import (
     region,
 )
 
-__all__ = ["_models_read_once", "aws", "clock", "faults", "make_aws", "mocked", "region"]
+__all__ = ["_models_read_once", "aws", "bounded", "clock", "faults", "make_aws", "mocked", "region"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio]
 
