@@ -151,12 +151,12 @@ def _replace(place: Path, text: str, like: Path) -> None:
 def _why(error: OSError) -> str:
     if error.errno == errno.EBUSY:  # a container's way to give one file
         return "it is mounted by itself, so it can't be replaced: mount its folder instead"
-    todo = _TODO.get(error.errno or 0)
-    return f"{error.strerror}: {todo}" if todo else str(error.strerror)
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{error.strerror}: {advice}" if advice else str(error.strerror)
 
 
 # Written in place it would be half a file after a power cut, by which no agent starts.
-_TODO = {
+_ADVICE = {
     errno.EROFS: "change it where it is mounted from, then reload the agent (SIGHUP)",
     errno.EACCES: "do it as root, or as who may write its folder",
 }
