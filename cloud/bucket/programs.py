@@ -57,4 +57,5 @@ class Programs:
                 await put(key, program)
                 log.warning("mailbox.program_anew", region=region, text="it was gone")
         except Fault as fault:
+            self._seen.pop(region, None)  # the next orders look again
             log.warning("mailbox.program_unseen", region=region, error=str(fault))

@@ -396,4 +396,6 @@ async def test_write_desired__nobody_tells_whether_the_program_is_there__orders_
     clock.time += SEEN_SECONDS
     s3.before("ListObjectsV2", cut)
     await aws.mailbox.write_desired(REGION, ONE, {"run": "1"})
+    assert len(s3.calls("ListObjectsV2")) == 1
     await aws.mailbox.write_desired(REGION, ONE, {"run": "2"})
+    assert len(s3.calls("ListObjectsV2")) == 2, "the next orders look again"
